@@ -1,0 +1,36 @@
+"""snrlab: see, train and prove how a diffusion recipe spreads effort over noise levels.
+
+>>> from snrlab import Recipe, WEIGHTINGS
+>>> tables = Recipe(weighting=(WEIGHTINGS.bind("min_snr", gamma=5.0),)).tables()
+>>> round(float(tables.mean_weight), 3)
+0.917
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from snrlab.core import peer_weightings as _peer_weightings  # noqa: F401  (registers its entries)
+from snrlab.core.density import DENSITIES
+from snrlab.core.errors import UserError
+from snrlab.core.findings import Finding, findings
+from snrlab.core.noise import NOISES
+from snrlab.core.perturbation import PERTURBATIONS
+from snrlab.core.recipe import Recipe, Tables
+from snrlab.core.schedule import SCHEDULES, NoiseSchedule
+from snrlab.core.weighting import WEIGHTINGS
+
+__version__ = metadata.version("snrlab")
+__all__ = [
+    "DENSITIES",
+    "NOISES",
+    "PERTURBATIONS",
+    "SCHEDULES",
+    "WEIGHTINGS",
+    "Finding",
+    "NoiseSchedule",
+    "Recipe",
+    "Tables",
+    "UserError",
+    "findings",
+]

@@ -1,0 +1,59 @@
+"""The command line. Each command lives in a module of its own and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from snrlab import __version__
+from snrlab.cli.data import data
+from snrlab.cli.demo import demo
+from snrlab.cli.sample import sample
+from snrlab.cli.table import table
+from snrlab.cli.train import train
+from snrlab.core.errors import UserError
+from snrlab.core.registry import load_plugins
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "See what a diffusion training recipe does to every noise level, and train with it.\n\n"
+        "Start with [bold]snrlab demo[/bold] (a few minutes, nothing to download) or "
+        "[bold]snrlab table --weighting min_snr:gamma=5[/bold]."
+    ),
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"snrlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass
+
+
+for command in (demo, table, data, train, sample):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and exit code 2."""
+    try:
+        load_plugins()
+        app()
+    except UserError as mistake:
+        typer.echo(f"snrlab: {mistake}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output has gone, as in `snrlab table | head`
+        sys.stderr.close()
+        sys.exit(141)

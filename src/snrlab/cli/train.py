@@ -1,0 +1,76 @@
+"""`snrlab train`: a run file to a finished LoRA or model."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from snrlab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from snrlab.config import RunConfig
+    from snrlab.train.runner import Outcome
+
+INTERRUPTED = 130
+OutOption = Annotated[Path, typer.Option("--out", help="Folder that run folders are made in.", metavar="DIR")]
+NoDatesOption = Annotated[
+    bool, typer.Option("--no-dates", help="Write no dates or timings: equal runs give equal bytes.")
+]
+
+
+def train(
+    run: Annotated[Path, typer.Argument(help="Run file, such as configs/lora.toml or a run folder's run.toml.")],
+    out: OutOption = Path("runs"),
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a field; repeatable.", metavar="SECTION.KEY=VALUE")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint, or start where there is none.")
+    ] = False,
+    no_dates: NoDatesOption = False,
+) -> None:
+    """Train a LoRA or a full model as a run file says.
+
+    The run lives in DIR/NAME. A finished run is never overwritten: the next becomes NAME-2. Ctrl-C
+    saves and stops; the same command with --resume goes on, to the bit.
+    """
+    from snrlab.config import read
+
+    overrides = [*(set_ or []), *(["output.dates=false"] if no_dates else [])]
+    outcome = run_training(read(run, overrides), out, resume=resume)
+    if not outcome.finished:
+        sys.exit(INTERRUPTED)
+
+
+def run_training(config: RunConfig, out: Path, *, resume: bool = False) -> Outcome:
+    """Run in this process, with the libraries kept quiet and offline.
+
+    Raises:
+        UserError: the training libraries are missing, or anything the run finds.
+    """
+    quiet_libraries()
+    from snrlab.train.runner import run
+
+    return run(config, out, resume=resume, say=lambda text: typer.echo(text, err=True))
+
+
+def quiet_libraries() -> None:
+    """Keep the training libraries from the network and from printing; say so if they are missing."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        import diffusers
+        import peft  # noqa: F401
+        import torch  # noqa: F401
+        import transformers
+    except ImportError as missing:
+        raise UserError(
+            f"training needs {missing.name}, which is not installed: pip install 'snrlab[train]'."
+        ) from None
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

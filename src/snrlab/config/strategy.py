@@ -1,0 +1,98 @@
+"""Config fields that hold a strategy: checked by the registry itself, described from it.
+
+In TOML a strategy is a table, `{ name = "min_snr", gamma = 5 }`, or the command line's text,
+`"min_snr:gamma=5"`. Registries are asked at the time of use, so what is registered at run time
+is in the schema at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from snrlab.core.density import DENSITIES
+from snrlab.core.errors import UserError
+from snrlab.core.noise import NOISES
+from snrlab.core.parameters import Parameter
+from snrlab.core.perturbation import PERTURBATIONS
+from snrlab.core.registry import Choice, Entry, Registry
+from snrlab.core.schedule import SCHEDULES
+from snrlab.core.weighting import WEIGHTINGS
+
+_KEYWORDS = {
+    Gt: ("exclusiveMinimum", "gt"),
+    Ge: ("minimum", "ge"),
+    Lt: ("exclusiveMaximum", "lt"),
+    Le: ("maximum", "le"),
+}
+_KINDS = {float: "number", int: "integer", bool: "boolean", str: "string"}
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Annotation of a field that holds a `Choice` from one registry."""
+
+    registry: Registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate through the registry; write back as a table."""
+        return core_schema.no_info_plain_validator_function(
+            self.choose, serialization=core_schema.plain_serializer_function_ser_schema(as_table)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """One alternative per entry."""
+        return {"oneOf": [entry_schema(entry) for entry in self.registry.values()]}
+
+    def choose(self, value: Any) -> Choice:
+        """The choice that a TOML value names."""
+        if isinstance(value, Choice):
+            return value
+        if isinstance(value, str):
+            return self.registry.parse(value)
+        if isinstance(value, dict) and isinstance(value.get("name"), str):
+            return self.registry.bind(value["name"], **{k: v for k, v in value.items() if k != "name"})
+        raise UserError(f'write a table such as {{ name = "{next(iter(self.registry), "...")}" }}, not {value!r}.')
+
+
+def as_table(choice: Choice) -> dict[str, Any]:
+    """The TOML table of a choice; parameters that are none are left out."""
+    return {"name": choice.name, **{k: v for k, v in choice.params.items() if v is not None}}
+
+
+def entry_schema(entry: Entry) -> dict[str, Any]:
+    """JSON schema of one entry: its name as a constant, one property per parameter."""
+    properties = {name: parameter_schema(p) for name, p in entry.parameters.items()}
+    return {
+        "title": entry.name,
+        "description": entry.summary,
+        "type": "object",
+        "properties": {"name": {"const": entry.name}, **properties},
+        "required": ["name", *(n for n, p in entry.parameters.items() if p.required)],
+        "additionalProperties": False,
+    }
+
+
+def parameter_schema(parameter: Parameter) -> dict[str, Any]:
+    """JSON schema of one parameter, bounds and default included."""
+    kinds = [_KINDS[k] for k in parameter.types] + (["null"] if parameter.optional else [])
+    schema: dict[str, Any] = {"type": kinds[0] if len(kinds) == 1 else kinds}
+    for bound in parameter.bounds:
+        if type(bound) in _KEYWORDS:
+            keyword, attribute = _KEYWORDS[type(bound)]
+            schema[keyword] = getattr(bound, attribute)
+    if parameter.choices:
+        schema["enum"] = list(parameter.choices)
+    return schema | ({} if parameter.required else {"default": parameter.default})
+
+
+ScheduleField = Annotated[Choice, Strategy(SCHEDULES)]
+WeightingField = Annotated[Choice, Strategy(WEIGHTINGS)]
+DensityField = Annotated[Choice, Strategy(DENSITIES)]
+PerturbationField = Annotated[Choice, Strategy(PERTURBATIONS)]
+NoiseField = Annotated[Choice, Strategy(NOISES)]
+Precision = Literal["fp32", "bf16"]

@@ -1,0 +1,1 @@
+"""The maths: schedules, prediction types, weightings, densities, perturbations, recipes."""

@@ -1,0 +1,106 @@
+"""Timestep densities: how often each timestep is drawn, p(t), shape [T], sum 1.
+
+A density changes the objective. One that is stated on a continuous law gives p(t) as the
+difference of its CDF over the step's cell; cell edges lie halfway between steps and the tails fall
+into the end cells. Step t sits at u = (t + 1/2) / T before any shift of the schedule.
+"""
+
+from __future__ import annotations
+
+from math import erf, sqrt
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+from numpy.typing import NDArray
+
+from snrlab.core import curve as curves
+from snrlab.core.errors import UserError
+from snrlab.core.registry import Registry
+from snrlab.core.schedule import NoiseSchedule
+
+Array = NDArray[np.float64]
+DENSITIES = Registry("density")
+
+
+@DENSITIES.register(paper="arXiv:2006.11239")
+def uniform(
+    schedule: NoiseSchedule,
+    *,
+    min_timestep: Annotated[int, Ge(0)] = 0,
+    max_timestep: Annotated[int, Gt(0)] | None = None,
+) -> Array:
+    """p(t) equal for min_timestep <= t < max_timestep, else 0; by default for all steps.
+
+    >>> from snrlab.core.schedule import sd
+    >>> p = uniform(sd(), min_timestep=200, max_timestep=700)
+    >>> [float(p[t]) for t in (199, 200, 699, 700)]
+    [0.0, 0.002, 0.002, 0.0]
+    """
+    total = schedule.num_train_timesteps
+    stop = total if max_timestep is None else max_timestep
+    if not 0 <= min_timestep < stop <= total:
+        raise UserError(
+            f"density uniform: min_timestep {min_timestep} and max_timestep {stop} (exclusive) must be "
+            f"0 <= min_timestep < max_timestep <= {total}."
+        )
+    t = np.arange(total)
+    return np.where((t >= min_timestep) & (t < stop), 1.0 / (stop - min_timestep), 0.0)
+
+
+@DENSITIES.register(paper="arXiv:2403.03206")
+def logit_normal(
+    schedule: NoiseSchedule,
+    *,
+    mean: Annotated[float, Ge(-10), Le(10)] = 0.0,
+    std: Annotated[float, Gt(0), Le(10)] = 1.0,
+) -> Array:
+    """logit(u) ~ N(mean, std^2), u the noise time: a mean above 0 favours noisy steps (the SD3 paper's sign).
+
+    >>> from snrlab.core.schedule import rectified_flow
+    >>> logit_normal(rectified_flow(num_train_timesteps=2), mean=0.0, std=1.0)
+    array([0.5, 0.5])
+    """
+    edges = np.arange(1, schedule.num_train_timesteps) / schedule.num_train_timesteps
+    return _cells(_normal_cdf((np.log(edges) - np.log1p(-edges) - mean) / std))
+
+
+@DENSITIES.register(paper="arXiv:2407.03297")
+def laplace(
+    schedule: NoiseSchedule,
+    *,
+    mean: Annotated[float, Ge(-20), Le(20)] = 0.0,
+    scale: Annotated[float, Gt(0), Le(20)] = 0.5,
+) -> Array:
+    """log_snr ~ Laplace(mean, scale): effort gathers around SNR = exp(mean).
+
+    >>> from snrlab.core.schedule import rectified_flow
+    >>> laplace(rectified_flow(num_train_timesteps=2), mean=0.0, scale=0.5)
+    array([0.5, 0.5])
+    """
+    edges = (schedule.log_snr[:-1] + schedule.log_snr[1:]) / 2
+    z = (mean - edges) / scale  # rises with t, as the noise does
+    with np.errstate(over="ignore"):
+        return _cells(np.where(z < 0, np.exp(np.minimum(z, 0)) / 2, 1 - np.exp(-np.maximum(z, 0)) / 2))
+
+
+@DENSITIES.register(paper="none: drawn by the user")
+def curve(schedule: NoiseSchedule, *, points: curves.Curve) -> Array:
+    """P proportional to a curve of log_snr(t): a flat curve is uniform over timesteps.
+
+    >>> from snrlab.core.schedule import rectified_flow
+    >>> curve(rectified_flow(num_train_timesteps=2), points="-1/3;1/1")
+    array([0.25, 0.75])
+    """
+    height = curves.evaluate(points, schedule.log_snr)
+    if height.sum() == 0:
+        raise UserError(f"density curve '{points}': it is 0 at every timestep of the schedule.")
+    return height / height.sum()
+
+
+def _cells(cdf_at_inner_edges: Array) -> Array:
+    return np.diff(np.concatenate(([0.0], cdf_at_inner_edges, [1.0])))
+
+
+def _normal_cdf(z: Array) -> Array:
+    return np.array([0.5 * (1 + erf(x / sqrt(2))) for x in z])

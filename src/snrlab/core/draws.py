@@ -1,0 +1,68 @@
+"""Every random number is a function of (seed, purpose, step, slot in the global batch).
+
+So resuming needs no saved generator state, two processes draw what one would, batch 4 equals
+2 x 2 accumulated, and runs that differ in their recipe only still see the same data and noise.
+Timesteps are the inverse CDF of the recipe's density at a uniform that all recipes share.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snrlab.core.errors import unknown
+
+Array = NDArray[np.float64]
+Purpose = Literal[
+    "order",
+    "t",
+    "strata",
+    "noise",
+    "perturbation",
+    "dropout",
+    "augmentation",
+    "validation",
+    "sample",
+]
+Sampling = Literal["stratified", "plain"]
+SAMPLINGS: tuple[str, ...] = get_args(Sampling)
+
+
+def stream(seed: int, purpose: Purpose, step: int, slot: int = 0) -> np.random.Generator:
+    """The generator for one purpose at one step and slot; streams do not depend on each other."""
+    key = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), step, slot])
+    return np.random.Generator(np.random.Philox(key))
+
+
+def uniforms(seed: int, step: int, slots: NDArray[np.int64], total: int, sampling: Sampling) -> Array:
+    """One uniform in [0, 1) for each slot of a global batch of `total` slots.
+
+    `stratified` puts one uniform into each of `total` equal strata, permuted over the slots, which
+    lowers the variance of a step without changing its expectation.
+    """
+    if sampling not in SAMPLINGS:
+        raise unknown("sampling", sampling, SAMPLINGS)
+    u = np.array([stream(seed, "t", step, int(slot)).random() for slot in slots])
+    if sampling == "plain":
+        return u
+    stratum = stream(seed, "strata", step).permutation(total)[slots]
+    return np.minimum((stratum + u) / total, np.nextafter(1.0, 0.0))
+
+
+def inverse_cdf(p: Array, u: Array) -> NDArray[np.int64]:
+    """The timestep at which the cumulated density p passes u; steps with p = 0 are never returned.
+
+    >>> inverse_cdf(np.array([0.0, 0.5, 0.0, 0.5]), np.array([0.0, 0.499, 0.5, 0.999]))
+    array([1, 1, 3, 3])
+    """
+    cdf = np.cumsum(p)
+    return np.searchsorted(cdf / cdf[-1], u, side="right").astype(np.int64)
+
+
+def data_index(seed: int, step: int, slot: int, total: int, size: int) -> tuple[int, int]:
+    """(epoch, index) of the example for a slot: each epoch is a fresh permutation of `size` examples."""
+    epoch, place = divmod(step * total + slot, size)
+    return epoch, int(stream(seed, "order", epoch).permutation(size)[place])

@@ -1,0 +1,176 @@
+"""What other trainers compute under the same names, so that their numbers can be reproduced.
+
+Each entry says which program it is (`peer`), for which prediction type that program uses the
+formula (`stated_for`) and how it departs from the paper (`deviates`). Formulas were read in the
+programs' sources; the file is named as `paper`. Entries with `multiplier=True` are not weights of
+their own: they multiply the network's own loss, after the weightings.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+from numpy.typing import NDArray
+
+from snrlab.core.prediction import GAINS
+from snrlab.core.weighting import WEIGHTINGS, Gamma
+
+Array = NDArray[np.float64]
+KOHYA = "kohya-ss/sd-scripts, library/custom_train_functions.py"
+ONETRAINER = "Nerogar/OneTrainer, modules/modelSetup/mixin/ModelSetupDiffusionLossMixin.py"
+SNR_CAP = 1000.0  # in both programs, before the formula; on the SD schedule it touches step 0 only
+
+
+def _on_v(weight: Array, log_snr: Array) -> Array:
+    """A weight stated on the v loss, as w_x0."""
+    return weight * GAINS["v_prediction"](log_snr)
+
+
+@WEIGHTINGS.register(
+    paper=KOHYA,
+    peer="kohya sd-scripts",
+    stated_for="v_prediction",
+    kohya={"ss_debiased_estimation": True},
+    deviates="the paper's weight on v is sqrt(S)/(S+1); this is the plain x0 loss, 14.6 times more at the last SD step",
+)
+def kohya_debiased_v(log_snr: Array) -> Array:
+    """On v 1/(S+1), S capped at 1000: kohya's Debiased Estimation for v-prediction.
+
+    >>> kohya_debiased_v(np.log([4.0])).round(12)
+    array([1.])
+    """
+    return _on_v(1 / (np.minimum(np.exp(log_snr), SNR_CAP) + 1), log_snr)
+
+
+@WEIGHTINGS.register(
+    paper=ONETRAINER,
+    peer="OneTrainer",
+    stated_for="v_prediction",
+    deviates="the paper's weight on v is sqrt(S)/(S+1); the 1 is added under the root and nothing is converted",
+)
+def onetrainer_debiased_v(log_snr: Array) -> Array:
+    """On v 1/sqrt(S+1), S capped at 1000: OneTrainer's Debiased Estimation for v-prediction.
+
+    >>> onetrainer_debiased_v(np.log([3.0])).round(12)
+    array([2.])
+    """
+    return _on_v((np.minimum(np.exp(log_snr), SNR_CAP) + 1) ** -0.5, log_snr)
+
+
+@WEIGHTINGS.register(
+    paper=ONETRAINER,
+    peer="OneTrainer",
+    stated_for="v_prediction",
+    deviates="the paper's P2 on v is S/((S+1)(1+S)^gamma); the 1 is added twice and nothing is converted",
+)
+def onetrainer_p2_v(log_snr: Array, *, gamma: Annotated[float, Ge(0), Le(4)] = 1.0) -> Array:
+    """On v (2+S)^-gamma: OneTrainer's P2 for v-prediction.
+
+    >>> onetrainer_p2_v(np.log([2.0]), gamma=1.0).round(12)
+    array([0.75])
+    """
+    return _on_v((2 + np.exp(log_snr)) ** -gamma, log_snr)
+
+
+@WEIGHTINGS.register(
+    paper="huggingface/diffusers, examples/dreambooth/train_dreambooth_lora_sdxl.py",
+    peer="diffusers' DreamBooth scripts",
+    stated_for="v_prediction",
+    deviates="Min-SNR on v is min(S,gamma)/(S+1); here 1 is added to the epsilon weight, so it lies between 1 and 2",
+)
+def diffusers_dreambooth_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
+    """On v min(1, gamma/S) + 1: Min-SNR of diffusers' DreamBooth scripts for v-prediction.
+
+    >>> diffusers_dreambooth_min_snr_v(np.log([1.0]), gamma=5.0).round(12)
+    array([4.])
+    """
+    return _on_v(_clipped_inverse(log_snr, gamma) + 1, log_snr)
+
+
+@WEIGHTINGS.register(
+    paper="huggingface/diffusers, examples/research_projects/pixart/train_pixart_controlnet_hf.py",
+    peer="diffusers' PixArt script",
+    stated_for="v_prediction",
+    deviates="Min-SNR on v is min(S,gamma)/(S+1); here S+1 is clipped, so noisy steps keep the plain v loss",
+)
+def diffusers_pixart_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
+    """On v min(S+1, gamma)/(S+1): Min-SNR of diffusers' PixArt script for v-prediction.
+
+    >>> diffusers_pixart_min_snr_v(np.log([1.0, 9.0]), gamma=5.0).round(12)
+    array([2., 5.])
+    """
+    return np.minimum(np.exp(log_snr) + 1, gamma)
+
+
+@WEIGHTINGS.register(
+    paper="ostris/ai-toolkit, toolkit/train_tools.py",
+    peer="ai-toolkit",
+    stated_for="v_prediction",
+    deviates="Min-SNR on v is min(S,gamma)/(S+1); the epsilon weight is used on the v loss",
+)
+def ai_toolkit_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
+    """On v min(1, gamma/S): ai-toolkit's min_snr_gamma for v-prediction.
+
+    >>> ai_toolkit_min_snr_v(np.log([1.0, 9.0]), gamma=3.0).round(9)
+    array([2.        , 3.33333333])
+    """
+    return _on_v(_clipped_inverse(log_snr, gamma), log_snr)
+
+
+@WEIGHTINGS.register(
+    paper="ostris/ai-toolkit, toolkit/train_tools.py",
+    peer="ai-toolkit",
+    stated_for="epsilon",
+    deviates="the name suggests Min-SNR; this is gamma times the plain x0 loss, without the clip at 1",
+)
+def ai_toolkit_snr_gamma(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
+    """On epsilon gamma/S: ai-toolkit's snr_gamma.
+
+    >>> ai_toolkit_snr_gamma(np.log([1.0, 9.0]), gamma=3.0)
+    array([3., 3.])
+    """
+    return gamma * GAINS["sample"](log_snr)
+
+
+@WEIGHTINGS.register(
+    paper=KOHYA,
+    peer="kohya sd-scripts",
+    stated_for="v_prediction",
+    multiplier=True,
+    deviates="it turns the v loss into the plain epsilon loss; weightings written for v contain this factor already",
+)
+def scale_v_pred_loss_like_noise_pred(log_snr: Array) -> Array:
+    """Multiplies the v loss by S/(S+1), S capped at 1000: kohya's option of this name.
+
+    >>> scale_v_pred_loss_like_noise_pred(np.log([3.0])).round(12)
+    array([0.75])
+    """
+    return _capped_share(log_snr)
+
+
+@WEIGHTINGS.register(
+    paper=KOHYA,
+    peer="kohya sd-scripts",
+    stated_for="epsilon",
+    multiplier=True,
+    deviates="no paper: it adds the v loss, scaled by the option's value, to the epsilon loss",
+)
+def v_pred_like_loss(log_snr: Array, *, scale: Annotated[float, Gt(0), Le(100)] = 1.0) -> Array:
+    """Multiplies the epsilon loss by 1 + scale (S+1)/S, S capped at 1000: kohya's option of this name.
+
+    >>> v_pred_like_loss(np.log([1.0]), scale=0.5).round(12)
+    array([2.])
+    """
+    with np.errstate(divide="ignore"):
+        return 1 + scale / _capped_share(log_snr)
+
+
+def _clipped_inverse(log_snr: Array, gamma: float) -> Array:
+    return np.minimum(1, np.exp(np.log(gamma) - log_snr))
+
+
+def _capped_share(log_snr: Array) -> Array:
+    snr = np.minimum(np.exp(log_snr), SNR_CAP)
+    return snr / (snr + 1)

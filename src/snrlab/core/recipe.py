@@ -1,0 +1,186 @@
+"""A recipe: everything that decides how training effort is spread over noise levels, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snrlab.core.density import DENSITIES
+from snrlab.core.draws import SAMPLINGS, Sampling
+from snrlab.core.errors import UserError, unknown
+from snrlab.core.loss_weight import ProductOn, limit_weight, loss_weight
+from snrlab.core.perturbation import loss_floor
+from snrlab.core.prediction import PREDICTION_TYPES, PredictionType, gain
+from snrlab.core.registry import Choice
+from snrlab.core.schedule import SCHEDULES, NoiseSchedule, zero_terminal_snr
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """schedule x prediction type x density x weighting x perturbation x noise shape.
+
+    Attributes:
+        schedule: bound entry of SCHEDULES.
+        zero_terminal_snr: rescale the schedule so that its last step has no signal.
+        prediction_type: what the network outputs.
+        weighting: bound entries of WEIGHTINGS, multiplied; empty is the plain loss.
+        product_on: where several weightings multiply, relative to plain epsilon or on the network's loss.
+        max_weight, min_weight: limits on the weight of the network's own loss, in this order.
+        normalize: scale the weight to mean 1 under the density.
+        density: bound entry of DENSITIES; it changes the objective.
+        sampling: how timesteps are drawn from the density; it does not.
+        perturbation: bound entry of PERTURBATIONS, or None.
+        noise: bound entry of NOISES, or None for Gaussian noise.
+    """
+
+    schedule: Choice = field(default_factory=lambda: SCHEDULES.bind("sd"))
+    zero_terminal_snr: bool = False
+    prediction_type: PredictionType = "epsilon"
+    weighting: tuple[Choice, ...] = ()
+    product_on: ProductOn = "epsilon"
+    max_weight: float | None = None
+    min_weight: float | None = None
+    normalize: bool = False
+    density: Choice = field(default_factory=lambda: DENSITIES.bind("uniform"))
+    sampling: Sampling = "stratified"
+    perturbation: Choice | None = None
+    noise: Choice | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values no recipe can have (UserError)."""
+        if self.prediction_type not in PREDICTION_TYPES:
+            raise unknown("prediction_type", self.prediction_type, PREDICTION_TYPES)
+        if self.product_on not in ("epsilon", "network"):
+            raise unknown("product_on", self.product_on, ("epsilon", "network"))
+        if self.sampling not in SAMPLINGS:
+            raise unknown("sampling", self.sampling, SAMPLINGS)
+        for name, value in (("max_weight", self.max_weight), ("min_weight", self.min_weight)):
+            if value is not None and not (value > 0 and np.isfinite(value)):
+                raise UserError(f"{name} is {value}; it must be a number > 0.")
+        if self.max_weight is not None and self.min_weight is not None and self.min_weight > self.max_weight:
+            raise UserError(f"min_weight {self.min_weight} is above max_weight {self.max_weight}.")
+
+    def noise_schedule(self) -> NoiseSchedule:
+        """The schedule's table, rescaled where zero_terminal_snr asks for it."""
+        schedule: NoiseSchedule = self.schedule()
+        return zero_terminal_snr(schedule) if self.zero_terminal_snr else schedule
+
+    def tables(self) -> Tables:
+        """Everything the recipe fixes, per timestep, in float64."""
+        schedule = self.noise_schedule()
+        log_snr, snr = schedule.log_snr, schedule.snr
+        p = self.density(schedule)
+        raw = loss_weight(self.weighting, log_snr, self.prediction_type, self.product_on)
+        weight = limit_weight(raw, p, self.max_weight, self.min_weight, self.normalize)
+        gamma = self.perturbation(log_snr) if self.perturbation else np.zeros_like(snr)
+        with np.errstate(invalid="ignore"):  # inf x 0: an infinite weight, which is a finding, not a warning
+            weight_x0 = weight * gain(self.prediction_type, log_snr)
+        return Tables(
+            schedule=schedule,
+            t=np.arange(len(snr)),
+            alphas_cumprod=schedule.alphas_cumprod,
+            snr=snr,
+            log_snr=log_snr,
+            p=p,
+            weight=weight,
+            raw_weight=raw,
+            weight_x0=weight_x0,
+            ip_gamma=gamma,
+            ip_floor=loss_floor(gamma, schedule.alphas_cumprod, self.prediction_type),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a config or metadata: names, parameters, options; None left out."""
+        plain: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Choice):
+                value = {"name": value.name, **value.params}
+            elif isinstance(value, tuple):
+                value = [{"name": c.name, **c.params} for c in value]
+            if value is not None:
+                plain[f.name] = value
+        return plain
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """A recipe by timestep; every array has shape [T].
+
+    Attributes:
+        p: probability of drawing the step, sum 1.
+        weight: multiplier on the network's own loss; `raw_weight` the same before the limits.
+        weight_x0: the same as a multiplier on the x0 error.
+        ip_gamma: perturbation strength (rms); ip_floor: the loss that it makes unavoidable.
+    """
+
+    schedule: NoiseSchedule
+    t: NDArray[np.int64]
+    alphas_cumprod: Array
+    snr: Array
+    log_snr: Array
+    p: Array
+    weight: Array
+    raw_weight: Array
+    weight_x0: Array
+    ip_gamma: Array
+    ip_floor: Array
+
+    @property
+    def weight_epsilon(self) -> Array:
+        """The weight as a multiplier on the epsilon error: weight_x0 / SNR; nan where SNR = 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.snr > 0, self.weight_x0 / self.snr, np.nan)
+
+    @property
+    def effective_snr(self) -> Array:
+        """SNR of the network's perturbed input: SNR / (1 + gamma^2)."""
+        return self.snr / (1 + self.ip_gamma**2)
+
+    def weight_share(self, space: str | None = None) -> Array:
+        """Share of each step in the summed p x weight, on the network's own loss or in `space`."""
+        weight = self.weight if space is None else self.weight_x0 / gain(space, self.log_snr)
+        mass = np.where(self.p > 0, self.p * weight, 0.0)
+        return mass / mass.sum()
+
+    def emphasis(self, space: str | None = None) -> Array:
+        """Effective emphasis p w / |d log_snr / dt|, scaled so that its area over log_snr is 1.
+
+        nan at a step with SNR = 0, whose share stands beside the curve. Across prediction types
+        compare it in the space `v_prediction`, which is finite at both ends.
+        """
+        finite = np.isfinite(self.log_snr)
+        density = np.full_like(self.p, np.nan)
+        density[finite] = self.weight_share(space)[finite] / np.abs(np.gradient(self.log_snr[finite]))
+        return density
+
+    @property
+    def mean_weight(self) -> float:
+        """Mean of the weight under the density."""
+        return float(np.sum(np.where(self.p > 0, self.p * self.weight, 0.0)))
+
+    @property
+    def effective_sample_size(self) -> float:
+        """(E w)^2 / E w^2 under the density, between 0 and 1: the part of a batch that counts."""
+        square = float(np.sum(np.where(self.p > 0, self.p * self.weight**2, 0.0)))
+        return self.mean_weight**2 / square if square > 0 else 0.0
+
+    def rows(self, timesteps: NDArray[np.int64] | list[int]) -> list[dict[str, Any]]:
+        """One dict per timestep with plain numbers; None where a column has no finite value."""
+        columns = {
+            name: getattr(self, name)
+            for name in (
+                "alphas_cumprod", "snr", "log_snr", "p", "weight", "weight_epsilon", "weight_x0",
+                "ip_gamma", "ip_floor", "effective_snr",
+            )
+        }  # fmt: skip
+        columns["emphasis"] = self.emphasis()
+        return [
+            {"t": int(t), **{k: float(v[t]) if np.isfinite(v[t]) else None for k, v in columns.items()}}
+            for t in timesteps
+        ]

@@ -1,0 +1,208 @@
+"""Registries of plain functions: the one list behind config, command line, plots, docs and tests.
+
+A strategy (a weighting, a schedule, ...) is a function. Its keyword-only arguments are its
+parameters, their `Annotated` bounds are the allowed ranges, its docstring's first line is its
+summary. Registering it is all that is needed to make it appear everywhere:
+
+    @WEIGHTINGS.register(paper="arXiv:2303.09556")
+    def min_snr(log_snr, *, gamma: Annotated[float, Gt(0), Le(1000)] = 5.0):
+        ...
+
+Other packages add theirs the same way; naming the module under the entry-point group
+`snrlab.strategies` makes it load by itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+from snrlab.core.errors import UserError, unknown
+from snrlab.core.parameters import Parameter, parse_value
+
+ENTRY_POINT_GROUP = "snrlab.strategies"
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One registered function with everything that is derived from it."""
+
+    kind: str
+    name: str
+    fn: Callable[..., Any]
+    paper: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's docstring."""
+        return (inspect.getdoc(self.fn) or "").split("\n", 1)[0]
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """The keyword-only arguments, in the order of the signature."""
+        hints = get_type_hints(self.fn, include_extras=True)
+        found = {
+            p.name: Parameter.of(p.name, hints[p.name], p.default)
+            for p in inspect.signature(self.fn).parameters.values()
+            if p.kind is p.KEYWORD_ONLY
+        }
+        return MappingProxyType(found)
+
+    def bind(self, **params: Any) -> Choice:
+        """This entry with values for its parameters; those not given take their defaults.
+
+        Raises:
+            UserError: an unknown parameter, or a value of the wrong type or out of bounds.
+        """
+        where = f"{self.kind} {self.name}"
+        for name in params:
+            if name not in self.parameters:
+                raise unknown(f"{where}: parameter", name, self.parameters or ["(it has none)"])
+        values = []
+        for name, parameter in self.parameters.items():
+            if name not in params and parameter.required:
+                raise UserError(f"{where}: '{name}' is missing; for example {name}={parameter.example}.")
+            value = parameter.check(params.get(name, parameter.default), where=f"{where}: {name}")
+            values.append((name, value))
+        return Choice(self, tuple(values))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An entry bound to parameter values: what a recipe holds."""
+
+    entry: Entry
+    values: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the entry."""
+        return self.entry.name
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameter values by name, defaults filled in."""
+        return dict(self.values)
+
+    @property
+    def spec(self) -> str:
+        """The text that `Registry.parse` reads back, such as `min_snr:gamma=5`."""
+        shown = ",".join(f"{k}={_text(v)}" for k, v in self.values)
+        return f"{self.name}:{shown}" if shown else self.name
+
+    def __call__(self, *args: Any) -> Any:
+        """The function's value at these positional arguments."""
+        return self.entry.fn(*args, **self.params)
+
+
+class Registry(Mapping[str, Entry]):
+    """The entries of one kind, by name, in the order of registration."""
+
+    __eq__ = object.__eq__  # a registry is itself, not its contents
+    __hash__ = object.__hash__
+
+    def __init__(self, kind: str) -> None:
+        """Start an empty registry; `kind` is the word users meet in messages."""
+        self.kind = kind
+        self._entries: dict[str, Entry] = {}
+
+    def register(
+        self, *, paper: str, name: str | None = None, **facts: Any
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Decorator that adds a function under its own name; it is returned unchanged.
+
+        Args:
+            paper: where the formula comes from (arXiv id, or repository and file for a peer's).
+            name: the name to use where the function's own is taken in its module.
+            facts: further properties that the kind's users ask for.
+
+        Raises:
+            ValueError: the name is taken, or the function has no docstring.
+        """
+
+        def add(fn: Callable[..., Any]) -> Callable[..., Any]:
+            entry = Entry(self.kind, name or fn.__name__, fn, paper, MappingProxyType(facts))
+            if entry.name in self._entries:
+                raise ValueError(f"{self.kind}: '{entry.name}' is registered twice")
+            if not entry.summary:
+                raise ValueError(f"{self.kind}: '{entry.name}' has no docstring")
+            self._entries[entry.name] = entry
+            return fn
+
+        return add
+
+    def unregister(self, name: str) -> None:
+        """Take an entry out again (for tests and notebooks that register at run time)."""
+        del self._entries[name]
+
+    def __getitem__(self, name: str) -> Entry:
+        """The entry of that name.
+
+        Raises:
+            UserError: no such name; the message lists those there are.
+        """
+        try:
+            return self._entries[name]
+        except (KeyError, TypeError):
+            raise unknown(self.kind, name, self._entries) from None
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an entry of that name."""
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        """Names in the order of registration."""
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self._entries)
+
+    def bind(self, name: str, **params: Any) -> Choice:
+        """The named entry with values for its parameters."""
+        return self[name].bind(**params)
+
+    def parse(self, spec: str) -> Choice:
+        """Read `NAME[:k=v,...]` as the command line writes it.
+
+        Raises:
+            UserError: malformed text, unknown name or parameter, value out of bounds.
+        """
+        name, _, rest = spec.partition(":")
+        entry = self[name.strip()]
+        params: dict[str, Any] = {}
+        for item in filter(None, (part.strip() for part in rest.split(","))):
+            key, equals, text = item.partition("=")
+            if not equals:
+                raise UserError(f"{self.kind} '{spec}': '{item}' is not of the form name=value.")
+            if key.strip() in params:
+                raise UserError(f"{self.kind} '{spec}': '{key.strip()}' is given twice.")
+            params[key.strip()] = parse_value(text.strip())
+        return entry.bind(**params)
+
+
+def load_plugins() -> None:
+    """Import every module that registers strategies through an entry point.
+
+    Raises:
+        UserError: a plug-in cannot be imported; the message names it and the reason.
+    """
+    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            point.load()
+        except Exception as reason:
+            raise UserError(f"the plug-in '{point.name}' ({point.value}) does not load: {reason}") from reason
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

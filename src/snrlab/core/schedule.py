@@ -1,0 +1,183 @@
+"""Noise schedules: how much signal and noise each timestep has.
+
+    x_t = alpha_t x0 + sigma_t eps          x0: clean sample, eps ~ N(0, I)
+    SNR = alpha^2 / sigma^2,  log_snr = ln SNR
+    variance preserving: alpha = sqrt(abar), sigma = sqrt(1 - abar);  abar = alphas_cumprod
+    linear (rectified flow): alpha = 1 - sigma
+
+Timestep 0 is the cleanest step, T - 1 the noisiest. Everything is float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
+from numpy.typing import NDArray
+
+from snrlab.core import scheduler_config as diffusers_config
+from snrlab.core.errors import UserError
+from snrlab.core.registry import Registry
+
+Array = NDArray[np.float64]
+Path = Literal["variance_preserving", "linear"]
+SCHEDULES = Registry("schedule")
+Steps = Annotated[int, Ge(2), Le(100_000)]
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """A table of noise levels.
+
+    Attributes:
+        alphas_cumprod: SNR / (1 + SNR) for each timestep, shape [T], strictly decreasing, within
+            (0, 1); only the last may be 0. For a variance-preserving schedule this is the product
+            of (1 - beta) that diffusers calls by the same name.
+        path: how alpha and sigma follow from the SNR.
+    """
+
+    alphas_cumprod: Array
+    path: Path = "variance_preserving"
+
+    def __post_init__(self) -> None:
+        """Refuse a table that is not a schedule (UserError)."""
+        a = self.alphas_cumprod
+        if a.ndim != 1 or len(a) < 2 or not np.isfinite(a).all():
+            raise UserError("schedule: alphas_cumprod must be a list of at least two finite numbers.")
+        if not (np.diff(a) < 0).all() or a[0] >= 1 or a[-1] < 0:
+            raise UserError("schedule: alphas_cumprod must fall strictly from below 1 to 0 or more.")
+        a.setflags(write=False)
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """T."""
+        return len(self.alphas_cumprod)
+
+    @cached_property
+    def snr(self) -> Array:
+        """Signal-to-noise ratio alpha^2 / sigma^2, shape [T]; 0 where there is no signal."""
+        return self.alphas_cumprod / (1 - self.alphas_cumprod)
+
+    @cached_property
+    def log_snr(self) -> Array:
+        """Natural logarithm of the SNR, shape [T]; -inf where the SNR is 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.alphas_cumprod) - np.log1p(-self.alphas_cumprod)
+
+    @cached_property
+    def alpha(self) -> Array:
+        """Scale of the signal in x_t, shape [T]."""
+        root = np.sqrt(self.alphas_cumprod)
+        return root if self.path == "variance_preserving" else root / (root + np.sqrt(1 - self.alphas_cumprod))
+
+    @cached_property
+    def sigma(self) -> Array:
+        """Scale of the noise in x_t, shape [T] (not the sigma / alpha that EDM calls sigma)."""
+        root = np.sqrt(1 - self.alphas_cumprod)
+        return root if self.path == "variance_preserving" else root / (root + np.sqrt(self.alphas_cumprod))
+
+    @property
+    def terminal_snr_is_zero(self) -> bool:
+        """Whether the last step is pure noise."""
+        return bool(self.alphas_cumprod[-1] == 0)
+
+    def crossing(self, snr: float) -> int | None:
+        """The first timestep whose SNR is below `snr`, or None where there is none after step 0."""
+        below = np.flatnonzero(self.snr < snr)
+        return int(below[0]) if len(below) and below[0] > 0 else None
+
+
+def from_betas(betas: Array) -> NoiseSchedule:
+    """The variance-preserving schedule with these noise variances per step, shape [T]."""
+    return NoiseSchedule(np.cumprod(1 - betas, dtype=np.float64))
+
+
+def zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
+    """Shift and stretch sqrt(abar) so that the last step has no signal and the first is unchanged.
+
+    Source: arXiv:2305.08891, algorithm 1, as in diffusers' `rescale_zero_terminal_snr`.
+
+    Raises:
+        UserError: the schedule is not variance preserving, where the transform has no meaning.
+    """
+    if schedule.path != "variance_preserving":
+        raise UserError("zero_terminal_snr applies to variance-preserving schedules; rectified flow does not need it.")
+    if schedule.terminal_snr_is_zero:
+        return schedule
+    root = np.sqrt(schedule.alphas_cumprod)
+    rescaled = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
+    rescaled[0] = schedule.alphas_cumprod[0]  # exactly, not to the last bit of a square root
+    return NoiseSchedule(rescaled)
+
+
+@SCHEDULES.register(paper="arXiv:2112.10752")
+def sd(*, num_train_timesteps: Steps = 1000) -> NoiseSchedule:
+    """Stable Diffusion 1.5, 2 and XL: sqrt(beta) linear from sqrt(0.00085) to sqrt(0.012).
+
+    >>> [round(float(sd().snr[t]), 6) for t in (0, 999)]
+    [1175.470588, 0.004682]
+    """
+    return from_betas(np.linspace(0.00085**0.5, 0.012**0.5, num_train_timesteps, dtype=np.float64) ** 2)
+
+
+@SCHEDULES.register(paper="arXiv:2006.11239")
+def ddpm_linear(*, num_train_timesteps: Steps = 1000) -> NoiseSchedule:
+    """DDPM: beta linear from 1e-4 to 0.02.
+
+    >>> round(float(ddpm_linear().snr[0]), 6)
+    9999.0
+    """
+    return from_betas(np.linspace(1e-4, 0.02, num_train_timesteps))
+
+
+@SCHEDULES.register(paper="arXiv:2102.09672")
+def cosine(
+    *,
+    offset: Annotated[float, Ge(0), Le(1)] = 0.008,
+    max_beta: Annotated[float, Gt(0), Lt(1)] = 0.999,
+    num_train_timesteps: Steps = 1000,
+) -> NoiseSchedule:
+    """Improved DDPM: abar follows cos^2((u + offset) / (1 + offset) pi/2), each beta at most max_beta.
+
+    >>> cosine().crossing(1.0)
+    496
+    """
+    return from_betas(diffusers_config.squared_cosine_betas(num_train_timesteps, offset, max_beta))
+
+
+@SCHEDULES.register(paper="arXiv:2403.03206")
+def rectified_flow(
+    *, shift: Annotated[float, Gt(0), Le(100)] = 1.0, num_train_timesteps: Steps = 1000
+) -> NoiseSchedule:
+    """Rectified flow: sigma = shift u / (1 + (shift - 1) u) at u = (t + 1/2) / T.
+
+    >>> s = rectified_flow(shift=3.0, num_train_timesteps=2)
+    >>> s.sigma.round(6)
+    array([0.5, 0.9])
+    """
+    u = (np.arange(num_train_timesteps) + 0.5) / num_train_timesteps
+    return from_flow_sigmas(shift * u / (1 + (shift - 1) * u))
+
+
+def from_flow_sigmas(sigmas: Array) -> NoiseSchedule:
+    """The linear path with these noise scales (rising, within (0, 1]), shape [T]."""
+    signal, noise = (1 - sigmas) ** 2, sigmas**2
+    return NoiseSchedule(signal / (signal + noise), path="linear")
+
+
+@SCHEDULES.register(paper="diffusers, scheduler_config.json")
+def scheduler_config(*, config: diffusers_config.ConfigText) -> NoiseSchedule:
+    """The schedule that a diffusers `scheduler_config.json` describes (`config`: the file, or its JSON).
+
+    >>> text = '{"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}'
+    >>> bool(np.array_equal(scheduler_config(config=text).snr, sd().snr))
+    True
+    """
+    facts = diffusers_config.parse(config)
+    if facts.flow_sigmas is not None:
+        return from_flow_sigmas(facts.flow_sigmas)
+    schedule = from_betas(facts.betas)
+    return zero_terminal_snr(schedule) if facts.zero_terminal_snr else schedule

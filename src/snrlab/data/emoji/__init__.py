@@ -1,0 +1,95 @@
+"""The emoji that ship with the package: the same 1,376 concepts in several styles, 64 px on white.
+
+Sheets and list are built by `scripts/build_emoji.py`; their sources and licences are in NOTICE.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snrlab.core.errors import unknown
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One thing that every style shows.
+
+    Attributes:
+        code: Unicode code points, such as 1f600.
+        name: English name; tags: further words for it.
+        group: smileys, people, animals, food, places, activities or objects.
+    """
+
+    code: str
+    name: str
+    tags: tuple[str, ...]
+    group: str
+
+    @property
+    def caption(self) -> str:
+        """Name and tags, with commas between."""
+        return ", ".join((self.name, *self.tags))
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the shipped weights were never trained on this concept, in any style: one in twenty."""
+        return zlib.crc32(self.code.encode()) % 20 == 0
+
+
+def styles() -> tuple[str, ...]:
+    """Names of the styles."""
+    return tuple(_listing()["styles"])
+
+
+@cache
+def concepts(style: str) -> tuple[Concept, ...]:
+    """The concepts that a style shows, in the order of its pictures.
+
+    Raises:
+        UserError: there is no such style.
+    """
+    missing = set(_style(style)["missing"])
+    return tuple(
+        Concept(c["code"], c["name"], tuple(c["tags"]), c["group"])
+        for c in _listing()["concepts"]
+        if c["code"] not in missing
+    )
+
+
+@cache
+def images(style: str) -> NDArray[np.uint8]:
+    """All pictures of one style in the order of `concepts(style)`: uint8 [N, 64, 64, 3], read-only.
+
+    Raises:
+        UserError: there is no such style.
+    """
+    from PIL import Image
+
+    with resources.files(__name__).joinpath(_style(style)["sheet"]).open("rb") as file:
+        sheet = np.asarray(Image.open(file).convert("RGB"))
+    tile, columns = _listing()["tile"], _listing()["columns"]
+    rows = len(sheet) // tile
+    tiles = sheet.reshape(rows, tile, columns, tile, 3).swapaxes(1, 2).reshape(-1, tile, tile, 3)
+    found = np.ascontiguousarray(tiles[: len(concepts(style))])
+    found.setflags(write=False)
+    return found
+
+
+def _style(name: str) -> dict[str, Any]:
+    if name not in styles():
+        raise unknown("style", name, styles())
+    return dict(_listing()["styles"][name])
+
+
+@cache
+def _listing() -> dict[str, Any]:
+    text = resources.files(__name__).joinpath("concepts.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))

@@ -1,0 +1,1 @@
+"""Tables, figures and reports of recipes and runs; works without torch."""

@@ -1,0 +1,1 @@
+"""Stable Diffusion models: loading, adapters, files that other programs read."""

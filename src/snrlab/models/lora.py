@@ -1,0 +1,71 @@
+"""LoRA adapters through peft, and their file in kohya's key layout.
+
+lora_unet_<module path with _>.lora_down.weight   [rank, in]
+lora_unet_<...>.lora_up.weight                    [out, rank]
+lora_unet_<...>.alpha                             scalar; scale = alpha / rank
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from peft import LoraConfig
+from torch import Tensor, nn
+
+from snrlab.models.components import Components
+
+UNET_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+TEXT_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+
+
+def add_lora(components: Components, *, rank: int, alpha: float, text_encoder: bool, seed: int) -> None:
+    """Put trainable adapters on the attention of the UNet and, if asked, of the text encoder.
+
+    The down matrix starts at Kaiming-uniform noise drawn from the seed, the up matrix at 0, so
+    that the model is unchanged at first. The caller's random state is untouched.
+    """
+    targets: list[tuple[nn.Module, list[str]]] = [(components.unet, UNET_TARGETS)]
+    if text_encoder:
+        targets.append((components.text_encoder, TEXT_TARGETS))
+    # peft initialises from torch's global generator: lend it our seed, then give it back
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for network, modules in targets:
+            network.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=modules))
+    for _, parameter in lora_parameters(components):
+        parameter.data = parameter.data.float()
+
+
+def lora_parameters(components: Components) -> Iterator[tuple[str, nn.Parameter]]:
+    """Adapter weights by name, in a fixed order."""
+    for part in ("unet", "text_encoder"):
+        for name, parameter in getattr(components, part).named_parameters():
+            if ".lora_" in name:
+                yield f"{part}.{name}", parameter
+
+
+def kohya_state_dict(components: Components, *, alpha: float, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The adapters under kohya's names, on the CPU."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in lora_parameters(components):
+        module, _, matrix = name.partition(".lora_")
+        key = kohya_module(module)
+        side = "lora_down" if matrix.startswith("A") else "lora_up"
+        tensors[f"{key}.{side}.weight"] = parameter.detach().to("cpu", dtype).contiguous()
+        tensors[f"{key}.alpha"] = torch.tensor(alpha, dtype=dtype)
+    return dict(sorted(tensors.items()))
+
+
+def kohya_module(module: str) -> str:
+    """Kohya's name of a module.
+
+    >>> kohya_module("unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0")
+    'lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0'
+    >>> kohya_module("text_encoder.encoder.layers.0.self_attn.q_proj")
+    'lora_te_text_model_encoder_layers_0_self_attn_q_proj'
+    """
+    part, _, path = module.partition(".")
+    if part == "text_encoder" and not path.startswith("text_model."):
+        path = f"text_model.{path}"  # transformers 5 dropped the level that the format keeps
+    return {"unet": "lora_unet_", "text_encoder": "lora_te_"}[part] + path.replace(".", "_")

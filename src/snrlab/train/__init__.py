@@ -1,0 +1,1 @@
+"""Training: one step, the loop, resume, telemetry, samples."""

@@ -1,0 +1,74 @@
+"""The random tensors of a training step, each slot of the global batch from streams of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snrlab.core.draws import Purpose, inverse_cdf, stream, uniforms
+from snrlab.core.recipe import Recipe, Tables
+
+Slots = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Draws for a recipe; every method is a pure function of the step and the slots.
+
+    Attributes:
+        total: slots in the global batch: batch x accumulation x processes.
+    """
+
+    recipe: Recipe
+    tables: Tables
+    seed: int
+    total: int
+
+    def timesteps(self, step: int, slots: Slots) -> Tensor:
+        """Timesteps from the recipe's density: int64 [B]."""
+        u = uniforms(self.seed, step, slots, self.total, self.recipe.sampling)
+        return torch.from_numpy(inverse_cdf(self.tables.p, u))
+
+    def noise(self, step: int, slots: Slots, like: Tensor) -> Tensor:
+        """The noise that input and target share, in the recipe's shape: [B, C, h, w]."""
+        return torch.stack([self._noise_of(step, int(slot), like) for slot in slots]).to(like.device)
+
+    def extra_noise(self, step: int, slots: Slots, timesteps: Tensor, like: Tensor) -> Tensor | float:
+        """gamma(t) xi, the noise that only the input gets: [B, C, h, w], or 0.0 without perturbation."""
+        perturbation = self.recipe.perturbation
+        if perturbation is None:
+            return 0.0
+        xi = torch.stack([self._normal("perturbation", step, int(s), like) for s in slots]).to(like.device)
+        gamma = torch.from_numpy(self.tables.ip_gamma).float()[timesteps]
+        if perturbation.entry.facts.get("random_strength"):
+            # the table holds the rms of gamma U(0, 1), which is gamma / sqrt(3)
+            gamma = gamma * 3**0.5 * self._strengths(step, slots, perturbation.params["per"])
+        return xi * gamma.to(like.device).view(-1, 1, 1, 1)
+
+    def dropped(self, step: int, slots: Slots, rate: float) -> NDArray[np.bool_]:
+        """Which captions are replaced by the empty one: [B]."""
+        return np.array([stream(self.seed, "dropout", step, int(s)).random() < rate for s in slots])
+
+    def flipped(self, step: int, slots: Slots) -> NDArray[np.bool_]:
+        """Which images are mirrored: [B]."""
+        return np.array([stream(self.seed, "augmentation", step, int(s)).random() < 0.5 for s in slots])
+
+    def _strengths(self, step: int, slots: Slots, per: str) -> Tensor:
+        if per == "batch":  # a slot no example has
+            return torch.full((len(slots),), stream(self.seed, "perturbation", step, self.total).random())
+        # the far end of the slot's own numbers, so that xi is the same with a fixed strength
+        u = [stream(self.seed, "perturbation", step, self.total + 1 + int(s)).random() for s in slots]
+        return torch.tensor(u, dtype=torch.float32)
+
+    def _noise_of(self, step: int, slot: int, like: Tensor) -> Tensor:
+        rng = stream(self.seed, "noise", step, slot)
+        eps = torch.from_numpy(rng.standard_normal(like.shape[1:], dtype=np.float32))
+        return eps if self.recipe.noise is None else self.recipe.noise(eps, rng)
+
+    def _normal(self, purpose: Purpose, step: int, slot: int, like: Tensor) -> Tensor:
+        rng = stream(self.seed, purpose, step, slot)
+        return torch.from_numpy(rng.standard_normal(like.shape[1:], dtype=np.float32))

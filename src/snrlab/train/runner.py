@@ -1,0 +1,126 @@
+"""A run from start to finish: folder, loop, log, checkpoints, samples, result, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from snrlab.config import RunConfig
+from snrlab.lab.report import write_report
+from snrlab.train import checkpoint, run_folder
+from snrlab.train.export import export
+from snrlab.train.job import Job, prepare
+from snrlab.train.loop import steps
+from snrlab.train.run_folder import RunFolder
+from snrlab.train.sampling import pipeline, sample, save_grid
+from snrlab.train.telemetry import Display, record
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: where it is, and whether it is finished or was stopped by the user."""
+
+    folder: RunFolder
+    config: RunConfig
+    finished: bool
+
+
+def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print) -> Outcome:
+    """Train as configured into `out/<name>`.
+
+    Raises:
+        UserError: anything that is the user's to mend; nothing has been written where it is found
+            before the first step.
+    """
+    folder, config = run_folder.choose(out, config, resume=resume)
+    if folder.started and folder.finished:
+        say(f"{folder.path} is finished already.")
+        return Outcome(folder, config, finished=True)
+    started = datetime.now(UTC)
+    job = prepare(config)
+    run_folder.start(folder, job.config)
+    for finding in job.found:
+        say(str(finding))
+    done = checkpoint.restore(job, folder.checkpoints)
+    if done:
+        say(f"resuming {folder.path} at step {done}")
+    with run_folder.open_log(folder.steps_file, done) as log:
+        finished = _train(job, folder, done, log, say)
+    if not finished:
+        return Outcome(folder, job.config, finished=False)
+    _sample(job, folder, config.train.steps)
+    result = folder.result(job.config)
+    write_report(folder.path)
+    export(job, result, started)
+    say(f"wrote {result}")
+    return Outcome(folder, job.config, finished=True)
+
+
+def _train(job: Job, folder: RunFolder, done: int, log: IO[str], say: Say) -> bool:
+    """Take every step that is left; False where the user stopped it, with a checkpoint at that step."""
+    train, tables = job.config.train, job.objective.draws.tables
+    display = Display(train.steps, done, say)
+    before = time.monotonic()
+    try:
+        with _stop_on_interrupt(say) as stopping:
+            for step in steps(job, done):
+                now = time.monotonic()
+                line = record(step, tables, now - before if job.config.output.dates else None)
+                before = now
+                log.write(json.dumps(line) + "\n")
+                display.update(step)
+                done = step.index + 1
+                stop = stopping() and done < train.steps
+                if stop or done == train.steps or done % train.checkpoint_every == 0:
+                    log.flush()
+                    os.fsync(log.fileno())  # the log reaches the disk before the checkpoint that counts on it
+                    checkpoint.save(job, folder.checkpoints, done)
+                if job.config.sample.every and done % job.config.sample.every == 0 and done < train.steps:
+                    _sample(job, folder, done)
+                if stop:
+                    say(f"stopped after step {done}; the same command with --resume goes on.")
+                    return False
+    finally:
+        display.close()
+    return True
+
+
+def _sample(job: Job, folder: RunFolder, done: int) -> None:
+    config = job.config
+    if not config.sample.prompts:
+        return
+    pipe = pipeline(job.components, job.objective.draws.tables.schedule, job.recipe.prediction_type)
+    pictures = sample(pipe, config.sample, config.data.resolution)
+    save_grid(pictures, config.sample, folder.samples / f"step-{done:08d}.png", config.name)
+
+
+@contextmanager
+def _stop_on_interrupt(say: Say) -> Iterator[Callable[[], bool]]:
+    """First Ctrl-C: finish the step, save and stop. Second: stop at once."""
+    asked: list[bool] = []
+
+    def handle(signum: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+        say("stopping after this step and saving; press Ctrl-C again to stop at once")
+
+    try:
+        previous = signal.signal(signal.SIGINT, handle)
+    except ValueError:  # not the main thread: whoever runs us there handles signals
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,92 @@
+"""Readers of steps: the log line and the progress display."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from snrlab.core.bands import band_means
+from snrlab.core.recipe import Tables
+from snrlab.train.loop import Step
+
+
+def record(step: Step, tables: Tables, seconds: float | None) -> dict[str, Any]:
+    """The log line of a step: what was optimised, and per slot what it was made of.
+
+    `loss` is the mean of `weight` x `mse`. `bands` holds the unweighted training loss by SNR band.
+    With `seconds` None nothing in it depends on the clock.
+    """
+    t = step.timesteps.numpy()
+    line: dict[str, Any] = {
+        "step": step.index,
+        "epoch": step.epoch,
+        "loss": _short(step.loss),
+        "lr": _short(step.learning_rate),
+        "grad_norm": _short(step.grad_norm),
+        "t": t.tolist(),
+        "mse": [_short(v) for v in step.mse.tolist()],
+        "weight": [_short(v) for v in step.weight.tolist()],
+        "bands": {k: None if v is None else _short(v) for k, v in band_means(tables.snr[t], step.mse.numpy()).items()},
+    }
+    if seconds is not None:
+        line |= {"seconds": round(seconds, 4), "memory_mb": memory_mb()}
+    return line
+
+
+def memory_mb() -> int:
+    """Resident memory of this process, in MiB."""
+    return int(psutil.Process().memory_info().rss // 2**20)
+
+
+class Display:
+    """Progress with loss, rate and time left: a bar in a terminal, plain lines elsewhere."""
+
+    def __init__(self, total: int, done: int, say: Callable[[str], None], every: float = 10.0) -> None:
+        """Show `total` steps of which `done` are done; `say` prints a plain line at most every `every` seconds."""
+        self._say, self._every, self._total, self._start = say, every, total, done
+        self._began = self._last = time.monotonic()
+        self._loss: float | None = None
+        console = Console(stderr=True)
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=console)
+            self._task = self._bar.add_task("steps", total=total, completed=done, facts="")
+            self._bar.start()
+
+    def update(self, step: Step) -> None:
+        """Take note of a step."""
+        self._loss = step.loss if self._loss is None else 0.95 * self._loss + 0.05 * step.loss
+        done, now = step.index + 1, time.monotonic()
+        rate = (done - self._start) / max(now - self._began, 1e-9)
+        facts = f"loss {self._loss:.4f}  lr {step.learning_rate:.1e}  {rate:.2f} it/s"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, facts=facts)
+        elif now - self._last >= self._every or done == self._total:
+            self._last = now
+            self._say(f"step {done}/{self._total}  {facts}  {_clock((self._total - done) / rate)} left")
+
+    def close(self) -> None:
+        """End the display."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _clock(seconds: float) -> str:
+    whole = int(np.ceil(seconds))
+    return (
+        f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+        if whole >= 3600
+        else f"{whole // 60}:{whole % 60:02d}"
+    )
+
+
+def _short(value: float) -> float:
+    """The value to nine digits, which is all a float32 has."""
+    return float(f"{value:.9g}")
