@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, get_type_hints
 
 from snrlab.core.errors import UserError, unknown
@@ -46,13 +46,11 @@ class Entry:
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
         """The keyword-only arguments, in the order of the signature."""
-        hints = get_type_hints(self.fn, include_extras=True)
-        found = {
-            p.name: Parameter.of(p.name, hints[p.name], p.default)
-            for p in inspect.signature(self.fn).parameters.values()
-            if p.kind is p.KEYWORD_ONLY
-        }
-        return MappingProxyType(found)
+        own = [p for p in inspect.signature(self.fn).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        # only these annotations are evaluated: the others may name types that are not imported
+        annotations = SimpleNamespace(__annotations__={p.name: p.annotation for p in own})
+        hints = get_type_hints(annotations, self.fn.__globals__, include_extras=True)
+        return MappingProxyType({p.name: Parameter.of(p.name, hints[p.name], p.default) for p in own})
 
     def bind(self, **params: Any) -> Choice:
         """This entry with values for its parameters; those not given take their defaults.

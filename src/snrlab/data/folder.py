@@ -123,12 +123,15 @@ def _open(path: Path):  # type: ignore[no-untyped-def]  # PIL.Image.Image
     try:
         with Image.open(path) as opened:
             opened.load()
-            return ImageOps.exif_transpose(opened)
+            image = ImageOps.exif_transpose(opened)
     except Image.DecompressionBombError:
         raise UserError("the picture is too large") from None
     except (OSError, SyntaxError, ValueError, EOFError) as reason:
         text = str(reason).replace(str(path), path.name)
         raise UserError(text or type(reason).__name__) from None
+    if image.mode.startswith("I"):  # sixteen-bit grey, which Pillow's conversion would clip instead of scale
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    return image
 
 
 def _image_file(path: Path) -> ImageFile:

@@ -1,0 +1,88 @@
+"""The fixed interface of `snrlab table`."""
+
+import csv
+import io
+import json
+
+import pytest
+import tiny
+
+
+def rows(*arguments):
+    done = tiny.snrlab("table", *arguments, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_json_of_every_step():
+    found = rows("--prediction", "epsilon", "--weighting", "min_snr:gamma=5", "--every", 1)
+    assert len(found) == 1000
+    assert {
+        "t", "alphas_cumprod", "snr", "log_snr", "p", "weight", "weight_epsilon", "weight_x0", "ip_gamma", "ip_floor",
+    } <= set(found[0])  # fmt: skip
+    assert [found[t]["snr"] for t in (0, 499, 999)] == pytest.approx([1175.470588, 0.3844081183, 0.004681916706])
+    assert [r["t"] for r in found] == list(range(1000))
+    assert found[146]["snr"] > 5 > found[147]["snr"]
+    assert found[353]["snr"] > 1 > found[354]["snr"]
+
+
+def test_default_is_every_25_steps_of_the_plain_recipe():
+    found = rows()
+    assert [r["t"] for r in found] == list(range(0, 1000, 25))
+    assert {r["weight"] for r in found} == {1.0}
+
+
+def test_zero_terminal_snr_has_nulls_and_finite_weights():
+    (last,) = rows("--prediction", "v_prediction", "--zero-terminal-snr", "--weighting", "debiased", "--at", 999)
+    assert last["snr"] == 0
+    assert last["weight"] == 0
+    assert last["log_snr"] is None
+    assert last["weight_epsilon"] is None
+
+
+def test_all_options():
+    found = rows(
+        "--schedule", "cosine:offset=0.01", "--prediction", "v_prediction", "--weighting", "min_snr:gamma=3",
+        "--weighting", "p2:k=1,gamma=0.5", "--product-on", "network", "--max-weight", 0.5, "--min-weight", 0.01,
+        "--normalize", "--density", "logit_normal:mean=0.5,std=1", "--perturbation", "ip_noise:gamma=0.1", "--at", "3,1",
+    )  # fmt: skip
+    assert [r["t"] for r in found] == [3, 1]
+    assert found[0]["ip_gamma"] == 0.1
+
+
+def test_csv():
+    done = tiny.snrlab("table", "--format", "csv", "--at", "0,999")
+    found = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [r["t"] for r in found] == ["0", "999"]
+    assert float(found[0]["snr"]) == pytest.approx(1175.470588)
+
+
+def test_text_marks_the_steps_that_matter():
+    done = tiny.snrlab("table", "--weighting", "debiased", "--max-weight", 7, "--every", 500)
+    assert done.returncode == 0
+    for mark in ("SNR < 5", "SNR < 1", "SNR < 0.1", "max_weight from here", "last step"):
+        assert mark in done.stdout
+    assert "[loss_scale]" in done.stdout
+
+
+def test_warnings_of_machine_formats_go_to_stderr():
+    done = tiny.snrlab(
+        "table", "--prediction", "v_prediction", "--zero-terminal-snr", "--weighting", "min_snr", "--format", "json"
+    )
+    assert "[weight_zero]" in done.stderr
+    json.loads(done.stdout)
+
+
+def test_help_names_every_entry():
+    from snrlab import DENSITIES, PERTURBATIONS, SCHEDULES, WEIGHTINGS
+
+    text = "".join(tiny.snrlab("table", "--help", env=_wide()).stdout.split())
+    for registry in (DENSITIES, PERTURBATIONS, SCHEDULES, WEIGHTINGS):
+        for name in registry:
+            assert name in text
+
+
+def _wide():
+    import os
+
+    return os.environ | {"COLUMNS": "200", "TERM": "dumb"}

@@ -1,0 +1,48 @@
+"""The bare install: what must answer without torch, and what must say so."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "torchvision", "matplotlib", "PIL")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["table", "--every", "100"], ["table", "--help"], ["--version"]], ids=" ".join
+)
+def test_commands_import_nothing_heavy(arguments):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['snrlab', *{arguments!r}]\n"
+        "from snrlab.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"found = [m for m in {HEAVY!r} if m in sys.modules]\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_is_light():
+    code = f"import snrlab, sys; assert not [m for m in {HEAVY!r} if m in sys.modules]"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("command", [["train", "run.toml"], ["demo"], ["sample", "somewhere"]])
+def test_training_without_torch_says_what_to_install(command, tmp_path):
+    (tmp_path / "run.toml").write_text('[model]\nrandom = "small"\n[data]\nshipped = "noto"\nresolution = 64\n')
+    code = (
+        "import sys\n"
+        "sys.modules['torch'] = None\n"  # import torch now raises ImportError, as where it is not installed
+        f"sys.argv = ['snrlab', *{command!r}]\n"
+        "from snrlab.cli import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "pip install 'snrlab[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_torchvision_is_not_needed():
+    assert subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True).returncode != 0

@@ -1,0 +1,32 @@
+"""Input perturbation where everything can be solved: x0 ~ N(0, 1), linear networks (science of 2301.11706)."""
+
+import numpy as np
+import pytest
+from snrlab import SCHEDULES
+from snrlab.core.prediction import convert, target
+
+SD = SCHEDULES.bind("sd")()
+STEPS = np.array([24, 249, 499, 999])
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.3])
+@pytest.mark.parametrize("space", ["epsilon", "sample", "v_prediction"])
+def test_what_the_best_linear_network_learns(space, gamma):
+    alpha, sigma = SD.alpha[STEPS], SD.sigma[STEPS]
+    noise = 1 + gamma**2
+    variance = alpha**2 + sigma**2 * noise  # of the perturbed input
+    # regression of each target on the input: cov(target, x_t) / var(x_t), with the target's noise unperturbed
+    slope = target(space, alpha, sigma, alpha, sigma) / variance
+    # in the paper's terms: the network for noise sigma s, its eps estimate scaled
+    s = np.sqrt(noise)
+    eps_scale = {"epsilon": 1 / s, "sample": s, "v_prediction": alpha**2 / s + sigma**2 * s}[space]
+    best_eps = sigma * s / variance  # E[eps' | x_t] / x_t, eps' the whole unit-variance noise
+    implied = convert(slope, space, "epsilon", np.ones(4), alpha, sigma)
+    plain = convert(alpha / variance, "sample", "epsilon", np.ones(4), alpha, sigma) if space == "sample" else None
+    if space == "epsilon":
+        assert implied == pytest.approx(best_eps * eps_scale)
+    elif space == "sample":
+        assert implied == pytest.approx(best_eps * eps_scale)
+        assert plain == pytest.approx(implied)
+    else:
+        assert implied == pytest.approx(best_eps * eps_scale)

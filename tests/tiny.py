@@ -1,0 +1,98 @@
+"""Tiny real pieces for tests: a Stable Diffusion 1.5 style model, a folder of pictures, run files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from PIL import Image
+from snrlab.config import RunConfig, parse
+from snrlab.models.components import Components, save
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+
+def components(prediction_type: str = "epsilon", **scheduler) -> Components:
+    """A random model with a real tokenizer; the same weights each time."""
+    small = Path(str(resources.files("snrlab.models.small")))
+    tokenizer = CLIPTokenizer.from_pretrained(small / "tokenizer", local_files_only=True)
+    config = json.loads((small / "scheduler" / "scheduler_config.json").read_text())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(
+            sample_size=4, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=16, attention_head_dim=2, norm_num_groups=4,
+        )  # fmt: skip
+        vae = AutoencoderKL(
+            block_out_channels=(4, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3, norm_num_groups=2,
+            up_block_types=("UpDecoderBlock2D",) * 3, latent_channels=4, sample_size=16, scaling_factor=0.5,
+        )  # fmt: skip
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                max_position_embeddings=32,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )  # fmt: skip
+        )
+    return Components(
+        vae, text_encoder, tokenizer, unet, {**config, "prediction_type": prediction_type, **scheduler}, "tiny"
+    )
+
+
+def save_model(folder: Path, prediction_type: str = "epsilon", **scheduler) -> Path:
+    """The tiny model as a diffusers folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save(components(prediction_type, **scheduler), folder, torch.float32)
+    return folder
+
+
+def save_pictures(folder: Path, count: int = 6, size: int = 20) -> Path:
+    """Pictures of coloured rectangles with captions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        pixels = np.full((size, size + 4, 3), 255, dtype=np.uint8)
+        pixels[4:12, 4:14] = rng.integers(0, 255, 3)
+        Image.fromarray(pixels).save(folder / f"{index:02d}.png")
+        (folder / f"{index:02d}.txt").write_text(f"rectangle {index}, colour")
+    return folder
+
+
+def run_dict(model: Path, pictures: Path, **sections) -> dict:
+    """A small run as plain data; `sections` are merged into it."""
+    data = {
+        "name": "tiny",
+        "seed": 3,
+        "model": {"path": str(model)},
+        "data": {"folder": str(pictures), "resolution": 16, "caption_dropout": 0.2},
+        "train": {"steps": 6, "batch_size": 4, "learning_rate": 1e-2, "checkpoint_every": 2},
+        "output": {"dates": False, "precision": "fp32"},
+    }
+    for name, values in sections.items():
+        data[name] = {**data.get(name, {}), **values} if isinstance(values, dict) else values
+    if data["train"].get("method", "lora") == "lora":
+        data.setdefault("lora", {"rank": 2})
+    return data
+
+
+def run_config(model: Path, pictures: Path, **sections) -> RunConfig:
+    """A small run."""
+    return parse(run_dict(model, pictures, **sections))
+
+
+def snrlab(*arguments: object, cwd: Path | None = None, **kwargs) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-m", "snrlab", *(str(a) for a in arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, **kwargs)
