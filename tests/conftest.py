@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 from snrlab.core.registry import load_plugins
 
 load_plugins()

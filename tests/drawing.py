@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
+
 from snrlab.core.density import DENSITIES
 from snrlab.core.noise import NOISES
 from snrlab.core.parameters import Parameter, Text

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
 from snrlab.config import RunConfig, parse
 from snrlab.models.components import Components, save
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 
 def components(prediction_type: str = "epsilon", **scheduler) -> Components:
@@ -26,7 +27,8 @@ def components(prediction_type: str = "epsilon", **scheduler) -> Components:
         torch.manual_seed(0)
         unet = UNet2DConditionModel(
             sample_size=4, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
             cross_attention_dim=16, attention_head_dim=2, norm_num_groups=4,
         )  # fmt: skip
         vae = AutoencoderKL(
@@ -44,7 +46,7 @@ def components(prediction_type: str = "epsilon", **scheduler) -> Components:
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
-            )  # fmt: skip
+            )
         )
     return Components(
         vae, text_encoder, tokenizer, unet, {**config, "prediction_type": prediction_type, **scheduler}, "tiny"
@@ -70,7 +72,7 @@ def save_pictures(folder: Path, count: int = 6, size: int = 20) -> Path:
     return folder
 
 
-def run_dict(model: Path, pictures: Path, **sections) -> dict:
+def run_dict(model: Path, pictures: Path, /, **sections) -> dict:
     """A small run as plain data; `sections` are merged into it."""
     data = {
         "name": "tiny",
@@ -87,7 +89,7 @@ def run_dict(model: Path, pictures: Path, **sections) -> dict:
     return data
 
 
-def run_config(model: Path, pictures: Path, **sections) -> RunConfig:
+def run_config(model: Path, pictures: Path, /, **sections) -> RunConfig:
     """A small run."""
     return parse(run_dict(model, pictures, **sections))
 

@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+
 import tiny
 
 
@@ -44,7 +45,8 @@ def test_all_options():
     found = rows(
         "--schedule", "cosine:offset=0.01", "--prediction", "v_prediction", "--weighting", "min_snr:gamma=3",
         "--weighting", "p2:k=1,gamma=0.5", "--product-on", "network", "--max-weight", 0.5, "--min-weight", 0.01,
-        "--normalize", "--density", "logit_normal:mean=0.5,std=1", "--perturbation", "ip_noise:gamma=0.1", "--at", "3,1",
+        "--normalize", "--density", "logit_normal:mean=0.5,std=1", "--perturbation", "ip_noise:gamma=0.1",
+        "--at", "3,1",
     )  # fmt: skip
     assert [r["t"] for r in found] == [3, 1]
     assert found[0]["ip_gamma"] == 0.1

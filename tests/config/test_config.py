@@ -2,6 +2,7 @@ import tomllib
 
 import pytest
 from annotated_types import Gt, Le
+
 from snrlab import WEIGHTINGS, UserError
 from snrlab.config import RunConfig, apply_overrides, dump, parse, read
 from snrlab.core.recipe import Recipe

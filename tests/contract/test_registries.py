@@ -6,9 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from drawing import ENTRIES, all_of, choices, default, entry_id
 from hypothesis import given
 from hypothesis import strategies as st
+
+from drawing import ENTRIES, all_of, choices, default, entry_id
 from snrlab.config.strategy import Strategy, as_table, entry_schema
 from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError

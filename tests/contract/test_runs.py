@@ -2,13 +2,15 @@
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from drawing import all_of, default, entry_id
 from safetensors.torch import load_file
+
+import tiny
+from drawing import all_of, default, entry_id
 from snrlab import UserError
 from snrlab.config import parse
 from snrlab.core.findings import findings
@@ -136,11 +138,14 @@ def test_resuming_is_exact(method, text_encoder, stop, tiny_model, pictures, tmp
 
 def test_everything_a_step_changes_is_in_the_checkpoint(tiny_model, pictures):
     job = prepare(tiny.run_config(tiny_model, pictures, train={"method": "full", "text_encoder": True}))
-    before = {n: t.clone() for part in ("unet", "text_encoder", "vae")
-              for n, t in ((f"{part}.{k}", v) for k, v in getattr(job.components, part).state_dict().items())}  # fmt: skip
+
+    def weights():
+        parts = ("unet", "text_encoder", "vae")
+        return {f"{p}.{k}": v.clone() for p in parts for k, v in getattr(job.components, p).state_dict().items()}
+
+    before = weights()
     next(steps(job))
-    after = {f"{part}.{k}": v for part in ("unet", "text_encoder", "vae")
-             for k, v in getattr(job.components, part).state_dict().items()}  # fmt: skip
+    after = weights()
     changed = {name for name in after if not torch.equal(before[name], after[name])}
     saved = {name.removeprefix("weight/") for name in checkpoint.state(job) if name.startswith("weight/")}
     assert changed <= saved
@@ -224,5 +229,5 @@ def test_warm_up_and_decay(tiny_model, pictures):
     rates = [s.learning_rate for s in steps(prepare(tiny.run_config(tiny_model, pictures, train=train)))]
     assert rates[2] == pytest.approx(1e-3)
     assert rates[0] == pytest.approx(1e-3 / 3)
-    assert all(a > b for a, b in zip(rates[3:], rates[4:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[3:]))
     assert rates[3] == pytest.approx(1e-3)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from drawing import all_of, default, entry_id
 from snrlab.core.density import DENSITIES
 from snrlab.core.draws import SAMPLINGS, data_index, inverse_cdf, stream, uniforms
@@ -135,6 +136,7 @@ def test_steps_without_probability_are_never_drawn():
     p = np.array([0.0, 0.25, 0.0, 0.75, 0.0])
     assert set(inverse_cdf(p, np.linspace(0, 1, 1001)[:-1])) == {1, 3}
     assert inverse_cdf(p, np.array([np.nextafter(1, 0)])) == 3
+    assert set(inverse_cdf(np.full(5, 0.2), np.linspace(0, 1, 101)[:-1])) == set(range(5)), "every other step is"
 
 
 def test_streams_differ_by_all_they_depend_on():

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from drawing import all_of, choices, default, entry_id
 from hypothesis import given
 from hypothesis import strategies as st
+
+from drawing import all_of, choices, default, entry_id
 from snrlab.core.density import DENSITIES
 from snrlab.core.loss_weight import is_multiplier, loss_weight
 from snrlab.core.perturbation import PERTURBATIONS, loss_floor

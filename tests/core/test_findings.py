@@ -1,4 +1,5 @@
 import pytest
+
 from snrlab import DENSITIES, NOISES, PERTURBATIONS, WEIGHTINGS, Recipe, UserError, findings
 from snrlab.core.findings import refuse_errors
 

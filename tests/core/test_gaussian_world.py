@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from snrlab import SCHEDULES
 from snrlab.core.prediction import convert, target
 

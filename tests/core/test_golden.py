@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from snrlab import DENSITIES, SCHEDULES, WEIGHTINGS, Recipe
 from snrlab.core.loss_weight import loss_weight
 from snrlab.core.schedule import zero_terminal_snr

@@ -3,6 +3,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
+
 from snrlab import UserError
 from snrlab.data import emoji
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-import tiny
 from PIL import Image
+
+import tiny
 from snrlab import UserError
 from snrlab.config.run import DataConfig
 from snrlab.data.examples import load_examples

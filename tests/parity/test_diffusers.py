@@ -6,6 +6,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from diffusers.training_utils import compute_snr
+
 from snrlab import SCHEDULES
 from snrlab.core.prediction import target
 from snrlab.core.schedule import zero_terminal_snr

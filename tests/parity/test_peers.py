@@ -8,6 +8,7 @@ TiankaiHang/Min-SNR-Diffusion-Training guided_diffusion/gaussian_diffusion.py; y
 
 import numpy as np
 import pytest
+
 from snrlab import SCHEDULES, WEIGHTINGS, Recipe
 from snrlab.core.loss_weight import loss_weight
 

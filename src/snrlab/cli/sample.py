@@ -38,12 +38,15 @@ def sample(
     from snrlab.train.saved import open_source
 
     saved = open_source(source, lora, strength)
+    size = resolution or saved.resolution
+    if size % 8:
+        raise UserError(f"--resolution is {size}; it must be a multiple of 8.")
     prompts = prompt or saved.prompts
     if not prompts:
         raise UserError('there is nothing to draw: give at least one --prompt "...".')
     config = SampleConfig(prompts=list(prompts), steps=steps, guidance=guidance, negative=negative, seed=seed, every=0)
     path = _free(out)
-    save_grid(make(saved.pipe, config, resolution or saved.resolution), config, path, saved.label)
+    save_grid(make(saved.pipe, config, size), config, path, saved.label)
     typer.echo(f"wrote {path}")
 
 

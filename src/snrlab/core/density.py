@@ -58,8 +58,8 @@ def logit_normal(
     """logit(u) ~ N(mean, std^2), u the noise time: a mean above 0 favours noisy steps (the SD3 paper's sign).
 
     >>> from snrlab.core.schedule import rectified_flow
-    >>> logit_normal(rectified_flow(num_train_timesteps=2), mean=0.0, std=1.0)
-    array([0.5, 0.5])
+    >>> logit_normal(rectified_flow(num_train_timesteps=2), mean=1.0, std=1.0).round(6)
+    array([0.158655, 0.841345])
     """
     edges = np.arange(1, schedule.num_train_timesteps) / schedule.num_train_timesteps
     return _cells(_normal_cdf((np.log(edges) - np.log1p(-edges) - mean) / std))
@@ -75,8 +75,8 @@ def laplace(
     """log_snr ~ Laplace(mean, scale): effort gathers around SNR = exp(mean).
 
     >>> from snrlab.core.schedule import rectified_flow
-    >>> laplace(rectified_flow(num_train_timesteps=2), mean=0.0, scale=0.5)
-    array([0.5, 0.5])
+    >>> laplace(rectified_flow(num_train_timesteps=2), mean=0.5, scale=0.5).round(6)
+    array([0.81606, 0.18394])
     """
     edges = (schedule.log_snr[:-1] + schedule.log_snr[1:]) / 2
     z = (mean - edges) / scale  # rises with t, as the noise does

@@ -93,8 +93,8 @@ def debiased(log_snr: Array, *, max_snr: Annotated[float, Gt(0)] | None = None) 
     On epsilon 1/sqrt(S): noisy steps count more. kohya's trainer caps S at 1000 here, which on the
     SD schedule changes step 0 only.
 
-    >>> debiased(np.log([0.25, 4.0])).round(12)
-    array([0.5, 2. ])
+    >>> debiased(np.log([0.25, 4.0, 4e6])).round(9)
+    array([5.e-01, 2.e+00, 2.e+03])
     >>> debiased(np.log([16.0]), max_snr=4.0).round(12)
     array([8.])
     """

@@ -86,6 +86,6 @@ def _running_mean(value: Any, window: int) -> Any:
 
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     found = text.getvalue()
     return found[found.index("<svg") :]

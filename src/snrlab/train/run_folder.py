@@ -6,6 +6,7 @@ run.toml  steps.jsonl  samples/  checkpoints/  <name>.safetensors or <name>/  re
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,8 +80,9 @@ def choose(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFolder, Ru
 
     Raises:
         UserError: an unfinished run is there and `resume` is not given, or the folder is in use
-            for something else.
+            for something else, or nothing can be written there.
     """
+    _refuse_unwritable(out)
     taken = [folder for folder in _numbered(out, config.name) if folder.path.exists()]
     if resume and taken:
         last = taken[-1]
@@ -132,6 +134,13 @@ def read_log(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             if line.endswith("\n"):
                 yield json.loads(line)
+
+
+def _refuse_unwritable(out: Path) -> None:
+    """Find out before minutes of loading, not after."""
+    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"{out} cannot be written: {nearest} is not a folder you may write to. Choose another --out.")
 
 
 def _numbered(out: Path, name: str) -> list[RunFolder]:

@@ -1,0 +1,222 @@
+"""Mistakes a user can make: one clear message, exit code 2, no traceback, nothing half-written."""
+
+import json
+import os
+import shutil
+
+import pytest
+import tomlkit
+
+import tiny
+from snrlab.cli import main
+
+
+@pytest.fixture
+def place(tmp_path, tiny_model, pictures, monkeypatch):
+    """An empty working folder with a model, pictures and a good run file beside it."""
+    shutil.copytree(tiny_model, tmp_path / "model")
+    shutil.copytree(pictures, tmp_path / "pictures")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return tmp_path
+
+
+def fails(arguments, capsys, monkeypatch):
+    """The message of a command that must fail with exit code 2."""
+    monkeypatch.setattr("sys.argv", ["snrlab", *(str(a) for a in arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    streams = capsys.readouterr()
+    assert end.value.code == 2
+    assert "Traceback" not in streams.err + streams.out
+    return streams.err
+
+
+def run_file(place, change=None, **sections):
+    data = tiny.run_dict(place / "model", place / "pictures", **sections)
+    if change:
+        change(data)
+    path = place / "run.toml"
+    path.write_text(tomlkit.dumps(data))
+    return path
+
+
+RUNS = {
+    "misspelt section": ({"modle": {"path": "x"}}, "Did you mean 'model'"),
+    "misspelt key": ({"train": {"learnin_rate": 1e-4}}, "Did you mean 'learning_rate'"),
+    "text for a number": ({"train": {"steps": "many"}}, "train.steps is 'many'"),
+    "fraction of a step": ({"train": {"steps": 1.5}}, "train.steps is 1.5"),
+    "negative rate": ({"train": {"learning_rate": -1.0}}, "train.learning_rate is -1.0"),
+    "unknown weighting": ({"recipe": {"weighting": ["minsnr"]}}, "Did you mean 'min_snr'"),
+    "misspelt parameter": ({"recipe": {"weighting": [{"name": "min_snr", "gama": 5}]}}, "Did you mean 'gamma'"),
+    "gamma of zero": ({"recipe": {"weighting": ["min_snr:gamma=0"]}}, "must be a number > 0"),
+    "empty timestep range": (
+        {"recipe": {"density": "uniform:min_timestep=5,max_timestep=5"}}, "min_timestep < max_timestep",
+    ),
+    "limits crossed": ({"recipe": {"max_weight": 1.0, "min_weight": 2.0}}, "above max_weight"),
+    "epsilon without signal": (
+        {"recipe": {"zero_terminal_snr": True}, "model": {"convert": True}}, "epsilon_zero_terminal_snr",
+    ),
+    "wrong prediction type": ({"recipe": {"prediction_type": "v_prediction"}}, "says it predicts epsilon"),
+    "flow on sd": ({"recipe": {"prediction_type": "flow_prediction"}}, "cannot be trained with this family"),
+    "multiplier for v on epsilon": (
+        {"recipe": {"weighting": ["scale_v_pred_loss_like_noise_pred"]}}, "this recipe predicts epsilon",
+    ),
+    "odd resolution": ({"data": {"resolution": 17}}, "multiple of 8"),
+    "unknown style": ({"data": {"folder": None, "shipped": "notto"}}, "Did you mean 'noto'"),
+    "two sources of data": ({"data": {"shipped": "noto"}}, "give either folder"),
+    "no such folder": ({"data": {"folder": "nowhere"}}, "there is no such folder"),
+    "no such model": ({"model": {"path": "nowhere"}}, "there is no folder"),
+    "name with a slash": ({"name": "../escape"}, "name is '../escape'"),
+    "rank of zero": ({"lora": {"rank": 0}}, "lora.rank is 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_wrong_runs(name, place, capsys, monkeypatch):
+    sections, says = RUNS[name]
+
+    def drop_none(data):
+        for table in data.values():
+            if isinstance(table, dict):
+                for key in [k for k, v in table.items() if v is None]:
+                    del table[key]
+
+    assert says in fails(["train", run_file(place, drop_none, **sections)], capsys, monkeypatch)
+    assert not list((place / "work").iterdir()), "nothing half-written"
+
+
+def corrupt_image(place):
+    (place / "pictures" / "03.png").write_bytes(b"\x89PNG broken")
+
+
+def empty_folder(place):
+    shutil.rmtree(place / "pictures")
+    (place / "pictures").mkdir()
+
+
+def no_captions(place):
+    for file in (place / "pictures").glob("*.txt"):
+        file.unlink()
+
+
+def truncated_weights(place):
+    file = place / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def pickled_weights(place):
+    file = place / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    file.rename(file.with_suffix(".bin"))
+
+
+def missing_part(place):
+    shutil.rmtree(place / "model" / "tokenizer")
+
+
+def missing_weights(place):
+    (place / "model" / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+
+
+def other_pipeline(place):
+    index = place / "model" / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "FluxPipeline"}))
+
+
+def broken_scheduler(place):
+    (place / "model" / "scheduler" / "scheduler_config.json").write_text("{oops")
+
+
+def unknown_betas(place):
+    (place / "model" / "scheduler" / "scheduler_config.json").write_text('{"beta_schedule": "scaled_linar"}')
+
+
+def wrong_shapes(place):
+    config = place / "model" / "unet" / "config.json"
+    config.write_text(config.read_text().replace('"cross_attention_dim": 16', '"cross_attention_dim": 24'))
+
+
+def a_file_in_the_way(place):
+    (place / "work" / "runs").write_text("mine")
+
+
+WORLDS = {
+    corrupt_image: "03.png cannot be read",
+    empty_folder: "there is no image",
+    no_captions: "have no caption",
+    truncated_weights: "does not load",
+    pickled_weights: "is a pickle",
+    missing_part: "has no folder 'tokenizer'",
+    missing_weights: "has no diffusion_pytorch_model.safetensors",
+    other_pipeline: "holds a FluxPipeline",
+    broken_scheduler: "cannot be read",
+    unknown_betas: "Did you mean 'scaled_linear'",
+    wrong_shapes: "does not load",
+    a_file_in_the_way: "cannot be written",
+}
+
+
+@pytest.mark.parametrize("spoil", WORLDS, ids=lambda f: f.__name__)
+def test_wrong_worlds(spoil, place, capsys, monkeypatch):
+    spoil(place)
+    before = sorted((place / "work").iterdir())
+    assert WORLDS[spoil] in fails(["train", run_file(place)], capsys, monkeypatch)
+    assert sorted((place / "work").iterdir()) == before, "nothing half-written"
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_folder(place, capsys, monkeypatch):
+    (place / "work").chmod(0o500)
+    assert "cannot be written" in fails(["train", run_file(place)], capsys, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "missing.toml"], "missing.toml: the run file cannot be read"),
+        (["train", "../broken.toml"], "not valid TOML"),
+        (["train", "../model"], "the run file cannot be read"),
+        (["train", "../run.toml", "--set", "train.steps"], "write section.key=value"),
+        (["train", "../run.toml", "--set", "train.step=3"], "Did you mean 'steps'"),
+        (["train"], "Missing argument"),
+        (["train", "../run.toml", "--reusme"], "--resume"),
+        (["tabel"], "table"),
+        (["table", "--weighting", "min_snr:gamma"], "is not of the form name=value"),
+        (["table", "--weighting", "min_snr:gamma=five"], "gamma is 'five'"),
+        (["table", "--weighting", "min_snr:gamma=5,gamma=6"], "given twice"),
+        (["table", "--weighting", "debiased", "--zero-terminal-snr"], "weight_infinite"),
+        (["table", "--prediction", "eps"], "Allowed: epsilon"),
+        (["table", "--product-on", "x0"], "Allowed: epsilon, network"),
+        (["table", "--at", "1000"], "allowed are 0 to 999"),
+        (["table", "--at", "1;2"], "write whole numbers"),
+        (["table", "--every", "0"], "must be a whole number >= 1"),
+        (["table", "--every", "5", "--at", "3"], "exclude each other"),
+        (["table", "--format", "jsn"], "Did you mean 'json'"),
+        (["table", "--max-weight", "nan"], "max_weight is nan"),
+        (["table", "--schedule", "scheduler_config:config=none"], "config is None"),
+        (["table", "--schedule", "scheduler_config:config=no.json"], "cannot be read"),
+        (["table", "--density", "curve:points=@no.csv"], "cannot be read"),
+        (["table", "--density", "curve:points=0/0"], "it is 0 at every timestep"),
+        (["data", "nowhere"], "there is no such folder"),
+        (["data", "../run.toml"], "this is a file, not a folder"),
+        (["data", "."], "there is no image"),
+        (["sample", "nowhere", "--prompt", "a"], "there is no folder"),
+        (["sample", "../model"], "there is nothing to draw"),
+        (["sample", "../model", "--prompt", "a", "--lora", "no.safetensors"], "there is no file"),
+        (["sample", "../model", "--prompt", "a", "--lora", "../lora.ckpt"], "is a pickle"),
+        (["sample", "../model", "--prompt", "a", "--lora", "../half.safetensors"], "not a readable safetensors file"),
+        (["sample", "../model", "--prompt", "a", "--lora", "../model/unet/diffusion_pytorch_model.safetensors"],
+         "holds no LoRA weights"),
+        (["sample", "../model", "--prompt", "a", "--out", "no/where.png"], "there is no folder"),
+        (["sample", "../model", "--prompt", "a", "--resolution", "18"], "--resolution is 18"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)  # fmt: skip
+def test_wrong_commands(arguments, says, place, capsys, monkeypatch):
+    run_file(place)
+    (place / "broken.toml").write_text("[model\n")
+    (place / "lora.ckpt").write_bytes(b"\x80\x02")
+    (place / "half.safetensors").write_bytes(b"\x00" * 40)
+    assert says in " ".join(fails(arguments, capsys, monkeypatch).split())
+    assert not list((place / "work").iterdir()), "nothing half-written"
