@@ -57,6 +57,8 @@ def test_prediction_types_of_the_family(method, prediction_type, scheduler, pict
     outcome = finish(config, tmp_path)
     resolved = tomllib.loads(outcome.folder.config_file.read_text())["recipe"]
     assert resolved["prediction_type"] == prediction_type
+    assert resolved["schedule"]["name"] == "sd"
+    assert resolved["zero_terminal_snr"] == bool(scheduler)
     if method == "full":
         saved = json.loads((outcome.folder.path / "tiny" / "scheduler" / "scheduler_config.json").read_text())
         assert saved["prediction_type"] == prediction_type
@@ -214,13 +216,13 @@ def test_samples_and_report(tiny_model, pictures, tmp_path):
     )
     outcome = finish(config, tmp_path)
     grids = sorted(p.name for p in outcome.folder.samples.iterdir())
-    assert grids == ["step-00000003.png", "step-00000006.png"]
+    assert grids == ["step-00000000.png", "step-00000003.png", "step-00000006.png"]
     with Image.open(outcome.folder.samples / grids[0]) as image:
         assert image.size == (32, 16)
         assert image.text["parameters"].startswith("red <b> | blue\nNegative prompt: \nSteps: 2, Sampler: DDIM")
     report = outcome.folder.report.read_text()
     assert "red &lt;b&gt;" in report
-    assert report.count("data:image/png;base64,") == 2
+    assert report.count("data:image/png;base64,") == 3
     assert "http" not in report.replace("http://www.w3.org", ""), "opens offline"
 
 
@@ -236,7 +238,7 @@ def test_sampling_what_was_saved(tiny_model, pictures, tmp_path):
         return np.asarray(sample(saved.pipe, outcome.config.sample, saved.resolution)[0], dtype=int)
 
     file = outcome.folder.result(outcome.config)
-    with Image.open(next(outcome.folder.samples.iterdir())) as grid:
+    with Image.open(max(outcome.folder.samples.iterdir())) as grid:
         trained = np.asarray(grid, dtype=int)
     assert np.abs(draw(outcome.folder.path) - trained).max() <= 1
     assert np.abs(draw(tiny_model, file) - trained).max() <= 1

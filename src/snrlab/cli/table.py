@@ -27,6 +27,7 @@ FORMATS = ("table", "csv", "json")
 WIDE = 200  # where no terminal limits it
 
 
+# long because its signature is the command's whole interface
 def table(
     schedule: ScheduleOption = "sd",
     zero_terminal_snr: ZeroTerminalOption = False,

@@ -8,11 +8,16 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.registry import Choice
 
 
-def build_recipe(stated: RecipeConfig, *, schedule: Choice, prediction_type: str) -> Recipe:
+def build_recipe(
+    stated: RecipeConfig, *, schedule: Choice, prediction_type: str, zero_terminal_snr: bool = False
+) -> Recipe:
     """The recipe that a section states, with these for what it leaves to the model."""
+    zero = stated.zero_terminal_snr
+    if zero is None:
+        zero = zero_terminal_snr and stated.schedule is None
     return Recipe(
         schedule=stated.schedule or schedule,
-        zero_terminal_snr=bool(stated.zero_terminal_snr),
+        zero_terminal_snr=zero,
         prediction_type=stated.prediction_type or prediction_type,  # type: ignore[arg-type]  # checked by Recipe
         weighting=tuple(stated.weighting),
         product_on=stated.product_on,

@@ -8,6 +8,7 @@ Timesteps are the inverse CDF of the recipe's density at a uniform that all reci
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -65,4 +66,9 @@ def inverse_cdf(p: Array, u: Array) -> NDArray[np.int64]:
 def data_index(seed: int, step: int, slot: int, total: int, size: int) -> tuple[int, int]:
     """(epoch, index) of the example for a slot: each epoch is a fresh permutation of `size` examples."""
     epoch, place = divmod(step * total + slot, size)
-    return epoch, int(stream(seed, "order", epoch).permutation(size)[place])
+    return epoch, int(_order(seed, epoch, size)[place])
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
+    return stream(seed, "order", epoch).permutation(size)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from snrlab.core import scheduler_config as diffusers_config
 from snrlab.core.errors import UserError
-from snrlab.core.registry import Registry
+from snrlab.core.registry import Choice, Registry
 
 Array = NDArray[np.float64]
 Path = Literal["variance_preserving", "linear"]
@@ -111,6 +111,24 @@ def zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
     rescaled = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
     rescaled[0] = schedule.alphas_cumprod[0]  # exactly, not to the last bit of a square root
     return NoiseSchedule(rescaled)
+
+
+def recognise(schedule: NoiseSchedule) -> tuple[Choice, bool] | None:
+    """The registered schedule, with its default parameters, that has this table, and whether rescaled to zero.
+
+    None where no entry has it to a relative 1e-6.
+    """
+    for entry in SCHEDULES.values():
+        if any(p.required for p in entry.parameters.values()):
+            continue
+        choice = entry.bind()
+        plain: NoiseSchedule = choice()
+        if plain.path == schedule.path and plain.num_train_timesteps == schedule.num_train_timesteps:
+            rescaled = schedule.terminal_snr_is_zero and schedule.path == "variance_preserving"
+            table = zero_terminal_snr(plain) if rescaled else plain
+            if np.allclose(table.alphas_cumprod, schedule.alphas_cumprod, rtol=1e-6, atol=1e-12):
+                return choice, rescaled
+    return None
 
 
 @SCHEDULES.register(paper="arXiv:2112.10752")

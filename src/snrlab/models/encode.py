@@ -31,7 +31,7 @@ def encode_pixels(components: Components, pixels: NDArray[np.uint8], device: tor
     shift = config.get("shift_factor") or 0.0
     found = []
     for start in range(0, len(pixels), BATCH):
-        batch = torch.from_numpy(pixels[start : start + BATCH]).to(device, torch.float32)
+        batch = torch.tensor(pixels[start : start + BATCH], dtype=torch.float32, device=device)
         images = batch.permute(0, 3, 1, 2) / 127.5 - 1  # [B, 3, H, W] in -1..1
         latents = components.vae.encode(images).latent_dist.mode()
         found.append(((latents - shift) * config.scaling_factor).cpu())

@@ -18,7 +18,7 @@ from snrlab.core.draws import data_index
 from snrlab.core.errors import UserError
 from snrlab.core.findings import Finding, findings, refuse_errors
 from snrlab.core.recipe import Recipe
-from snrlab.core.schedule import SCHEDULES, NoiseSchedule
+from snrlab.core.schedule import SCHEDULES, NoiseSchedule, recognise
 from snrlab.data.examples import load_examples
 from snrlab.models.components import Components
 from snrlab.models.encode import encode_captions, encode_pixels, encode_tokens, tokenize
@@ -129,7 +129,10 @@ def resolve_recipe(config: RunConfig, components: Components) -> tuple[RunConfig
         UserError: the config and the model disagree without `model.convert`, or nothing can train so.
     """
     own = SCHEDULES.bind("scheduler_config", config=json.dumps(components.scheduler_config))
-    recipe = build_recipe(config.recipe, schedule=own, prediction_type=components.prediction_type)
+    name, zero = recognise(own()) or (own, False)  # a name reads better than a copy of the config
+    recipe = build_recipe(
+        config.recipe, schedule=name, zero_terminal_snr=zero, prediction_type=components.prediction_type
+    )
     if recipe.prediction_type not in TRAINABLE:
         raise UserError(
             f"recipe.prediction_type: {recipe.prediction_type} cannot be trained with this family; "

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from snrlab.config import RunConfig, dump, parse
 from snrlab.core.errors import UserError
+from snrlab.models.safetensors_file import write_atomically
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def start(folder: RunFolder, config: RunConfig) -> None:
         return
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        folder.config_file.write_text(dump(config), encoding="utf-8")
+        write_atomically(folder.config_file, dump(config).encode())
     except OSError as reason:
         raise UserError(f"{folder.path} cannot be written ({reason.strerror}). Choose another --out.") from None
 
@@ -125,7 +126,7 @@ def open_log(path: Path, done: int) -> IO[str]:
             for _ in range(done):
                 file.readline()
             file.truncate()
-    return path.open("a", encoding="utf-8", newline="\n")
+    return path.open("a", encoding="utf-8", newline="\n", buffering=1)  # a line a step, for who reads along
 
 
 def read_log(path: Path) -> Iterator[dict[str, Any]]:

@@ -54,6 +54,8 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print)
     done = checkpoint.restore(job, folder.checkpoints)
     if done:
         say(f"resuming {folder.path} at step {done}")
+    else:
+        _sample(job, folder, 0)  # what the model makes before training
     with run_folder.open_log(folder.steps_file, done) as log:
         finished = _train(job, folder, done, log, say)
     if not finished:
@@ -81,12 +83,12 @@ def _train(job: Job, folder: RunFolder, done: int, log: IO[str], say: Say) -> bo
                 display.update(step)
                 done = step.index + 1
                 stop = stopping() and done < train.steps
-                if stop or done == train.steps or done % train.checkpoint_every == 0:
-                    log.flush()
-                    os.fsync(log.fileno())  # the log reaches the disk before the checkpoint that counts on it
-                    checkpoint.save(job, folder.checkpoints, done)
                 if job.config.sample.every and done % job.config.sample.every == 0 and done < train.steps:
                     _sample(job, folder, done)
+                if stop or done == train.steps or done % train.checkpoint_every == 0:
+                    log.flush()
+                    os.fsync(log.fileno())  # log and samples reach the disk before the checkpoint that counts on them
+                    checkpoint.save(job, folder.checkpoints, done)
                 if stop:
                     say(f"stopped after step {done}; the same command with --resume goes on.")
                     return False
