@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick lint format mutants emoji clean
+.PHONY: demo test quick lint format mutants emoji docs clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -31,6 +31,9 @@ mutants: $(READY)
 emoji: $(READY)
 	$(BIN)/python scripts/build_emoji.py
 	$(BIN)/python scripts/build_tokenizer.py
+
+docs: $(READY)
+	$(BIN)/python scripts/build_docs.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

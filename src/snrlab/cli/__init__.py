@@ -19,12 +19,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "See what a diffusion training recipe does to every noise level, and train with it.\n\n"
-        "Start with [bold]snrlab demo[/bold] (a few minutes, nothing to download) or "
-        "[bold]snrlab table --weighting min_snr:gamma=5[/bold]."
+        "Start with `snrlab demo` (a few minutes, nothing to download) or "
+        "`snrlab table --weighting min_snr:gamma=5`."
     ),
 )
 

@@ -1,0 +1,92 @@
+"""Rebuild the reference pages from the registries and the run file's schema.
+
+python scripts/build_docs.py            # writes docs/run-file.md and docs/strategies.md
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from snrlab import DENSITIES, NOISES, PERTURBATIONS, SCHEDULES, WEIGHTINGS
+from snrlab.config.run import RunConfig
+from snrlab.core.registry import Entry, load_plugins
+
+DOCS = Path(__file__).parent.parent / "docs"
+NOTE = "<!-- written by scripts/build_docs.py; edit the docstrings and field descriptions instead -->"
+
+
+def run_file() -> str:
+    """Every field of a run file with default and meaning."""
+    top = [(name, f) for name, f in RunConfig.model_fields.items() if section_of(f) is None]
+    parts = [NOTE, "", "# The run file", "", "TOML; an unknown key is an error that names the nearest right one. "
+             "A strategy is written as a table, `{ name = \"min_snr\", gamma = 5.0 }`, or as the command line's text, "
+             "`\"min_snr:gamma=5\"`; [strategies.md](strategies.md) lists them.", "", *field_table(top)]  # fmt: skip
+    for name, field in RunConfig.model_fields.items():
+        section = section_of(field)
+        if section is not None:
+            parts += ["", f"## [{name}]", "", *field_table(list(section.model_fields.items()))]
+    return "\n".join(parts) + "\n"
+
+
+def section_of(field: Any) -> type[BaseModel] | None:
+    """The section model of a field, or None for a plain value."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+
+
+def field_table(fields: list[tuple[str, Any]]) -> list[str]:
+    """Markdown rows: field, default, meaning."""
+    rows = ["| field | default | meaning |", "|---|---|---|"]
+    for name, field in fields:
+        value = field.get_default(call_default_factory=True)
+        default = "required" if field.default is PydanticUndefined and not field.default_factory else shown(value)
+        rows.append(f"| `{name}` | {default} | {field.description} |")
+    return rows
+
+
+def shown(value: Any) -> str:
+    """A default as TOML shows it; a dash for none."""
+    if value is None:
+        return "-"
+    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else f"{value}"
+    return f"`{text}`"
+
+
+def strategies() -> str:
+    """Every registered strategy."""
+    parts = [NOTE, "", "# Strategies", "", "What a recipe is made of. A weighting is stated as the weight on the x0 "
+             "error, w_x0, with S the SNR; `snrlab table` shows it for what your network predicts."]  # fmt: skip
+    for registry in (SCHEDULES, WEIGHTINGS, DENSITIES, PERTURBATIONS, NOISES):
+        parts += ["", f"## {registry.kind.capitalize()}", ""]
+        for entry in registry.values():
+            parts += entry_lines(entry)
+    return "\n".join(parts) + "\n"
+
+
+def entry_lines(entry: Entry) -> list[str]:
+    """Markdown of one entry."""
+    lines = [f"### `{entry.name}`", "", entry.summary, ""]
+    for name, parameter in entry.parameters.items():
+        default = f"default {shown(parameter.default)}" if not parameter.required else "required"
+        lines.append(f"- `{name}`: {parameter.allowed}; {default}")
+    if "deviates" in entry.facts:
+        lines.append(f"- what {entry.facts['peer']} does for {entry.facts['stated_for']}: {entry.facts['deviates']}")
+    if "changes" in entry.facts:
+        lines.append(f"- {entry.facts['changes']}")
+    return [*lines, f"- source: {entry.paper}", ""]
+
+
+def pages() -> dict[str, str]:
+    """The pages by file name."""
+    return {"run-file.md": run_file(), "strategies.md": strategies()}
+
+
+if __name__ == "__main__":
+    load_plugins()
+    for file, text in pages().items():
+        (DOCS / file).write_text(text, encoding="utf-8")
+        print(f"wrote docs/{file}")
