@@ -222,6 +222,8 @@ def test_samples_and_report(tiny_model, pictures, tmp_path):
         assert image.text["parameters"].startswith("red <b> | blue\nNegative prompt: \nSteps: 2, Sampler: DDIM")
     report = outcome.folder.report.read_text()
     assert "red &lt;b&gt;" in report
+    assert str(tiny_model) not in report
+    assert str(pictures) not in report
     assert report.count("data:image/png;base64,") == 3
     assert "http" not in report.replace("http://www.w3.org", ""), "opens offline"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from snrlab.config import RunConfig, parse
+from snrlab.config import RunConfig, dump, parse
 from snrlab.config.recipe import build_recipe
 from snrlab.core.bands import BANDS
 from snrlab.core.findings import findings
@@ -45,7 +45,8 @@ def write_report(folder: Path) -> Path:
     lines = (folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()
     path = folder / "report.html"
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(render(config, text, [json.loads(line) for line in lines], _grids(folder)), encoding="utf-8")
+    page = render(config, dump(_shareable(config)), [json.loads(line) for line in lines], _grids(folder))
+    temporary.write_text(page, encoding="utf-8")
     return temporary.replace(path)
 
 
@@ -82,6 +83,17 @@ def render(config: RunConfig, run_toml: str, records: list[dict[str, Any]], grid
 <h2>Configuration</h2><pre>{html.escape(run_toml)}</pre>
 </body></html>
 """
+
+
+def _shareable(config: RunConfig) -> RunConfig:
+    """The run without the folders of this machine: a report is made to be passed on."""
+
+    def last(path: str | None) -> str | None:
+        return None if path is None else Path(path).name
+
+    model = config.model.model_copy(update={"path": last(config.model.path)})
+    data = config.data.model_copy(update={"folder": last(config.data.folder)})
+    return config.model_copy(update={"model": model, "data": data})
 
 
 def _headline(config: RunConfig, records: list[dict[str, Any]]) -> str:
