@@ -117,8 +117,9 @@ def test_accumulated_is_the_same_as_one_batch(method, tiny_model, pictures, tmp_
 @pytest.mark.parametrize("stop", [1, 2, 3, 5])
 def test_resuming_is_exact(method, text_encoder, stop, tiny_model, pictures, tmp_path, monkeypatch):
     """A run that dies after any step and goes on ends with the same bits and the same log."""
-    train = {"method": method, "text_encoder": text_encoder, "warmup_steps": 2}
-    config = tiny.run_config(tiny_model, pictures, train=train, data={"flip": True})
+    train = {"method": method, "text_encoder": text_encoder, "warmup_steps": 2, "ema": 0.9}
+    data = {"flip": True, "shuffle_tags": True, "tag_dropout": 0.2}
+    config = tiny.run_config(tiny_model, pictures, train=train, data=data)
     whole = finish(config, tmp_path / "whole")
 
     def dying(job, start=0):

@@ -55,13 +55,20 @@ class DataConfig(Section):
     )
     caption: str | None = Field(None, description="Caption of images that have none of their own.")
     caption_dropout: float = Field(0.0, ge=0, le=1, description="Part of the captions replaced by the empty one.")
+    shuffle_tags: bool = Field(False, description="Put the comma-separated tags after the first in random order.")
+    tag_dropout: float = Field(0.0, ge=0, le=1, description="Part of the tags after the first that is left out.")
     flip: bool = Field(False, description="Mirror images left to right half of the time.")
     limit: int | None = Field(None, ge=1, description="Use only this many images, chosen by the seed.")
+    concepts: Literal["all", "known", "held_out"] = Field(
+        "all", description="Of a shipped style, all concepts, or without or only those the shipped weights never saw."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
         if (self.folder is None) == (self.shipped is None):
             raise UserError('give either folder = "FOLDER" or shipped = "STYLE".')
+        if self.folder is not None and self.concepts != "all":
+            raise UserError("concepts chooses among a shipped style's; it means nothing for a folder.")
         return self
 
 
@@ -97,6 +104,9 @@ class TrainConfig(Section):
     warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises from 0.")
     lr_schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate after warm-up.")
     max_grad_norm: float | None = Field(1.0, gt=0, description="Gradient norm above which gradients are scaled down.")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="Decay of an average of the weights, which is then what is sampled and saved."
+    )
     checkpoint_every: int = Field(100, ge=1, description="Steps between resumable checkpoints.")
 
     @model_validator(mode="after")

@@ -65,9 +65,12 @@ def _shipped(config: DataConfig) -> Examples:
     if config.shipped not in emoji.styles():
         raise unknown("data.shipped", config.shipped, emoji.styles())
     pixels = emoji.images(config.shipped)
+    concepts = emoji.concepts(config.shipped)
+    if config.concepts != "all":
+        wanted = [i for i, c in enumerate(concepts) if c.held_out == (config.concepts == "held_out")]
+        concepts, pixels = tuple(concepts[i] for i in wanted), pixels[wanted]
     size = config.resolution
     if size != pixels.shape[1]:
         scaled = [Image.fromarray(p).resize((size, size), Image.Resampling.LANCZOS) for p in pixels]
         pixels = np.stack([np.asarray(p) for p in scaled])
-    concepts = emoji.concepts(config.shipped)
     return Examples(tuple(c.code for c in concepts), tuple(c.caption for c in concepts), pixels)

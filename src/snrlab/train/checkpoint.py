@@ -1,7 +1,7 @@
 """Checkpoints: the whole changing state of a run in one safetensors file, written atomically.
 
-Trained weights and AdamW's moments are all there is: the learning rate, the data order and every
-random draw are functions of the step.
+Trained weights, their average and AdamW's moments are all there is: the learning rate, the data
+order and every random draw are functions of the step.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ def state(job: Job) -> dict[str, Tensor]:
     for name, parameter in job.parameters.items():
         for key, value in job.optimizer.state[parameter].items():
             tensors[f"{key}/{name}"] = value
+    if job.ema is not None:
+        tensors |= {f"ema/{name}": shadow for name, shadow in zip(job.parameters, job.ema.shadow_params, strict=True)}
     return tensors
 
 
@@ -58,6 +60,10 @@ def restore(job: Job, folder: Path) -> int:
         except (safetensors.SafetensorError, OSError):
             continue
         _load(job, tensors, path)
+        if job.ema is not None:
+            for name, shadow in zip(job.parameters, job.ema.shadow_params, strict=True):
+                shadow.copy_(tensors[f"ema/{name}"])
+            job.ema.optimization_step = step  # its decay warms up with the number of updates
         return step
     if found:
         raise UserError(f"{folder}: no checkpoint can be read. Train again under another name.")

@@ -6,19 +6,23 @@ Whatever can be wrong is found here, before anything is written.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from snrlab.config.recipe import build_recipe, state_recipe
 from snrlab.config.run import RunConfig
-from snrlab.core.draws import data_index
+from snrlab.core.draws import data_index, stream
 from snrlab.core.errors import UserError
 from snrlab.core.findings import Finding, findings, refuse_errors
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule, recognise
+from snrlab.data.captions import vary
 from snrlab.data.examples import load_examples
 from snrlab.models.components import Components
 from snrlab.models.encode import encode_captions, encode_pixels, encode_tokens, tokenize
@@ -36,14 +40,14 @@ class Conditions:
 
     Attributes:
         latents: [N, C, h, w]; mirrored: the same of the mirrored images, or None without flips.
-        embeddings: [captions + 1, L, D], the last of the empty caption; None while the text
-            encoder is trained, then `tokens` [captions + 1, L] are encoded at every step.
+        embeddings: [captions + 1, L, D], the last of the empty caption; None where captions vary or
+            the text encoder is trained, then they are encoded at every step.
     """
 
     latents: Tensor
     mirrored: Tensor | None
     embeddings: Tensor | None
-    tokens: Tensor
+    captions: tuple[str, ...]
     names: tuple[str, ...]
 
 
@@ -59,12 +63,26 @@ class Job:
     objective: Objective
     parameters: dict[str, nn.Parameter]
     optimizer: torch.optim.AdamW
+    ema: EMAModel | None
     device: torch.device
 
     @property
     def total(self) -> int:
         """Slots in the global batch."""
         return self.config.train.batch_size * self.config.train.gradient_accumulation
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the networks hold the averaged weights, where the run keeps an average."""
+        if self.ema is None:
+            yield
+            return
+        self.ema.store(self.parameters.values())
+        self.ema.copy_to(self.parameters.values())
+        try:
+            yield
+        finally:
+            self.ema.restore(self.parameters.values())
 
     def examples(self, step: int, slots: Slots) -> tuple[int, list[int]]:
         """(epoch of the first slot, indices of the examples) for the slots of a step."""
@@ -79,10 +97,16 @@ class Job:
             flipped = torch.from_numpy(self.objective.draws.flipped(step, slots))
             x0 = torch.where(flipped.view(-1, 1, 1, 1), self.conditions.mirrored[indices], x0)
         dropped = self.objective.draws.dropped(step, slots, self.config.data.caption_dropout)
-        rows = np.where(dropped, len(self.conditions.latents), indices)
         if self.conditions.embeddings is not None:
+            rows = np.where(dropped, len(self.conditions.latents), indices)
             return x0.to(self.device), self.conditions.embeddings[rows].to(self.device)
-        return x0.to(self.device), encode_tokens(self.components, self.conditions.tokens[rows])
+        captions = ["" if d else self._caption(step, s, i) for d, s, i in zip(dropped, slots, indices, strict=True)]
+        return x0.to(self.device), encode_tokens(self.components, tokenize(self.components, captions))
+
+    def _caption(self, step: int, slot: int, index: int) -> str:
+        data = self.config.data
+        rng = stream(self.config.seed, "caption", step, int(slot))
+        return vary(self.conditions.captions[index], rng, shuffle=data.shuffle_tags, tag_dropout=data.tag_dropout)
 
 
 def prepare(config: RunConfig) -> Job:
@@ -99,13 +123,13 @@ def prepare(config: RunConfig) -> Job:
     refuse_errors(found)
     examples = load_examples(config.data, config.seed)
     components.to(device).freeze()
-    captions = [*examples.captions, ""]
     flip = config.data.flip
+    fixed_text = not (config.train.text_encoder or config.data.shuffle_tags or config.data.tag_dropout)
     conditions = Conditions(
         latents=encode_pixels(components, examples.pixels, device),
         mirrored=encode_pixels(components, examples.pixels[:, :, ::-1].copy(), device) if flip else None,
-        embeddings=None if config.train.text_encoder else encode_captions(components, captions),
-        tokens=tokenize(components, captions),
+        embeddings=encode_captions(components, [*examples.captions, ""]) if fixed_text else None,
+        captions=examples.captions,
         names=examples.names,
     )
     parameters = _trainable(config, components)
@@ -118,8 +142,9 @@ def prepare(config: RunConfig) -> Job:
         weight_decay=train.weight_decay,
         fused=True,
     )
+    ema = EMAModel(list(parameters.values()), decay=train.ema) if train.ema else None
     objective = Objective.of(draws, device)
-    return Job(config, recipe, found, components, conditions, objective, parameters, optimizer, device)
+    return Job(config, recipe, found, components, conditions, objective, parameters, optimizer, ema, device)
 
 
 def resolve_recipe(config: RunConfig, components: Components) -> tuple[RunConfig, Recipe]:

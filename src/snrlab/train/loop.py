@@ -65,6 +65,8 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
         _refuse_non_finite(job, index, whole, norm)
         job.optimizer.step()
         job.optimizer.zero_grad()
+        if job.ema is not None:
+            job.ema.step(job.parameters.values())
         yield Step(
             index=index,
             epoch=index * job.total // len(job.conditions.latents),

@@ -63,7 +63,8 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print)
     _sample(job, folder, config.train.steps)
     result = folder.result(job.config)
     write_report(folder.path)
-    export(job, result, started)
+    with job.averaged():
+        export(job, result, started)
     say(f"wrote {result}")
     return Outcome(folder, job.config, finished=True)
 
@@ -102,7 +103,8 @@ def _sample(job: Job, folder: RunFolder, done: int) -> None:
     if not config.sample.prompts:
         return
     pipe = pipeline(job.components, job.objective.draws.tables.schedule, job.recipe.prediction_type)
-    pictures = sample(pipe, config.sample, config.data.resolution)
+    with job.averaged():
+        pictures = sample(pipe, config.sample, config.data.resolution)
     save_grid(pictures, config.sample, folder.samples / f"step-{done:08d}.png", config.name)
 
 

@@ -1,0 +1,43 @@
+"""The average of the weights: what it is, and that it is what a run samples and saves."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiny
+from snrlab.data.captions import vary
+from snrlab.train import runner
+from snrlab.train.job import prepare
+from snrlab.train.loop import steps
+
+
+def test_the_average_is_saved_and_training_goes_on_without_it(tiny_model, pictures, tmp_path):
+    train = {"method": "full", "ema": 0.9}
+    config = tiny.run_config(tiny_model, pictures, train=train, sample={"prompts": ["a"], "every": 2, "steps": 2})
+    outcome = runner.run(config, tmp_path, say=lambda text: None)
+    plain = tiny.run_config(tiny_model, pictures, train={"method": "full"})
+    job = prepare(plain)
+    average = {n: p.detach().clone() for n, p in job.parameters.items()}
+    losses = []
+    for step in steps(job):
+        losses.append(step.loss)
+        decay = min(0.9, (1 + step.index) / (10 + step.index)) if step.index else 0.0  # it warms up
+        for name, parameter in job.parameters.items():
+            average[name] = decay * average[name] + (1 - decay) * parameter.detach()
+    logged = [json.loads(line)["loss"] for line in outcome.folder.steps_file.read_text().splitlines()]
+    assert logged == pytest.approx(losses, rel=1e-6), "the average does not disturb the training"
+    saved = load_file(outcome.folder.path / "tiny" / "unet" / "diffusion_pytorch_model.safetensors")
+    for name, tensor in saved.items():
+        assert torch.allclose(tensor, average[f"unet.{name}"], atol=1e-5), name
+
+
+def test_captions_vary_by_step_and_keep_their_first_tag(tiny_model, pictures):
+    made = {vary("a, b, c, d", np.random.default_rng(s), shuffle=True, tag_dropout=0.3) for s in range(30)}
+    assert len(made) > 5
+    assert all(text.split(",")[0] == "a" for text in made)
+    job = prepare(tiny.run_config(tiny_model, pictures, data={"shuffle_tags": True, "caption_dropout": 0.0}))
+    assert job.conditions.embeddings is None
+    slots = np.arange(4)
+    assert torch.equal(job.batch(0, slots)[1], job.batch(0, slots)[1])
