@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick lint format mutants emoji docs clean
+.PHONY: demo test quick lint format mutants emoji docs base clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -32,13 +32,17 @@ emoji: $(READY)
 	$(BIN)/python scripts/build_emoji.py
 	$(BIN)/python scripts/build_tokenizer.py
 
+# rebuilds the small base; resumes from STATE, which is kept outside the tree
+base: $(READY)
+	$(BIN)/python scripts/build_base.py --state $(or $(STATE),$(HOME)/.cache/snrlab-base)
+
 docs: $(READY)
 	$(BIN)/python scripts/build_docs.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,metrics,dev]'
 	touch $(READY)
 
 clean:

@@ -9,6 +9,7 @@ import typer
 from snrlab import __version__
 from snrlab.cli.data import data
 from snrlab.cli.demo import demo
+from snrlab.cli.evaluate import evaluate
 from snrlab.cli.sample import sample
 from snrlab.cli.table import table
 from snrlab.cli.train import train
@@ -42,7 +43,7 @@ def _options(
     pass
 
 
-for command in (demo, table, data, train, sample):
+for command in (demo, table, data, train, sample, evaluate):
     app.command()(command)
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from diffusers import StableDiffusionPipeline
 from safetensors import SafetensorError, safe_open
 
+from snrlab.config import RunConfig
 from snrlab.config.recipe import build_recipe
 from snrlab.core.errors import UserError
-from snrlab.core.schedule import SCHEDULES
+from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.models import components
 from snrlab.models.components import Components
 from snrlab.models.source import load_base
@@ -21,12 +22,32 @@ from snrlab.train.sampling import pipeline
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """A pipeline ready to sample, with the run's prompts and resolution where there is a run."""
+    """A model ready to sample.
+
+    Attributes:
+        pipe: over the networks of `components`, with the schedule and prediction type that were trained.
+        config: of the run it came from, or None for a bare model.
+        has_adapter: whether a LoRA is on it.
+    """
 
     pipe: StableDiffusionPipeline
+    components: Components
+    schedule: NoiseSchedule
+    prediction_type: str
     label: str
-    prompts: tuple[str, ...]
-    resolution: int
+    config: RunConfig | None
+    has_adapter: bool
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The run's prompts."""
+        return tuple(self.config.sample.prompts) if self.config else ()
+
+    @property
+    def resolution(self) -> int:
+        """The run's resolution, or the model's own."""
+        own = self.components.unet.config.sample_size * self.components.latent_factor
+        return self.config.data.resolution if self.config else own
 
 
 def open_source(source: Path, lora: Path | None, strength: float) -> Saved:
@@ -36,11 +57,12 @@ def open_source(source: Path, lora: Path | None, strength: float) -> Saved:
         UserError: nothing usable there, an unfinished run, or a LoRA that does not fit.
     """
     folder = RunFolder(source)
-    if not folder.started:
+    config = folder.read_config() if folder.started else None
+    if config is None:
         model = components.load(source)
-        saved = _of_model(model)
+        schedule = SCHEDULES.bind("scheduler_config", config=json.dumps(model.scheduler_config))()
+        prediction_type, label = model.prediction_type, model.label
     else:
-        config = folder.read_config()
         result = folder.result(config)
         if not result.exists():
             raise UserError(f"{source} holds an unfinished run; go on with snrlab train ... --resume.")
@@ -49,17 +71,12 @@ def open_source(source: Path, lora: Path | None, strength: float) -> Saved:
         else:
             model, lora = load_base(config.model, config.seed), lora or result
         recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
-        pipe = pipeline(model, recipe.noise_schedule(), recipe.prediction_type)
-        saved = Saved(pipe, config.name, tuple(config.sample.prompts), config.data.resolution)
+        schedule, prediction_type, label = recipe.noise_schedule(), recipe.prediction_type, config.name
+    model.freeze()
+    pipe = pipeline(model, schedule, prediction_type)
     if lora is not None:
-        _put_lora(saved.pipe, lora, strength)
-    return saved
-
-
-def _of_model(model: Components) -> Saved:
-    schedule = SCHEDULES.bind("scheduler_config", config=json.dumps(model.scheduler_config))()
-    pipe = pipeline(model, schedule, model.prediction_type)
-    return Saved(pipe, model.label, (), model.unet.config.sample_size * model.latent_factor)
+        _put_lora(pipe, lora, strength)
+    return Saved(pipe, model, schedule, prediction_type, label, config, lora is not None)
 
 
 def _put_lora(pipe: StableDiffusionPipeline, path: Path, strength: float) -> None:

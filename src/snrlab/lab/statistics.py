@@ -1,0 +1,71 @@
+"""Estimates with intervals: bootstrap over the things that were measured, in pairs where there are pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        """Value and interval, to four digits."""
+        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.int64]], float], size: int, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
+    """A statistic of rows with its percentile interval over resampled rows.
+
+    Args:
+        statistic: takes row indices [size], drawn with replacement, and gives a number.
+        size: number of rows.
+        seed: of the resampling.
+        resamples: how many.
+    """
+    rng = np.random.default_rng(seed)
+    found = np.array([statistic(rng.integers(size, size=size)) for _ in range(resamples)])
+    low, high = np.quantile(found, [0.025, 0.975])
+    return Estimate(statistic(np.arange(size)), float(low), float(high))
+
+
+def jackknife(statistic: Callable[[NDArray[np.int64]], float], size: int, groups: int = 20) -> Estimate:
+    """A statistic that must not see a row twice (such as KID), with the interval of its delete-a-group jackknife.
+
+    Args:
+        statistic: takes row indices without repetition and gives a number.
+        size: number of rows.
+        groups: how many groups are left out in turn.
+    """
+    rows = np.arange(size)
+    left_out = np.array([statistic(rows[rows % groups != g]) for g in range(groups)])
+    error = np.sqrt((groups - 1) / groups * np.sum((left_out - left_out.mean()) ** 2))
+    value = statistic(rows)
+    return Estimate(value, float(value - 1.96 * error), float(value + 1.96 * error))
+
+
+def mean(values: Array, seed: int = 0) -> Estimate:
+    """The mean of measurements with its bootstrap interval.
+
+    >>> mean(np.ones(8))
+    Estimate(value=1.0, low=1.0, high=1.0)
+    """
+    return bootstrap(lambda rows: float(values[rows].mean()), len(values), seed)

@@ -1,0 +1,82 @@
+"""Unweighted losses on a fixed grid of pictures, noise levels and noise: what may be compared across runs.
+
+The error is measured in x0 and shown as epsilon error; perturbation and noise shapes are off.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snrlab.core.bands import BANDS, band_of
+from snrlab.core.draws import stream
+from snrlab.core.prediction import gain, target
+from snrlab.core.schedule import NoiseSchedule
+from snrlab.models.components import Components
+
+LEVELS = 3  # noise levels in each band
+BATCH = 64
+
+
+def grid(schedule: NoiseSchedule) -> NDArray[np.int64]:
+    """Timesteps of the grid: LEVELS in each band that the schedule reaches, evenly over the band's steps."""
+    bands = band_of(schedule.snr)
+    usable = schedule.snr > 0  # at SNR = 0 an epsilon error says nothing about x0
+    chosen = []
+    for band in range(len(BANDS)):
+        steps = np.flatnonzero((bands == band) & usable)
+        if len(steps):
+            places = (np.arange(LEVELS) + 0.5) / LEVELS
+            chosen.append(steps[(places * len(steps)).astype(int)])
+    return np.concatenate(chosen)
+
+
+@torch.no_grad()
+def epsilon_errors(
+    components: Components,
+    schedule: NoiseSchedule,
+    prediction_type: str,
+    latents: Tensor,
+    text: Tensor,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Unweighted epsilon error of every picture at every noise level of the grid: [N, levels].
+
+    Args:
+        components: the model as it is, adapter included.
+        schedule: the schedule it was trained with.
+        prediction_type: what it predicts.
+        latents: clean latents [N, C, h, w].
+        text: text embeddings [N, L, D].
+        seed: of the noise, which is the same for every model.
+    """
+    device = components.unet.device
+    found = np.empty((len(latents), len(grid(schedule))))
+    for column, t in enumerate(grid(schedule)):
+        alpha, sigma = float(schedule.alpha[t]), float(schedule.sigma[t])
+        scale = float(gain("epsilon", schedule.log_snr[t]) / gain(prediction_type, schedule.log_snr[t]))
+        for start in range(0, len(latents), BATCH):
+            x0 = latents[start : start + BATCH].to(device)
+            noise = [_noise(seed, column, start + i, x0) for i in range(len(x0))]
+            eps = torch.stack(noise).to(device)
+            steps = torch.full((len(x0),), int(t), device=device)
+            words = text[start : start + BATCH].to(device)
+            bf16 = components.unet.dtype == torch.bfloat16
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                output = components.unet(alpha * x0 + sigma * eps, steps, encoder_hidden_states=words).sample
+            error = output.float() - target(prediction_type, x0, eps, alpha, sigma)
+            found[start : start + BATCH, column] = error.square().flatten(1).mean(1).cpu().numpy() * scale
+    return found
+
+
+def by_band(errors: NDArray[np.float64], schedule: NoiseSchedule) -> dict[str, NDArray[np.float64]]:
+    """Each picture's mean error in each band, [N] by band."""
+    bands = band_of(schedule.snr[grid(schedule)])
+    return {name: errors[:, bands == i].mean(1) for i, name in enumerate(BANDS) if (bands == i).any()}
+
+
+def _noise(seed: int, level: int, picture: int, like: Tensor) -> Tensor:
+    rng = stream(seed, "validation", level, picture)
+    return torch.from_numpy(rng.standard_normal(like.shape[1:], dtype=np.float32))

@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+
+from snrlab.lab.statistics import Estimate, bootstrap, jackknife, mean
+
+
+@pytest.mark.parametrize("method", [mean, lambda v, seed: jackknife(lambda rows: float(v[rows].mean()), len(v))])
+def test_the_interval_covers_the_truth_as_often_as_it_says(method):
+    covered = 0
+    for seed in range(200):
+        values = np.random.default_rng(seed).normal(3.0, 2.0, 120)
+        found = method(values, seed)
+        covered += found.low <= 3.0 <= found.high
+    assert 180 <= covered <= 199  # 95 % of 200, give or take
+
+
+def test_the_interval_has_the_right_width():
+    values = np.random.default_rng(0).normal(0, 1, 400)
+    for found in (mean(values), jackknife(lambda rows: float(values[rows].mean()), 400)):
+        assert found.high - found.low == pytest.approx(2 * 1.96 / 20, rel=0.35)
+        assert found.value == pytest.approx(values.mean())
+
+
+def test_zero_is_excluded_or_not():
+    assert Estimate(1, 0.5, 1.5).excludes_zero
+    assert Estimate(-1, -1.5, -0.5).excludes_zero
+    assert not Estimate(0.1, -0.5, 0.7).excludes_zero
+    assert bootstrap(lambda rows: float(len(set(rows.tolist()))), 50).value == 50
