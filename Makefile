@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick lint format mutants emoji docs base clean
+.PHONY: demo test quick lint format mutants emoji docs base card clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -32,9 +32,13 @@ emoji: $(READY)
 	$(BIN)/python scripts/build_emoji.py
 	$(BIN)/python scripts/build_tokenizer.py
 
-# rebuilds the small base; resumes from STATE, which is kept outside the tree
+# rebuilds the small models; resumes from STATE, which is kept outside the tree
 base: $(READY)
 	$(BIN)/python scripts/build_base.py --state $(or $(STATE),$(HOME)/.cache/snrlab-base)
+
+# measures the small models again and writes their card
+card: $(READY)
+	$(BIN)/python scripts/build_card.py
 
 docs: $(READY)
 	$(BIN)/python scripts/build_docs.py

@@ -1,31 +1,35 @@
-"""Rebuild the small base: autoencoder, then text encoder and UNet by snrlab's own full-weights path.
+"""Rebuild the small models: the autoencoder, then base and v-prediction twin by snrlab's own full-weights path.
 
     python scripts/build_base.py --state DIR            # resumes from DIR, which is outside the tree
     python scripts/build_base.py --state DIR --dry-run  # a few steps of every stage, nothing put into the package
 
-Each stage checkpoints into DIR and is skipped once done; the last puts the averaged weights, in fp16, beside the
-architecture in src/snrlab/models/small.
+Each stage checkpoints into DIR and is skipped once done. Averaged weights go into the package in fp16: the base
+(src/snrlab/models/small) whole, the twin (small_v) as a UNet of its own beside links to the base's other parts.
+`scripts/build_card.py` then measures them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import sys
 from pathlib import Path
 
 import torch
 
-from snrlab.config import read
+from snrlab.config import RunConfig, read
 from snrlab.core.registry import load_plugins
 from snrlab.models import components
 from snrlab.train import runner
+from snrlab.train.run_folder import RunFolder, read_log
 
 sys.path.insert(0, str(Path(__file__).parent))
 import train_autoencoder
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "src" / "snrlab" / "models" / "small"
+MODELS = ROOT / "src" / "snrlab" / "models"
 DRY = [
     "train.steps=4",
     "train.warmup_steps=1",
@@ -38,7 +42,7 @@ DRY = [
 
 def autoencoder(state: Path, steps: int, *, ship: bool) -> None:
     """Train the autoencoder, unless its weights are in the package already."""
-    if ship and (PACKAGE / "vae" / "diffusion_pytorch_model.safetensors").exists():
+    if ship and (MODELS / "small" / "vae" / "diffusion_pytorch_model.safetensors").exists():
         print("autoencoder: in the package already")
         return
     trained = train_autoencoder.train(state, steps)
@@ -46,33 +50,58 @@ def autoencoder(state: Path, steps: int, *, ship: bool) -> None:
         train_autoencoder.ship(trained)
 
 
-def base(state: Path, *, dry: bool) -> Path:
-    """Train text encoder and UNet as configs/base.toml says; the folder of the result."""
-    config = read(ROOT / "configs" / "base.toml", DRY if dry else [])
-    outcome = runner.run(config, state, resume=True)
+def train(name: str, state: Path, *, dry: bool) -> tuple[RunFolder, RunConfig]:
+    """Train as configs/<name>.toml says, or go on with it; the finished run."""
+    outcome = runner.run(read(ROOT / "configs" / f"{name}.toml", DRY if dry else []), state, resume=True)
     if not outcome.finished:
         raise SystemExit("stopped; the same command goes on")
-    return outcome.folder.result(outcome.config)
+    return outcome.folder, outcome.config
 
 
-def ship(result: Path) -> None:
-    """Put the weights into the package in fp16; the configs there stay as they are."""
-    model = components.load(result)
-    components.save(model, PACKAGE, torch.float16)
-    index = json.loads((PACKAGE / "model_index.json").read_text())
-    (PACKAGE / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
-    for file in sorted(PACKAGE.rglob("*.safetensors")):
+def ship(folder: RunFolder, config: RunConfig, target: Path) -> None:
+    """Put the weights of a run into the package in fp16, with a record of how they were trained.
+
+    The architecture's configs are there beforehand, and links to the parts that the twin shares with the base.
+    """
+    model = components.load(folder.result(config))
+    for part in ("unet", "text_encoder"):
+        if not (target / part).is_symlink():
+            components.save_weights(model, part, target, torch.float16)
+    components.save_index(model, target)
+    seconds = [record["seconds"] for record in read_log(folder.steps_file)]
+    record = {
+        "config": f"configs/{config.name}.toml",
+        "seed": config.seed,
+        "steps": config.train.steps,
+        "minutes": round(sum(seconds) / 60, 1),
+        "machine": f"{os.cpu_count()} cores of {platform.machine()}"
+        if not torch.cuda.is_available()
+        else torch.cuda.get_device_name(),
+    }
+    (target / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def sizes() -> None:
+    """Print the size of each weight file that ships, and of all together."""
+    files = [f for f in sorted(MODELS.glob("small*/*/*.safetensors")) if not f.parent.is_symlink()]
+    for file in files:
         print(f"{file.relative_to(ROOT)}  {file.stat().st_size / 2**20:.1f} MiB")
+    print(f"together {sum(f.stat().st_size for f in files) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, required=True, help="folder for checkpoints, outside the tree")
     parser.add_argument("--dry-run", action="store_true", help="a few steps of every stage")
+    parser.add_argument("--only", choices=("base", "twin"), help="one stage")
     arguments = parser.parse_args()
     load_plugins()
+    dry, stages = arguments.dry_run, [arguments.only] if arguments.only else ["base", "twin"]
     arguments.state.mkdir(parents=True, exist_ok=True)
-    autoencoder(arguments.state, 2 if arguments.dry_run else 4000, ship=not arguments.dry_run)
-    finished = base(arguments.state, dry=arguments.dry_run)
-    if not arguments.dry_run:
-        ship(finished)
+    if not arguments.only:
+        autoencoder(arguments.state, 2 if dry else 4000, ship=not dry)
+    for stage in stages:
+        finished = train(stage, arguments.state, dry=dry)
+        if not dry:
+            ship(*finished, MODELS / ("small" if stage == "base" else "small_v"))
+    sizes()

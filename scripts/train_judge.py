@@ -102,10 +102,23 @@ def train(steps: int) -> Judge:
     return judge.eval()
 
 
+def style_weight(judge: Judge) -> float:
+    """How much a wrong style must count so that it is as far away as a wrong thing, on true unseen pictures."""
+    by_style, codes = pictures()
+    held = {c.code for c in emoji.concepts("noto") if c.held_out}
+    rows = torch.tensor([i for i, c in enumerate(codes) if c in held])
+    content = [view(judge, x[rows].permute(0, 2, 3, 1)).content for x in by_style.values()]
+    apart = ~torch.eye(len(rows), dtype=torch.bool)
+    other_thing = np.mean([float((1 - c @ c.T)[apart].mean()) for c in content])
+    other_style = np.mean([float((1 - (a * b).sum(1)).mean()) for a in content for b in content if a is not b])
+    return round(float(other_thing - other_style), 3)
+
+
 def ship(judge: Judge) -> None:
-    """Write the weights in fp16 and the styles' names into the package."""
+    """Write the weights in fp16, the styles' names and the weight of style in distances into the package."""
     save_file({k: v.half().contiguous() for k, v in judge.state_dict().items()}, TARGET / "judge.safetensors")
-    (TARGET / "config.json").write_text(json.dumps({"styles": list(emoji.styles())}) + "\n")
+    facts = {"styles": list(emoji.styles()), "style_weight": style_weight(judge)}
+    (TARGET / "config.json").write_text(json.dumps(facts) + "\n")
     print(f"{sum(p.numel() for p in judge.parameters())} parameters")
 
 

@@ -53,7 +53,7 @@ def test_every_field_is_described_and_in_the_schema():
         ({"recipe": {"weighting": [{"gamma": 5}]}}, "write a table such as"),
         ({"recipe": {"density": "uniform:min_timestep=1.5"}}, "min_timestep is 1.5; it must be a whole number"),
         ({"recipe": {"noise": "ofset"}}, "Did you mean 'offset'"),
-        ({"model": {"random": "small", "path": "x"}}, "give either"),
+        ({"model": {"random": "small", "path": "x"}}, "give one of"),
         ({"data": {"resolution": 60, "shipped": "noto"}}, "multiple of 8"),
         ({"train": {"method": "full"}, "lora": {"rank": 4}}, "[lora] is set"),
         ({"name": "a/b"}, "name is 'a/b'"),

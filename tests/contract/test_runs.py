@@ -3,6 +3,7 @@
 import json
 import math
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import tiny
 from drawing import all_of, default, entry_id
 from snrlab import UserError
 from snrlab.config import parse
+from snrlab.config.run import LoraLayers
 from snrlab.core.findings import findings
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
@@ -24,6 +26,7 @@ from snrlab.train.loop import steps
 from snrlab.train.sampling import sampler
 
 METHODS = ("lora", "full")
+LAYERS = get_args(LoraLayers)
 
 
 def log_of(folder):
@@ -182,7 +185,7 @@ def test_other_recipes_train_on_the_same_draws(entry, tiny_model, pictures):
 
 def test_the_lora_file_is_the_trained_update(tiny_model, pictures):
     """down, up and alpha of the file give the update that peft applies."""
-    config = tiny.run_config(tiny_model, pictures, lora={"rank": 2, "alpha": 6.0})
+    config = tiny.run_config(tiny_model, pictures, lora={"rank": 2, "alpha": 6.0, "layers": list(LAYERS)})
     job = prepare(config)
     for _ in steps(job):
         pass
@@ -193,7 +196,7 @@ def test_the_lora_file_is_the_trained_update(tiny_model, pictures):
     for name, layer in layers.items():
         key = "lora_unet_" + name.replace(".", "_")
         down, up, alpha = (tensors[f"{key}.{part}"] for part in ("lora_down.weight", "lora_up.weight", "alpha"))
-        update = up @ down * (float(alpha) / down.shape[0])
+        update = (up.flatten(1) @ down.flatten(1)).reshape(layer.weight.shape) * (float(alpha) / down.shape[0])
         assert torch.allclose(update, layer.get_delta_weight("default"), atol=1e-6)
         assert update.abs().max() > 0
     assert all(p.dtype == torch.float32 for _, p in lora_parameters(job.components))

@@ -70,21 +70,21 @@ def test_missing_captions(tmp_path):
     assert "1 of 3 images have no caption, 01.png the first" in problem
     assert "1 caption files match no image, other.txt" in problem
     assert scan(tmp_path).problems("a picture") == []
-    examples = load_examples(DataConfig(folder=str(tmp_path), resolution=16, caption="a picture"), 0)
+    examples, _ = load_examples(DataConfig(folder=str(tmp_path), resolution=16, caption="a picture"), 0)
     assert examples.captions[1] == "a picture"
 
 
 def test_limit_is_chosen_by_the_seed(tmp_path):
     tiny.save_pictures(tmp_path, 6)
     config = DataConfig(folder=str(tmp_path), resolution=16, limit=3)
-    first, again, other = (load_examples(config, seed).names for seed in (0, 0, 5))
+    first, again, other = (load_examples(config, seed)[0].names for seed in (0, 0, 5))
     assert first == again
     assert len(first) == 3
     assert first != other
 
 
 def test_shipped_at_another_resolution():
-    examples = load_examples(DataConfig(shipped="ink", resolution=32, limit=4), 0)
+    examples, _ = load_examples(DataConfig(shipped="ink", resolution=32, limit=4), 0)
     assert examples.pixels.shape == (4, 32, 32, 3)
 
 

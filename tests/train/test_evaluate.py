@@ -112,7 +112,10 @@ def test_command_on_a_folder_of_pictures(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["count"] == 30
-    assert found["measures"]["caption match"]["value"] == 1
+    (row,) = found["rows"]
+    assert row["name"] == "pictures"
+    assert row["measures"]["caption match"]["value"] == 1
+    assert abs(row["measures"]["KID"]["value"]) < 1e-9
     (tmp_path / "cat.png").write_bytes((tmp_path / f"{codes[0]}.png").read_bytes())
     done = tiny.snrlab("evaluate", tmp_path)
     assert done.returncode == 2

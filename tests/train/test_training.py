@@ -65,10 +65,27 @@ def test_prediction_types_of_the_family(method, prediction_type, scheduler, pict
         assert bool(saved.get("rescale_betas_zero_snr")) == bool(scheduler)
 
 
+LAYERS = {
+    "attention": "_attn1_to_q",
+    "feed_forward": "_ff_net_0_proj",
+    "convolution": "_resnets_0_conv1",
+}
+
+
+@pytest.mark.parametrize("layers", [["attention"], ["attention", "feed_forward"], ["convolution"], list(LAYERS)])
+def test_layers_that_get_an_adapter(layers, tiny_model, pictures, tmp_path):
+    config = tiny.run_config(tiny_model, pictures, train={"steps": 1}, lora={"rank": 2, "layers": layers})
+    outcome = finish(config, tmp_path)
+    keys = load_file(outcome.folder.result(outcome.config)).keys()
+    for kind, part in LAYERS.items():
+        assert any(part in key for key in keys) == (kind in layers), kind
+
+
 @pytest.mark.parametrize("text_encoder", [False, True])
 def test_the_lora_loads_in_diffusers_and_changes_the_picture(text_encoder, tiny_model, pictures, tmp_path, caplog):
     train = {"text_encoder": text_encoder, "steps": 20, "learning_rate": 3e-2}
-    outcome = finish(tiny.run_config(tiny_model, pictures, train=train), tmp_path)
+    lora = {"rank": 2, "layers": list(LAYERS)}
+    outcome = finish(tiny.run_config(tiny_model, pictures, train=train, lora=lora), tmp_path)
     file = outcome.folder.result(outcome.config)
     pipe = StableDiffusionPipeline.from_pretrained(tiny_model, safety_checker=None, local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
@@ -236,7 +253,8 @@ def test_sampling_what_was_saved(tiny_model, pictures, tmp_path):
     from snrlab.train.sampling import sample
 
     def draw(source, lora=None, strength=1.0):
-        saved = open_source(source, lora, strength)
+        saved = open_source(source, lora)
+        saved.use("final" if saved.adapters else None, strength)
         return np.asarray(sample(saved.pipe, outcome.config.sample, saved.resolution)[0], dtype=int)
 
     file = outcome.folder.result(outcome.config)

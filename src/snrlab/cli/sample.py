@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from snrlab.cli.train import quiet_libraries
 from snrlab.core.errors import UserError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 
 def sample(
-    source: Annotated[Path, typer.Argument(help="Run folder, or a model in diffusers layout.")],
+    source: Annotated[Path, typer.Argument(help="Run folder, model in diffusers layout, or small or small_v.")],
     prompt: Annotated[list[str] | None, typer.Option(help="Prompt; repeat for more. A run has its own.")] = None,
     lora: Annotated[Path | None, typer.Option(help="LoRA file to put on a model.", metavar="FILE")] = None,
-    strength: Annotated[float, typer.Option(help="Strength of the LoRA; 0 is the model without it.")] = 1.0,
+    strength: Annotated[
+        list[float] | None,
+        typer.Option(help="Strength of the LoRA, 0 is without it; repeat for a table.", show_default="1"),
+    ] = None,
+    step: Annotated[
+        list[int] | None, typer.Option(help="Step of a run whose LoRA is used; repeat for a table.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Sampler steps.", min=1, max=1000)] = 25,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.", min=1, max=100)] = 5.0,
     negative: Annotated[str, typer.Option(help="Negative prompt.")] = "",
+    epsilon_scaling: Annotated[
+        float, typer.Option(help="Divide the predicted noise by this, such as 1.005 (Epsilon Scaling).", min=0.5, max=2)
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the starting noise.", min=0)] = 0,
     resolution: Annotated[
         int | None, typer.Option(help="Pixels a side.", min=16, show_default="the run's, or the model's own")
@@ -29,24 +41,45 @@ def sample(
 ) -> None:
     """Make a grid of pictures from a run folder, or from a model with or without a LoRA.
 
-    Example: snrlab sample runs/demo --prompt "red apple" --prompt "cat face" --strength 0.8
+    Several strengths or steps give a table with one row each, from the same noise.
+
+    Example: snrlab sample runs/demo --prompt "red apple" --strength 0 --strength 0.5 --strength 1
     """
     quiet_libraries()
     from snrlab.config.run import SampleConfig
+    from snrlab.train.sampling import labelled, parameters, save_grid, save_png
     from snrlab.train.sampling import sample as make
-    from snrlab.train.sampling import save_grid
     from snrlab.train.saved import open_source
 
-    saved = open_source(source, lora, strength)
+    saved = open_source(source, lora, step or ())
+    if strength and not saved.adapters:
+        raise UserError("--strength is of a LoRA, and here is none; give one with --lora FILE.")
     size = resolution or saved.resolution
     if size % 8:
         raise UserError(f"--resolution is {size}; it must be a multiple of 8.")
-    prompts = prompt or saved.prompts
+    prompts = list(prompt or saved.prompts)
     if not prompts:
         raise UserError('there is nothing to draw: give at least one --prompt "...".')
-    config = SampleConfig(prompts=list(prompts), steps=steps, guidance=guidance, negative=negative, seed=seed, every=0)
+    config = SampleConfig(
+        prompts=prompts,
+        steps=steps,
+        guidance=guidance,
+        negative=negative,
+        seed=seed,
+        every=0,
+        epsilon_scaling=epsilon_scaling,
+    )
     path = _free(out)
-    save_grid(make(saved.pipe, config, size), config, path, saved.label)
+    rows: dict[str, list[Image]] = {}
+    for adapter in saved.adapters or (None,):
+        for value in strength or (1.0,):
+            saved.use(adapter, value)
+            rows[f"{adapter or saved.label}, {value:g}"] = make(saved.pipe, config, size)
+    pictures = list(rows.values())
+    if len(rows) == 1:
+        save_grid(pictures[0], config, path, saved.label)
+    else:
+        save_png(labelled(pictures, list(rows), prompts), parameters(config, (size, size), saved.label), path)
     typer.echo(f"wrote {path}")
 
 

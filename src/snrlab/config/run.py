@@ -19,6 +19,10 @@ from snrlab.core.errors import UserError
 from snrlab.core.loss_weight import ProductOn
 from snrlab.core.prediction import PredictionType
 
+ShippedModel = Literal["small", "small_v"]
+RandomModel = Literal["small", "pixels"]
+LoraLayers = Literal["attention", "feed_forward", "convolution"]
+
 
 class Section(BaseModel):
     """A frozen table of the run file; an unknown key is an error."""
@@ -30,8 +34,11 @@ class ModelConfig(Section):
     """[model]: what is trained."""
 
     path: str | None = Field(None, description="Folder of a Stable Diffusion 1.5 style model in diffusers layout.")
-    random: Literal["small"] | None = Field(
-        None, description="Instead of path: a packaged architecture with random weights, made from the seed."
+    shipped: ShippedModel | None = Field(
+        None, description="Instead of path: a small model that ships; small_v predicts v and ends at SNR 0."
+    )
+    random: RandomModel | None = Field(
+        None, description="Instead of path: small with random weights from the seed; pixels needs no autoencoder."
     )
     precision: Precision = Field("fp32", description="Arithmetic of the network; trained weights stay in fp32.")
     convert: bool = Field(
@@ -40,8 +47,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
-        if (self.path is None) == (self.random is None):
-            raise UserError('give either path = "FOLDER" or random = "small".')
+        if sum(source is not None for source in (self.path, self.shipped, self.random)) != 1:
+            raise UserError('give one of path = "FOLDER", shipped = "NAME" and random = "NAME".')
         return self
 
 
@@ -121,6 +128,24 @@ class LoraConfig(Section):
 
     rank: int = Field(16, ge=1, le=1024, description="Rank of the update (network_dim).")
     alpha: float | None = Field(None, gt=0, description="Scale is alpha / rank (network_alpha); by default the rank.")
+    layers: list[LoraLayers] = Field(
+        ["attention", "feed_forward"],
+        min_length=1,
+        description="Kinds of layers that get an adapter; with convolution this is known as LoCon.",
+    )
+
+
+class ValidationConfig(Section):
+    """[validation]: unweighted losses by SNR band on images that are not trained on (validation.jsonl)."""
+
+    images: int = Field(0, ge=0, description="Images held back from training and measured; 0 measures none.")
+    every: int = Field(0, ge=0, description="Steps between measurements, besides the first and last; 0 is none.")
+
+    @model_validator(mode="after")
+    def _something_to_measure(self) -> ValidationConfig:
+        if self.every and not self.images:
+            raise UserError("every is set but images is 0: there is nothing to measure.")
+        return self
 
 
 class SampleConfig(Section):
@@ -132,12 +157,18 @@ class SampleConfig(Section):
     guidance: float = Field(5.0, ge=1, le=100, description="Classifier-free guidance; 1 is none.")
     negative: str = Field("", description="Negative prompt.")
     seed: int = Field(0, ge=0, description="Seed of the starting noise.")
+    epsilon_scaling: float = Field(
+        1.0, ge=0.5, le=2, description="Divides the predicted noise while sampling (Epsilon Scaling); 1 is off."
+    )
 
 
 class OutputConfig(Section):
     """[output]: the finished file."""
 
     precision: Literal["fp32", "fp16", "bf16"] = Field("fp16", description="Number format of the saved weights.")
+    every: int = Field(
+        0, ge=0, description="Steps between LoRA files saved on the way, NAME-step00000100.safetensors; 0 saves none."
+    )
     dates: bool = Field(True, description="Write dates and timings; without them equal runs give equal bytes.")
 
 
@@ -154,10 +185,13 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()  # type: ignore[call-arg]
     lora: LoraConfig = LoraConfig()  # type: ignore[call-arg]
     sample: SampleConfig = SampleConfig()  # type: ignore[call-arg]
+    validation: ValidationConfig = ValidationConfig()  # type: ignore[call-arg]
     output: OutputConfig = OutputConfig()  # type: ignore[call-arg]
 
     @model_validator(mode="after")
     def _lora_is_used(self) -> RunConfig:
         if self.train.method == "full" and self.lora.model_fields_set:
             raise UserError('[lora] is set but train.method is "full"; remove one of them.')
+        if self.train.method == "full" and self.output.every:
+            raise UserError('output.every is set but train.method is "full"; only LoRA files are saved on the way.')
         return self

@@ -33,20 +33,25 @@ class Examples:
         """Number of examples."""
         return len(self.names)
 
+    def take(self, chosen: NDArray[np.int64]) -> Examples:
+        """These examples, in the order they have here."""
+        rows = np.sort(chosen)
+        return Examples(tuple(self.names[i] for i in rows), tuple(self.captions[i] for i in rows), self.pixels[rows])
 
-def load_examples(config: DataConfig, seed: int) -> Examples:
-    """The examples that a run's [data] section names, in a fixed order.
+
+def load_examples(config: DataConfig, seed: int, hold_back: int = 0) -> tuple[Examples, Examples]:
+    """The examples that a run's [data] section names: (to train on, held back for validation).
+
+    `hold_back` examples are set aside by the seed before `config.limit` chooses among the rest.
 
     Raises:
-        UserError: missing folder, broken images, missing captions, unknown style.
+        UserError: missing folder, broken images, missing captions, unknown style, nothing left to train on.
     """
     found = _shipped(config) if config.shipped is not None else _folder(config)
-    if config.limit is None or config.limit >= len(found):
-        return found
-    chosen = np.sort(stream(seed, "order", 0, 1).permutation(len(found))[: config.limit])
-    return Examples(
-        tuple(found.names[i] for i in chosen), tuple(found.captions[i] for i in chosen), found.pixels[chosen]
-    )
+    if hold_back >= len(found):
+        raise UserError(f"validation.images is {hold_back}, but there are only {len(found)} images in all.")
+    order = stream(seed, "order", 0, 1).permutation(len(found))
+    return found.take(order[hold_back:][: config.limit]), found.take(order[:hold_back])
 
 
 def _folder(config: DataConfig) -> Examples:

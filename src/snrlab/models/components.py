@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from snrlab.core.errors import UserError
+from snrlab.models.pixels import PixelIdentity
 
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 WEIGHTS = {
@@ -32,7 +34,7 @@ class Components:
         label: what the model is called in messages and metadata; never a path.
     """
 
-    vae: AutoencoderKL
+    vae: AutoencoderKL | PixelIdentity
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     unet: UNet2DConditionModel
@@ -79,8 +81,10 @@ def load(path: Path) -> Components:
     scheduler = _read_json(path, "scheduler/scheduler_config.json")
     try:
         return Components(
-            vae=AutoencoderKL.from_pretrained(path / "vae", local_files_only=True, use_safetensors=True),
-            text_encoder=CLIPTextModel.from_pretrained(path / "text_encoder", local_files_only=True),
+            vae=_autoencoder(path).from_pretrained(path / "vae", local_files_only=True, use_safetensors=True),
+            text_encoder=CLIPTextModel.from_pretrained(
+                path / "text_encoder", local_files_only=True, use_safetensors=True, dtype=torch.float32
+            ),
             tokenizer=CLIPTokenizer.from_pretrained(path / "tokenizer", local_files_only=True),
             unet=UNet2DConditionModel.from_pretrained(path / "unet", local_files_only=True, use_safetensors=True),
             scheduler_config=scheduler,
@@ -93,12 +97,34 @@ def load(path: Path) -> Components:
 
 def save(components: Components, path: Path, dtype: torch.dtype) -> None:
     """Write a diffusers folder with weights in `dtype`; the networks in memory keep theirs."""
-    for name in WEIGHTS:
-        network = getattr(components, name)
-        state = {k: v.detach().to(dtype).contiguous() for k, v in network.state_dict().items()}
-        network.save_pretrained(path / name, state_dict=state, safe_serialization=True)
+    for part in ("vae", "unet"):
+        getattr(components, part).save_config(path / part)
+        _forget_origin(path / part / "config.json")
+    components.text_encoder.config.save_pretrained(path / "text_encoder")
+    _forget_origin(path / "text_encoder" / "config.json")
+    for part in WEIGHTS:
+        save_weights(components, part, path, dtype)
     components.tokenizer.save_pretrained(path / "tokenizer")
-    (path / "scheduler").mkdir(exist_ok=True)
+    _save_vocabulary(components.tokenizer, path / "tokenizer")
+    save_index(components, path)
+
+
+def save_weights(components: Components, part: str, path: Path, dtype: torch.dtype) -> None:
+    """Write the weights of one network below a diffusers folder.
+
+    The libraries' own writers ignore the number format (diffusers) or keep the network's (transformers).
+    """
+    state = getattr(components, part).state_dict()
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
+    (path / part).mkdir(parents=True, exist_ok=True)
+    file = path / part / f"{WEIGHTS[part]}.safetensors"
+    save_file(tensors, file, metadata={"format": "pt"})
+    file.chmod(0o644)  # safetensors leaves it to its owner alone
+
+
+def save_index(components: Components, path: Path) -> None:
+    """Write what ties the parts together: the scheduler's config and the pipeline's index."""
+    (path / "scheduler").mkdir(parents=True, exist_ok=True)
     (path / "scheduler" / "scheduler_config.json").write_text(json.dumps(components.scheduler_config, indent=2) + "\n")
     index = {
         "_class_name": "StableDiffusionPipeline",
@@ -110,9 +136,31 @@ def save(components: Components, path: Path, dtype: torch.dtype) -> None:
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
+        "vae": [
+            "diffusers" if isinstance(components.vae, AutoencoderKL) else PixelIdentity.__module__,
+            type(components.vae).__name__,
+        ],
     }
     (path / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _autoencoder(path: Path) -> type[AutoencoderKL | PixelIdentity]:
+    return PixelIdentity if _read_json(path, "vae/config.json").get("_class_name") == "PixelIdentity" else AutoencoderKL
+
+
+def _save_vocabulary(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """vocab.json and merges.txt, which transformers 5 leaves out and every older program asks for."""
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+
+
+def _forget_origin(file: Path) -> None:
+    """Take the folder that a part was loaded from out of its config: nobody else has that folder."""
+    config = json.loads(file.read_text())
+    config.pop("_name_or_path", None)
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:

@@ -1,33 +1,41 @@
 """LoRA adapters through peft, and their file in kohya's key layout.
 
-lora_unet_<module path with _>.lora_down.weight   [rank, in]
-lora_unet_<...>.lora_up.weight                    [out, rank]
+lora_unet_<module path with _>.lora_down.weight   [rank, in], of a convolution [rank, in, h, w]
+lora_unet_<...>.lora_up.weight                    [out, rank], of a convolution [out, rank, 1, 1]
 lora_unet_<...>.alpha                             scalar; scale = alpha / rank
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from peft import LoraConfig
 from torch import Tensor, nn
 
+from snrlab.config.run import LoraLayers
 from snrlab.models.components import Components
 
-UNET_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
-TEXT_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+# module names by layer kind; kohya's plain LoRA is attention and feed_forward, its LoCon has convolution too
+UNET_TARGETS: dict[LoraLayers, str] = {
+    "attention": r"to_q|to_k|to_v|to_out\.0",
+    "feed_forward": r"ff\.net\.0\.proj|ff\.net\.2|proj_in|proj_out",
+    "convolution": r"conv1|conv2|conv_shortcut|time_emb_proj|(down|up)samplers\.\d+\.conv",
+}
+TEXT_TARGETS: dict[LoraLayers, str] = {"attention": r"[qkv]_proj|out_proj", "feed_forward": "fc1|fc2"}
 
 
-def add_lora(components: Components, *, rank: int, alpha: float, text_encoder: bool, seed: int) -> None:
-    """Put trainable adapters on the attention of the UNet and, if asked, of the text encoder.
+def add_lora(
+    components: Components, *, rank: int, alpha: float, layers: Sequence[LoraLayers], text_encoder: bool, seed: int
+) -> None:
+    """Put trainable adapters on layers of the UNet and, if asked, of the text encoder.
 
     The down matrix starts at Kaiming-uniform noise drawn from the seed, the up matrix at 0, so
     that the model is unchanged at first. The caller's random state is untouched.
     """
-    targets: list[tuple[nn.Module, list[str]]] = [(components.unet, UNET_TARGETS)]
+    targets = [(components.unet, _pattern(UNET_TARGETS, layers))]
     if text_encoder:
-        targets.append((components.text_encoder, TEXT_TARGETS))
+        targets.append((components.text_encoder, _pattern(TEXT_TARGETS, layers)))
     # peft initialises from torch's global generator: lend it our seed, then give it back
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -35,6 +43,12 @@ def add_lora(components: Components, *, rank: int, alpha: float, text_encoder: b
             network.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=modules))
     for _, parameter in lora_parameters(components):
         parameter.data = parameter.data.float()
+
+
+def _pattern(targets: dict[LoraLayers, str], layers: Sequence[LoraLayers]) -> str:
+    """Regular expression of the names of all modules of these kinds; it matches none where there is no such kind."""
+    chosen = "|".join(targets[kind] for kind in layers if kind in targets)
+    return rf".*\.({chosen})" if chosen else "(?!)"
 
 
 def lora_parameters(components: Components) -> Iterator[tuple[str, nn.Parameter]]:

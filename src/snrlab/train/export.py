@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from snrlab.config import RunConfig
 from snrlab.core.schedule import SCHEDULES
 from snrlab.models import components as models
 from snrlab.models.lora import kohya_state_dict
@@ -23,8 +22,8 @@ from snrlab.train.job import Job
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def export(job: Job, path: Path, started: datetime) -> None:
-    """Write the result under its final name, whole or not at all."""
+def export(job: Job, path: Path, steps: int, started: datetime | None = None) -> None:
+    """Write the result after `steps` steps, whole or not at all; dates go in where `started` is known."""
     config = job.config
     dtype = DTYPES[config.output.precision]
     if config.train.method == "full":
@@ -35,7 +34,7 @@ def export(job: Job, path: Path, started: datetime) -> None:
         temporary.replace(path)
         return
     tensors = kohya_state_dict(job.components, alpha=config.lora.alpha or float(config.lora.rank), dtype=dtype)
-    metadata = lora_metadata(config, job.recipe, _training(job, config, started))
+    metadata = lora_metadata(config, job.recipe, _training(job, steps, started))
     write_atomically(path, to_bytes(tensors, metadata | kohya_hashes(tensors, metadata)))
 
 
@@ -43,8 +42,11 @@ def scheduler_config(job: Job) -> dict[str, Any]:
     """The base's scheduler config, saying the prediction type and schedule that were trained."""
     config = {**job.components.scheduler_config, "prediction_type": job.recipe.prediction_type}
     trained = job.recipe.noise_schedule()
-    for rescale in (bool(config.get("rescale_betas_zero_snr", False)), True):
-        attempt = {**config, "rescale_betas_zero_snr": rescale}
+    if trained.terminal_snr_is_zero:
+        config["timestep_spacing"] = (
+            "trailing"  # a sampler that leaves out the last step misses the pure noise it was trained on
+        )
+    for attempt in (config, {**config, "rescale_betas_zero_snr": True}):
         table = SCHEDULES.bind("scheduler_config", config=json.dumps(attempt))().alphas_cumprod
         if len(table) == len(trained.alphas_cumprod) and np.allclose(table, trained.alphas_cumprod, rtol=1e-6):
             return attempt
@@ -52,13 +54,13 @@ def scheduler_config(job: Job) -> dict[str, Any]:
     return {**config, "rescale_betas_zero_snr": False, "trained_betas": betas.tolist()}
 
 
-def _training(job: Job, config: RunConfig, started: datetime) -> Training:
-    images, steps = len(job.conditions.latents), config.train.steps
+def _training(job: Job, steps: int, started: datetime | None) -> Training:
+    images = len(job.conditions.latents)
     return Training(
         base=job.components.label,
         num_images=images,
         steps=steps,
         epochs=-(-steps * job.total // images),
         started=started,
-        finished=datetime.now(started.tzinfo),
+        finished=datetime.now(started.tzinfo) if started else None,
     )

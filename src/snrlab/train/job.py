@@ -23,7 +23,7 @@ from snrlab.core.findings import Finding, findings, refuse_errors
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule, recognise
 from snrlab.data.captions import vary
-from snrlab.data.examples import load_examples
+from snrlab.data.examples import Examples, load_examples
 from snrlab.models.components import Components
 from snrlab.models.encode import encode_captions, encode_pixels, encode_tokens, tokenize
 from snrlab.models.lora import add_lora, lora_parameters
@@ -52,14 +52,24 @@ class Conditions:
 
 
 @dataclass(frozen=True, eq=False)
+class HeldBack:
+    """Examples for validation: latents [N, C, h, w], captions and names."""
+
+    latents: Tensor
+    captions: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
-    """A run ready to train."""
+    """A run ready to train; `held_back` is None where nothing is validated."""
 
     config: RunConfig
     recipe: Recipe
     found: list[Finding]
     components: Components
     conditions: Conditions
+    held_back: HeldBack | None
     objective: Objective
     parameters: dict[str, nn.Parameter]
     optimizer: torch.optim.AdamW
@@ -121,17 +131,12 @@ def prepare(config: RunConfig) -> Job:
     tables = recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)
-    examples = load_examples(config.data, config.seed)
+    examples, held_back = load_examples(config.data, config.seed, config.validation.images)
     components.to(device).freeze()
-    flip = config.data.flip
-    fixed_text = not (config.train.text_encoder or config.data.shuffle_tags or config.data.tag_dropout)
-    conditions = Conditions(
-        latents=encode_pixels(components, examples.pixels, device),
-        mirrored=encode_pixels(components, examples.pixels[:, :, ::-1].copy(), device) if flip else None,
-        embeddings=encode_captions(components, [*examples.captions, ""]) if fixed_text else None,
-        captions=examples.captions,
-        names=examples.names,
-    )
+    conditions, validation = _encode(config, components, examples, device), None
+    if len(held_back):
+        latents = encode_pixels(components, held_back.pixels, device)
+        validation = HeldBack(latents, held_back.captions, held_back.names)
     parameters = _trainable(config, components)
     train = config.train
     draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)
@@ -144,7 +149,19 @@ def prepare(config: RunConfig) -> Job:
     )
     ema = EMAModel(list(parameters.values()), decay=train.ema) if train.ema else None
     objective = Objective.of(draws, device)
-    return Job(config, recipe, found, components, conditions, objective, parameters, optimizer, ema, device)
+    return Job(config, recipe, found, components, conditions, validation, objective, parameters, optimizer, ema, device)
+
+
+def _encode(config: RunConfig, components: Components, examples: Examples, device: torch.device) -> Conditions:
+    data = config.data
+    fixed_text = not (config.train.text_encoder or data.shuffle_tags or data.tag_dropout)
+    return Conditions(
+        latents=encode_pixels(components, examples.pixels, device),
+        mirrored=encode_pixels(components, examples.pixels[:, :, ::-1].copy(), device) if data.flip else None,
+        embeddings=encode_captions(components, [*examples.captions, ""]) if fixed_text else None,
+        captions=examples.captions,
+        names=examples.names,
+    )
 
 
 def resolve_recipe(config: RunConfig, components: Components) -> tuple[RunConfig, Recipe]:
@@ -190,7 +207,8 @@ def _trainable(config: RunConfig, components: Components) -> dict[str, nn.Parame
         alpha = config.lora.alpha or float(config.lora.rank)
         if config.model.precision == "bf16":
             components.unet.to(torch.bfloat16)
-        add_lora(components, rank=config.lora.rank, alpha=alpha, text_encoder=train.text_encoder, seed=config.seed)
+        rank, layers = config.lora.rank, config.lora.layers
+        add_lora(components, rank=rank, alpha=alpha, layers=layers, text_encoder=train.text_encoder, seed=config.seed)
         return dict(lora_parameters(components))
     found = {f"unet.{n}": p for n, p in components.unet.named_parameters()}
     if train.text_encoder:

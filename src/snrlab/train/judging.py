@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from snrlab.config.run import SampleConfig
@@ -26,24 +25,36 @@ from snrlab.train.validation import by_band, epsilon_errors
 
 LOSS_PICTURES = 96
 SIZE = 64  # the judge's
+Drawn = dict[tuple[str | None, float | None], NDArray[np.uint8]]  # pictures [N, H, W, 3] by (adapter, strength)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Measures of one set of pictures.
+
+    Attributes:
+        name: `model` without an adapter, `step 200` or `final` with one, `pictures` for a folder.
+        strength: of the adapter.
+        measures: KID, paired distance, caption match, style.
+        change: the same minus the model's without an adapter, in pairs.
+        loss: unweighted epsilon error by SNR band on true pictures; `loss_change` against the model's.
+    """
+
+    name: str
+    strength: float | None
+    measures: dict[str, Estimate]
+    change: dict[str, Estimate] = field(default_factory=dict)
+    loss: dict[str, Estimate] = field(default_factory=dict)
+    loss_change: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measures of one source, and against the same source without its adapter where it has one.
-
-    Attributes:
-        count: number of pictures.
-        measures: of the source; `without` of the model without the adapter; `change` source minus without.
-        loss: unweighted epsilon error by SNR band on true pictures; `loss_change` against without.
-    """
+    """What was measured on `count` pictures against the true pictures of `style`; the first row is the model's."""
 
     count: int
-    measures: dict[str, Estimate]
-    without: dict[str, Estimate] = field(default_factory=dict)
-    change: dict[str, Estimate] = field(default_factory=dict)
-    loss: dict[str, Estimate] = field(default_factory=dict)
-    loss_change: dict[str, Estimate] = field(default_factory=dict)
+    style: str
+    rows: tuple[Row, ...]
 
 
 def choose_concepts(style: str, which: str, count: int, seen: Sequence[str]) -> list[Concept]:
@@ -65,30 +76,51 @@ def seen_in_training(saved: Saved) -> tuple[str, ...]:
     """Codes of the shipped pictures that a run was trained on."""
     if saved.config is None or saved.config.data.shipped is None:
         return ()
-    return load_examples(saved.config.data, saved.config.seed).names
+    train, _ = load_examples(saved.config.data, saved.config.seed, saved.config.validation.images)
+    return train.names
 
 
-def evaluate_pipeline(saved: Saved, concepts: Sequence[Concept], style: str, settings: SampleConfig) -> Evaluation:
-    """Draw every concept with and, where there is an adapter, without it; measure both; compare their losses."""
-    codes = [c.code for c in concepts]
+def evaluate_pipeline(
+    saved: Saved, concepts: Sequence[Concept], style: str, settings: SampleConfig, strengths: Sequence[float] = (1.0,)
+) -> Evaluation:
+    """Draw every concept without and with each adapter at each strength, from the same noise; measure and compare.
+
+    `settings.prompts` is not read: the prompts are the concepts' captions.
+    """
+    found = judge(concepts, style, draw(saved, concepts, settings, strengths))
+    base, *rows = found.rows
+    saved.use(None)
+    base_loss = _losses(saved, concepts, style)
+    with_losses = [replace(base, loss=_means(base_loss))]
+    for row in rows:
+        saved.use(row.name, row.strength or 0.0)
+        loss = _losses(saved, concepts, style)
+        change = _means({band: loss[band] - base_loss[band] for band in loss})
+        with_losses.append(replace(row, loss=_means(loss), loss_change=change))
+    return replace(found, rows=tuple(with_losses))
+
+
+def draw(saved: Saved, concepts: Sequence[Concept], settings: SampleConfig, strengths: Sequence[float]) -> Drawn:
+    """Pictures of the concepts from their captions: by the bare model, then by each adapter at each strength."""
     config = settings.model_copy(update={"prompts": [c.caption for c in concepts]})
-    measured = measure(_draw(saved.pipe, config), codes, style)
-    if not saved.has_adapter:
-        return Evaluation(len(codes), measured.estimates(), loss=_means(_losses(saved, concepts, style)))
-    loss = _losses(saved, concepts, style)
-    saved.pipe.disable_lora()
-    try:
-        bare, bare_loss = measure(_draw(saved.pipe, config), codes, style), _losses(saved, concepts, style)
-    finally:
-        saved.pipe.enable_lora()
-    return Evaluation(
-        count=len(codes),
-        measures=measured.estimates(),
-        without=bare.estimates(),
-        change=differences(bare, measured),
-        loss=_means(loss),
-        loss_change=_means({band: loss[band] - bare_loss[band] for band in loss}),
-    )
+    drawn: Drawn = {}
+    for adapter, strength in [(None, None), *((a, s) for a in saved.adapters for s in strengths)]:
+        saved.use(adapter, strength or 0.0)
+        pictures = sample(saved.pipe, config, SIZE)
+        drawn[adapter, strength] = np.stack([np.asarray(p.convert("RGB"), dtype=np.uint8) for p in pictures])
+    return drawn
+
+
+def judge(concepts: Sequence[Concept], style: str, drawn: Drawn, *, kid: bool = True) -> Evaluation:
+    """Measure drawn pictures against the true ones, and those with an adapter against those without."""
+    codes = [c.code for c in concepts]
+    bare = measure(drawn[None, None], codes, style)
+    rows = [Row("model", None, bare.estimates(kid=kid))]
+    for (adapter, strength), pictures in drawn.items():
+        if adapter is not None:
+            found = measure(pictures, codes, style)
+            rows.append(Row(adapter, strength, found.estimates(kid=kid), differences(bare, found, kid=kid)))
+    return Evaluation(len(codes), style, tuple(rows))
 
 
 def evaluate_folder(folder: Path, style: str) -> Evaluation:
@@ -99,13 +131,8 @@ def evaluate_folder(folder: Path, style: str) -> Evaluation:
     pictures = [load_pixels(image.path, SIZE) for image in found.images]
     if not pictures:
         raise UserError(f"{folder}: there is no image in this folder.")
-    return Evaluation(
-        len(pictures), measure(np.stack(pictures), [i.path.stem for i in found.images], style).estimates()
-    )
-
-
-def _draw(pipe: StableDiffusionPipeline, config: SampleConfig) -> NDArray[np.uint8]:
-    return np.stack([np.asarray(p.convert("RGB"), dtype=np.uint8) for p in sample(pipe, config, SIZE)])
+    measured = measure(np.stack(pictures), [i.path.stem for i in found.images], style)
+    return Evaluation(len(pictures), style, (Row("pictures", None, measured.estimates()),))
 
 
 def _losses(saved: Saved, concepts: Sequence[Concept], style: str) -> dict[str, NDArray[np.float64]]:

@@ -1,6 +1,6 @@
 """The run folder: where a run's files are, and when a folder may be used.
 
-run.toml  steps.jsonl  samples/  checkpoints/  <name>.safetensors or <name>/  report.html
+run.toml  steps.jsonl  validation.jsonl  samples/  checkpoints/  <name>.safetensors or <name>/  report.html
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ class RunFolder:
         return self.path / "steps.jsonl"
 
     @property
+    def validation_file(self) -> Path:
+        """One JSON object a validation."""
+        return self.path / "validation.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """Resumable state."""
         return self.path / "checkpoints"
@@ -45,9 +50,28 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def comparison_file(self) -> Path:
+        """Pictures with and without the LoRA beside the true ones, where they were drawn."""
+        return self.path / "comparison.png"
+
+    @property
+    def evaluation_file(self) -> Path:
+        """What was measured in them."""
+        return self.path / "evaluation.json"
+
+    @property
     def report(self) -> Path:
         """The report."""
         return self.path / "report.html"
+
+    def on_the_way(self, config: RunConfig, step: int) -> Path:
+        """The LoRA file saved after `step` steps."""
+        return self.path / f"{config.name}-step{step:08d}.safetensors"
+
+    def steps_on_the_way(self, config: RunConfig) -> list[int]:
+        """Steps whose LoRA files are there, in order."""
+        found = self.path.glob(f"{config.name}-step*.safetensors")
+        return sorted(int(file.stem.rpartition("-step")[2]) for file in found)
 
     def result(self, config: RunConfig) -> Path:
         """The finished LoRA file, or the finished model folder."""
@@ -127,6 +151,14 @@ def open_log(path: Path, done: int) -> IO[str]:
                 file.readline()
             file.truncate()
     return path.open("a", encoding="utf-8", newline="\n", buffering=1)  # a line a step, for who reads along
+
+
+def open_validation(path: Path, done: int) -> IO[str]:
+    """The validation log for appending, cut back to what was measured up to step `done`; 0 starts it anew."""
+    if path.exists():
+        kept = [line for line in read_log(path) if done and line["step"] <= done]
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+    return path.open("a", encoding="utf-8", newline="\n", buffering=1)
 
 
 def read_log(path: Path) -> Iterator[dict[str, Any]]:

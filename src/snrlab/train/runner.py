@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from snrlab.train.loop import steps
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.sampling import pipeline, sample, save_grid
 from snrlab.train.telemetry import Display, record
+from snrlab.train.validation import validate
 
 Say = Callable[[str], None]
 
@@ -56,20 +57,25 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print)
         say(f"resuming {folder.path} at step {done}")
     else:
         _sample(job, folder, 0)  # what the model makes before training
-    with run_folder.open_log(folder.steps_file, done) as log:
-        finished = _train(job, folder, done, log, say)
+    with (
+        run_folder.open_log(folder.steps_file, done) as log,
+        run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
+    ):
+        if not done:
+            _validate(job, validation, 0)
+        finished = _train(job, folder, done, log, validation, say)
     if not finished:
         return Outcome(folder, job.config, finished=False)
     _sample(job, folder, config.train.steps)
     result = folder.result(job.config)
     write_report(folder.path)
     with job.averaged():
-        export(job, result, started)
+        export(job, result, config.train.steps, started)
     say(f"wrote {result}")
     return Outcome(folder, job.config, finished=True)
 
 
-def _train(job: Job, folder: RunFolder, done: int, log: IO[str], say: Say) -> bool:
+def _train(job: Job, folder: RunFolder, done: int, log: IO[str], validation: IO[str] | None, say: Say) -> bool:
     """Take every step that is left; False where the user stopped it, with a checkpoint at that step."""
     train, tables = job.config.train, job.objective.draws.tables
     display = Display(train.steps, done, say)
@@ -79,13 +85,11 @@ def _train(job: Job, folder: RunFolder, done: int, log: IO[str], say: Say) -> bo
             for step in steps(job, done):
                 now = time.monotonic()
                 line = record(step, tables, now - before if job.config.output.dates else None)
-                before = now
                 log.write(json.dumps(line) + "\n")
                 display.update(step)
                 done = step.index + 1
                 stop = stopping() and done < train.steps
-                if job.config.sample.every and done % job.config.sample.every == 0 and done < train.steps:
-                    _sample(job, folder, done)
+                _on_the_way(job, folder, done, validation)
                 if stop or done == train.steps or done % train.checkpoint_every == 0:
                     log.flush()
                     os.fsync(log.fileno())  # log and samples reach the disk before the checkpoint that counts on them
@@ -93,9 +97,29 @@ def _train(job: Job, folder: RunFolder, done: int, log: IO[str], say: Say) -> bo
                 if stop:
                     say(f"stopped after step {done}; the same command with --resume goes on.")
                     return False
+                before = time.monotonic()  # a step's time is its own, without what is written after it
     finally:
         display.close()
     return True
+
+
+def _on_the_way(job: Job, folder: RunFolder, done: int, validation: IO[str] | None) -> None:
+    """What is measured, drawn and saved after a step where its turn has come."""
+    config, last = job.config, done == job.config.train.steps
+    if last or (config.validation.every and done % config.validation.every == 0):
+        _validate(job, validation, done)
+    if not last and config.sample.every and done % config.sample.every == 0:
+        _sample(job, folder, done)
+    if not last and config.output.every and done % config.output.every == 0:
+        with job.averaged():
+            export(job, folder.on_the_way(config, done), done)
+
+
+def _validate(job: Job, validation: IO[str] | None, done: int) -> None:
+    if validation is not None:
+        validation.write(json.dumps(validate(job, done)) + "\n")
+        validation.flush()
+        os.fsync(validation.fileno())
 
 
 def _sample(job: Job, folder: RunFolder, done: int) -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from diffusers import StableDiffusionPipeline
 from safetensors import SafetensorError, safe_open
 
 from snrlab.config import RunConfig
 from snrlab.config.recipe import build_recipe
+from snrlab.config.run import ShippedModel
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.models import components
 from snrlab.models.components import Components
-from snrlab.models.source import load_base
+from snrlab.models.source import load_base, shipped
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.sampling import pipeline
+
+FINAL = "final"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +33,7 @@ class Saved:
     Attributes:
         pipe: over the networks of `components`, with the schedule and prediction type that were trained.
         config: of the run it came from, or None for a bare model.
-        has_adapter: whether a LoRA is on it.
+        adapters: names of the LoRAs that can be put on it: `final`, or `step N` for one saved on the way.
     """
 
     pipe: StableDiffusionPipeline
@@ -36,7 +42,7 @@ class Saved:
     prediction_type: str
     label: str
     config: RunConfig | None
-    has_adapter: bool
+    adapters: tuple[str, ...]
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -49,37 +55,76 @@ class Saved:
         own = self.components.unet.config.sample_size * self.components.latent_factor
         return self.config.data.resolution if self.config else own
 
+    def use(self, adapter: str | None, strength: float = 1.0) -> None:
+        """Put one of the adapters on, at a strength; None takes all off."""
+        if not self.adapters:
+            return
+        if adapter is None:
+            self.pipe.disable_lora()
+        else:
+            self.pipe.enable_lora()
+            self.pipe.set_adapters([_peft_name(adapter)], [strength])
 
-def open_source(source: Path, lora: Path | None, strength: float) -> Saved:
-    """Open a run folder or a diffusers folder, with a LoRA at a strength.
+
+def open_source(source: Path, lora: Path | None = None, steps: Sequence[int] = ()) -> Saved:
+    """Open a run folder, a diffusers folder or a model that ships, with its LoRA or LoRAs on top.
+
+    Args:
+        source: the folder, or the name of a model that ships.
+        lora: a LoRA file to use instead of the run's.
+        steps: use the run's LoRAs of these steps instead of the final one.
 
     Raises:
         UserError: nothing usable there, an unfinished run, or a LoRA that does not fit.
     """
     folder = RunFolder(source)
     config = folder.read_config() if folder.started else None
+    if steps and (config is None or lora is not None or config.train.method != "lora"):
+        raise UserError("--step chooses among the LoRAs of a run folder; here there are none.")
     if config is None:
-        model = components.load(source)
+        ships = next((name for name in get_args(ShippedModel) if str(source) == name and not source.exists()), None)
+        model = shipped(ships) if ships else components.load(source)
         schedule = SCHEDULES.bind("scheduler_config", config=json.dumps(model.scheduler_config))()
         prediction_type, label = model.prediction_type, model.label
+        files = {FINAL: lora} if lora else {}
     else:
-        result = folder.result(config)
-        if not result.exists():
-            raise UserError(f"{source} holds an unfinished run; go on with snrlab train ... --resume.")
-        if config.train.method == "full":
-            model = components.load(result)
-        else:
-            model, lora = load_base(config.model, config.seed), lora or result
+        model, files = _open_run(folder, config, lora, steps)
         recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
         schedule, prediction_type, label = recipe.noise_schedule(), recipe.prediction_type, config.name
     model.freeze()
     pipe = pipeline(model, schedule, prediction_type)
-    if lora is not None:
-        _put_lora(pipe, lora, strength)
-    return Saved(pipe, model, schedule, prediction_type, label, config, lora is not None)
+    for name, file in files.items():
+        _put_lora(pipe, file, _peft_name(name))
+    saved = Saved(pipe, model, schedule, prediction_type, label, config, tuple(files))
+    if files:
+        saved.use(next(iter(files)))
+    return saved
 
 
-def _put_lora(pipe: StableDiffusionPipeline, path: Path, strength: float) -> None:
+def _open_run(
+    folder: RunFolder, config: RunConfig, lora: Path | None, steps: Sequence[int]
+) -> tuple[Components, dict[str, Path]]:
+    """The model of a finished run and the LoRA files to put on it, by name."""
+    result = folder.result(config)
+    if not result.exists():
+        raise UserError(f"{folder.path} holds an unfinished run; go on with snrlab train ... --resume.")
+    if config.train.method == "full":
+        return components.load(result), {FINAL: lora} if lora else {}
+    files: dict[str, Path] = {}
+    for step in steps:
+        file = result if step == config.train.steps else folder.on_the_way(config, step)
+        if not file.exists():
+            there = ", ".join(str(s) for s in [*folder.steps_on_the_way(config), config.train.steps])
+            raise UserError(f"--step: there is no LoRA of step {step} in {folder.path}; there are {there}.")
+        files[f"step {step}"] = file
+    return load_base(config.model, config.seed), files or {FINAL: lora or result}
+
+
+def _peft_name(adapter: str) -> str:
+    return adapter.replace(" ", "_")
+
+
+def _put_lora(pipe: StableDiffusionPipeline, path: Path, name: str) -> None:
     if path.suffix in (".ckpt", ".pt", ".pth", ".bin"):
         raise UserError(f"--lora: {path.name} is a pickle, which can run code when opened; use a .safetensors file.")
     try:
@@ -94,7 +139,9 @@ def _put_lora(pipe: StableDiffusionPipeline, path: Path, strength: float) -> Non
             f"--lora: {path.name} holds no LoRA weights (its first tensor is {keys[0] if keys else 'none'})."
         )
     try:
-        pipe.load_lora_weights(str(path.absolute()), adapter_name="lora")
-        pipe.set_adapters(["lora"], [strength])
+        with warnings.catch_warnings():
+            # several adapters side by side are what we want here
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            pipe.load_lora_weights(str(path.absolute()), adapter_name=name)
     except (ValueError, RuntimeError, KeyError) as reason:
         raise UserError(f"--lora: {path.name} does not fit this model: {str(reason).splitlines()[0]}") from None

@@ -5,6 +5,9 @@ The error is measured in x0 and shown as epsilon error; perturbation and noise s
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,7 +17,10 @@ from snrlab.core.bands import BANDS, band_of
 from snrlab.core.draws import stream
 from snrlab.core.prediction import gain, target
 from snrlab.core.schedule import NoiseSchedule
+from snrlab.lab.statistics import mean
 from snrlab.models.components import Components
+from snrlab.models.encode import encode_captions
+from snrlab.train.job import Job
 
 LEVELS = 3  # noise levels in each band
 BATCH = 64
@@ -75,6 +81,22 @@ def by_band(errors: NDArray[np.float64], schedule: NoiseSchedule) -> dict[str, N
     """Each picture's mean error in each band, [N] by band."""
     bands = band_of(schedule.snr[grid(schedule)])
     return {name: errors[:, bands == i].mean(1) for i, name in enumerate(BANDS) if (bands == i).any()}
+
+
+def validate(job: Job, step: int) -> dict[str, Any]:
+    """The line of validation.jsonl after `step` steps: mean by band with its interval, and every picture's error."""
+    held, schedule = job.held_back, job.objective.draws.tables.schedule
+    assert held is not None
+    with job.averaged():
+        text = encode_captions(job.components, held.captions)
+        found = epsilon_errors(job.components, schedule, job.recipe.prediction_type, held.latents, text)
+    errors = by_band(found, schedule)
+    return {
+        "step": step,
+        "bands": {band: asdict(mean(values)) for band, values in errors.items()},
+        "images": list(held.names),
+        "errors": {band: [float(f"{v:.9g}") for v in values] for band, values in errors.items()},
+    }
 
 
 def _noise(seed: int, level: int, picture: int, like: Tensor) -> Tensor:

@@ -71,6 +71,15 @@ class Judge(nn.Module):
         return Views(features, functional.normalize(self.content(hidden), dim=1), self.style(hidden))
 
 
+def style_weight() -> float:
+    """How much a wrong style counts in distances, beside the content.
+
+    Set by `scripts/train_judge.py` on true pictures of held-out concepts, so that the same thing in another style
+    is as far away as another thing in the same style.
+    """
+    return float(json.loads((Path(str(resources.files(__name__))) / "config.json").read_text())["style_weight"])
+
+
 def load_judge() -> tuple[Judge, tuple[str, ...]]:
     """The shipped judge in evaluation mode, and the names of the styles it tells apart."""
     folder = Path(str(resources.files(__name__)))

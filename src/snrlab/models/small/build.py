@@ -1,4 +1,4 @@
-"""Builds the small model: packaged architecture, tokenizer and schedule, random UNet and text encoder."""
+"""Builds the small model, on latents or on pixels: packaged architecture, random UNet and text encoder."""
 
 from __future__ import annotations
 
@@ -8,38 +8,27 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from snrlab.config.run import RandomModel
 from snrlab.models.components import Components
+from snrlab.models.pixels import PixelIdentity
 
 
-def build(seed: int) -> Components:
-    """The small model with weights drawn from the seed (the autoencoder's too, where none is shipped).
+def build(name: RandomModel, seed: int) -> Components:
+    """The small model with weights drawn from the seed; its autoencoder is the shipped one, or the identity.
 
     The caller's random state is untouched.
     """
-    folder = Path(str(resources.files("snrlab.models.small")))
-
-    def config(part: str) -> dict[str, object]:
-        return dict(json.loads((folder / part / "config.json").read_text()))
-
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    text_config = CLIPTextConfig(
-        **config("text_encoder"),
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    small = Path(str(resources.files("snrlab.models.small")))
+    text_config = CLIPTextConfig(**json.loads((small / "text_encoder" / "config.json").read_text()))
+    unet_config = json.loads(resources.files(f"snrlab.models.{name}").joinpath("unet", "config.json").read_text())
     # the libraries draw initial weights from torch's global generator: lend it our seed, then give it back
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet = UNet2DConditionModel.from_config(config("unet"))
+        unet = UNet2DConditionModel.from_config(unet_config)
         text_encoder = CLIPTextModel(text_config)
-        vae = AutoencoderKL.from_config(config("vae"))
-    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
-    if weights.is_file():
-        vae.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
-    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    return Components(vae, text_encoder, tokenizer, unet, scheduler, label="snrlab-small")
+    vae = PixelIdentity() if name == "pixels" else AutoencoderKL.from_pretrained(small / "vae", local_files_only=True)
+    tokenizer = CLIPTokenizer.from_pretrained(small / "tokenizer", local_files_only=True)
+    scheduler = json.loads((small / "scheduler" / "scheduler_config.json").read_text())
+    return Components(vae, text_encoder, tokenizer, unet, scheduler, label=f"snrlab-{name}")

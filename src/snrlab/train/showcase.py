@@ -1,0 +1,70 @@
+"""What a LoRA does, for its report: pictures without and with it beside the true ones, and numbers with intervals.
+
+Everything is made from the files in the run folder: the LoRA is loaded from the file that was written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+from PIL import Image
+
+from snrlab.core.errors import UserError
+from snrlab.data import emoji
+from snrlab.data.emoji import Concept
+from snrlab.lab.report import write_report
+from snrlab.models.safetensors_file import write_atomically
+from snrlab.train.judging import Evaluation, choose_concepts, draw, judge, seen_in_training
+from snrlab.train.run_folder import RunFolder
+from snrlab.train.sampling import labelled, parameters, save_png
+from snrlab.train.saved import open_source
+
+COUNT = 48
+ZOOM = 2
+
+
+def showcase(folder: RunFolder, count: int = COUNT) -> Evaluation:
+    """Draw with and without the LoRA, measure, write evaluation.json, comparison.png and the report again.
+
+    The first concepts are those that the run's prompts name, which are also the ones in the picture; the
+    others are known to the base too, and the LoRA has seen none of them.
+
+    Raises:
+        UserError: the run's data is no shipped style, or a prompt is no concept of it, or was trained on.
+    """
+    config = folder.read_config()
+    style = config.data.shipped
+    if style is None:
+        raise UserError(f"{folder.path} was not trained on a shipped style, so there are no true pictures to compare.")
+    saved = open_source(folder.path)
+    shown = _named(config.sample.prompts, style, seen_in_training(saved))
+    others = choose_concepts(style, "known", count + len(shown), seen_in_training(saved))
+    concepts = [*shown, *(c for c in others if c not in shown)][:count]
+    drawn = draw(saved, concepts, config.sample, (1.0,))
+    found = judge(concepts, style, drawn, kid=False)
+    true = emoji.images(style)[[emoji.concepts(style).index(c) for c in shown]]
+    rows = {f"true, {style}": true, "without the LoRA": drawn[None, None], "with the LoRA": drawn["final", 1.0]}
+    cells = [[_zoomed(pixels) for pixels in pictures[: len(shown)]] for pictures in rows.values()]
+    table = labelled(cells, list(rows), [c.name for c in shown])
+    save_png(table, parameters(config.sample, table.size, config.name), folder.comparison_file)
+    write_atomically(folder.evaluation_file, (json.dumps(asdict(found), indent=1) + "\n").encode())
+    write_report(folder.path)
+    return found
+
+
+def _named(prompts: Sequence[str], style: str, seen: Sequence[str]) -> list[Concept]:
+    by_name = {c.name: c for c in emoji.concepts(style)}
+    for prompt in prompts:
+        if prompt not in by_name:
+            raise UserError(f"sample.prompts: '{prompt}' is no concept of the style {style}.")
+        if by_name[prompt].code in seen:
+            raise UserError(f"sample.prompts: '{prompt}' was trained on; the comparison would show what was memorised.")
+    return [by_name[prompt] for prompt in prompts]
+
+
+def _zoomed(pixels: np.ndarray) -> Image.Image:
+    picture = Image.fromarray(pixels)
+    return picture.resize((picture.width * ZOOM, picture.height * ZOOM), Image.Resampling.NEAREST)

@@ -1,0 +1,92 @@
+"""The models that ship: they load elsewhere, are as small as promised, and draw what they are asked for."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors import safe_open
+from transformers import CLIPTokenizer
+
+import tiny
+from snrlab.config.run import SampleConfig
+from snrlab.models import components
+from snrlab.models.source import shipped, shipped_folder
+from snrlab.train import runner
+from snrlab.train.evaluate import measure
+from snrlab.train.judging import choose_concepts, draw
+from snrlab.train.saved import open_source
+
+NAMES = ("small", "small_v")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plain_diffusers_loads_and_samples(name):
+    pipe = StableDiffusionPipeline.from_pretrained(shipped_folder(name), local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    picture = pipe("red apple", num_inference_steps=4, height=64, width=64, generator=torch.manual_seed(0)).images[0]
+    assert np.asarray(picture).std() > 10
+    scheduler = pipe.scheduler.config
+    assert scheduler.prediction_type == {"small": "epsilon", "small_v": "v_prediction"}[name]
+    assert scheduler.rescale_betas_zero_snr == (name == "small_v")
+    if name == "small_v":
+        assert scheduler.timestep_spacing == "trailing"
+        assert float(pipe.scheduler.alphas_cumprod[-1]) < 1e-6
+
+
+def test_sizes():
+    files = [f for n in NAMES for f in shipped_folder(n).glob("*/*.safetensors") if not f.parent.is_symlink()]
+    assert max(f.stat().st_size for f in files) <= 15 * 2**20
+    assert sum(f.stat().st_size for f in files) <= 36e6
+    for file in files:
+        with safe_open(str(file), framework="pt") as tensors:
+            assert {tensors.get_tensor(k).dtype for k in tensors.keys()} == {torch.float16}  # noqa: SIM118
+
+
+def test_text_encoder_fits_the_tokenizer():
+    folder = shipped_folder("small")
+    config = json.loads((folder / "text_encoder" / "config.json").read_text())
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    assert config["vocab_size"] == len(tokenizer)
+    assert [config[f"{k}_token_id"] for k in ("bos", "eos", "pad")] == [
+        tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id,
+    ]  # fmt: skip
+
+
+def test_the_twin_shares_all_but_the_unet():
+    one, twin = shipped("small"), shipped("small_v")
+    for part in ("vae", "text_encoder"):
+        other = getattr(twin, part).state_dict()
+        assert all(torch.equal(v, other[k]) for k, v in getattr(one, part).state_dict().items())
+    assert not torch.equal(one.unet.conv_out.weight, twin.unet.conv_out.weight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_known_concepts_are_recognised(name):
+    concepts = choose_concepts("noto", "known", 48, [])
+    drawn = draw(open_source(Path(name)), concepts, SampleConfig(steps=15, guidance=3.0), ())[None, None]
+    found = measure(drawn, [c.code for c in concepts], "noto")
+    assert found.match.mean() >= 0.7  # 0.8 and more on all; chance is 0.01
+
+
+def test_a_saved_model_has_its_number_format_and_no_folder_of_ours(tiny_model, pictures, tmp_path):
+    config = tiny.run_config(
+        tiny_model, pictures, train={"method": "full", "steps": 1}, output={"precision": "fp16", "dates": False}
+    )
+    saved = runner.run(config, tmp_path, say=lambda text: None).folder.path / "tiny"
+    for file in saved.glob("*/*.safetensors"):
+        with safe_open(str(file), framework="pt") as tensors:
+            assert {tensors.get_tensor(k).dtype for k in tensors.keys()} == {torch.float16}, file  # noqa: SIM118
+    for file in saved.rglob("*.json"):
+        assert str(tmp_path) not in file.read_text(), file
+        assert str(tiny_model) not in file.read_text(), file
+    assert {"vocab.json", "merges.txt"} <= {f.name for f in (saved / "tokenizer").iterdir()}
+    again = components.load(saved)
+    assert {getattr(again, part).dtype for part in ("unet", "vae", "text_encoder")} == {torch.float32}
+    text = "rectangle 3, colour"
+    before = components.load(tiny_model).tokenizer(text).input_ids
+    assert again.tokenizer(text).input_ids == before
+    StableDiffusionPipeline.from_pretrained(saved, local_files_only=True)

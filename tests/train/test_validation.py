@@ -1,0 +1,75 @@
+"""validation.jsonl: what is held back, when it is measured, and that it survives a stop."""
+
+import json
+
+import pytest
+
+import tiny
+from snrlab import UserError
+from snrlab.lab.report import change_by_band
+from snrlab.train import runner
+from snrlab.train.job import prepare
+from snrlab.train.run_folder import read_log
+
+
+def finish(config, out, **kwargs):
+    return runner.run(config, out, say=lambda text: None, **kwargs).folder
+
+
+def config(tiny_model, pictures, **sections):
+    return tiny.run_config(tiny_model, pictures, **{"validation": {"images": 2, "every": 3}, **sections})
+
+
+def test_held_back_images_are_not_trained_on(tiny_model, pictures):
+    job = prepare(config(tiny_model, pictures))
+    assert len(job.held_back.names) == 2
+    assert len(job.conditions.names) == 4
+    assert not set(job.held_back.names) & set(job.conditions.names)
+
+
+def test_measured_first_on_the_way_and_last(tiny_model, pictures, tmp_path):
+    folder = finish(config(tiny_model, pictures, train={"steps": 7}), tmp_path)
+    lines = list(read_log(folder.validation_file))
+    assert [line["step"] for line in lines] == [0, 3, 6, 7]
+    for line in lines:
+        for band, errors in line["errors"].items():
+            assert line["bands"][band]["value"] == pytest.approx(sum(errors) / len(errors))
+    first, last, change = change_by_band(lines)["SNR >= 5"]
+    assert change.value == pytest.approx(last.value - first.value)
+    report = folder.report.read_text()
+    assert "Validation" in report
+    assert str(change) in report
+
+
+def test_a_resumed_run_has_the_same_validation(tiny_model, pictures, tmp_path, monkeypatch):
+    whole = finish(config(tiny_model, pictures), tmp_path / "a").validation_file.read_bytes()
+    calls = []
+
+    def stop_in_the_middle(job, folder, done, validation):
+        calls.append(done)
+        original(job, folder, done, validation)
+        if done == 5 and len(calls) == 5:  # after a measurement at 3 and a checkpoint at 4
+            raise KeyboardInterrupt
+
+    original = runner._on_the_way
+    monkeypatch.setattr(runner, "_on_the_way", stop_in_the_middle)
+    with pytest.raises(KeyboardInterrupt):
+        finish(config(tiny_model, pictures), tmp_path / "b")
+    folder = finish(config(tiny_model, pictures), tmp_path / "b", resume=True)
+    assert folder.validation_file.read_bytes() == whole
+
+
+def test_impossible_validations(tiny_model, pictures):
+    with pytest.raises(UserError, match="only 6 images in all"):
+        prepare(config(tiny_model, pictures, validation={"images": 6}))
+    with pytest.raises(UserError, match="nothing to measure"):
+        config(tiny_model, pictures, validation={"every": 3})
+    with pytest.raises(UserError, match=r"output.every is set"):
+        config(tiny_model, pictures, train={"method": "full"}, output={"every": 3})
+
+
+def test_without_validation_there_is_no_file(tiny_model, pictures, tmp_path):
+    folder = finish(tiny.run_config(tiny_model, pictures, train={"steps": 1}), tmp_path)
+    assert not folder.validation_file.exists()
+    assert "Validation" not in folder.report.read_text()
+    assert json.loads(folder.steps_file.read_text())["step"] == 0
