@@ -54,7 +54,7 @@ def evaluate(
         import torchmetrics  # noqa: F401
     except ImportError:
         raise UserError("evaluating needs torchmetrics: pip install 'snrlab[metrics]'.") from None
-    from snrlab.config.run import SampleConfig
+    from snrlab.config.output import SampleConfig
     from snrlab.data import emoji
     from snrlab.train.judging import choose_concepts, evaluate_folder, evaluate_pipeline, seen_in_training
     from snrlab.train.saved import open_source

@@ -6,7 +6,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from snrlab.config.run import ModelConfig, ShippedModel
+from snrlab.config.model import ModelConfig, ShippedModel
 from snrlab.models import components
 from snrlab.models.components import Components
 from snrlab.models.small.build import build

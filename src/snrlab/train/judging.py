@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snrlab.config.run import SampleConfig
+from snrlab.config.output import SampleConfig
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.data import emoji
