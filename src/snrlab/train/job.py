@@ -80,8 +80,8 @@ def prepare(config: RunConfig) -> Job:
     draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)
     conditions = encode_examples(config, components, draws, examples, device)
     validation = encode_held_back(components, held_back, device)
-    parameters = trainable(config, components)
-    optimizer = make_optimizer(train, parameters)
+    trained = trainable(config, components)
+    parameters, optimizer = trained.parameters, make_optimizer(train, trained)
     ema = EMAModel(list(parameters.values()), decay=train.ema) if train.ema else None
     objective = Objective.of(draws, device)
     return Job(config, recipe, found, components, conditions, validation, objective, parameters, optimizer, ema, device)

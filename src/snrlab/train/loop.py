@@ -14,8 +14,9 @@ from torch import Tensor
 from snrlab.core.errors import UserError
 from snrlab.models.denoise import denoise
 from snrlab.train.job import Job
-from snrlab.train.learning_rate import learning_rate
+from snrlab.train.learning_rate import rate_factor
 from snrlab.train.objective import Losses
+from snrlab.train.optimizer import set_rates
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,8 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
     """
     train = job.config.train
     for index in range(start, train.steps):
-        rate = learning_rate(train, index)
-        for group in job.optimizer.param_groups:
-            group["lr"] = rate
+        factor = rate_factor(train, index)
+        set_rates(job.optimizer, factor)
         passes = []
         for micro in range(train.gradient_accumulation):
             slots = np.arange(micro * train.batch_size, (micro + 1) * train.batch_size)
@@ -77,7 +77,7 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
             mse=whole.mse.cpu(),
             weight=whole.weight.cpu(),
             grad_norm=float(norm),
-            learning_rate=rate,
+            learning_rate=train.learning_rate * factor,
         )
 
 

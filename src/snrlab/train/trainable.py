@@ -1,6 +1,8 @@
-"""Which weights a run trains."""
+"""Which weights a run trains, and at which rate."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -10,8 +12,16 @@ from snrlab.models.components import Components
 from snrlab.models.lora import add_lora, lora_parameters
 
 
-def trainable(config: RunConfig, components: Components) -> dict[str, nn.Parameter]:
-    """The weights to train by name, in a fixed order; a LoRA is put on the networks first."""
+@dataclass(frozen=True, eq=False)
+class Trainable:
+    """The weights to train by name, in a fixed order, and the learning rate of each after warm-up."""
+
+    parameters: dict[str, nn.Parameter]
+    rates: dict[str, float]
+
+
+def trainable(config: RunConfig, components: Components) -> Trainable:
+    """The weights that a run trains; a LoRA is put on the networks first."""
     train = config.train
     if train.method == "lora":
         alpha = config.lora.alpha or float(config.lora.rank)
@@ -19,10 +29,10 @@ def trainable(config: RunConfig, components: Components) -> dict[str, nn.Paramet
             components.unet.to(torch.bfloat16)
         rank, layers = config.lora.rank, config.lora.layers
         add_lora(components, rank=rank, alpha=alpha, layers=layers, text_encoder=train.text_encoder, seed=config.seed)
-        return dict(lora_parameters(components))
-    found = {f"unet.{n}": p for n, p in components.unet.named_parameters()}
-    if train.text_encoder:
-        found |= {f"text_encoder.{n}": p for n, p in components.text_encoder.named_parameters()}
-    for parameter in found.values():
-        parameter.requires_grad_(True)
-    return found
+        parameters = dict(lora_parameters(components))
+    else:
+        parts = ["unet"] + (["text_encoder"] if train.text_encoder else [])
+        parameters = {f"{part}.{n}": p for part in parts for n, p in components.networks[part].named_parameters()}
+        for parameter in parameters.values():
+            parameter.requires_grad_(True)
+    return Trainable(parameters, dict.fromkeys(parameters, train.learning_rate))
