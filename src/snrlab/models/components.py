@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -17,6 +17,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from snrlab.core.errors import UserError
 from snrlab.models.pixels import PixelIdentity
 
+Family = Literal["sd1", "sd2", "sdxl"]
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 WEIGHTS = {
     "vae": "diffusion_pytorch_model",
@@ -50,6 +51,13 @@ class Components:
         """The networks by the names of their folders."""
         found = {name: getattr(self, name) for name in ("vae", "text_encoder", "text_encoder_2", "unet")}
         return {name: network for name, network in found.items() if network is not None}
+
+    @property
+    def family(self) -> Family:
+        """Which Stable Diffusion it is a model of, by its parts."""
+        if self.text_encoder_2 is not None:
+            return "sdxl"
+        return "sd2" if self.unet.config.cross_attention_dim == 1024 else "sd1"
 
     @property
     def latent_factor(self) -> int:
