@@ -9,6 +9,7 @@ import typer
 from snrlab import __version__
 from snrlab.cli.data import data
 from snrlab.cli.demo import demo
+from snrlab.cli.doctor import doctor
 from snrlab.cli.evaluate import evaluate
 from snrlab.cli.sample import sample
 from snrlab.cli.table import table
@@ -43,7 +44,7 @@ def _options(
     pass
 
 
-for command in (demo, table, data, train, sample, evaluate):
+for command in (demo, table, data, train, sample, evaluate, doctor):
     app.command()(command)
 
 

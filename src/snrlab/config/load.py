@@ -106,7 +106,9 @@ def _absolute(config: RunConfig) -> RunConfig:
 
     model = config.model.model_copy(update={"path": fixed(config.model.path)})
     data = config.data.model_copy(update={"folder": fixed(config.data.folder)})
-    return config.model_copy(update={"model": model, "data": data})
+    validation = config.validation.model_copy(update={"folder": fixed(config.validation.folder)})
+    sample = config.sample.with_file_read()
+    return config.model_copy(update={"model": model, "data": data, "validation": validation, "sample": sample})
 
 
 def _toml_value(text: str) -> Any:
