@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from snrlab.config import RunConfig
+from snrlab.core.errors import UserError
 from snrlab.lab.card import write_card
 from snrlab.lab.comparison import compared
 from snrlab.lab.report import write_report
@@ -68,11 +69,10 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print)
     done = checkpoint.restore(job, folder.checkpoints)
     if done:
         say(f"resuming {folder.path} at step {done}")
-    tables = job.objective.draws.tables
     with (
+        _trackers(job, folder, done) as trackers,
         run_folder.open_log(folder.steps_file, done) as log,
         run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
-        open_trackers(job.config, folder, tables, done) as trackers,
     ):
         readers = Readers(log, validation, trackers)
         if not done:
@@ -105,6 +105,16 @@ def _ready(config: RunConfig, folder: RunFolder, say: Say) -> Job:
     for line in preflight(job, folder):
         say(line)
     return job
+
+
+def _trackers(job: Job, folder: RunFolder, done: int) -> Trackers:
+    """The run's trackers; where one does not start, a folder that has nothing in it yet goes again."""
+    try:
+        return open_trackers(job.config, folder, job.objective.draws.tables, done)
+    except UserError:
+        if not done:
+            shutil.rmtree(folder.path)
+        raise
 
 
 def _train(job: Job, folder: RunFolder, done: int, readers: Readers, say: Say) -> bool:

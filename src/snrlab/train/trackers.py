@@ -118,6 +118,10 @@ def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: in
         UserError: one that is not installed, or that does not start.
     """
     refuse_missing(config)
+    if config.log.trackers:
+        from accelerate import PartialState
+
+        PartialState()  # accelerate's trackers ask it which process is the main one
     started = []
     for name in config.log.trackers:
         try:
@@ -153,11 +157,13 @@ def _mlflow(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:
     import mlflow
     from accelerate.tracking import MLflowTracker
 
+    files = None
     if not os.environ.get("MLFLOW_TRACKING_URI"):  # beside the run folders, so that it holds all of them
-        store = folder.path.parent / ".mlflow"
+        store = folder.path.parent.absolute() / ".mlflow"
         store.mkdir(exist_ok=True)
-        mlflow.set_tracking_uri(f"sqlite:///{(store / 'mlflow.db').absolute().as_posix()}")
-    return MLflowTracker(config.log.project, run_id=_identity(folder, "mlflow"), run_name=config.name)
+        mlflow.set_tracking_uri(f"sqlite:///{(store / 'mlflow.db').as_posix()}")
+        files = (store / "files").as_uri()
+    return MLflowTracker(config.log.project, files, run_id=_identity(folder, "mlflow"), run_name=config.name)
 
 
 def _trackio(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:
