@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import tomlkit
 from pydantic import BaseModel, ValidationError
+from tomlkit.items import Table
 
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError, unknown
@@ -78,14 +79,25 @@ def dump(config: RunConfig) -> str:
         if isinstance(value, dict):
             if name == "lora" and config.train.method == "full":
                 continue
-            table = tomlkit.table()
-            for key, item in value.items():
-                if item is not None:
-                    table.add(key, _tomlkit(item))
-            document.add(name, table)
+            idle = config.data.idle if name == "data" else frozenset()
+            document.add(name, _table({key: item for key, item in value.items() if key not in idle}))
         else:
             document.add(name, value)
     return tomlkit.dumps(document)
+
+
+def _table(values: dict[str, Any]) -> Table:
+    """A table without what is none; the sets of images are tables of their own at its end."""
+    table = tomlkit.table()
+    for key, item in values.items():
+        if item is not None and key != "sets":
+            table.add(key, _tomlkit(item))
+    if values.get("sets"):
+        sets = tomlkit.aot()
+        for image_set in values["sets"]:
+            sets.append(_table(image_set))
+        table.add("sets", sets)
+    return table
 
 
 def _tomlkit(value: Any) -> Any:
@@ -101,12 +113,12 @@ def _tomlkit(value: Any) -> Any:
 
 
 def _absolute(config: RunConfig) -> RunConfig:
-    def fixed(path: str | None) -> str | None:
-        return None if path is None else str(Path(path).expanduser().absolute())
+    def fixed(path: str) -> str:
+        return str(Path(path).expanduser().absolute())
 
-    model = config.model.model_copy(update={"path": fixed(config.model.path)})
-    data = config.data.model_copy(update={"folder": fixed(config.data.folder)})
-    return config.model_copy(update={"model": model, "data": data})
+    path = config.model.path
+    model = config.model.model_copy(update={"path": None if path is None else fixed(path)})
+    return config.model_copy(update={"model": model, "data": config.data.with_paths(fixed)})
 
 
 def _toml_value(text: str) -> Any:
@@ -133,7 +145,7 @@ def _explain(error: Any) -> str:
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = RunConfig
-    for part in loc:
+    for part in (p for p in loc if isinstance(p, str)):  # numbers count the sets
         annotation = model.model_fields[part].annotation
         model = next(t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, BaseModel))
     return list(model.model_fields)

@@ -13,6 +13,7 @@ from snrlab.core.draws import stream
 from snrlab.core.errors import UserError, unknown
 from snrlab.data import emoji
 from snrlab.data.folder import load_pixels, scan
+from snrlab.data.items import CaptionRule, Item, Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +55,50 @@ def load_examples(config: DataConfig, seed: int, hold_back: int = 0) -> tuple[Ex
     return found.take(order[hold_back:][: config.limit]), found.take(order[:hold_back])
 
 
+def load_items(config: DataConfig, seed: int, hold_back: int = 0) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """The images that a run's [data] section names, not decoded: (to train on, held back for validation).
+
+    `hold_back` images are set aside by the seed before `config.limit` chooses among the rest.
+
+    Raises:
+        UserError: what was found cannot be trained on; the message says what to do.
+    """
+    part = Part(
+        config.shipped or Path(config.folder or "").name,
+        config.size,
+        flip=config.flip,
+        captions=CaptionRule(
+            dropout=config.caption_dropout, shuffle=config.shuffle_tags, tag_dropout=config.tag_dropout
+        ),
+    )
+    if config.shipped is not None:
+        concepts, pixels = _concepts(config)
+        items = tuple(
+            Item(c.code, None, p, (p.shape[1], p.shape[0]), (c.caption,), part)
+            for c, p in zip(concepts, pixels, strict=True)
+        )
+    else:
+        folder = scan(Path(config.folder or ""))
+        problems = folder.problems(config.caption)
+        if problems:
+            raise UserError("data.folder: " + "\n".join(problems))
+        items = tuple(
+            Item(i.path.name, i.path, None, i.size, (config.caption or "" if i.caption is None else i.caption,), part)
+            for i in folder.images
+        )
+    if hold_back >= len(items):
+        raise UserError(f"validation.images is {hold_back}, but there are only {len(items)} images in all.")
+    order = stream(seed, "order", 0, 1).permutation(len(items))
+    trained, held_back = np.sort(order[hold_back:][: config.limit]), np.sort(order[:hold_back])
+    return tuple(items[i] for i in trained), tuple(items[i] for i in held_back)
+
+
 def _folder(config: DataConfig) -> Examples:
     folder = scan(Path(config.folder or ""))
     problems = folder.problems(config.caption)
     if problems:
         raise UserError("data.folder: " + "\n".join(problems))
-    pixels = np.stack([load_pixels(image.path, config.resolution) for image in folder.images])
+    pixels = np.stack([load_pixels(image.path, config.side) for image in folder.images])
     captions = (config.caption or "" if image.caption is None else image.caption for image in folder.images)
     return Examples(tuple(image.path.name for image in folder.images), tuple(captions), pixels)
 
@@ -67,6 +106,16 @@ def _folder(config: DataConfig) -> Examples:
 def _shipped(config: DataConfig) -> Examples:
     from PIL import Image
 
+    concepts, pixels = _concepts(config)
+    size = config.side
+    if size != pixels.shape[1]:
+        scaled = [Image.fromarray(p).resize((size, size), Image.Resampling.LANCZOS) for p in pixels]
+        pixels = np.stack([np.asarray(p) for p in scaled])
+    return Examples(tuple(c.code for c in concepts), tuple(c.caption for c in concepts), pixels)
+
+
+def _concepts(config: DataConfig) -> tuple[tuple[emoji.Concept, ...], NDArray[np.uint8]]:
+    """Concepts of a shipped style and their pictures [N, 64, 64, 3]."""
     if config.shipped not in emoji.styles():
         raise unknown("data.shipped", config.shipped, emoji.styles())
     pixels = emoji.images(config.shipped)
@@ -74,8 +123,4 @@ def _shipped(config: DataConfig) -> Examples:
     if config.concepts != "all":
         wanted = [i for i, c in enumerate(concepts) if c.held_out == (config.concepts == "held_out")]
         concepts, pixels = tuple(concepts[i] for i in wanted), pixels[wanted]
-    size = config.resolution
-    if size != pixels.shape[1]:
-        scaled = [Image.fromarray(p).resize((size, size), Image.Resampling.LANCZOS) for p in pixels]
-        pixels = np.stack([np.asarray(p) for p in scaled])
-    return Examples(tuple(c.code for c in concepts), tuple(c.caption for c in concepts), pixels)
+    return concepts, pixels

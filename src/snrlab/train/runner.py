@@ -128,7 +128,7 @@ def _sample(job: Job, folder: RunFolder, done: int) -> None:
         return
     pipe = pipeline(job.components, job.objective.draws.tables.schedule, job.recipe.prediction_type)
     with job.averaged():
-        pictures = sample(pipe, config.sample, config.data.resolution)
+        pictures = sample(pipe, config.sample, config.data.side)
     save_grid(pictures, config.sample, folder.samples / f"step-{done:08d}.png", config.name)
 
 
