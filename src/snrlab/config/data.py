@@ -108,7 +108,8 @@ class DataConfig(ImageOptions, DataSource):
                     f"{name} is set, but the dataset TOML decides it: state {_DECIDED_BY_TOML[name]} there, "
                     f"in [general] for all of it."
                 )
-            raise UserError(f"{name} is set, but it means nothing with {source}.")
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise UserError(f"{name} is set, but it means nothing with {source}.")
         has_regularisation = self.regularisation is not None or any(s.regularisation for s in self.sets)
         if self.prior_loss_weight != 1 and not has_regularisation and source != "dataset_config":
             raise UserError("prior_loss_weight is set, but there are no regularisation images.")

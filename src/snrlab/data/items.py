@@ -39,9 +39,14 @@ class CaptionRule:
     warmup_steps: float = 0
 
     @property
+    def moves_tags(self) -> bool:
+        """Whether a caption is taken apart into tags."""
+        return self.shuffle or self.tag_dropout > 0 or self.warmup_steps > 0
+
+    @property
     def varies(self) -> bool:
         """Whether a caption is another text at other steps (dropping it whole does not count)."""
-        return self.wildcard or self.shuffle or self.tag_dropout > 0 or self.warmup_steps > 0
+        return self.wildcard or self.moves_tags
 
 
 @dataclass(frozen=True)
