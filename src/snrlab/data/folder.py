@@ -111,10 +111,15 @@ class Folder:
 def described(images: Sequence[ImageFile]) -> str:
     """Counts of images, captions and sizes: `12 images, 12 captions in .txt, 3 sizes: 768x512 (10), ...`."""
     sources = Counter(i.caption_source for i in images if i.captions is not None)
-    captions = ", ".join(f"{n} captions in {source}" for source, n in sources.items()) or "no captions"
+    captions = ", ".join(f"{_count(n, 'caption')} in {source}" for source, n in sources.items()) or "no captions"
     sizes = Counter(i.size for i in images)
     shown = ", ".join(f"{w}x{h} ({n})" for (w, h), n in sizes.most_common(3))
-    return f"{len(images)} images, {captions}, {len(sizes)} sizes: {shown}{', ...' if len(sizes) > 3 else ''}"
+    more = ", ..." if len(sizes) > 3 else ""
+    return f"{_count(len(images), 'image')}, {captions}, {_count(len(sizes), 'size')}: {shown}{more}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def scan(path: Path, *, extension: str | None = None, lines: Lines = "join") -> Folder:
