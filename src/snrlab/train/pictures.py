@@ -13,5 +13,5 @@ def draw(job: Job, folder: Path, done: int) -> list[Path]:
     config = job.config
     pipe = pipeline(job.components, job.objective.draws.tables.schedule, job.recipe.prediction_type)
     grid = folder / f"step-{done:08d}.png"
-    save_grid(sample(pipe, config.sample, config.data.resolution), config.sample, grid, config.name)
+    save_grid(sample(pipe, config.sample, config.data.side), config.sample, grid, config.name)
     return [grid]
