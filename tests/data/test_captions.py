@@ -108,7 +108,11 @@ def test_secondary_separator_keeps_tags_together(seed):
 
 
 def test_weights_go_through():
-    assert set(tags(at(CaptionRule(shuffle=True), "girl, (red hair:1.3), [hat]"))) == {"girl", "(red hair:1.3)", "[hat]"}
+    assert set(tags(at(CaptionRule(shuffle=True), "girl, (red hair:1.3), [hat]"))) == {
+        "girl",
+        "(red hair:1.3)",
+        "[hat]",
+    }
 
 
 @pytest.mark.parametrize("warmup", [10, 0.1])

@@ -12,7 +12,7 @@ from snrlab import UserError
 from snrlab.data.buckets import Fit, fit
 from snrlab.data.folder import load_pixels
 from snrlab.data.items import BucketRule, Item, Part
-from snrlab.data.pixels import decode, size_facts, to_latent_size, view
+from snrlab.data.pixels import cut, decode, scaled, size_facts, to_latent_size, view
 
 RULE = BucketRule(smallest=32, largest=256, multiple=16)
 
@@ -77,7 +77,7 @@ def test_sdxl_is_told_where_the_window_lies(tmp_path_factory, left, top):
     path = tmp_path_factory.getbasetemp() / "ramp.png"
     ramp(90, 70).save(path)
     place = Fit((64, 64), (90, 70))
-    found = view(item_of(path), place, (left, top))
+    found = cut(scaled(item_of(path), place), place, (left, top))
     facts = size_facts((90, 70), place, (left, top))
     assert facts == (70, 90, top, left, 64, 64)
     assert found.pixels[0, 0, :2].tolist() == [left, top]

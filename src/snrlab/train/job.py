@@ -5,7 +5,7 @@ Whatever can be wrong is found here, before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from torch import nn
 from snrlab.config.run import RunConfig
 from snrlab.core.findings import Finding, findings, refuse_errors
 from snrlab.core.recipe import Recipe
-from snrlab.data.examples import load_examples
+from snrlab.data.examples import load_items
 from snrlab.models.components import Components
 from snrlab.models.source import load_base
 from snrlab.train.conditions import Conditions, HeldBack, encode_examples, encode_held_back
@@ -62,8 +62,12 @@ class Job:
             self.ema.restore(self.parameters.values())
 
 
-def prepare(config: RunConfig) -> Job:
+def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> Job:
     """Load the model and the data, encode them, add the adapter: all that comes before step 0.
+
+    Args:
+        config: the run.
+        say: told of progress.
 
     Raises:
         UserError: anything wrong with the model, the data, the recipe or their combination.
@@ -74,12 +78,12 @@ def prepare(config: RunConfig) -> Job:
     tables = recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)
-    examples, held_back = load_examples(config.data, config.seed, config.validation.images)
+    items, held_back = load_items(config.data, config.seed, config.validation.images)
     components.to(device).freeze()
     train = config.train
     draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)
-    conditions = encode_examples(config, components, draws, examples, device)
-    validation = encode_held_back(components, held_back, device)
+    conditions = encode_examples(config, components, draws, items, device, say)
+    validation = encode_held_back(config, components, held_back, device, say)
     trained = trainable(config, components)
     parameters, optimizer = trained.parameters, make_optimizer(train, trained)
     ema = EMAModel(list(parameters.values()), decay=train.ema) if train.ema else None
