@@ -51,8 +51,8 @@ class Bucket:
         return sum(t.numel() * t.element_size() for t in tensors)
 
     def to(self, device: torch.device) -> Bucket:
-        """The same with its tensors on a device."""
-        names = ("latents", "mirrored", "masks", "sizes", "importance")
+        """The same with its large tensors on a device."""
+        names = ("latents", "mirrored", "masks")
         return replace(self, **{n: t.to(device) for n in names if (t := getattr(self, n)) is not None})
 
 
