@@ -5,7 +5,7 @@ from PIL import Image
 import tiny
 from snrlab import UserError
 from snrlab.config.data import DataConfig
-from snrlab.data.examples import load_examples
+from snrlab.data.examples import load_items
 from snrlab.data.folder import load_pixels, scan
 
 
@@ -13,8 +13,8 @@ def test_counts_and_captions(tmp_path):
     tiny.save_pictures(tmp_path, 3)
     (tmp_path / "02.txt").rename(tmp_path / "02.caption")
     found = scan(tmp_path)
-    assert [i.caption for i in found.images] == [f"rectangle {n}, colour" for n in range(3)]
-    assert "3 images, 2 captions in .txt, 1 captions in .caption; 24x20 (3)" in found.summary()
+    assert [i.captions for i in found.images] == [(f"rectangle {n}, colour",) for n in range(3)]
+    assert "3 images, 2 captions in .txt, 1 captions in .caption, 1 sizes: 24x20 (3)" in found.summary()
     assert found.problems(None) == []
 
 
@@ -55,11 +55,11 @@ def test_broken_files_are_named(tmp_path):
     tiny.save_pictures(tmp_path, 2)
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     data = (tmp_path / "00.png").read_bytes()
-    (tmp_path / "half.png").write_bytes(data[: len(data) // 2])
+    (tmp_path / "half.png").write_bytes(data[:20])
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "01.txt").write_bytes(b"\xff\xfe\x00bad")
     problems = "\n".join(scan(tmp_path).problems(None))
-    for name in ("broken.png", "half.png", "empty.jpg", "01.png"):
+    for name in ("broken.png", "half.png", "empty.jpg", "01.txt"):
         assert name in problems
 
 
@@ -68,24 +68,24 @@ def test_missing_captions(tmp_path):
     (tmp_path / "01.txt").rename(tmp_path / "other.txt")
     (problem,) = scan(tmp_path).problems(None)
     assert "1 of 3 images have no caption, 01.png the first" in problem
-    assert "1 caption files match no image, other.txt" in problem
+    assert "1 caption file is not used, other.txt" in problem
     assert scan(tmp_path).problems("a picture") == []
-    examples, _ = load_examples(DataConfig(folder=str(tmp_path), resolution=16, caption="a picture"), 0)
-    assert examples.captions[1] == "a picture"
+    items, _ = load_items(DataConfig(folder=str(tmp_path), resolution=16, caption="a picture"), 0)
+    assert items[1].captions == ("a picture",)
 
 
 def test_limit_is_chosen_by_the_seed(tmp_path):
     tiny.save_pictures(tmp_path, 6)
     config = DataConfig(folder=str(tmp_path), resolution=16, limit=3)
-    first, again, other = (load_examples(config, seed)[0].names for seed in (0, 0, 5))
+    first, again, other = ([i.name for i in load_items(config, seed)[0]] for seed in (0, 0, 5))
     assert first == again
     assert len(first) == 3
     assert first != other
 
 
-def test_shipped_at_another_resolution():
-    examples, _ = load_examples(DataConfig(shipped="ink", resolution=32, limit=4), 0)
-    assert examples.pixels.shape == (4, 32, 32, 3)
+def test_shipped_pictures_come_as_they_are():
+    items, _ = load_items(DataConfig(shipped="ink", resolution=32, limit=4), 0)
+    assert [(i.size, i.pixels.shape, i.part.resolution) for i in items] == [((64, 64), (64, 64, 3), (32, 32))] * 4
 
 
 def test_unreadable_folders(tmp_path):

@@ -33,7 +33,7 @@ Resolution = Annotated[
 
 
 def _suffix(value: Any) -> Any:
-    return f".{value}" if isinstance(value, str) and not value.startswith(".") else value
+    return f".{value.lower().removeprefix('.')}" if isinstance(value, str) else value
 
 
 Suffix = Annotated[str, BeforeValidator(_suffix), Field(pattern=r"^\.[^./\\]+$")]
@@ -133,10 +133,23 @@ class ImageOptions(Section):
                 raise UserError(f"{name} is {value!r}, which means nothing without {needs}.")
         if self.masked_loss and self.alpha_mask:
             raise UserError("masked_loss and alpha_mask are both true; choose where the mask comes from.")
-        if self.buckets and self.bucket_min is not None and self.bucket_min > min(self.size):
-            raise UserError(f"bucket_min is {self.bucket_min}, above resolution's {min(self.size)}.")
-        if self.buckets and self.bucket_max is not None and self.bucket_max < max(self.size):
-            raise UserError(f"bucket_max is {self.bucket_max}, below resolution's {max(self.size)}.")
+        self.check_buckets()
+
+    def check_buckets(self) -> None:
+        """Refuse buckets that leave out the resolution itself.
+
+        Raises:
+            UserError: naming the bound.
+        """
+        if not self.buckets:
+            return
+        shorter, longer = sorted(self.size)
+        for name in ("bucket_min", "bucket_step"):
+            value = getattr(self, name)
+            if value is not None and value > shorter:
+                raise UserError(f"{name} is {value}, above the shorter side of resolution, {shorter}.")
+        if self.bucket_max is not None and self.bucket_max < longer:
+            raise UserError(f"bucket_max is {self.bucket_max}, below the longer side of resolution, {longer}.")
 
 
 def _own(name: str) -> Any:

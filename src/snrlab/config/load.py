@@ -44,7 +44,7 @@ def parse(data: dict[str, Any], *, source: str = "run") -> RunConfig:
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as mistakes:
-        lines = [_explain(error) for error in mistakes.errors()]
+        lines = [explain(error, RunConfig) for error in mistakes.errors()]
         raise UserError(f"{source}: " + "\n".join(lines)) from None
     return _absolute(config)
 
@@ -128,11 +128,12 @@ def _toml_value(text: str) -> Any:
         return parse_value(text)
 
 
-def _explain(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "run"
+def explain(error: Any, schema: type[BaseModel]) -> str:
+    """What one of pydantic's errors about a schema means, in words of the file."""
+    where = _place(error["loc"]) or "run"
     match error["type"]:
         case "extra_forbidden":
-            return str(unknown(where, error["loc"][-1], _fields_at(error["loc"][:-1])))
+            return str(unknown(where, error["loc"][-1], _fields_at(error["loc"][:-1], schema)))
         case "missing":
             return f"{where} is missing."
         case "value_error":
@@ -143,12 +144,17 @@ def _explain(error: Any) -> str:
             return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}."
 
 
-def _fields_at(loc: tuple[Any, ...]) -> list[str]:
-    model: type[BaseModel] = RunConfig
-    for part in (p for p in loc if isinstance(p, str)):  # numbers count the sets
-        annotation = model.model_fields[part].annotation
-        model = next(t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, BaseModel))
-    return list(model.model_fields)
+def _place(loc: tuple[Any, ...]) -> str:
+    """Where in the file, such as `data.sets[0].folder`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+
+
+def _fields_at(loc: tuple[Any, ...], schema: type[BaseModel]) -> list[str]:
+    for part in (p for p in loc if isinstance(p, str)):  # numbers count the tables of a list
+        annotation = schema.model_fields[part].annotation
+        kinds = (annotation, *get_args(annotation))
+        schema = next(t for t in kinds if isinstance(t, type) and issubclass(t, BaseModel))
+    return list(schema.model_fields)
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """What a caption becomes at a training step: pure functions of a rule, the caption, random numbers, epoch and step.
 
-The order is kohya's: dropout, a line and wildcards, prefix and suffix, tags, secondary separator. Two things differ from
+The order is kohya's: dropout, a line, prefix and suffix, wildcards, tags, secondary separator. Two things differ from
 it: the prefix and suffix are added to the line that was drawn, not to the first and last line of the file; and tags
 are put together with the separator they were taken apart at, not always with a comma. Weights such as `(word:1.3)` are
 not read here; they go through as they are.
