@@ -101,7 +101,7 @@ def _make(
     if name == "masks":
         return [mask_latents(components, v, place.fit) for v, place in zip(views, chunk, strict=True)]
     pixels = np.stack([(v.mirrored if name == "mirrored" else v).pixels for v in views])
-    latents = encode_pixels(components, pixels, device)
+    latents = encode_pixels(components, pixels, device, batch_size=len(pixels))
     for place, latent in zip(chunk, latents, strict=True):
         if not latent.isfinite().all():
             raise UserError(

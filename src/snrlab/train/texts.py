@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -65,6 +65,8 @@ def _keys(components: Components, captions: Sequence[str]) -> dict[str, dict[str
         "encoders": [fingerprint(encoder) for encoder in encoders],
         "tokenizers": [key(content=t.backend_tokenizer.to_str(), length=t.model_max_length) for t in tokenizers],
         "family": components.family,
+        "rule": asdict(components.encode_rule),
+        "arithmetic": str(components.arithmetic),
     }
     both = ("hidden", "pooled") if components.text_encoder_2 is not None else ("hidden",)
     return {c: {part: key(kind="text", part=part, caption=c, **made_by) for part in both} for c in captions}
