@@ -17,7 +17,6 @@ from snrlab.data.items import Item
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-PROPORTIONS = 0.01  # by how much a mask's aspect ratio may differ from its image's
 MASK_FILTER = Image.Resampling.BILINEAR  # no ringing beyond a mask's own values
 
 
@@ -66,7 +65,7 @@ def view(item: Item, fit: Fit) -> View:
     """The middle of an image, as it is trained on where nothing is drawn.
 
     Raises:
-        UserError: the image or its mask cannot be read, or they do not fit together.
+        UserError: the image or its mask cannot be read.
     """
     if not fit.exact:
         return cut(scaled(item, fit), fit, fit.middle)
@@ -163,10 +162,4 @@ def _mask_of(item: Item, alpha: Picture | None) -> Picture | None:
         mask = decode(item.mask).convert("L")
     except UserError as reason:
         raise UserError(f"the mask {item.mask.name} of {item.name} cannot be read: {reason}.") from None
-    (width, height), (own_width, own_height) = item.size, mask.size
-    if abs(own_width * height - width * own_height) > PROPORTIONS * width * own_height:
-        raise UserError(
-            f"the mask {item.mask.name} is {own_width}x{own_height}, but {item.name} is {width}x{height}: "
-            "a mask has the proportions of its image."
-        )
-    return mask
+    return mask if mask.size == item.size else mask.resize(item.size, MASK_FILTER)

@@ -7,6 +7,7 @@ the picture's size, the latents' size. Latents in it are samples, not yet multip
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,9 +62,10 @@ def read(file: Path, image: Path, size: tuple[int, int], shape: tuple[int, int, 
         raise UnusableError("it is older than its image")
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            return _chosen({name: arrays[name] for name in arrays.files}, size, shape)
-    except (OSError, EOFError, zipfile.BadZipFile) as reason:
+            found = {name: arrays[name] for name in arrays.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as reason:
         raise UnusableError(f"it cannot be read ({type(reason).__name__})") from None
+    return _chosen(found, size, shape)
 
 
 def _chosen(arrays: dict[str, NDArray[np.generic]], size: tuple[int, int], shape: tuple[int, int, int]) -> KohyaLatents:

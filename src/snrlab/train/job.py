@@ -91,10 +91,10 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     tables = recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)
-    items, held_back = load_items(config.data, config.seed, config.validation.images)
+    train = config.train
+    items, held_back = load_items(config.data, config.seed, config.validation.images, batch_size=train.batch_size)
     components.freeze()
     encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
-    train = config.train
     draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)
     with borrowed(components, encoders, device):
         conditions = encode_examples(config, components, draws, items, device, say)
