@@ -87,16 +87,13 @@ class Cache:
         shard = self._shards.get(key)
         if shard is None:
             return None
-        try:
-            if shard not in self._open:
-                self._open[shard] = safe_open(str(shard), framework="pt")
-            tensor = self._open[shard].get_tensor(key)
-        except (SafetensorError, OSError):
-            tensor = None
-        if tensor is None or checksum(tensor) != self._sums[key]:
-            self._lose(shard)
-            return None
-        return tensor
+        if shard not in self._open:
+            file = self._verified(shard)
+            if file is None:
+                self._lose(shard)
+                return None
+            self._open[shard] = file
+        return self._open[shard].get_tensor(key)
 
     def add(self, key: str, tensor: Tensor) -> None:
         """Keep a tensor; it is on disk once enough has come together."""
@@ -150,6 +147,19 @@ class Cache:
             return
         for key in keys & sums.keys():
             self._shards[key], self._sums[key] = shard, int(sums[key])
+
+    def _verified(self, shard: Path) -> Any:
+        """The open shard; None where it is gone or one of its tensors is damaged.
+
+        All are looked at before one is served: what is lost with the shard is then made and added again.
+        """
+        try:
+            file = safe_open(str(shard), framework="pt")
+            mine = [key for key, path in self._shards.items() if path == shard]
+            whole = all(checksum(file.get_tensor(key)) == self._sums[key] for key in mine)
+        except (SafetensorError, OSError):
+            return None
+        return file if whole else None
 
     def _lose(self, shard: Path) -> None:
         lost = [key for key, path in self._shards.items() if path == shard]

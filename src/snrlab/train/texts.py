@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
+from transformers import CLIPTokenizer
 
 from snrlab.models.cache import Cache, Say, fingerprint, key
 from snrlab.models.components import Components
@@ -63,13 +65,19 @@ def _keys(components: Components, captions: Sequence[str]) -> dict[str, dict[str
     tokenizers = [t for t in (components.tokenizer, components.tokenizer_2) if t is not None]
     made_by = {
         "encoders": [fingerprint(encoder) for encoder in encoders],
-        "tokenizers": [key(content=t.backend_tokenizer.to_str(), length=t.model_max_length) for t in tokenizers],
+        "tokenizers": [_vocabulary(tokenizer) for tokenizer in tokenizers],
         "family": components.family,
         "rule": asdict(components.encode_rule),
         "arithmetic": str(components.arithmetic),
     }
     both = ("hidden", "pooled") if components.text_encoder_2 is not None else ("hidden",)
     return {c: {part: key(kind="text", part=part, caption=c, **made_by) for part in both} for c in captions}
+
+
+def _vocabulary(tokenizer: CLIPTokenizer) -> str:
+    """What decides its tokens; padding and truncation are of the last call, not of the tokenizer."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    return key(content=content | {"padding": None, "truncation": None}, length=tokenizer.model_max_length)
 
 
 def _from_cache(cache: Cache | None, keys: dict[str, dict[str, str]], caption: str) -> Text | None:
