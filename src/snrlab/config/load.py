@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import tomlkit
 from pydantic import BaseModel, ValidationError
@@ -47,6 +47,21 @@ def parse(data: dict[str, Any], *, source: str = "run") -> RunConfig:
         lines = [explain(error, RunConfig) for error in mistakes.errors()]
         raise UserError(f"{source}: " + "\n".join(lines)) from None
     return _absolute(config)
+
+
+SectionT = TypeVar("SectionT", bound=BaseModel)
+
+
+def parse_section(data: dict[str, Any], schema: type[SectionT], name: str) -> SectionT:
+    """One section alone from plain data.
+
+    Raises:
+        UserError: every mistake in it, one a line.
+    """
+    try:
+        return schema.model_validate(data)
+    except ValidationError as mistakes:
+        raise UserError("\n".join(f"{name}.{explain(error, schema)}" for error in mistakes.errors())) from None
 
 
 def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from snrlab.config.data import DataConfig
 from snrlab.core.draws import stream
 from snrlab.core.errors import UserError, unknown
 from snrlab.data import emoji
-from snrlab.data.folder import load_pixels
+from snrlab.data.buckets import fit
 from snrlab.data.items import Item
 from snrlab.data.kohya_toml import read_datasets
+from snrlab.data.pixels import view
 from snrlab.data.repeats import balanced, shared, spread
-from snrlab.data.sets import Group, collect
+from snrlab.data.sets import Group, collect, distinct
 from snrlab.data.source import Source, sources
 
 
@@ -57,15 +58,15 @@ def find(config: DataConfig) -> Found:
     Raises:
         UserError: a shipped style that there is none of, or a dataset TOML that cannot be read.
     """
+    groups = tuple(collect(source) for source in sources(config))
     if config.shipped is not None:
-        groups: list[Group] = [_shipped(config, config.shipped)]
-        groups += [collect(source) for source in sources(config)]
-        return Found((tuple(groups),))
-    if config.dataset_config is not None:
-        kohya = read_datasets(Path(config.dataset_config), config)
-        found = tuple(tuple(collect(source) for source in dataset) for dataset in kohya.datasets)
-        return Found(found, kohya.batch_sizes, kohya.notes)
-    return Found((tuple(collect(source) for source in sources(config)),))
+        return Found((distinct((_shipped(config, config.shipped), *groups)),))
+    if config.dataset_config is None:
+        return Found((distinct(groups),))
+    kohya = read_datasets(Path(config.dataset_config), config)
+    flat = iter(distinct([collect(source) for dataset in kohya.datasets for source in dataset]))
+    datasets = tuple(tuple(next(flat) for _ in dataset) for dataset in kohya.datasets)
+    return Found(datasets, kohya.batch_sizes, kohya.notes)
 
 
 def load_items(
@@ -85,7 +86,13 @@ def load_items(
     Raises:
         UserError: what was found cannot be trained on; the message says what to do.
     """
-    found = find(config)
+    return settle(find(config), config, seed=seed, hold_back=hold_back, batch_size=batch_size)
+
+
+def settle(
+    found: Found, config: DataConfig, *, seed: int, hold_back: int, batch_size: int | None
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """What `load_items` gives, of images that were looked for before."""
     if found.problems:
         raise UserError("\n".join(found.problems))
     for stated in found.batch_sizes:
@@ -94,7 +101,7 @@ def load_items(
                 f"the dataset TOML states batch_size = {stated}, but train.batch_size is {batch_size}; a run has one "
                 "size, so set train.batch_size and state no other in the TOML."
             )
-    count = sum(len(group.items) for group in found.all_groups if not group.source.regularisation)
+    count = len(_numbered(found))
     if hold_back >= count:
         raise UserError(f"validation.images is {hold_back}, but there are only {count} images in all.")
     order = stream(seed, "order", 0, 1).permutation(count)
@@ -128,16 +135,8 @@ def load_examples(config: DataConfig, seed: int, hold_back: int = 0) -> tuple[Ex
 
 
 def _decoded(items: Sequence[Item], size: int) -> Examples:
-    from PIL import Image
-
-    def pixels(item: Item) -> NDArray[np.uint8]:
-        if item.pixels is None:
-            assert item.file is not None
-            return load_pixels(item.file, size)
-        scaled = Image.fromarray(item.pixels).resize((size, size), Image.Resampling.LANCZOS)
-        return item.pixels if item.size == (size, size) else np.asarray(scaled)
-
-    stacked = np.stack([pixels(item) for item in items]) if items else np.zeros((0, size, size, 3), np.uint8)
+    pixels = [view(item, fit(item.size, (size, size), None)).pixels for item in items]
+    stacked = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)
     return Examples(tuple(i.name for i in items), tuple(i.captions[0] for i in items), stacked)
 
 

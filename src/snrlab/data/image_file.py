@@ -28,7 +28,7 @@ def is_image(path: Path) -> bool:
 
 
 def shown_size(path: Path) -> tuple[int, int]:
-    """Width and height after EXIF rotation, read from the header; the picture is not decoded.
+    """Width and height after EXIF rotation, read from the header; the picture is not decoded, but for TIFF files.
 
     Raises:
         UserError: it is no image; the message is the reason alone.
@@ -37,10 +37,11 @@ def shown_size(path: Path) -> tuple[int, int]:
 
     try:
         with Image.open(path) as image:
+            if image.format == "TIFF" or (image.format == "PNG" and _exif_comes_last(path)):
+                image.load()  # Pillow turns TIFF files itself, and sees late EXIF data only then
+            # the method of PNG files would decode the picture
+            exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
             width, height = image.size
-            if image.format == "PNG" and _exif_comes_last(path):
-                image.load()
-            exif = Image.Image.getexif(image)  # that of PNG files would decode the picture
             turned = exif.get(_ORIENTATION) in _QUARTER_TURNS
     except Image.DecompressionBombError:
         raise UserError("the picture is too large") from None

@@ -13,9 +13,9 @@ from snrlab.core.errors import UserError
 from snrlab.data.caption_files import key
 from snrlab.data.folder import MASK_ENDING, Folder, files_of, listed
 from snrlab.data.image_file import is_image, shown_size
+from snrlab.data.pixels import PROPORTIONS
 
 FOLDERS = ("mask", "masks")
-_SAME_SHAPE = 0.02  # relative difference of aspect ratios that rounding explains
 
 
 def find_masks(folder: Folder, stated: Path | None) -> tuple[dict[Path, Path], list[str]]:
@@ -37,7 +37,7 @@ def find_masks(folder: Folder, stated: Path | None) -> tuple[dict[Path, Path], l
         except UserError as reason:
             wrong.append(f"the mask {mask.name} cannot be read: {reason}.")
             continue
-        if abs(w * mask_h - h * mask_w) > _SAME_SHAPE * w * mask_h:
+        if abs(w * mask_h - h * mask_w) > PROPORTIONS * w * mask_h:
             wrong.append(
                 f"the mask {mask.name} is {mask_w}x{mask_h} and {image.path.name} {w}x{h}: another aspect ratio."
             )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from snrlab.core.errors import UserError
-from snrlab.data.folder import METADATA, Folder, described, scan
+from snrlab.data.buckets import fit
+from snrlab.data.folder import METADATA, Folder, described, listed, scan
 from snrlab.data.items import Item
-from snrlab.data.layout import Place, places
+from snrlab.data.layout import Place, alone, places
 from snrlab.data.masks import find_masks, unused_masks
 from snrlab.data.metadata import listed_folder, read_fine_tuning, read_jsonl
 from snrlab.data.source import Source
@@ -44,7 +47,7 @@ def collect(source: Source) -> Group:
             return _group(source, [(place, listed_folder(source.metadata, entries))], ())
         if source.folder is None:
             raise UserError("it names neither a folder nor a metadata file.")
-        found, notes = ((Place(source.folder),), ()) if source.flat else places(source.folder)
+        found, notes = ((alone(source.folder),), ()) if source.flat else places(source.folder)
         return _group(source, [(place, _folder(source, place)) for place in found], notes)
     except UserError as mistake:
         return Group(source, problems=(f"{source.where}: {mistake}",))
@@ -76,14 +79,41 @@ def _group(source: Source, folders: list[tuple[Place, Folder]], notes: tuple[str
             left_out.append(f"{name} has {count} masks; masked_loss = true would use them")
         problems += [f"{source.where}: {name}: {problem}" for problem in wrong]
         left_out += [f"{name}: {note}" for note in folder.notes()]
-        items += _items(source, place, folder, caption, masks, alone=len(folders) == 1)
+        found = _items(source, place, folder, caption, masks)
+        problems += [f"{source.where}: {name}: {problem}" for problem in listed(_misfits(found), "images")]
+        items += found
     summaries = tuple(f"{folder.path}: {described(folder.images)}" for _, folder in folders)
     return Group(source, tuple(items), summaries, tuple(left_out), tuple(problems))
 
 
-def _items(
-    source: Source, place: Place, folder: Folder, caption: str | None, masks: dict[Path, Path], *, alone: bool
-) -> list[Item]:
+def distinct(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """The same groups, with images and parts named so that no two folders are mistaken for one another."""
+    parts = {(number, item.part.name) for number, group in enumerate(groups) for item in group.items}
+    if len(parts) < 2:
+        return tuple(groups)
+    often = Counter(name for _, name in parts)
+
+    def named(item: Item) -> Item:
+        part = item.part
+        if often[part.name] > 1 and item.file is not None:
+            part = replace(part, name=f"{item.file.parent.parent.name}/{part.name}")
+        return replace(item, name=f"{part.name}/{item.name}", part=part)
+
+    return tuple(replace(group, items=tuple(named(item) for item in group.items)) for group in groups)
+
+
+def _misfits(items: Sequence[Item]) -> list[str]:
+    """Complaints about images that no size of the buckets suits."""
+    wrong = []
+    for item in items:
+        try:
+            fit(item.size, item.part.resolution, item.part.buckets)
+        except UserError as reason:
+            wrong.append(f"{item.name}: {reason}")
+    return wrong
+
+
+def _items(source: Source, place: Place, folder: Folder, caption: str | None, masks: dict[Path, Path]) -> list[Item]:
     options, name = source.options, place.path.name
     if place.repeats is not None and options.repeats != 1:
         raise UserError(
@@ -92,7 +122,7 @@ def _items(
     part = source.part(name, place.repeats or options.repeats)
     return [
         Item(
-            name=image.path.name if alone else f"{name}/{image.path.name}",
+            name=image.path.name,
             file=image.path,
             pixels=None,
             size=image.size,
