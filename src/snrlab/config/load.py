@@ -131,8 +131,8 @@ def _absolute(config: RunConfig) -> RunConfig:
     def fixed(path: str) -> str:
         return str(Path(path).expanduser().absolute())
 
-    path = config.model.path
-    model = config.model.model_copy(update={"path": None if path is None else fixed(path)})
+    paths = {name: fixed(path) for name in ("path", "vae") if (path := getattr(config.model, name)) is not None}
+    model = config.model.model_copy(update=paths)
     return config.model_copy(update={"model": model, "data": config.data.with_paths(fixed)})
 
 

@@ -48,7 +48,7 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print)
         say(f"{folder.path} is finished already.")
         return Outcome(folder, config, finished=True)
     started = datetime.now(UTC)
-    job = prepare(config)
+    job = prepare(config, say)
     run_folder.start(folder, job.config)
     for finding in job.found:
         say(str(finding))
