@@ -12,7 +12,7 @@ from snrlab import UserError
 from snrlab.data.buckets import Fit, fit
 from snrlab.data.folder import load_pixels
 from snrlab.data.items import BucketRule, Item, Part
-from snrlab.data.pixels import decode, size_facts, to_latent_size, view
+from snrlab.data.pixels import cut, decode, scaled, size_facts, to_latent_size, view
 
 RULE = BucketRule(smallest=32, largest=256, multiple=16)
 
@@ -77,7 +77,7 @@ def test_sdxl_is_told_where_the_window_lies(tmp_path_factory, left, top):
     path = tmp_path_factory.getbasetemp() / "ramp.png"
     ramp(90, 70).save(path)
     place = Fit((64, 64), (90, 70))
-    found = view(item_of(path), place, (left, top))
+    found = cut(scaled(item_of(path), place), place, (left, top))
     facts = size_facts((90, 70), place, (left, top))
     assert facts == (70, 90, top, left, 64, 64)
     assert found.pixels[0, 0, :2].tolist() == [left, top]
@@ -145,8 +145,8 @@ def test_what_cannot_be_used_is_named(tmp_path):
     with pytest.raises(UserError, match=r"a\.png cannot be read"):
         view(item, place)
     ramp(64, 64).save(tmp_path / "a.png")
-    ramp(64, 40).save(tmp_path / "m.png")
-    with pytest.raises(UserError, match=r"mask m\.png is 64x40, but a\.png is 64x64"):
+    (tmp_path / "m.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"the mask m\.png of a\.png cannot be read"):
         view(item_of(tmp_path / "a.png", tmp_path / "m.png"), place)
     Image.fromarray(np.zeros((8, 8), dtype=np.float32)).save(tmp_path / "f.tiff")
     with pytest.raises(UserError, match="floating-point"):

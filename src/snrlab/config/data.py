@@ -26,7 +26,7 @@ _DECIDED_BY_TOML = {
     "caption_dropout_every_n_epochs": "caption_dropout_every_n_epochs", "tag_dropout": "caption_tag_dropout_rate",
     "token_warmup_steps": "token_warmup_step", "token_warmup_min": "token_warmup_min", "regularisation": "is_reg",
 }  # fmt: skip
-_NOT_FOR_SHIPPED = ("caption", "caption_extension", "masked_loss", "masks", "alpha_mask")
+_NOT_FOR_SHIPPED = ("caption", "caption_extension", "masked_loss", "masks", "alpha_mask", "kohya_cache")
 
 
 class DataSource(Section):
@@ -60,11 +60,20 @@ class DataConfig(ImageOptions, DataSource):
     weighted_captions: bool = Field(
         False, description="Read (word:1.3), (word) and [word] in captions as more or less weight, as A1111 does."
     )
-    vae_batch_size: int = Field(1, ge=1, le=1024, description="Images that are encoded at once.")
+    vae_batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Images that are encoded at once; by default as many as have the pixels of one of 1024x1024, "
+        "at most 32.",
+    )
     cache: bool = Field(
         False, description="Keep encoded images and captions on disk, so that the next run starts at once."
     )
     cache_folder: str | None = Field(None, description="Where they are kept; by default .cache/snrlab in your home.")
+    kohya_cache: bool = Field(
+        False, description="Take latents from kohya's .npz caches beside the images, where they are of their size."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:

@@ -13,6 +13,7 @@ from tomlkit.items import Table
 from snrlab.config.foreign import refuse_foreign, refuse_other_kind
 from snrlab.config.kohya_options import hint
 from snrlab.config.run import RunConfig
+from snrlab.config.section import Section
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.parameters import parse_value
 
@@ -136,15 +137,15 @@ def _absolute(config: RunConfig) -> RunConfig:
     def fixed(path: str) -> str:
         return str(Path(path).expanduser().absolute())
 
-    def path_of(section: str, name: str) -> dict[str, Any]:
-        path = getattr(getattr(config, section), name)
-        return {} if path is None else {name: fixed(path)}
+    def with_paths(section: Section, *names: str) -> Section:
+        paths = {name: fixed(path) for name in names if (path := getattr(section, name)) is not None}
+        return section.model_copy(update=paths)
 
     return config.model_copy(
         update={
-            "model": config.model.model_copy(update=path_of("model", "path")),
+            "model": with_paths(config.model, "path", "vae"),
             "data": config.data.with_paths(fixed),
-            "validation": config.validation.model_copy(update=path_of("validation", "folder")),
+            "validation": with_paths(config.validation, "folder"),
             "sample": config.sample.with_file_read(),
         }
     )

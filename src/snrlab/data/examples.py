@@ -13,9 +13,10 @@ from snrlab.config.data import DataConfig
 from snrlab.core.draws import stream
 from snrlab.core.errors import UserError, unknown
 from snrlab.data import emoji
-from snrlab.data.folder import load_pixels
+from snrlab.data.buckets import fit
 from snrlab.data.items import Item
 from snrlab.data.kohya_toml import read_datasets
+from snrlab.data.pixels import view
 from snrlab.data.repeats import balanced, shared, spread
 from snrlab.data.sets import Group, collect, distinct
 from snrlab.data.source import Source, sources
@@ -134,16 +135,8 @@ def load_examples(config: DataConfig, seed: int, hold_back: int = 0) -> tuple[Ex
 
 
 def _decoded(items: Sequence[Item], size: int) -> Examples:
-    from PIL import Image
-
-    def pixels(item: Item) -> NDArray[np.uint8]:
-        if item.pixels is None:
-            assert item.file is not None
-            return load_pixels(item.file, size)
-        scaled = Image.fromarray(item.pixels).resize((size, size), Image.Resampling.LANCZOS)
-        return item.pixels if item.size == (size, size) else np.asarray(scaled)
-
-    stacked = np.stack([pixels(item) for item in items]) if items else np.zeros((0, size, size, 3), np.uint8)
+    pixels = [view(item, fit(item.size, (size, size), None)).pixels for item in items]
+    stacked = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)
     return Examples(tuple(i.name for i in items), tuple(i.captions[0] for i in items), stacked)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snrlab.core.errors import UserError
+from snrlab.core.errors import UserError, nearest
 from snrlab.data.caption_files import CaptionFiles, Lines, key, read_caption, unmatched
 from snrlab.data.image_file import is_image, shown_size
 
@@ -74,10 +74,13 @@ class Folder:
             stated: whether the user wrote that caption, rather than it being read from a folder's name.
             field: where the user may state it.
         """
-        found = listed([f"{path.name} cannot be read: {reason}." for path, reason in self.broken], "images")
+        found = listed(
+            [f"{path.name} cannot be read: {reason}; replace it or take it out." for path, reason in self.broken],
+            "images",
+        )
         found += listed(list(self.wrong), "captions")
         if not self.images and not self.broken:
-            found.append(f"{self.path}: there is no image in this folder{self._instead()}.")
+            found.append(f"{self.path}: there is no image in this folder.")
         bare = [image.path.name for image in self.images if image.captions is None]
         ignored = self.strays and (not stated or len(bare) == len(self.images))
         if bare and not self.wrong and (caption is None or ignored):
@@ -93,7 +96,7 @@ class Folder:
 
     def notes(self) -> list[str]:
         """What is left out of a folder that can be trained on, in words."""
-        found = [f"not read: {_named(kind, files)}" for kind, files in self.others] if self.images else []
+        found = [f"not read: {named(kind, files)}" for kind, files in self.others] if self.images else []
         if self.strays:
             found.append(unmatched(self.strays, [image.path for image in self.images]))
         return found
@@ -101,11 +104,6 @@ class Folder:
     def summary(self) -> str:
         """What was found, in one paragraph."""
         return f"{self.path}: {described(self.images)}" if self.images else f"{self.path}: no readable image"
-
-    def _instead(self) -> str:
-        found = "; ".join(_named(kind, files) for kind, files in self.others)
-        advice = {"videos": "extract frames", "archives": "unpack them"}
-        return f", but it has {found}: {advice.get(self.others[0][0], 'convert them to .png')} first" if found else ""
 
 
 def described(images: Sequence[ImageFile]) -> str:
@@ -151,9 +149,8 @@ def scan(path: Path, *, extension: str | None = None, lines: Lines = "join") -> 
             wrong.append(str(reason))
             source, text = None, None
         readable.append(ImageFile(file, size, text, source.suffix.lower() if source else None))
-    others = ((kind, tuple(f for f in files if f.suffix.lower() in known)) for kind, known in _KINDS.items())
-    left = tuple((kind, found) for kind, found in others if found)
-    return Folder(path, tuple(readable), tuple(broken), tuple(wrong), captions.strays(images), masks, left)
+    strays, others = captions.strays(images), kinds_of(files)
+    return Folder(path, tuple(readable), tuple(broken), tuple(wrong), strays, masks, others)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -163,7 +160,7 @@ def files_of(path: Path) -> list[Path]:
         UserError: the folder does not exist, is a file, or cannot be listed.
     """
     if not path.is_dir():
-        raise UserError(f"{path}: {_no_folder(path)}.")
+        raise UserError(f"{path}: {_no_folder(path)}")
     try:
         return sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
     except OSError as reason:
@@ -189,19 +186,35 @@ def _shared(images: Sequence[Path], captions: CaptionFiles) -> list[str]:
     ]
 
 
+def missing(path: Path) -> str:
+    """That there is nothing at a path, and what has nearly its name."""
+    if not path.parent.is_dir():
+        return f"there is no such folder, and none at {path.parent} either."
+    guess = nearest(path.name, sorted(p.name for p in path.parent.iterdir()))
+    return f"there is no such folder. Did you mean '{guess}'?" if guess else "there is no such folder."
+
+
+def kinds_of(files: Sequence[Path]) -> tuple[tuple[str, tuple[Path, ...]], ...]:
+    """(kind, files) of those that are no image but likely meant to be one."""
+    found = ((kind, tuple(f for f in files if f.suffix.lower() in known)) for kind, known in _KINDS.items())
+    return tuple((kind, some) for kind, some in found if some)
+
+
+def named(kind: str, files: Sequence[Path]) -> str:
+    """A kind of files and the first of them: `videos (a.mp4, b.mp4, c.mp4, ...)`."""
+    return f"{kind} ({', '.join(f.name for f in files[:3])}{', ...' if len(files) > 3 else ''})"
+
+
 def _no_folder(path: Path) -> str:
     if not path.exists():
-        parent = path.parent
-        return "there is no such folder" + (f" (there is none at {parent} either)" if not parent.is_dir() else "")
+        return missing(path)
+    if is_image(path):
+        return "this is an image, not a folder; give the folder it is in."
     if path.suffix.lower() in _KINDS["archives"]:
-        return "this is a file, not a folder; unpack it and give the folder"
+        return "this is a file, not a folder; unpack it and give the folder."
     if path.suffix.lower() == ".toml":
-        return "this is a file, not a folder; a kohya dataset TOML goes into data.dataset_config"
-    return "this is a file, not a folder"
-
-
-def _named(kind: str, files: Sequence[Path]) -> str:
-    return f"{kind} ({', '.join(f.name for f in files[:3])}{', ...' if len(files) > 3 else ''})"
+        return "this is a file, not a folder; a kohya dataset TOML goes into data.dataset_config."
+    return "this is a file, not a folder."
 
 
 def load_pixels(path: Path, resolution: int) -> NDArray[np.uint8]:

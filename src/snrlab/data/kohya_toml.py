@@ -19,6 +19,7 @@ from snrlab.config.data import DataConfig
 from snrlab.config.image_options import ImageOptions
 from snrlab.config.load import explain
 from snrlab.core.errors import UserError
+from snrlab.data.folder import missing
 from snrlab.data.kohya_schema import DATASET_ONLY, IDLE, OURS, Dataset, DatasetFile, Subset
 from snrlab.data.source import Source
 
@@ -192,12 +193,13 @@ def _in_kohyas_words(text: str) -> str:
 
 def _path(where: str, name: str, text: str, file: Path, note: Callable[[str], None]) -> Path:
     """A path of the TOML: from the current folder as kohya reads it, or from the TOML's own."""
+    file_wanted = name == "metadata_file"
     here, beside = Path(text).expanduser().absolute(), (file.parent / text).absolute()
     if here.exists():
         return here
     if beside.exists():
         note(f"{where}: {name} = {text!r} is taken from the folder of {file.name}")
         return beside
-    near = next((p for p in (here.parent, *here.parents) if p.is_dir()), None)
-    raise UserError(f"{where}: {name} = {text!r}: there is no such {'file' if name == 'metadata_file' else 'folder'}"
-                    f"{f'; {near} is there' if near else ''}.")  # fmt: skip
+    raise UserError(
+        f"{where}: {name} = {text!r}: {missing(here).replace('folder', 'file' if file_wanted else 'folder')}"
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snrlab.core.errors import UserError
-from snrlab.data.folder import METADATA, files_of
+from snrlab.data.folder import METADATA, files_of, kinds_of, named
 from snrlab.data.image_file import is_image
 from snrlab.data.masks import FOLDERS
 
@@ -59,7 +59,8 @@ def places(path: Path) -> tuple[tuple[Place, ...], tuple[str, ...]]:
     if own:
         return _itself(path, below, kohya)
     if not below:
-        raise UserError(f"{path}: there is no image in this folder{_deeper(path)}.")
+        holder = _holder(path)
+        raise _empty(path, None if holder is None else holder.parent)
     if kohya and len(kohya) < len(below):
         other = next(folder for folder in below if folder not in kohya)
         raise UserError(
@@ -71,6 +72,17 @@ def places(path: Path) -> tuple[tuple[Place, ...], tuple[str, ...]]:
         f"{folder.name} has folders with images in it, which are not read" for folder in below if _has_deep(folder)
     ]
     return found, (_as_read(found), *notes)
+
+
+def alone(path: Path) -> Place:
+    """The folder itself, as kohya's image_dir means it.
+
+    Raises:
+        UserError: it is no folder, or has no images of its own.
+    """
+    if not holds_images(path):
+        raise _empty(path, _holder(path))
+    return Place(path)
 
 
 def holds_images(path: Path) -> bool:
@@ -103,13 +115,28 @@ def _stated(place: Place) -> str:
     return f"{place.repeats} {times} of images whose caption is {place.class_tokens!r} where they have none"
 
 
-def _deeper(path: Path) -> str:
-    """Where the images are, if they are further down."""
-    for folder in _folders(path):
-        if any(holds_images(below) for below in _folders(folder)):
-            return f"; they are further down, so give {folder}"
-    names = [file.name for file in files_of(path)]
-    return f", only {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if names else ", it is empty"
+def _empty(path: Path, holder: Path | None) -> UserError:
+    """That a folder has no image; and where images are, or what is there instead."""
+    if holder is not None:
+        return UserError(f"{path}: there is no image in this folder; they are further down, so give {holder}.")
+    files = files_of(path)
+    if kinds := kinds_of(files):
+        advice = {"videos": "extract frames", "archives": "unpack them"}.get(kinds[0][0], "convert them to .png")
+        found = "; ".join(named(kind, some) for kind, some in kinds)
+        return UserError(f"{path}: there is no image in this folder, but it has {found}: {advice} first.")
+    names = (
+        f"only {', '.join(f.name for f in files[:3])}{', ...' if len(files) > 3 else ''}" if files else "it is empty"
+    )
+    return UserError(f"{path}: there is no image in this folder, {names}.")
+
+
+def _holder(path: Path, depth: int = 3) -> Path | None:
+    """The first folder with images below a path."""
+    for folder in _folders(path) if depth else []:
+        found = folder if holds_images(folder) else _holder(folder, depth - 1)
+        if found is not None:
+            return found
+    return None
 
 
 def _has_deep(path: Path) -> bool:

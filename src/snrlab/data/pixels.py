@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from snrlab.core.errors import UserError
 from snrlab.data.buckets import Fit, Size
 from snrlab.data.items import Item
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image as Picture
 
-PROPORTIONS = 0.01  # by how much a mask's aspect ratio may differ from its image's
+MASK_FILTER = Image.Resampling.BILINEAR  # no ringing beyond a mask's own values
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +39,12 @@ class View:
         return View(np.ascontiguousarray(self.pixels[:, ::-1]), mask)
 
 
-def decode(path: Path) -> Image:
+def decode(path: Path) -> Picture:
     """The image of a file, of several the first, turned as EXIF says, with 8 bits a channel.
 
     Raises:
         UserError: it cannot be read; the message does not name the file.
     """
-    from PIL import Image, ImageOps
-
     try:
         with Image.open(path) as opened:
             opened.load()
@@ -62,26 +61,35 @@ def decode(path: Path) -> Image:
     return image
 
 
-def view(item: Item, fit: Fit, window: Size | None = None) -> View:
-    """The part of an image that is trained on.
-
-    Args:
-        item: the image.
-        fit: what it is scaled to.
-        window: left and top of the part in the scaled image; None is the middle.
+def view(item: Item, fit: Fit) -> View:
+    """The middle of an image, as it is trained on where nothing is drawn.
 
     Raises:
-        UserError: the image or its mask cannot be read, or they do not fit together.
+        UserError: the image or its mask cannot be read.
     """
-    image = _image_of(item)
-    alpha = _alpha(image)
-    mask = _mask_of(item, alpha)
-    if alpha is not None:
-        image = _on_white(image)
-    pixels = np.asarray(_cut(image.convert("RGB"), fit, window, lanczos=True), dtype=np.uint8)
-    if mask is None:
-        return View(pixels, None)
-    return View(pixels, np.asarray(_cut(mask, fit, window, lanczos=False), dtype=np.float32) / np.float32(255))
+    if not fit.exact:
+        return cut(scaled(item, fit), fit, fit.middle)
+    picture, mask = _layers(item)
+    pixels = ImageOps.fit(picture, fit.target, Image.Resampling.LANCZOS)
+    return _view(pixels, None if mask is None else ImageOps.fit(mask, fit.target, MASK_FILTER))
+
+
+def scaled(item: Item, fit: Fit) -> View:
+    """The whole image, scaled to cover its size: what windows are cut out of.
+
+    Raises:
+        UserError: as `view`.
+    """
+    picture, mask = _layers(item)
+    pixels = picture if picture.size == fit.scaled else picture.resize(fit.scaled, Image.Resampling.LANCZOS)
+    return _view(pixels, None if mask is None else mask.resize(fit.scaled, MASK_FILTER))
+
+
+def cut(whole: View, fit: Fit, window: Size) -> View:
+    """The window of a scaled image with this left and top."""
+    left, top = window
+    part = slice(top, top + fit.target[1]), slice(left, left + fit.target[0])
+    return View(whole.pixels[part], None if whole.mask is None else whole.mask[part])
 
 
 def size_facts(size: Size, fit: Fit, window: Size | None = None, *, mirrored: bool = False) -> tuple[int, ...]:
@@ -109,9 +117,20 @@ def to_latent_size(mask: NDArray[np.float32], factor: int) -> NDArray[np.float32
     return mask.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
 
 
-def _image_of(item: Item) -> Image:
-    from PIL import Image
+def _layers(item: Item) -> tuple[Picture, Picture | None]:
+    """The image in colour, and its mask if it has one, both at their own size."""
+    image = _image_of(item)
+    alpha = _alpha(image)
+    mask = _mask_of(item, alpha)
+    return (image if alpha is None else _on_white(image)).convert("RGB"), mask
 
+
+def _view(pixels: Picture, mask: Picture | None) -> View:
+    counts = None if mask is None else np.asarray(mask, dtype=np.float32) / np.float32(255)
+    return View(np.asarray(pixels, dtype=np.uint8), counts)
+
+
+def _image_of(item: Item) -> Picture:
     if item.file is None:
         assert item.pixels is not None
         return Image.fromarray(item.pixels)
@@ -125,42 +144,22 @@ def _image_of(item: Item) -> Image:
     return image
 
 
-def _alpha(image: Image) -> Image | None:
+def _alpha(image: Picture) -> Picture | None:
     """How opaque each pixel is, where the image says so."""
     if "A" in image.getbands() or "transparency" in image.info:
         return image.convert("RGBA").getchannel("A")
     return None
 
 
-def _on_white(image: Image) -> Image:
-    from PIL import Image as images
-
-    return images.alpha_composite(images.new("RGBA", image.size, "white"), image.convert("RGBA"))
+def _on_white(image: Picture) -> Picture:
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
 
 
-def _mask_of(item: Item, alpha: Image | None) -> Image | None:
+def _mask_of(item: Item, alpha: Picture | None) -> Picture | None:
     if item.mask is None:
         return alpha if item.part.alpha_mask else None
     try:
         mask = decode(item.mask).convert("L")
     except UserError as reason:
         raise UserError(f"the mask {item.mask.name} of {item.name} cannot be read: {reason}.") from None
-    (width, height), (own_width, own_height) = item.size, mask.size
-    if abs(own_width * height - width * own_height) > PROPORTIONS * width * own_height:
-        raise UserError(
-            f"the mask {item.mask.name} is {own_width}x{own_height}, but {item.name} is {width}x{height}: "
-            "a mask has the proportions of its image."
-        )
-    return mask
-
-
-def _cut(image: Image, fit: Fit, window: Size | None, *, lanczos: bool) -> Image:
-    from PIL import Image as images
-    from PIL import ImageOps
-
-    how = images.Resampling.LANCZOS if lanczos else images.Resampling.BILINEAR  # no ringing beyond a mask's values
-    if window is None and fit.exact:
-        return ImageOps.fit(image, fit.target, how)
-    left, top = fit.middle if window is None else window
-    scaled = image if image.size == fit.scaled else image.resize(fit.scaled, how)
-    return scaled.crop((left, top, left + fit.target[0], top + fit.target[1]))
+    return mask if mask.size == item.size else mask.resize(item.size, MASK_FILTER)

@@ -11,7 +11,7 @@ from snrlab.core.errors import UserError
 from snrlab.data.buckets import fit
 from snrlab.data.folder import METADATA, Folder, described, listed, scan
 from snrlab.data.items import Item
-from snrlab.data.layout import Place, places
+from snrlab.data.layout import Place, alone, places
 from snrlab.data.masks import find_masks, unused_masks
 from snrlab.data.metadata import listed_folder, read_fine_tuning, read_jsonl
 from snrlab.data.source import Source
@@ -47,7 +47,7 @@ def collect(source: Source) -> Group:
             return _group(source, [(place, listed_folder(source.metadata, entries))], ())
         if source.folder is None:
             raise UserError("it names neither a folder nor a metadata file.")
-        found, notes = ((Place(source.folder),), ()) if source.flat else places(source.folder)
+        found, notes = ((alone(source.folder),), ()) if source.flat else places(source.folder)
         return _group(source, [(place, _folder(source, place)) for place in found], notes)
     except UserError as mistake:
         return Group(source, problems=(f"{source.where}: {mistake}",))

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from snrlab.core.errors import UserError
+from snrlab.models.encode_rule import PLAIN, EncodeRule
 from snrlab.models.pixels import PixelIdentity
 
 Family = Literal["sd1", "sd2", "sdxl"]
@@ -35,6 +36,8 @@ class Components:
         scheduler_config: content of scheduler/scheduler_config.json, which names the schedule and
             the prediction type the model was trained with.
         label: what the model is called in messages and metadata; never a path.
+        encode_rule: how captions become embeddings, wherever this model is used.
+        arithmetic: number format that the UNet and the text encoders compute in; None is that of their weights.
     """
 
     vae: AutoencoderKL | PixelIdentity
@@ -45,6 +48,8 @@ class Components:
     label: str
     text_encoder_2: CLIPTextModelWithProjection | None = None
     tokenizer_2: CLIPTokenizer | None = None
+    encode_rule: EncodeRule = PLAIN
+    arithmetic: torch.dtype | None = None
 
     @property
     def networks(self) -> dict[str, nn.Module]:

@@ -99,7 +99,7 @@ def check(config: RunConfig, out: Path, *, say: Say = print) -> None:
 def _ready(config: RunConfig, folder: RunFolder, say: Say) -> Job:
     """The job after its pre-flight."""
     refuse_early(config, folder)
-    job = prepare(config)
+    job = prepare(config, say)
     for finding in job.found:
         say(str(finding))
     for line in preflight(job, folder):

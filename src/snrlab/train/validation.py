@@ -48,6 +48,7 @@ def epsilon_errors(
     latents: Tensor,
     text: Text,
     seed: int = 0,
+    sizes: Tensor | None = None,
 ) -> NDArray[np.float64]:
     """Unweighted epsilon error of every picture at every noise level of the grid: [N, levels].
 
@@ -58,6 +59,7 @@ def epsilon_errors(
         latents: clean latents [N, C, h, w].
         text: embeddings of the captions [N, L, D].
         seed: of the noise, which is the same for every model.
+        sizes: what SDXL is told of the pictures [N, 6]; None stands for whole pictures of this size.
     """
     device = components.unet.device
     found = np.empty((len(latents), len(grid(schedule))))
@@ -70,7 +72,8 @@ def epsilon_errors(
             eps = torch.stack(noise).to(device)
             steps = torch.full((len(x0),), int(t), device=device)
             words = text[slice(start, start + BATCH)].to(device)
-            output = denoise(components, alpha * x0 + sigma * eps, steps, words)
+            told = None if sizes is None else sizes[start : start + BATCH].to(device)
+            output = denoise(components, alpha * x0 + sigma * eps, steps, words, told)
             error = output.float() - target(prediction_type, x0, eps, alpha, sigma)
             found[start : start + BATCH, column] = error.square().flatten(1).mean(1).cpu().numpy() * scale
     return found
@@ -86,10 +89,16 @@ def validate(job: Job, step: int) -> dict[str, Any]:
     """The line of validation.jsonl after `step` steps: mean by band with its interval, and every picture's error."""
     held, schedule = job.held_back, job.objective.draws.tables.schedule
     assert held is not None
+    found = []
     with job.averaged():
-        text = encode_captions(job.components, held.captions)
-        found = epsilon_errors(job.components, schedule, job.recipe.prediction_type, held.latents, text)
-    errors = by_band(found, schedule)
+        for group in held.by_size:
+            text = encode_captions(job.components, group.captions) if group.text is None else group.text
+            found.append(
+                epsilon_errors(
+                    job.components, schedule, job.recipe.prediction_type, group.latents, text, sizes=group.sizes
+                )
+            )
+    errors = by_band(np.concatenate(found), schedule)
     return {
         "step": step,
         "bands": {band: asdict(mean(values)) for band, values in errors.items()},
