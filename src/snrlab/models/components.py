@@ -20,6 +20,7 @@ from snrlab.models.pixels import PixelIdentity
 
 Family = Literal["sd1", "sd2", "sdxl"]
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
+ENCODERS = ("text_encoder", "text_encoder_2")
 WEIGHTS = {
     "vae": "diffusion_pytorch_model",
     "unet": "diffusion_pytorch_model",
