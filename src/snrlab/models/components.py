@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -15,9 +15,9 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from snrlab.core.errors import UserError
+from snrlab.models.families import Family
 from snrlab.models.pixels import PixelIdentity
 
-Family = Literal["sd1", "sd2", "sdxl"]
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 WEIGHTS = {
     "vae": "diffusion_pytorch_model",
