@@ -19,6 +19,7 @@ from snrlab.core.finding import Finding
 from snrlab.core.findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
 from snrlab.data.examples import load_items
+from snrlab.data.validation_folder import validation_items
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
 from snrlab.train.base import load_for
@@ -93,6 +94,8 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     refuse_errors(found)
     train = config.train
     items, held_back = load_items(config.data, config.seed, config.validation.images, batch_size=train.batch_size)
+    if config.validation.folder is not None:
+        held_back = validation_items(config.data, config.validation.folder, items)
     components.freeze()
     encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
     draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)
