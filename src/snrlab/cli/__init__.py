@@ -11,6 +11,7 @@ from snrlab.cli.data import data
 from snrlab.cli.demo import demo
 from snrlab.cli.doctor import doctor
 from snrlab.cli.evaluate import evaluate
+from snrlab.cli.init import init
 from snrlab.cli.sample import sample
 from snrlab.cli.table import table
 from snrlab.cli.train import train
@@ -44,7 +45,7 @@ def _options(
     pass
 
 
-for command in (demo, table, data, train, sample, evaluate, doctor):
+for command in (demo, table, data, init, train, sample, evaluate, doctor):
     app.command()(command)
 
 

@@ -53,18 +53,14 @@ class Preset:
     trigger: bool
     fields: tuple[PresetField, ...]
 
-    def values(self, base: Base) -> dict[str, Any]:
-        """The fields' values for a family, by name."""
-        return {field.name: field.values[base] for field in self.fields if base in field.values}
-
-    def steps(self, images: int, base: Base) -> int:
+    def steps(self, images: int, batch: int) -> int:
         """Optimizer steps for so many pictures, in whole fifties.
 
-        >>> load("style-lora").steps(24, "sdxl")
+        >>> load("style-lora").steps(24, 2)
         1200
         """
-        wanted = images * self.views / self.values(base).get("train.batch_size", 1)
-        return int(min(max(round(wanted / 50) * 50, self.least), self.most))
+        wanted = round(images * self.views / batch / 50) * 50
+        return min(max(wanted, self.least), self.most)
 
 
 def names() -> list[str]:
@@ -85,6 +81,7 @@ def load(name: str) -> Preset:
 
 
 def _field(data: dict[str, Any]) -> PresetField:
-    common = dict.fromkeys(BASES, data["value"]) if "value" in data else {}
-    own = {base: data[base] for base in BASES if base in data}
-    return PresetField(data["name"], common | own, data["why"], data.get("only") == "tags")
+    """A field; `value` is that of every family but the small model, which has its own or none."""
+    values = {base: data.get(base, data.get("value") if base != "small" else None) for base in BASES}
+    stated = {base: value for base, value in values.items() if value is not None}
+    return PresetField(data["name"], stated, data["why"], data.get("only") == "tags")
