@@ -27,7 +27,7 @@ class PresetField:
     """
 
     name: str
-    values: Mapping[str, Any]
+    values: Mapping[Base, Any]
     why: str
     tags_only: bool
 
