@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+
+from diffusers import UNet2DConditionModel
 
 from snrlab.config.run import ModelConfig, ShippedModel
 from snrlab.models import components
@@ -20,8 +23,20 @@ def load_base(config: ModelConfig, seed: int) -> Components:
 
 
 def shipped(name: ShippedModel) -> Components:
-    """A small model that ships with the package."""
-    return replace(components.load(shipped_folder(name)), label=f"snrlab-{name.replace('_', '-')}")
+    """A small model that ships with the package.
+
+    What small_v shares with small is taken from there: a checkout without symbolic links, as on Windows, has it
+    in no other place.
+    """
+    model = replace(components.load(shipped_folder("small")), label=f"snrlab-{name.replace('_', '-')}")
+    if name == "small":
+        return model
+    own = shipped_folder(name)
+    return replace(
+        model,
+        unet=UNet2DConditionModel.from_pretrained(own / "unet", local_files_only=True, use_safetensors=True),
+        scheduler_config=json.loads((own / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")),
+    )
 
 
 def shipped_folder(name: ShippedModel) -> Path:
