@@ -59,6 +59,8 @@ def test_text_encoder_fits_the_tokenizer():
     assert [config[f"{k}_token_id"] for k in ("bos", "eos", "pad")] == [
         tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id,
     ]  # fmt: skip
+    names = load_file(folder / "text_encoder" / "model.safetensors")
+    assert all(name.startswith("text_model.") for name in names), "transformers 4 knows no other names"
 
 
 def test_the_twin_shares_all_but_the_unet():

@@ -16,6 +16,7 @@ an FID, whatever the network.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -94,8 +95,7 @@ class Yardstick:
     @classmethod
     def of(cls, style: str, net: FeatureNet | None = None) -> Yardstick:
         """The yardstick of a shipped style (UserError where there is no such style)."""
-        judge, styles = load_judge()
-        true = view(judge, torch.tensor(emoji.images(style)))
+        judge, styles, true = _judged(style)
         return cls(style, judge, styles, true, net, net.see(emoji.images(style)) if net else true.features)
 
     def measure(self, pictures: NDArray[np.uint8], codes: list[str], seed: int = 0) -> Measures:
@@ -126,6 +126,13 @@ class Yardstick:
             match=_matches(content, true, rows, seed),
             style=style,
         )
+
+
+@cache
+def _judged(style: str) -> tuple[Judge, tuple[str, ...], Views]:
+    """The judge, its styles, and what it sees in the true pictures of one: the same whenever it is asked."""
+    judge, styles = load_judge()
+    return judge, styles, view(judge, torch.tensor(emoji.images(style)))
 
 
 def places(style: str, codes: list[str]) -> Tensor:
