@@ -16,6 +16,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from snrlab.config import RunConfig, parse
 from snrlab.models.components import Components, save
+from snrlab.models.encode import Text
+from snrlab.train.batch import Batch
 
 
 def components(prediction_type: str = "epsilon", **scheduler) -> Components:
@@ -70,6 +72,11 @@ def save_pictures(folder: Path, count: int = 6, size: int = 20) -> Path:
         Image.fromarray(pixels).save(folder / f"{index:02d}.png")
         (folder / f"{index:02d}.txt").write_text(f"rectangle {index}, colour")
     return folder
+
+
+def batch(x0: torch.Tensor) -> Batch:
+    """Latents with captions of nothing."""
+    return Batch(x0, Text(torch.zeros(len(x0), 1, 1)))
 
 
 def run_dict(model: Path, pictures: Path, /, **sections) -> dict:

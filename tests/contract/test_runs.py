@@ -14,7 +14,7 @@ import tiny
 from drawing import all_of, default, entry_id
 from snrlab import UserError
 from snrlab.config import parse
-from snrlab.config.run import LoraLayers
+from snrlab.config.lora import LoraLayers
 from snrlab.core.findings import findings
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
@@ -77,9 +77,9 @@ def test_the_gradient_is_that_of_the_logged_loss(tiny_model, pictures):
     job = prepare(config)
     wanted = {}
     slots = np.arange(job.total)
-    x0, text = job.batch(0, slots)
+    batch = job.conditions.batch(job.components, 0, slots, job.device)
     losses = job.objective.losses(
-        lambda x_t, t: job.components.unet(x_t, t, encoder_hidden_states=text).sample, x0, 0, slots
+        lambda x_t, t: job.components.unet(x_t, t, encoder_hidden_states=batch.text.hidden).sample, batch, 0, slots
     )
     (losses.weight * losses.mse).mean().backward()
     wanted = {name: p.grad.clone() for name, p in job.parameters.items()}

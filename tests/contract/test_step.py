@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import tiny
 from drawing import all_of, default, entry_id
 from snrlab.core.density import DENSITIES
 from snrlab.core.draws import SAMPLINGS, data_index, inverse_cdf, stream, uniforms
@@ -43,7 +44,7 @@ def step_of(made: Objective, step=0, slots=None):
     slots = slots_of(made.draws.total) if slots is None else slots
     x0 = torch.randn(made.draws.total, *SHAPE, generator=torch.Generator().manual_seed(1))[slots]
     oracle = Recorder(made, x0, step, slots)
-    return made.losses(oracle, x0, step, slots), oracle
+    return made.losses(oracle, tiny.batch(x0), step, slots), oracle
 
 
 @pytest.mark.parametrize("space", TRAINED)
@@ -105,7 +106,7 @@ def test_weight_is_looked_up_in_the_table(entry, space):
 def test_a_network_that_says_nothing_has_loss_one():
     made = objective(total=64)
     x0 = torch.zeros(64, *SHAPE)
-    losses = made.losses(lambda x_t, t: torch.zeros_like(x_t), x0, 0, slots_of(64))
+    losses = made.losses(lambda x_t, t: torch.zeros_like(x_t), tiny.batch(x0), 0, slots_of(64))
     assert float(losses.mse.mean()) == pytest.approx(1, abs=0.05)
 
 

@@ -4,7 +4,7 @@ from PIL import Image
 
 import tiny
 from snrlab import UserError
-from snrlab.config.run import DataConfig
+from snrlab.config.data import DataConfig
 from snrlab.data.examples import load_examples
 from snrlab.data.folder import load_pixels, scan
 

@@ -1,9 +1,8 @@
-"""Plant each bug of this folder into a copy of the source and see whether the contract suite catches it.
+"""Plant each bug of mutants.toml into a copy of the source and see whether the contract suite catches it.
 
     python tests/mutants/run.py [NAME ...]      # exit code 1 if a mutant survives
 
-A mutant is a patch to `src/`, whose first lines say which program shipped the bug, if one did. Only tests that name
-no registry entry are run (`tests/contract`).
+Only tests that name no registry entry are run (`tests/contract`).
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,17 +23,26 @@ OPTIONS = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "-
 OPTIONS += ["-o", "addopts=--import-mode=importlib"]
 
 
-def apply(patch: Path, target: Path) -> None:
-    """Copy the source to `target`/src and apply the patch there."""
+def mutants() -> list[dict[str, str]]:
+    """The list: name, why, file, find, replace."""
+    return tomllib.loads((HERE / "mutants.toml").read_text())["mutant"]
+
+
+def plant(mutant: dict[str, str], target: Path) -> None:
+    """Copy the source to `target`/src with the bug in it."""
     shutil.copytree(ROOT / "src", target / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(["patch", "--quiet", "-p1", "--fuzz=0", "-i", str(patch)], cwd=target, check=True)
+    file = target / mutant["file"]
+    source = file.read_text()
+    if source.count(mutant["find"]) != 1:
+        raise SystemExit(f"{mutant['name']}: what it replaces stands {source.count(mutant['find'])} times in its file")
+    file.write_text(source.replace(mutant["find"], mutant["replace"]))
 
 
-def killer(patch: Path) -> str | None:
+def killer(mutant: dict[str, str]) -> str | None:
     """The first contract test that fails with the mutant in place, or None where it survives."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder)
-        apply(patch, target)
+        plant(mutant, target)
         environment = os.environ | {"PYTHONPATH": str(target / "src"), "OMP_NUM_THREADS": "1"}
         for name in SUITE:
             done = subprocess.run(
@@ -53,12 +62,12 @@ def killer(patch: Path) -> str | None:
 
 def main(names: list[str]) -> int:
     """Run the mutants and print who killed each."""
-    patches = [p for p in sorted(HERE.glob("*.patch")) if not names or p.stem in names]
+    chosen = [m for m in mutants() if not names or m["name"] in names]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = dict(zip(patches, pool.map(killer, patches), strict=True))
-    for patch, test in found.items():
-        print(f"{'killed' if test else 'SURVIVED':9} {patch.stem:44} {test or ''}")
-    survived = sum(test is None for test in found.values())
+        found = [(m["name"], test) for m, test in zip(chosen, pool.map(killer, chosen), strict=True)]
+    for name, test in found:
+        print(f"{'killed' if test else 'SURVIVED':9} {name:44} {test or ''}")
+    survived = sum(test is None for _, test in found)
     print(f"{len(found) - survived} passed, {survived} failed")
     return 1 if survived or not found else 0
 

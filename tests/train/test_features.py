@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from snrlab import UserError
-from snrlab.config.run import SampleConfig
+from snrlab.config.output import SampleConfig
 from snrlab.data import emoji
 from snrlab.models.features import open_net
 from snrlab.models.inception import Inception

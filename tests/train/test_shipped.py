@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 import tiny
-from snrlab.config.run import SampleConfig
+from snrlab.config.output import SampleConfig
 from snrlab.models import components
 from snrlab.models.source import shipped, shipped_folder
 from snrlab.train import runner

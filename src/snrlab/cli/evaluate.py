@@ -65,7 +65,7 @@ def evaluate(
         import torchmetrics  # noqa: F401
     except ImportError:
         raise UserError("evaluating needs torchmetrics: pip install 'snrlab[metrics]'.") from None
-    from snrlab.config.run import SampleConfig
+    from snrlab.config.output import SampleConfig
     from snrlab.data import emoji
     from snrlab.models.features import JUDGE, open_net
     from snrlab.train.judging import evaluate_folder, evaluate_source

@@ -46,7 +46,7 @@ def sample(
     Example: snrlab sample runs/demo --prompt "red apple" --strength 0 --strength 0.5 --strength 1
     """
     quiet_libraries()
-    from snrlab.config.run import SampleConfig
+    from snrlab.config.output import SampleConfig
     from snrlab.train.sampling import labelled, parameters, save_grid, save_png
     from snrlab.train.sampling import sample as make
     from snrlab.train.saved import open_source

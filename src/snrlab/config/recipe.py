@@ -1,11 +1,34 @@
-"""From the [recipe] section to a `Recipe`, and back."""
+"""[recipe]: how effort is spread over noise levels, and the way from there to a `Recipe` and back."""
 
 from __future__ import annotations
 
-from snrlab.config.run import RecipeConfig
+from pydantic import Field
+
+from snrlab.config.section import Section
+from snrlab.config.strategy import DensityField, NoiseField, PerturbationField, ScheduleField, WeightingField
 from snrlab.core.density import DENSITIES
+from snrlab.core.draws import Sampling
+from snrlab.core.loss_weight import ProductOn
+from snrlab.core.prediction import PredictionType
 from snrlab.core.recipe import Recipe
 from snrlab.core.registry import Choice
+
+
+class RecipeConfig(Section):
+    """[recipe]: how effort is spread over noise levels. What is not stated comes from the model."""
+
+    schedule: ScheduleField | None = Field(None, description="Noise schedule; by default the model's.")
+    zero_terminal_snr: bool | None = Field(None, description="Rescale the schedule to end at SNR 0.")
+    prediction_type: PredictionType | None = Field(None, description="What the network predicts.")
+    weighting: list[WeightingField] = Field(default_factory=list, description="Loss weightings, multiplied.")
+    product_on: ProductOn = Field("epsilon", description="Where several weightings multiply.")
+    max_weight: float | None = Field(None, gt=0, description="Upper limit of the weight on the network's own loss.")
+    min_weight: float | None = Field(None, gt=0, description="Lower limit of the weight on the network's own loss.")
+    normalize: bool = Field(False, description="Scale the weight to mean 1 under the density.")
+    density: DensityField | None = Field(None, description="How often each timestep is drawn; by default uniform.")
+    sampling: Sampling = Field("stratified", description="How timesteps are drawn; it never changes the objective.")
+    perturbation: PerturbationField | None = Field(None, description="Extra noise on the network's input only.")
+    noise: NoiseField | None = Field(None, description="Shape of the noise that is predicted; by default Gaussian.")
 
 
 def build_recipe(

@@ -8,7 +8,7 @@ is in the schema at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -95,4 +95,3 @@ WeightingField = Annotated[Choice, Strategy(WEIGHTINGS)]
 DensityField = Annotated[Choice, Strategy(DENSITIES)]
 PerturbationField = Annotated[Choice, Strategy(PERTURBATIONS)]
 NoiseField = Annotated[Choice, Strategy(NOISES)]
-Precision = Literal["fp32", "bf16"]

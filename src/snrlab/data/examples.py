@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snrlab.config.run import DataConfig
+from snrlab.config.data import DataConfig
 from snrlab.core.draws import stream
 from snrlab.core.errors import UserError, unknown
 from snrlab.data import emoji

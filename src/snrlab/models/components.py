@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from transformers import CLIPTextModel, CLIPTokenizer
+from torch import nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from snrlab.core.errors import UserError
 from snrlab.models.pixels import PixelIdentity
 
+Family = Literal["sd1", "sd2", "sdxl"]
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 WEIGHTS = {
     "vae": "diffusion_pytorch_model",
@@ -29,6 +31,7 @@ class Components:
     """The parts of a model.
 
     Attributes:
+        text_encoder_2, tokenizer_2: the second ones of SDXL, else None.
         scheduler_config: content of scheduler/scheduler_config.json, which names the schedule and
             the prediction type the model was trained with.
         label: what the model is called in messages and metadata; never a path.
@@ -40,6 +43,21 @@ class Components:
     unet: UNet2DConditionModel
     scheduler_config: dict[str, Any]
     label: str
+    text_encoder_2: CLIPTextModelWithProjection | None = None
+    tokenizer_2: CLIPTokenizer | None = None
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks by the names of their folders."""
+        found = {name: getattr(self, name) for name in ("vae", "text_encoder", "text_encoder_2", "unet")}
+        return {name: network for name, network in found.items() if network is not None}
+
+    @property
+    def family(self) -> Family:
+        """Which Stable Diffusion it is a model of, by its parts."""
+        if self.text_encoder_2 is not None:
+            return "sdxl"
+        return "sd2" if self.unet.config.cross_attention_dim == 1024 else "sd1"
 
     @property
     def latent_factor(self) -> int:
@@ -53,13 +71,13 @@ class Components:
 
     def to(self, device: torch.device) -> Components:
         """Move the networks to a device, in place."""
-        for network in (self.vae, self.text_encoder, self.unet):
+        for network in self.networks.values():
             network.to(device)
         return self
 
     def freeze(self) -> None:
         """Switch every network to evaluation mode without gradients."""
-        for network in (self.vae, self.text_encoder, self.unet):
+        for network in self.networks.values():
             network.eval().requires_grad_(False)
 
 

@@ -1,8 +1,10 @@
-"""Pictures to latents and captions to text embeddings, once, before training."""
+"""Pictures to latents and captions to text embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,27 @@ from snrlab.core.errors import UserError
 from snrlab.models.components import Components
 
 BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """What a UNet is told about the captions.
+
+    Attributes:
+        hidden: for cross-attention [N, L, D].
+        pooled: a vector for each caption [N, P], where the family has one (SDXL).
+    """
+
+    hidden: Tensor
+    pooled: Tensor | None = None
+
+    def __getitem__(self, rows: Any) -> Text:
+        """These rows."""
+        return Text(self.hidden[rows], None if self.pooled is None else self.pooled[rows])
+
+    def to(self, device: torch.device) -> Text:
+        """The same on a device."""
+        return Text(self.hidden.to(device), None if self.pooled is None else self.pooled.to(device))
 
 
 @torch.no_grad()
@@ -38,26 +61,22 @@ def encode_pixels(components: Components, pixels: NDArray[np.uint8], device: tor
     return torch.cat(found)
 
 
-def tokenize(components: Components, captions: Sequence[str]) -> Tensor:
-    """Token ids padded and cut to the tokenizer's length: [N, L]."""
-    tokenizer = components.tokenizer
-    return tokenizer(
+def encode_text(components: Components, captions: Sequence[str]) -> Text:
+    """Text embeddings on the text encoder's device, with gradients where it is trained."""
+    tokenizer, encoder = components.tokenizer, components.text_encoder
+    tokens = tokenizer(
         list(captions),
         padding="max_length",
         truncation=True,
         max_length=tokenizer.model_max_length,
         return_tensors="pt",
     ).input_ids
-
-
-def encode_tokens(components: Components, tokens: Tensor) -> Tensor:
-    """The text encoder's last hidden state, which SD 1.5 conditions on: [N, L, D]."""
-    return components.text_encoder(tokens.to(components.text_encoder.device))[0]
+    return Text(encoder(tokens.to(encoder.device))[0])  # SD 1.5 conditions on the last hidden state
 
 
 @torch.no_grad()
-def encode_captions(components: Components, captions: Sequence[str]) -> Tensor:
-    """Text embeddings, fp32 on the CPU: [N, L, D]."""
-    tokens = tokenize(components, captions)
-    found = [encode_tokens(components, tokens[i : i + BATCH]).float().cpu() for i in range(0, len(tokens), BATCH)]
-    return torch.cat(found)
+def encode_captions(components: Components, captions: Sequence[str]) -> Text:
+    """Text embeddings, fp32 on the CPU, made batch by batch."""
+    found = [encode_text(components, captions[i : i + BATCH]) for i in range(0, len(captions), BATCH)]
+    pooled = [part.pooled.float().cpu() for part in found if part.pooled is not None]
+    return Text(torch.cat([part.hidden.float().cpu() for part in found]), torch.cat(pooled) if pooled else None)

@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig
 from torch import Tensor, nn
 
-from snrlab.config.run import LoraLayers
+from snrlab.config.lora import LoraLayers
 from snrlab.models.components import Components
 
 # module names by layer kind; kohya's plain LoRA is attention and feed_forward, its LoCon has convolution too

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffusers import UNet2DConditionModel
 
-from snrlab.config.run import ModelConfig, ShippedModel
+from snrlab.config.model import ModelConfig, ShippedModel
 from snrlab.models import components
 from snrlab.models.components import Components
 from snrlab.models.small.build import build

@@ -55,7 +55,7 @@ def scheduler_config(job: Job) -> dict[str, Any]:
 
 
 def _training(job: Job, steps: int, started: datetime | None) -> Training:
-    images = len(job.conditions.latents)
+    images = len(job.conditions)
     return Training(
         base=job.components.label,
         num_images=images,

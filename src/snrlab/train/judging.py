@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snrlab.config.run import RunConfig, SampleConfig
+from snrlab.config import RunConfig
+from snrlab.config.output import SampleConfig
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.data import emoji

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snrlab.config.run import TrainConfig
 from snrlab.core.errors import UserError
+from snrlab.models.denoise import denoise
 from snrlab.train.job import Job
+from snrlab.train.learning_rate import rate_factor
 from snrlab.train.objective import Losses
+from snrlab.train.optimizer import set_rates
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,14 +52,14 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
     """
     train = job.config.train
     for index in range(start, train.steps):
-        rate = learning_rate(train, index)
-        for group in job.optimizer.param_groups:
-            group["lr"] = rate
+        factor = rate_factor(train, index)
+        set_rates(job.optimizer, factor)
         passes = []
         for micro in range(train.gradient_accumulation):
             slots = np.arange(micro * train.batch_size, (micro + 1) * train.batch_size)
-            x0, text = job.batch(index, slots)
-            losses = job.objective.losses(partial(predict, job, text), x0, index, slots)
+            batch = job.conditions.batch(job.components, index, slots, job.device)
+            model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
+            losses = job.objective.losses(model, batch, index, slots)
             ((losses.weight * losses.mse).sum() / job.total).backward()
             passes.append(Losses(*(value.detach() for value in losses)))
         whole = Losses(*(torch.cat(column) for column in zip(*passes, strict=True)))
@@ -69,36 +71,14 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
             job.ema.step(job.parameters.values())
         yield Step(
             index=index,
-            epoch=index * job.total // len(job.conditions.latents),
+            epoch=index * job.total // len(job.conditions),
             loss=float((whole.weight * whole.mse).mean()),
             timesteps=whole.timesteps.cpu(),
             mse=whole.mse.cpu(),
             weight=whole.weight.cpu(),
             grad_norm=float(norm),
-            learning_rate=rate,
+            learning_rate=train.learning_rate * factor,
         )
-
-
-def predict(job: Job, text: Tensor, x_t: Tensor, timesteps: Tensor) -> Tensor:
-    """The network's output for noisy latents [B, C, h, w], timesteps [B] and text [B, L, D]."""
-    bf16 = job.config.model.precision == "bf16"
-    with torch.autocast(job.device.type, torch.bfloat16, enabled=bf16):
-        return job.components.unet(x_t, timesteps, encoder_hidden_states=text).sample
-
-
-def learning_rate(train: TrainConfig, step: int) -> float:
-    """Linear warm-up from 0, then constant, or half a cosine down to 0 at the last step.
-
-    >>> config = TrainConfig(steps=100, warmup_steps=10, learning_rate=1.0)
-    >>> [round(learning_rate(config, s), 3) for s in (0, 9, 10, 55)]
-    [0.1, 1.0, 1.0, 0.5]
-    """
-    if step < train.warmup_steps:
-        return train.learning_rate * (step + 1) / train.warmup_steps
-    if train.lr_schedule == "constant":
-        return train.learning_rate
-    progress = (step - train.warmup_steps) / (train.steps - train.warmup_steps)
-    return train.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _refuse_non_finite(job: Job, index: int, losses: Losses, norm: Tensor) -> None:
@@ -106,7 +86,7 @@ def _refuse_non_finite(job: Job, index: int, losses: Losses, norm: Tensor) -> No
     if not bad.any() and torch.isfinite(norm):
         return
     slots = np.flatnonzero(bad.cpu().numpy()) if bad.any() else np.arange(job.total)
-    _, indices = job.examples(index, slots)
+    _, indices = job.conditions.examples(index, slots)
     names = ", ".join(job.conditions.names[i] for i in indices[:4])
     timesteps = ", ".join(str(int(losses.timesteps[s])) for s in slots[:4])
     raise DivergedError(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from snrlab.core.prediction import target
+from snrlab.train.batch import Batch
 from snrlab.train.draws import Draws, Slots
 
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -47,15 +48,16 @@ class Objective:
         alpha, sigma, weight = (torch.tensor(c, dtype=torch.float32, device=device) for c in columns)
         return cls(draws, draws.recipe.prediction_type, alpha, sigma, weight)
 
-    def losses(self, model: Model, x0: Tensor, step: int, slots: Slots) -> Losses:
+    def losses(self, model: Model, batch: Batch, step: int, slots: Slots) -> Losses:
         """The unweighted losses of one forward pass and their weights.
 
         Args:
             model: (x_t [B, C, h, w], timesteps [B]) to a prediction [B, C, h, w].
-            x0: clean latents [B, C, h, w].
+            batch: what the forward pass is given, of it x0: clean latents [B, C, h, w].
             step: optimizer step.
             slots: the examples' places in the global batch [B].
         """
+        x0 = batch.x0
         t = self.draws.timesteps(step, slots).to(x0.device)  # t ~ p(t)                [B]
         alpha, sigma = self.alpha[t].view(-1, 1, 1, 1), self.sigma[t].view(-1, 1, 1, 1)
         eps = self.draws.noise(step, slots, x0)  # eps ~ N(0, I)                       [B, C, h, w]

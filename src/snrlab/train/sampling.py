@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from snrlab.config.run import SampleConfig
+from snrlab.config.output import SampleConfig
 from snrlab.core.draws import stream
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import NoiseSchedule

@@ -13,8 +13,8 @@ from diffusers import StableDiffusionPipeline
 from safetensors import SafetensorError, safe_open
 
 from snrlab.config import RunConfig
+from snrlab.config.model import ShippedModel
 from snrlab.config.recipe import build_recipe
-from snrlab.config.run import ShippedModel
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.models import components

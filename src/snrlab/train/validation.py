@@ -19,7 +19,8 @@ from snrlab.core.prediction import gain, target
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.lab.statistics import mean
 from snrlab.models.components import Components
-from snrlab.models.encode import encode_captions
+from snrlab.models.denoise import denoise
+from snrlab.models.encode import Text, encode_captions
 from snrlab.train.job import Job
 
 LEVELS = 3  # noise levels in each band
@@ -45,7 +46,7 @@ def epsilon_errors(
     schedule: NoiseSchedule,
     prediction_type: str,
     latents: Tensor,
-    text: Tensor,
+    text: Text,
     seed: int = 0,
 ) -> NDArray[np.float64]:
     """Unweighted epsilon error of every picture at every noise level of the grid: [N, levels].
@@ -55,7 +56,7 @@ def epsilon_errors(
         schedule: the schedule it was trained with.
         prediction_type: what it predicts.
         latents: clean latents [N, C, h, w].
-        text: text embeddings [N, L, D].
+        text: embeddings of the captions [N, L, D].
         seed: of the noise, which is the same for every model.
     """
     device = components.unet.device
@@ -68,10 +69,8 @@ def epsilon_errors(
             noise = [_noise(seed, column, start + i, x0) for i in range(len(x0))]
             eps = torch.stack(noise).to(device)
             steps = torch.full((len(x0),), int(t), device=device)
-            words = text[start : start + BATCH].to(device)
-            bf16 = components.unet.dtype == torch.bfloat16
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                output = components.unet(alpha * x0 + sigma * eps, steps, encoder_hidden_states=words).sample
+            words = text[slice(start, start + BATCH)].to(device)
+            output = denoise(components, alpha * x0 + sigma * eps, steps, words)
             error = output.float() - target(prediction_type, x0, eps, alpha, sigma)
             found[start : start + BATCH, column] = error.square().flatten(1).mean(1).cpu().numpy() * scale
     return found
