@@ -57,7 +57,10 @@ def evaluate(
 
     Example: snrlab evaluate runs/demo --style ink --features models/dinov2-small
     """
-    for option, value, allowed in (("--concepts", concepts, SETS), ("--format", format, FORMATS)):
+    from snrlab.data import emoji
+
+    choices = (("--style", style, emoji.styles()), ("--concepts", concepts, SETS), ("--format", format, FORMATS))
+    for option, value, allowed in choices:
         if value not in allowed:
             raise unknown(option, value, allowed)
     quiet_libraries()
@@ -66,12 +69,9 @@ def evaluate(
     except ImportError:
         raise UserError("evaluating needs torchmetrics: pip install 'snrlab[metrics]'.") from None
     from snrlab.config.output import SampleConfig
-    from snrlab.data import emoji
     from snrlab.models.features import JUDGE, open_net
     from snrlab.train.judging import evaluate_folder, evaluate_source
 
-    if style not in emoji.styles():
-        raise unknown("--style", style, emoji.styles())
     net = None if features == JUDGE else open_net(Path(features))
     if source.is_dir() and not (source / "run.toml").exists() and not (source / "model_index.json").exists():
         _refuse_options_of_drawing(context)
