@@ -41,6 +41,11 @@ class OutputConfig(Section):
     """[output]: the finished file."""
 
     precision: Literal["fp32", "fp16", "bf16"] = Field("fp16", description="Number format of the saved weights.")
+    format: Literal["diffusers", "single_file"] | None = Field(
+        None,
+        description="Of a model whose weights were all trained: a folder, or one file as web UIs take it; by default "
+        "what model.path is.",
+    )
     every: int = Field(
         0, ge=0, description="Steps between LoRA files saved on the way, NAME-step00000100.safetensors; 0 saves none."
     )
