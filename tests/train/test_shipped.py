@@ -64,7 +64,7 @@ def test_text_encoder_fits_the_tokenizer():
 
 def test_the_twin_shares_all_but_the_unet():
     one, twin = shipped("small"), shipped("small_v")
-    folder = components.load(shipped_folder("small_v"))  # as any other program finds it, through its links
+    folder = load(shipped_folder("small_v"))  # as any other program finds it, through its links
     for part in ("vae", "text_encoder"):
         for other in (twin, folder):
             state = getattr(other, part).state_dict()

@@ -212,7 +212,7 @@ def _before(saved: Saved) -> Saved | None:
     model = load_base(config.model, config.seed)
     model.freeze()
     schedule = SCHEDULES.bind("scheduler_config", config=json.dumps(model.scheduler_config))()
-    kind = model.prediction_type
+    kind = model.known_prediction_type()
     return Saved(pipeline(model, schedule, kind), model, schedule, kind, model.label, None, ())
 
 
