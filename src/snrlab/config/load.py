@@ -104,7 +104,8 @@ def _absolute(config: RunConfig) -> RunConfig:
     def fixed(path: str | None) -> str | None:
         return None if path is None else str(Path(path).expanduser().absolute())
 
-    model = config.model.model_copy(update={"path": fixed(config.model.path)})
+    paths = {"path": fixed(config.model.path), "vae": fixed(config.model.vae)}
+    model = config.model.model_copy(update=paths)
     data = config.data.model_copy(update={"folder": fixed(config.data.folder)})
     return config.model_copy(update={"model": model, "data": data})
 
