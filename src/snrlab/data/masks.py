@@ -13,9 +13,9 @@ from snrlab.core.errors import UserError
 from snrlab.data.caption_files import key
 from snrlab.data.folder import MASK_ENDING, Folder, files_of, listed
 from snrlab.data.image_file import is_image, shown_size
-from snrlab.data.pixels import PROPORTIONS
 
 FOLDERS = ("mask", "masks")
+PROPORTIONS = 0.01  # by how much a mask's aspect ratio may differ from its image's
 
 
 def find_masks(folder: Folder, stated: Path | None) -> tuple[dict[Path, Path], list[str]]:
