@@ -15,7 +15,8 @@ from snrlab.core.schedule import NoiseSchedule
 from snrlab.data import emoji
 from snrlab.data.emoji import Concept
 from snrlab.data.examples import load_items
-from snrlab.data.folder import load_pixels, scan
+from snrlab.data.folder import scan
+from snrlab.data.pixels import load_pixels
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.models.encode import encode_captions, encode_pixels
 from snrlab.train.evaluate import differences, measure
