@@ -9,22 +9,18 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from snrlab.config.model import Precision
 from snrlab.models.components import Components
 
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-
-def with_precision(components: Components, precision: Precision, *, frozen: bool) -> Components:
+def with_precision(components: Components, dtype: torch.dtype, *, frozen: bool) -> Components:
     """The same networks, computing in a number format.
 
     Args:
         components: the model; its networks are changed in place.
-        precision: of the arithmetic of UNet and text encoders.
+        dtype: of the arithmetic of UNet and text encoders.
         frozen: whether their weights stay as they are, so that half precision may hold them too (what is added to
             them and trained stays in fp32).
     """
-    dtype = DTYPES[precision]
     if frozen:
         for name in ("unet", "text_encoder", "text_encoder_2"):
             if name in components.networks:

@@ -9,7 +9,7 @@ from snrlab.core.errors import UserError
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.components import Components
 from snrlab.models.encode_rule import EncodeRule
-from snrlab.models.source import load_base
+from snrlab.models.source import DTYPES, load_base
 
 
 def load_for(config: RunConfig) -> Components:
@@ -18,8 +18,9 @@ def load_for(config: RunConfig) -> Components:
     Raises:
         UserError: it cannot be loaded, or cannot be used as the run says.
     """
-    components = as_configured(load_base(config.model, config.seed), config)
-    return with_precision(components, config.model.precision, frozen=config.train.method == "lora")
+    dtype, frozen = DTYPES[config.model.precision], config.train.method == "lora"
+    base = load_base(config.model, config.seed, dtype if frozen else DTYPES["fp32"])
+    return with_precision(as_configured(base, config), dtype, frozen=frozen)
 
 
 def as_configured(components: Components, config: RunConfig) -> Components:

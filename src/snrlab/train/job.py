@@ -20,7 +20,7 @@ from snrlab.core.findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
 from snrlab.data.examples import load_items
 from snrlab.models.arithmetic import borrowed, release
-from snrlab.models.components import Components
+from snrlab.models.components import ENCODERS, Components
 from snrlab.train.base import load_for
 from snrlab.train.conditions import Conditions, HeldBack, encode_examples, encode_held_back
 from snrlab.train.draws import Draws
@@ -127,7 +127,7 @@ def _probed(
 def _release(config: RunConfig, components: Components, conditions: Conditions) -> None:
     """Free what the steps do not need: what is drawn with or saved later waits on the CPU, the rest is gone."""
     networks = components.networks
-    encoders = {name for name in networks if name.startswith("text_encoder")}
+    encoders = set(networks) & set(ENCODERS)
     trained = {name for name, network in networks.items() if any(p.requires_grad for p in network.parameters())}
     later: set[str] = set()
     if config.train.method == "full":

@@ -65,10 +65,11 @@ class Probe:
             )
         if found == trained_on:
             return None
+        over = "" if "prediction_type" in components.assumed else " and model.convert = true"
         raise UserError(
             f"recipe.prediction_type: {components.label} would be trained on {trained_on}, but what it does on your "
             f"images at high noise is {found} (error over chance: {errors}). Trained so it would draw empty pictures "
-            f'or noise. Set recipe.prediction_type = "{found}" and model.convert = true, and '
+            f'or noise. Set recipe.prediction_type = "{found}"{over}, and '
             "recipe.zero_terminal_snr = true if it was trained to SNR 0; model.probe = false trains it as it is."
         )
 

@@ -17,7 +17,7 @@ from snrlab.core.draws import stream
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.models.arithmetic import borrowed, computing
-from snrlab.models.components import Components
+from snrlab.models.components import ENCODERS, Components
 from snrlab.models.encode import Text, decode_latents, encode_captions
 from snrlab.train.ddim import sampler
 from snrlab.train.grids import labelled, parameters, request_parameters, save_grid, save_png, tiled
@@ -30,7 +30,6 @@ __all__ = [
 BATCH = 16
 AREA = 2**20  # pixels drawn at once: 4 pictures of 512 x 512
 RESCALE_AT_ZERO_SNR = 0.7  # arXiv:2305.08891: guidance overexposes where the schedule ends without signal
-ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 @dataclass(frozen=True)
