@@ -5,7 +5,7 @@ Whatever can be wrong is found here, before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ from snrlab.config.run import RunConfig
 from snrlab.core.finding import Finding
 from snrlab.core.findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
-from snrlab.data.examples import load_examples
+from snrlab.data.examples import load_items
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.save_single_file import refuse_unsavable
@@ -76,8 +76,12 @@ class Job:
             self.ema.restore(self.parameters.values())
 
 
-def prepare(config: RunConfig) -> Job:
+def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> Job:
     """Load the model and the data, encode them, add the adapter: all that comes before step 0.
+
+    Args:
+        config: the run.
+        say: told of progress.
 
     Raises:
         UserError: anything wrong with the model, the data, the recipe or their combination.
@@ -90,18 +94,18 @@ def prepare(config: RunConfig) -> Job:
     tables = recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)
-    examples, held_back = load_examples(config.data, config.seed, config.validation.images)
+    train = config.train
+    items, held_back = load_items(config.data, config.seed, config.validation.images, batch_size=train.batch_size)
     components.freeze()
     encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
-    train = config.train
     draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)
     with borrowed(components, encoders, device):
-        conditions = encode_examples(config, components, draws, examples, device)
-        validation = encode_held_back(components, held_back, device)
+        conditions = encode_examples(config, components, draws, items, device, say)
+        validation = encode_held_back(config, components, held_back, device, say)
     components.to(device)
     found += _probed(config, recipe, components, conditions, device)
     trained = trainable(config, components)
-    _release(config, components, conditions, validation)
+    _release(config, components, conditions)
     parameters, optimizer = trained.parameters, make_optimizer(train, trained)
     ema = EMAModel(list(parameters.values()), decay=train.ema) if train.ema else None
     objective = Objective.of(draws, device)
@@ -123,7 +127,7 @@ def _probed(
     return found
 
 
-def _release(config: RunConfig, components: Components, conditions: Conditions, validation: HeldBack | None) -> None:
+def _release(config: RunConfig, components: Components, conditions: Conditions) -> None:
     """Free what the steps do not need: what is drawn with or saved later waits on the CPU, the rest is gone."""
     networks = components.networks
     encoders = set(networks) & set(ENCODERS)
@@ -133,7 +137,7 @@ def _release(config: RunConfig, components: Components, conditions: Conditions, 
         later |= set(networks)  # they are saved too
     if config.sample.prompts:
         later |= encoders | {"vae"}
-    if validation is not None:
-        later |= encoders
-    each_step = encoders if conditions.text is None else set()
+    each_step = encoders if conditions.needs_text_encoders else set()
+    if conditions.needs_autoencoder:
+        each_step |= {"vae"}
     release(components, keep={"unet"} | trained | each_step, later=later)

@@ -16,8 +16,9 @@ from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.data import emoji
 from snrlab.data.emoji import Concept
-from snrlab.data.examples import load_examples
-from snrlab.data.folder import load_pixels, scan
+from snrlab.data.examples import load_items
+from snrlab.data.folder import scan
+from snrlab.data.pixels import load_pixels
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.models.encode import encode_captions, encode_pixels
 from snrlab.models.features import JUDGE, FeatureNet
@@ -98,8 +99,8 @@ def seen_in_training(config: RunConfig | None) -> tuple[str, ...]:
     """Codes of the shipped pictures that a run was trained on."""
     if config is None or config.data.shipped is None:
         return ()
-    train, _ = load_examples(config.data, config.seed, config.validation.images)
-    return train.names
+    trained, _ = load_items(config.data, config.seed, config.validation.images)
+    return tuple(item.name for item in trained)
 
 
 def seen_by_lora(file: Path) -> tuple[str, ...] | None:

@@ -55,9 +55,7 @@ class Saved:
     def resolution(self) -> int:
         """The run's resolution, or the model's own."""
         own = self.components.unet.config.sample_size * self.components.latent_factor
-        if self.config is None:
-            return own
-        return getattr(self.config.data, "side", self.config.data.resolution)
+        return self.config.data.side if self.config else own
 
     def use(self, adapter: str | None, strength: float = 1.0) -> None:
         """Put one of the adapters on, at a strength; None takes all off."""
