@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from snrlab import __version__
 from snrlab.config.run import RunConfig
 from snrlab.core.recipe import Recipe
+from snrlab.core.training import kohya_optimizer
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def _optimisation_keys(config: RunConfig, training: Training) -> dict[str, objec
         "ss_learning_rate": train.learning_rate,
         "ss_unet_lr": train.learning_rate,
         "ss_text_encoder_lr": train.learning_rate if train.text_encoder else None,
-        "ss_optimizer": f"torch.optim.AdamW(weight_decay={train.weight_decay},betas=({train.beta1}, {train.beta2}))",
-        "ss_lr_scheduler": train.lr_schedule,
+        "ss_optimizer": kohya_optimizer(train.optimizer),
+        "ss_lr_scheduler": train.lr_schedule.name,
         "ss_lr_warmup_steps": train.warmup_steps,
         "ss_max_grad_norm": train.max_grad_norm,
         "ss_max_train_steps": train.steps,

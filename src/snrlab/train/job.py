@@ -25,8 +25,11 @@ from snrlab.models.save_single_file import refuse_unsavable
 from snrlab.train.base import load_for
 from snrlab.train.conditions import Conditions, HeldBack, encode_examples, encode_held_back
 from snrlab.train.draws import Draws
+from snrlab.train.loss_scale import LossScale
+from snrlab.train.networks import set_up_networks
 from snrlab.train.objective import Objective
-from snrlab.train.optimizer import make_optimizer
+from snrlab.train.optimizer import RunOptimizer, evaluating, make_optimizer
+from snrlab.train.optimizers import refuse_missing
 from snrlab.train.probe import LEVELS, probe
 from snrlab.train.resolve import resolve_recipe, trained_scheduler
 from snrlab.train.trainable import trainable
@@ -53,8 +56,9 @@ class Job:
     held_back: HeldBack | None
     objective: Objective
     parameters: dict[str, nn.Parameter]
-    optimizer: torch.optim.AdamW
+    optimizer: RunOptimizer
     ema: EMAModel | None
+    loss_scale: LossScale
     device: torch.device
 
     @property
@@ -64,9 +68,10 @@ class Job:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it the networks hold the averaged weights, where the run keeps an average."""
+        """Within it the networks hold the averaged weights, where the run or its optimizer keeps an average."""
         if self.ema is None:
-            yield
+            with evaluating(self.optimizer, self.parameters):
+                yield
             return
         self.ema.store(self.parameters.values())
         self.ema.copy_to(self.parameters.values())
@@ -87,6 +92,7 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
         UserError: anything wrong with the model, the data, the recipe or their combination.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    refuse_missing(config.train.optimizer.name)
     components = load_for(config)
     config, recipe = resolve_recipe(config, components)
     if config.train.method == "full" and config.single_file:
@@ -102,14 +108,27 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     with borrowed(components, encoders, device):
         conditions = encode_examples(config, components, draws, items, device, say)
         validation = encode_held_back(config, components, held_back, device, say)
+    config = config.model_copy(update={"train": train.in_steps(len(conditions))})
     components.to(device)
     found += _probed(config, recipe, components, conditions, device)
+    set_up_networks(config, components)
     trained = trainable(config, components)
     _release(config, components, conditions)
-    parameters, optimizer = trained.parameters, make_optimizer(train, trained)
-    ema = EMAModel(list(parameters.values()), decay=train.ema) if train.ema else None
-    objective = Objective.of(draws, device)
-    return Job(config, recipe, found, components, conditions, validation, objective, parameters, optimizer, ema, device)
+    parameters, optimizer = trained.parameters, make_optimizer(config.train, trained, config.seed)
+    return Job(
+        config=config,
+        recipe=recipe,
+        found=found,
+        components=components,
+        conditions=conditions,
+        held_back=validation,
+        objective=Objective.of(draws, device, train.loss),
+        parameters=parameters,
+        optimizer=optimizer,
+        ema=EMAModel(list(parameters.values()), decay=train.ema) if train.ema else None,
+        loss_scale=LossScale.of(half=components.unet.dtype == torch.float16),
+        device=device,
+    )
 
 
 def _probed(
