@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 import warnings
 import zlib
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from snrlab import UserError
+from snrlab.cli import main
 from snrlab.config.output import SampleConfig
 from snrlab.data import emoji
 from snrlab.models.features import open_net
@@ -153,24 +155,28 @@ def test_measures_by_another_network(dino):
     assert set(other.estimates()) == {"KID", "paired distance", "caption match", "style"}
 
 
-@pytest.mark.slow
-def test_command_says_which_features(dino, tmp_path):
+def test_command_says_which_features(dino, tmp_path, monkeypatch, capsys):
     for concept, picture in zip(emoji.concepts("ink")[:30], emoji.images("ink")[:30], strict=True):
         Image.fromarray(picture).save(tmp_path / f"{concept.code}.png")
-    done = tiny.snrlab("evaluate", tmp_path, "--features", dino, "--format", "json")
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)["rows"]
+
+    def evaluated(*options):
+        monkeypatch.setattr(sys, "argv", ["snrlab", "evaluate", str(tmp_path), *options])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 0
+        return capsys.readouterr().out
+
+    (row,) = json.loads(evaluated("--features", str(dino), "--format", "json"))["rows"]
     label = "dino-tiny (Dinov2Model)"
     assert row["features"] == {"KID": label, "paired distance": label, "caption match": label, "style": "judge"}
     assert row["measures"]["caption match"]["value"] == 1
-    done = tiny.snrlab("evaluate", tmp_path, "--features", dino)
-    lines = {line.split("  ")[0]: line for line in done.stdout.splitlines()}
+    text = evaluated("--features", str(dino))
+    lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert lines["KID"].endswith(label)
     assert lines["style"].endswith("judge")
-    assert "FID" not in done.stdout
-    done = tiny.snrlab("evaluate", tmp_path, "--features", dino, "--steps", 4)
-    assert done.returncode == 2
-    assert "--steps says how pictures are drawn" in done.stderr
+    assert "FID" not in text
+    lines = {line.split("  ")[0]: line for line in evaluated().splitlines()}
+    assert {line.split()[-1] for name, line in lines.items() if name in row["measures"]} == {"judge"}
 
 
 @pytest.fixture(scope="module")
