@@ -39,8 +39,9 @@ def listed_folder(path: Path, entries: Sequence[Entry]) -> Folder:
         entries: what it lists.
     """
     where = METADATA if path.is_dir() else path.name
-    there = [entry for entry in entries if entry.file.is_file()]
-    absent = [entry.name for entry in entries if entry not in there]
+    exists = [entry.file.is_file() for entry in entries]
+    there = [entry for entry, found in zip(entries, exists, strict=True) if found]
+    absent = [entry.name for entry, found in zip(entries, exists, strict=True) if not found]
     wrong = [f"it names {len(absent)} files that are not there, {absent[0]} the first; correct it."] if absent else []
     beside = files_of(path) if path.is_dir() else []
     doubled = CaptionFiles.among(beside, None).by_stem.keys() & {key(entry.file.stem) for entry in there}
