@@ -102,19 +102,20 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     refuse_errors(found)
     train = config.train
     items, held_back = load_items(config.data, config.seed, config.validation.images, batch_size=train.batch_size)
+    train = train.in_steps(sum(item.repeats for item in items))
+    config = config.model_copy(update={"train": train})
     components.freeze()
     encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
     draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)
     with borrowed(components, encoders, device):
         conditions = encode_examples(config, components, draws, items, device, say)
         validation = encode_held_back(config, components, held_back, device, say)
-    config = config.model_copy(update={"train": train.in_steps(len(conditions))})
     components.to(device)
     found += _probed(config, recipe, components, conditions, device)
     set_up_networks(config, components)
     trained = trainable(config, components)
     _release(config, components, conditions)
-    parameters, optimizer = trained.parameters, make_optimizer(config.train, trained, config.seed)
+    parameters, optimizer = trained.parameters, make_optimizer(train, trained, config.seed)
     return Job(
         config=config,
         recipe=recipe,
