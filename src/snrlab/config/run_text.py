@@ -29,16 +29,16 @@ class Stated:
 
 
 def run_text(fields: Sequence[Stated], head: Sequence[str]) -> str:
-    """The run file: head lines as comments, then sections in their order, fields in theirs.
+    r"""The run file: head lines as comments, then sections in their order, fields in theirs.
 
-    >>> print(run_text([Stated("data.folder", "C:\\\\pictures", "Where they are."), Stated("name", "a")], ["Mine."]))
+    >>> print(run_text([Stated("data.folder", "C:\\pictures", "Where they are."), Stated("name", "a")], ["Mine."]))
     # Mine.
     <BLANKLINE>
     name = "a"
     <BLANKLINE>
     [data]
     # Where they are.
-    folder = 'C:\\pictures'
+    folder = 'C:\pictures'
     <BLANKLINE>
     """
     parts = ["\n".join(_comment(line) for line in head)]

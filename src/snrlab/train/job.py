@@ -19,6 +19,7 @@ from snrlab.core.finding import Finding
 from snrlab.core.findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
 from snrlab.data.examples import load_items
+from snrlab.data.validation_folder import validation_items
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.save_single_file import refuse_unsavable
@@ -93,6 +94,11 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     refuse_missing(config.train.optimizer.name)
+    batch_size = config.train.batch_size
+    items, held_back = load_items(config.data, config.seed, config.validation.images, batch_size=batch_size)
+    if config.validation.folder is not None:
+        held_back = validation_items(config.data, config.validation.folder, items)
+    config = config.model_copy(update={"train": config.train.in_steps(sum(item.repeats for item in items))})
     components = load_for(config)
     config, recipe = resolve_recipe(config, components)
     if config.train.method == "full" and config.single_file:
@@ -101,9 +107,6 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     found = findings(recipe, tables)
     refuse_errors(found)
     train = config.train
-    items, held_back = load_items(config.data, config.seed, config.validation.images, batch_size=train.batch_size)
-    train = train.in_steps(sum(item.repeats for item in items))
-    config = config.model_copy(update={"train": train})
     components.freeze()
     encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
     draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)

@@ -90,7 +90,7 @@ def _gradients(job: Job, index: int) -> Found:
     """Forward and backward over the global batch: gradients of its mean loss, with their norm limited."""
     while True:
         scale = job.loss_scale.value
-        passes = [_one_pass(job, index, micro, scale) for micro in range(job.config.train.gradient_accumulation)]
+        passes = [one_pass(job, index, micro, scale) for micro in range(job.config.train.gradient_accumulation)]
         found = _collect(passes, _norm(job, scale))
         bad = ~torch.isfinite(found.loss)
         if math.isfinite(found.grad_norm) and not bad.any():
@@ -101,7 +101,7 @@ def _gradients(job: Job, index: int) -> Found:
             raise _diverged(job, index, found.timesteps, bad)
 
 
-def _one_pass(job: Job, index: int, micro: int, scale: float) -> Losses:
+def one_pass(job: Job, index: int, micro: int, scale: float) -> Losses:
     """One forward and backward pass; what it found, without gradients, still on the device."""
     train = job.config.train
     slots = np.arange(micro * train.batch_size, (micro + 1) * train.batch_size)

@@ -29,7 +29,7 @@ class OneByOne:
         """Make an optimizer for each weight; `make` takes groups."""
         self._parameters, self._seed, self.in_backward = trained.parameters, seed, in_backward
         self._norms: dict[int, Tensor] = {}
-        self._step = 0
+        self._step, self._rehearsing = 0, False
         self.stand_ins: dict[str, nn.Parameter] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         for index, (name, parameter) in enumerate(trained.parameters.items()):
@@ -64,6 +64,15 @@ class OneByOne:
         for parameter in self._parameters.values():
             parameter.grad = None
 
+    @contextmanager
+    def rehearsing(self) -> Iterator[None]:
+        """Within it gradients are freed as they come, and no weight is updated."""
+        self._rehearsing = True
+        try:
+            yield
+        finally:
+            self._rehearsing = False
+
     def norm(self) -> Tensor:
         """The norm of all gradients of the step, each taken when it was used."""
         return torch.linalg.vector_norm(torch.stack([self._norms[index] for index in sorted(self._norms)]))
@@ -73,7 +82,9 @@ class OneByOne:
         parameter, stand_in = self._parameters[name], self.stand_ins[name]
         assert parameter.grad is not None
         self._norms[index] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
-        if stand_in is parameter:
+        if self._rehearsing:
+            pass
+        elif stand_in is parameter:
             self.optimizers[name].step()
         else:
             stand_in.data = parameter.float()

@@ -9,9 +9,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,11 @@ from safetensors import SafetensorError, safe_open
 
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
-from snrlab.models.denoise import denoise
 from snrlab.train.checkpoint import KEEP
 from snrlab.train.export import export
 from snrlab.train.job import Job
+from snrlab.train.loop import one_pass
+from snrlab.train.optimizer import OneByOne
 from snrlab.train.remarks import remarks
 from snrlab.train.rhythm import turns
 from snrlab.train.run_folder import RunFolder
@@ -115,13 +115,8 @@ def _one_pass(job: Job) -> float:
             if seconds > PATIENCE:
                 break
             began = time.monotonic()
-            slots = np.arange(job.config.train.batch_size)
-            batch = job.conditions.batch(job.components, 0, slots, job.device)
-            model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
-            losses = job.objective.losses(model, batch, 0, slots)
-            loss = (losses.weight * losses.mse).sum() / job.total
-            loss.backward()
-            value = float(loss.detach())  # waits for the card
+            with job.optimizer.rehearsing() if isinstance(job.optimizer, OneByOne) else nullcontext():
+                value = float(one_pass(job, 0, 0, job.loss_scale.value).loss.mean())  # waits for the card
             job.optimizer.zero_grad()
             seconds = time.monotonic() - began
     if not np.isfinite(value):

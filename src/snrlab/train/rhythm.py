@@ -33,7 +33,7 @@ def due(section: Recurring, job: Job, done: int) -> bool:
 
 def passes(job: Job, done: int) -> int:
     """Whole passes over the images after `done` steps."""
-    return done * job.total // len(job.conditions)
+    return job.conditions.epoch(done)
 
 
 def turns(section: Recurring, job: Job) -> int:
