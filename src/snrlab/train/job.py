@@ -18,7 +18,7 @@ from snrlab.config.run import RunConfig
 from snrlab.core.finding import Finding
 from snrlab.core.findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
-from snrlab.data.examples import load_items
+from snrlab.data.examples import find, settle
 from snrlab.data.validation_folder import validation_items
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
@@ -95,7 +95,11 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     refuse_missing(config.train.optimizer.name)
     batch_size = config.train.batch_size
-    items, held_back = load_items(config.data, config.seed, config.validation.images, batch_size=batch_size)
+    seen = find(config.data)
+    for remark in seen.remarks:
+        say(remark)
+    hold_back = config.validation.images
+    items, held_back = settle(seen, config.data, seed=config.seed, hold_back=hold_back, batch_size=batch_size)
     if config.validation.folder is not None:
         held_back = validation_items(config.data, config.validation.folder, items)
     config = config.model_copy(update={"train": config.train.in_steps(sum(item.repeats for item in items))})
