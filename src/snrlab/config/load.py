@@ -106,7 +106,10 @@ def _absolute(config: RunConfig) -> RunConfig:
 
     model = config.model.model_copy(update={"path": fixed(config.model.path)})
     data = config.data.model_copy(update={"folder": fixed(config.data.folder)})
-    return config.model_copy(update={"model": model, "data": data})
+    update = {"model": model, "data": data}
+    if config.lora.start_from is not None:
+        update["lora"] = config.lora.model_copy(update={"start_from": fixed(config.lora.start_from)})
+    return config.model_copy(update=update)
 
 
 def _toml_value(text: str) -> Any:

@@ -41,6 +41,9 @@ class OutputConfig(Section):
     """[output]: the finished file."""
 
     precision: Literal["fp32", "fp16", "bf16"] = Field("fp16", description="Number format of the saved weights.")
+    lora_format: Literal["kohya", "peft"] = Field(
+        "kohya", description="Names in a LoRA file: kohya's, which every program reads, or peft's (diffusers)."
+    )
     every: int = Field(
         0, ge=0, description="Steps between LoRA files saved on the way, NAME-step00000100.safetensors; 0 saves none."
     )

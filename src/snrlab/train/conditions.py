@@ -80,7 +80,7 @@ def encode_examples(
 ) -> Conditions:
     """Encode what can be encoded once."""
     data = config.data
-    fixed_text = not (config.train.text_encoder or data.shuffle_tags or data.tag_dropout)
+    fixed_text = not (config.train.trains_text or data.shuffle_tags or data.tag_dropout)
     return Conditions(
         config=config,
         draws=draws,

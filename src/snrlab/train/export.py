@@ -14,9 +14,9 @@ import torch
 
 from snrlab.core.schedule import SCHEDULES
 from snrlab.models import components as models
-from snrlab.models.lora import kohya_state_dict
-from snrlab.models.metadata import Training, lora_metadata
-from snrlab.models.safetensors_file import kohya_hashes, to_bytes, write_atomically
+from snrlab.models.lora import trained_lora
+from snrlab.models.lora_file import write_lora
+from snrlab.models.metadata import Base, Images, Training, file_hashes, lora_metadata
 from snrlab.train.job import Job
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -33,9 +33,9 @@ def export(job: Job, path: Path, steps: int, started: datetime | None = None) ->
         models.save(replace(job.components, scheduler_config=scheduler_config(job)), temporary, dtype)
         temporary.replace(path)
         return
-    tensors = kohya_state_dict(job.components, alpha=config.lora.alpha or float(config.lora.rank), dtype=dtype)
     metadata = lora_metadata(config, job.recipe, _training(job, steps, started))
-    write_atomically(path, to_bytes(tensors, metadata | kohya_hashes(tensors, metadata)))
+    model, form = job.components, config.output.lora_format
+    write_lora(path, trained_lora(model), metadata, form, model.family, model.unet.config, dtype)
 
 
 def scheduler_config(job: Job) -> dict[str, Any]:
@@ -56,9 +56,14 @@ def scheduler_config(job: Job) -> dict[str, Any]:
 
 def _training(job: Job, steps: int, started: datetime | None) -> Training:
     images = len(job.conditions)
+    model = Path(job.config.model.path) if job.config.model.path else None
     return Training(
-        base=job.components.label,
-        num_images=images,
+        base=Base(
+            name=job.components.label,
+            family=job.components.family,
+            hashes=file_hashes(model) if model and model.is_file() else None,
+        ),
+        images=Images(train=images, validation=len(job.held_back.names) if job.held_back else 0),
         steps=steps,
         epochs=-(-steps * job.total // images),
         started=started,

@@ -24,7 +24,7 @@ from snrlab.train.draws import Draws
 from snrlab.train.objective import Objective
 from snrlab.train.optimizer import make_optimizer
 from snrlab.train.resolve import resolve_recipe
-from snrlab.train.trainable import trainable
+from snrlab.train.trainable import Trainable, trainable
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,15 @@ class Job:
     conditions: Conditions
     held_back: HeldBack | None
     objective: Objective
-    parameters: dict[str, nn.Parameter]
+    trained: Trainable
     optimizer: torch.optim.AdamW
     ema: EMAModel | None
     device: torch.device
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The weights that are trained, by name."""
+        return self.trained.parameters
 
     @property
     def total(self) -> int:
@@ -81,7 +86,7 @@ def prepare(config: RunConfig) -> Job:
     conditions = encode_examples(config, components, draws, examples, device)
     validation = encode_held_back(components, held_back, device)
     trained = trainable(config, components)
-    parameters, optimizer = trained.parameters, make_optimizer(train, trained)
-    ema = EMAModel(list(parameters.values()), decay=train.ema) if train.ema else None
+    optimizer = make_optimizer(train, trained)
+    ema = EMAModel(list(trained.parameters.values()), decay=train.ema) if train.ema else None
     objective = Objective.of(draws, device)
-    return Job(config, recipe, found, components, conditions, validation, objective, parameters, optimizer, ema, device)
+    return Job(config, recipe, found, components, conditions, validation, objective, trained, optimizer, ema, device)

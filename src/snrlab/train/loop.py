@@ -57,16 +57,18 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
         passes = []
         for micro in range(train.gradient_accumulation):
             slots = np.arange(micro * train.batch_size, (micro + 1) * train.batch_size)
-            batch = job.conditions.batch(job.components, index, slots, job.device)
-            model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
-            losses = job.objective.losses(model, batch, index, slots)
-            ((losses.weight * losses.mse).sum() / job.total).backward()
+            with job.trained.dropout.at(index, slots, job.device):
+                batch = job.conditions.batch(job.components, index, slots, job.device)
+                model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
+                losses = job.objective.losses(model, batch, index, slots)
+                ((losses.weight * losses.mse).sum() / job.total).backward()
             passes.append(Losses(*(value.detach() for value in losses)))
         whole = Losses(*(torch.cat(column) for column in zip(*passes, strict=True)))
         norm = torch.nn.utils.clip_grad_norm_(job.parameters.values(), train.max_grad_norm or math.inf)
         _refuse_non_finite(job, index, whole, norm)
         job.optimizer.step()
         job.optimizer.zero_grad()
+        job.trained.constrain()
         if job.ema is not None:
             job.ema.step(job.parameters.values())
         yield Step(
