@@ -21,7 +21,8 @@ import torch
 
 from snrlab.config import RunConfig, read
 from snrlab.core.registry import load_plugins
-from snrlab.models import components
+from snrlab.models.save_folder import save_index, save_weights
+from snrlab.models.source import load
 from snrlab.train import runner
 from snrlab.train.run_folder import RunFolder, read_log
 
@@ -63,11 +64,11 @@ def ship(folder: RunFolder, config: RunConfig, target: Path) -> None:
 
     The architecture's configs are there beforehand, and links to the parts that the twin shares with the base.
     """
-    model = components.load(folder.result(config))
+    model = load(folder.result(config))
     for part in ("unet", "text_encoder"):
         if not (target / part).is_symlink():
-            components.save_weights(model, part, target, torch.float16)
-    components.save_index(model, target)
+            save_weights(model, part, target, torch.float16)
+    save_index(model, target)
     seconds = [record["seconds"] for record in read_log(folder.steps_file)]
     record = {
         "config": f"configs/{config.name}.toml",

@@ -15,8 +15,9 @@ from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from snrlab.config import RunConfig, parse
-from snrlab.models.components import Components, save
+from snrlab.models.components import Components
 from snrlab.models.encode import Text
+from snrlab.models.save_folder import save_folder
 from snrlab.train.batch import Batch
 
 
@@ -58,7 +59,7 @@ def components(prediction_type: str = "epsilon", **scheduler) -> Components:
 def save_model(folder: Path, prediction_type: str = "epsilon", **scheduler) -> Path:
     """The tiny model as a diffusers folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    save(components(prediction_type, **scheduler), folder, torch.float32)
+    save_folder(components(prediction_type, **scheduler), folder, torch.float32)
     return folder
 
 

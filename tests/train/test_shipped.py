@@ -12,8 +12,7 @@ from transformers import CLIPTokenizer
 
 import tiny
 from snrlab.config.output import SampleConfig
-from snrlab.models import components
-from snrlab.models.source import shipped, shipped_folder
+from snrlab.models.source import load, shipped, shipped_folder
 from snrlab.train import runner
 from snrlab.train.evaluate import measure
 from snrlab.train.judging import choose_concepts, draw
@@ -84,9 +83,9 @@ def test_a_saved_model_has_its_number_format_and_no_folder_of_ours(tiny_model, p
         assert str(tmp_path) not in file.read_text(), file
         assert str(tiny_model) not in file.read_text(), file
     assert {"vocab.json", "merges.txt"} <= {f.name for f in (saved / "tokenizer").iterdir()}
-    again = components.load(saved)
+    again = load(saved)
     assert {getattr(again, part).dtype for part in ("unet", "vae", "text_encoder")} == {torch.float32}
     text = "rectangle 3, colour"
-    before = components.load(tiny_model).tokenizer(text).input_ids
+    before = load(tiny_model).tokenizer(text).input_ids
     assert again.tokenizer(text).input_ids == before
     StableDiffusionPipeline.from_pretrained(saved, local_files_only=True)

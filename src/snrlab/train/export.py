@@ -13,10 +13,17 @@ import numpy as np
 import torch
 
 from snrlab.core.schedule import SCHEDULES
+<<<<<<< HEAD
 from snrlab.models import components as models
 from snrlab.models.lora import trained_lora
 from snrlab.models.lora_file import write_lora
 from snrlab.models.metadata import Base, Images, Training, file_hashes, lora_metadata
+=======
+from snrlab.models.lora import kohya_state_dict
+from snrlab.models.metadata import Training, lora_metadata
+from snrlab.models.safetensors_file import kohya_hashes, to_bytes, write_atomically
+from snrlab.models.save_folder import save_folder
+>>>>>>> h-formats
 from snrlab.train.job import Job
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -30,7 +37,7 @@ def export(job: Job, path: Path, steps: int, started: datetime | None = None) ->
         temporary = path.with_name(path.name + ".tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        models.save(replace(job.components, scheduler_config=scheduler_config(job)), temporary, dtype)
+        save_folder(replace(job.components, scheduler_config=scheduler_config(job)), temporary, dtype)
         temporary.replace(path)
         return
     metadata = lora_metadata(config, job.recipe, _training(job, steps, started))

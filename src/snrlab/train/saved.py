@@ -17,10 +17,9 @@ from snrlab.config.model import ShippedModel
 from snrlab.config.recipe import build_recipe
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
-from snrlab.models import components
 from snrlab.models.components import Components
 from snrlab.models.lora_file import load_lora, peft_tensors
-from snrlab.models.source import load_base, shipped
+from snrlab.models.source import load, load_base, shipped
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.sampling import pipeline
 
@@ -84,9 +83,9 @@ def open_source(source: Path, lora: Path | None = None, steps: Sequence[int] = (
         raise UserError("--step chooses among the LoRAs of a run folder; here there are none.")
     if config is None:
         ships = next((name for name in get_args(ShippedModel) if str(source) == name and not source.exists()), None)
-        model = shipped(ships) if ships else components.load(source)
+        model = shipped(ships) if ships else load(source)
         schedule = SCHEDULES.bind("scheduler_config", config=json.dumps(model.scheduler_config))()
-        prediction_type, label = model.prediction_type, model.label
+        prediction_type, label = model.known_prediction_type(), model.label
         files = {FINAL: lora} if lora else {}
     else:
         model, files = _open_run(folder, config, lora, steps)
@@ -110,7 +109,7 @@ def _open_run(
     if not result.exists():
         raise UserError(f"{folder.path} holds an unfinished run; go on with snrlab train ... --resume.")
     if config.train.method == "full":
-        return components.load(result), {FINAL: lora} if lora else {}
+        return load(result), {FINAL: lora} if lora else {}
     files: dict[str, Path] = {}
     for step in steps:
         file = result if step == config.train.steps else folder.on_the_way(config, step)
