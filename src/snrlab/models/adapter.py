@@ -34,6 +34,12 @@ class Adapter:
         """Rank of the update."""
         return self.down.shape[0]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight that it is of; a convolution of 1 x 1 is a matrix."""
+        shape = (self.up.shape[0], *self.down.shape[1:])
+        return shape[:2] if shape[2:] == (1, 1) else shape
+
     def update(self) -> Tensor:
         """What is added to the weight, in fp32: [out, in] or [out, in, h, w]."""
         down, up = self.down.float(), self.up.float()

@@ -118,15 +118,16 @@ def start_from(components: Components, lora: Lora, source: str) -> None:
         for what, mine, other in (
             ("rank", here.rank, there.rank),
             ("dora", here.magnitude is not None, there.magnitude is not None),
-            ("shape", (*here.down.shape, *here.up.shape), (*there.down.shape, *there.up.shape)),
+            ("shape", here.shape, there.shape),
         ):
             if mine != other:
                 raise UserError(f"lora.start_from: the {what} of {path} is {other} in {source}, here {mine}.")
-        layer.lora_A[ADAPTER].weight.data.copy_(there.down)
-        layer.lora_B[ADAPTER].weight.data.copy_(there.with_alpha(here.alpha).up)
+        values = [(layer.lora_A, there.down), (layer.lora_B, there.with_alpha(here.alpha).up)]
         if there.magnitude is not None:
-            magnitude = layer.lora_magnitude_vector[ADAPTER].weight
-            magnitude.data.copy_(there.magnitude.reshape(magnitude.shape))
+            values.append((layer.lora_magnitude_vector, there.magnitude))
+        for module, value in values:
+            weight = module[ADAPTER].weight
+            weight.data.copy_(value.reshape(weight.shape))
 
 
 @torch.no_grad()

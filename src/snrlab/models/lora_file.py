@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from snrlab.core.errors import UserError
 from snrlab.models import families
 from snrlab.models.adapter import Adapter
 from snrlab.models.families import Family
+from snrlab.models.header import read_header
 from snrlab.models.kohya_names import kohya_name, layer_path
 from snrlab.models.safetensors_file import kohya_hashes, to_bytes, write_atomically
 
 LoraFormat = Literal["kohya", "peft"]
 Lora = dict[str, Adapter]  # by the layer's path, such as unet.mid_block.attentions.0.proj_in
 
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 KOHYA_ROLES = {"lora_down.weight": "down", "lora_up.weight": "up", "alpha": "alpha", "dora_scale": "magnitude"}
 ROLES = KOHYA_ROLES | {
     "lora_A.weight": "down",
@@ -148,20 +148,12 @@ def _readable_alphas(lora: Lora) -> Lora:
 
 
 def _read(path: Path, field: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if path.suffix in PICKLES:
-        raise UserError(f"{field}: {path.name} is a pickle, which can run code when opened; use a .safetensors file.")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-            metadata = file.metadata() or {}
-    except FileNotFoundError:
-        raise UserError(f"{field}: there is no file {path}.") from None
-    except (SafetensorError, OSError) as reason:
-        raise UserError(f"{field}: {path} is not a readable safetensors file ({reason}).") from None
+    header = read_header(path, field)
+    tensors = load_file(path)
     if not any("lora" in key for key in tensors):
         first = next(iter(tensors), "none")
         raise UserError(f"{field}: {path.name} holds no LoRA weights (its first tensor is {first}).")
-    return tensors, metadata
+    return tensors, dict(header.metadata)
 
 
 def _place(key: str, unet_config: Mapping[str, Any], file: str) -> tuple[str, str]:

@@ -13,17 +13,10 @@ import numpy as np
 import torch
 
 from snrlab.core.schedule import SCHEDULES
-<<<<<<< HEAD
-from snrlab.models import components as models
 from snrlab.models.lora import trained_lora
 from snrlab.models.lora_file import write_lora
 from snrlab.models.metadata import Base, Images, Training, file_hashes, lora_metadata
-=======
-from snrlab.models.lora import kohya_state_dict
-from snrlab.models.metadata import Training, lora_metadata
-from snrlab.models.safetensors_file import kohya_hashes, to_bytes, write_atomically
 from snrlab.models.save_folder import save_folder
->>>>>>> h-formats
 from snrlab.train.job import Job
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
