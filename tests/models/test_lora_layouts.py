@@ -20,7 +20,8 @@ from snrlab import UserError
 from snrlab.config.lora import LoraConfig
 from snrlab.models import families
 from snrlab.models.adapter import Adapter
-from snrlab.models.kohya_names import kohya_name, layer_path as path_of
+from snrlab.models.kohya_names import kohya_name
+from snrlab.models.kohya_names import layer_path as path_of
 from snrlab.models.lora import add_lora, layer_path, lora_layers, lora_parameters, sizes, start_from, trained_lora
 from snrlab.models.lora_file import convert_lora, family_of, load_lora, write_lora
 from snrlab.models.networks import empty

@@ -82,7 +82,7 @@ def test_convolutions_have_a_rank_and_an_alpha_of_their_own(train):
     job = train(take=1, lora={"rank": 2, "layers": CONV, "conv_rank": 3, "conv_alpha": 1.0})
     same = train(take=1, lora={"rank": 2, "layers": CONV})
     found = {}
-    for path, adapter in adapters(job).items():
+    for adapter in adapters(job).values():
         kernel = adapter.down.shape[2:] not in ((), (1, 1))
         found.setdefault(kernel, set()).add((adapter.rank, adapter.alpha))
     assert found == {True: {(3, 1.0)}, False: {(2, 2.0)}}
@@ -260,7 +260,8 @@ MISTAKES = {
         {"lora": {"block_ranks": {"down_blocks.0": 2}}}, "lora.block_ranks: 'down_blocks.0' is not known",
     ),
     "a block of a network that is off": (
-        {"lora": {"block_ranks": {"mid_block": 2}}, "train": {"unet": False, "text_encoder": True}}, "train.unet is false",
+        {"lora": {"block_ranks": {"mid_block": 2}}, "train": {"unet": False, "text_encoder": True}},
+        "train.unet is false",
     ),
     "no block left": ({"lora": {"block_ranks": {"down_blocks": 0, "mid_block": 0, "up_blocks": 0}}}, "0 everywhere"),
     "convolutions of a text encoder": (

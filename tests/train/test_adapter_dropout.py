@@ -58,7 +58,7 @@ def test_what_is_left_out(kind):
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_draw_belongs_to_a_slot(kind):
-    """Batch 4 equals 2 x 2; a step draws what it drew before; other steps, slots, layers and seeds draw other things."""
+    """Batch 4 equals 2 x 2; a step draws what it drew before; other steps, slots, layers and seeds differ."""
     made = attached(**KINDS[kind])
     whole = [torch.cat([outputs(*made, step)[i].flatten(1) for i in (0, 1)], dim=1) for step in range(30)]
     for step, found in enumerate(whole):

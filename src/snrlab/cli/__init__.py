@@ -7,6 +7,7 @@ import sys
 import typer
 
 from snrlab import __version__
+from snrlab.cli.convert import convert
 from snrlab.cli.data import data
 from snrlab.cli.demo import demo
 from snrlab.cli.evaluate import evaluate
@@ -43,7 +44,7 @@ def _options(
     pass
 
 
-for command in (demo, table, data, train, sample, evaluate):
+for command in (demo, table, data, train, sample, evaluate, convert):
     app.command()(command)
 
 

@@ -44,6 +44,11 @@ class OutputConfig(Section):
     lora_format: Literal["kohya", "peft"] = Field(
         "kohya", description="Names in a LoRA file: kohya's, which every program reads, or peft's (diffusers)."
     )
+    format: Literal["diffusers", "single_file"] | None = Field(
+        None,
+        description="Of a model whose weights were all trained: a folder, or one file as web UIs take it; by default "
+        "what model.path is.",
+    )
     every: int = Field(
         0, ge=0, description="Steps between LoRA files saved on the way, NAME-step00000100.safetensors; 0 saves none."
     )

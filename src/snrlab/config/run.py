@@ -41,3 +41,16 @@ class RunConfig(Section):
         if self.train.method == "full" and self.output.every:
             raise UserError('output.every is set but train.method is "full"; only LoRA files are saved on the way.')
         return self
+
+    @model_validator(mode="after")
+    def _format_is_used(self) -> RunConfig:
+        if self.train.method == "lora" and self.output.format is not None:
+            raise UserError('output.format is of a whole model, but train.method is "lora"; remove it.')
+        return self
+
+    @property
+    def single_file(self) -> bool:
+        """Whether the result is one file: a LoRA, or a whole model in the layout of single files."""
+        if self.train.method == "lora" or self.output.format is not None:
+            return self.output.format != "diffusers"
+        return (self.model.path or "").lower().endswith(".safetensors")

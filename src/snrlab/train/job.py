@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -18,12 +18,13 @@ from snrlab.core.findings import Finding, findings, refuse_errors
 from snrlab.core.recipe import Recipe
 from snrlab.data.examples import load_examples
 from snrlab.models.components import Components
-from snrlab.models.source import load_base
+from snrlab.models.save_single_file import refuse_unsavable
+from snrlab.models.source import DTYPES, load_base
 from snrlab.train.conditions import Conditions, HeldBack, encode_examples, encode_held_back
 from snrlab.train.draws import Draws
 from snrlab.train.objective import Objective
 from snrlab.train.optimizer import make_optimizer
-from snrlab.train.resolve import resolve_recipe
+from snrlab.train.resolve import resolve_recipe, trained_scheduler
 from snrlab.train.trainable import Trainable, trainable
 
 
@@ -74,8 +75,11 @@ def prepare(config: RunConfig) -> Job:
         UserError: anything wrong with the model, the data, the recipe or their combination.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    components = load_base(config.model, config.seed)
+    frozen = DTYPES[config.model.precision] if config.train.method == "lora" else torch.float32
+    components = load_base(config.model, config.seed, frozen)
     config, recipe = resolve_recipe(config, components)
+    if config.train.method == "full" and config.single_file:
+        refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components, recipe)))
     tables = recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)
