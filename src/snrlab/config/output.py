@@ -80,6 +80,9 @@ class OutputConfig(Section):
     """[output]: the finished file and what it says of itself."""
 
     precision: Literal["fp32", "fp16", "bf16"] = Field("fp16", description="Number format of the saved weights.")
+    lora_format: Literal["kohya", "peft"] = Field(
+        "kohya", description="Names in a LoRA file: kohya's, which every program reads, or peft's (diffusers)."
+    )
     format: Literal["diffusers", "single_file"] | None = Field(
         None,
         description="Of a model whose weights were all trained: a folder, or one file as web UIs take it; by default "

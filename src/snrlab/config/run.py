@@ -38,6 +38,8 @@ class RunConfig(Section):
     def _lora_is_used(self) -> RunConfig:
         if self.train.method == "full" and self.lora.model_fields_set:
             raise UserError('[lora] is set but train.method is "full"; remove one of them.')
+        if self.train.method == "full" and self.output.lora_format != "kohya":
+            raise UserError('output.lora_format is set but train.method is "full"; remove one of them.')
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from snrlab.core.errors import unknown
 Array = NDArray[np.float64]
 Purpose = Literal[
     "order", "bucket", "t", "strata", "noise", "perturbation", "dropout", "caption", "augmentation", "rounding",
-    "validation", "sample",
+    "validation", "sample", "adapter",
 ]  # fmt: skip
 Sampling = Literal["stratified", "plain"]
 SAMPLINGS: tuple[str, ...] = get_args(Sampling)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from snrlab.models.lora import kohya_state_dict
-from snrlab.models.metadata import Training, lora_metadata
-from snrlab.models.safetensors_file import kohya_hashes, to_bytes, write_atomically
+from snrlab.models.lora import trained_lora
+from snrlab.models.lora_file import write_lora
+from snrlab.models.metadata import Base, Images, Training, file_hashes, lora_metadata
 from snrlab.models.save_folder import save_folder
 from snrlab.models.save_single_file import save_single_file
 from snrlab.models.source import DTYPES
@@ -27,9 +27,9 @@ def export(job: Job, path: Path, steps: int, started: datetime | None = None) ->
     if config.train.method == "full":
         _export_model(job, path, dtype, started)
         return
-    tensors = kohya_state_dict(job.components, alpha=config.lora.alpha or float(config.lora.rank), dtype=dtype)
     metadata = lora_metadata(config, job.recipe, _training(job, steps, started))
-    write_atomically(path, to_bytes(tensors, metadata | kohya_hashes(tensors, metadata)))
+    model, form = job.components, config.output.lora_format
+    write_lora(path, trained_lora(model), metadata, form, model.family, model.unet.config, dtype)
 
 
 def _export_model(job: Job, path: Path, dtype: torch.dtype, started: datetime | None) -> None:
@@ -51,9 +51,14 @@ def _export_model(job: Job, path: Path, dtype: torch.dtype, started: datetime | 
 
 def _training(job: Job, steps: int, started: datetime | None) -> Training:
     images = len(job.conditions)
+    model = Path(job.config.model.path) if job.config.model.path else None
     return Training(
-        base=job.components.label,
-        num_images=images,
+        base=Base(
+            name=job.components.label,
+            family=job.components.family,
+            hashes=file_hashes(model) if model and model.is_file() else None,
+        ),
+        images=Images(train=images, validation=len(job.held_back.names) if job.held_back else 0),
         steps=steps,
         epochs=-(-steps * job.total // images),
         started=started,

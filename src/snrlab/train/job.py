@@ -33,7 +33,7 @@ from snrlab.train.optimizer import RunOptimizer, evaluating, make_optimizer
 from snrlab.train.optimizers import refuse_missing
 from snrlab.train.probe import LEVELS, probe
 from snrlab.train.resolve import resolve_recipe, trained_scheduler
-from snrlab.train.trainable import trainable
+from snrlab.train.trainable import Trainable, trainable
 
 PROBED = 4  # pictures at each noise level
 FP16_ON_CPU = Finding(
@@ -56,11 +56,16 @@ class Job:
     conditions: Conditions
     held_back: HeldBack | None
     objective: Objective
-    parameters: dict[str, nn.Parameter]
+    trained: Trainable
     optimizer: RunOptimizer
     ema: EMAModel | None
     loss_scale: LossScale
     device: torch.device
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The weights that are trained, by name."""
+        return self.trained.parameters
 
     @property
     def total(self) -> int:
@@ -122,7 +127,6 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     set_up_networks(config, components)
     trained = trainable(config, components)
     _release(config, components, conditions)
-    parameters, optimizer = trained.parameters, make_optimizer(train, trained, config.seed)
     return Job(
         config=config,
         recipe=recipe,
@@ -131,9 +135,9 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
         conditions=conditions,
         held_back=validation,
         objective=Objective.of(draws, device, train.loss),
-        parameters=parameters,
-        optimizer=optimizer,
-        ema=EMAModel(list(parameters.values()), decay=train.ema) if train.ema else None,
+        trained=trained,
+        optimizer=make_optimizer(train, trained, config.seed),
+        ema=EMAModel(list(trained.parameters.values()), decay=train.ema) if train.ema else None,
         loss_scale=LossScale.of(half=components.unet.dtype == torch.float16),
         device=device,
     )
