@@ -6,8 +6,8 @@ import tiny
 from snrlab import UserError
 from snrlab.config.data import DataConfig
 from snrlab.data.examples import load_items
-from snrlab.data.folder import load_pixels, scan
-from snrlab.data.pixels import decode
+from snrlab.data.folder import scan
+from snrlab.data.pixels import decode, load_pixels
 
 
 def decoded_size(path):

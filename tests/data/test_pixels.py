@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from snrlab import UserError
 from snrlab.data.buckets import Fit, fit
-from snrlab.data.folder import load_pixels
 from snrlab.data.items import BucketRule, Item, Part
-from snrlab.data.pixels import cut, decode, scaled, size_facts, to_latent_size, view
+from snrlab.data.pixels import cut, decode, load_pixels, scaled, size_facts, to_latent_size, view
 
 RULE = BucketRule(smallest=32, largest=256, multiple=16)
 
@@ -36,9 +35,14 @@ def ramp(width, height) -> Image.Image:
 
 @pytest.mark.parametrize("size", [(64, 64), (100, 80), (80, 100), (33, 200), (37, 41), (640, 480)])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
-def test_without_buckets_the_pixels_are_those_of_load_pixels(size, mode, tmp_path):
+def test_without_buckets_the_middle_is_scaled_in_one_go(size, mode, tmp_path):
     noise_image(*size, mode).save(tmp_path / "a.png")
     found = view(item_of(tmp_path / "a.png"), fit(size, (64, 64), None))
+    with Image.open(tmp_path / "a.png") as image:
+        if "A" in mode:
+            image = Image.alpha_composite(Image.new("RGBA", size, "white"), image.convert("RGBA"))
+        known = ImageOps.fit(image.convert("RGB"), (64, 64), Image.Resampling.LANCZOS)
+    assert np.array_equal(found.pixels, np.asarray(known))
     assert np.array_equal(found.pixels, load_pixels(tmp_path / "a.png", 64))
     assert found.mask is None
 

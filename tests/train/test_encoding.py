@@ -12,8 +12,12 @@ import torch
 from PIL import Image
 
 import tiny
+import tiny_families
 from encoding import BUCKETS, CPU, encode, model, save_mixed
 from snrlab import UserError
+from snrlab.data.pixels import scaled
+from snrlab.models.components import Components
+from snrlab.models.denoise import denoise
 from snrlab.models.encode import encode_captions, encode_pixels
 from snrlab.train.batch import Batch
 
@@ -250,23 +254,49 @@ def test_random_crops_are_functions_of_seed_step_and_slot(mixed):
     assert not torch.equal(found.batch(0).x0, found.batch(later).x0)
 
 
-def test_sdxl_is_told_the_size_and_the_crop(mixed):
-    """With the tiny model's networks; the family is what a second text encoder makes it."""
-    as_sdxl = replace(model(), text_encoder_2=torch.nn.Identity())
-    data = {**BUCKETS, "flip": True}
-    found = encode(mixed, data=data)
-    flips = 0
-    for step in range(12):
-        batch = found.batch(step, components=as_sdxl)
+LARGE = {"resolution": 64, "buckets": True, "bucket_step": 16, "flip": True}
+
+
+@pytest.fixture(scope="module")
+def sdxl() -> Components:
+    made = tiny_families.family("sdxl")
+    made.freeze()
+    return made
+
+
+@pytest.mark.parametrize("random_crop", [False, True], ids=["middle", "anywhere"])
+def test_sdxl_is_told_the_size_and_the_crop(mixed, sdxl, random_crop):
+    found = encode(mixed, sdxl, data={**LARGE, "random_crop": random_crop})
+    lefts = set()
+    for step in range(16):
+        batch = found.batch(step, components=sdxl)
         _, indices = found.conditions.examples(step, np.arange(4))
         bucket = found.conditions.buckets[found.conditions.order.bucket(step)]
-        for index, told, latents in zip(indices, batch.sizes.tolist(), batch.x0, strict=True):
-            row = list(bucket.members).index(index)
-            flipped = not torch.equal(latents, bucket.latents[row])
-            flips += flipped
-            width, height = found.conditions.items[index].size
-            left, top = bucket.fits[row].middle
-            wanted = bucket.fits[row].slack[0] - left if flipped else left
-            assert told == [height, width, top, wanted, bucket.size[1], bucket.size[0]]
-    assert 0 < flips < 48
-    assert found.batch(0).sizes is None, "other families are told nothing"
+        for index, told, latents in zip(indices, batch.sizes.int().tolist(), batch.x0, strict=True):
+            item, place = found.conditions.items[index], bucket.fits[list(bucket.members).index(index)]
+            height, width, top, left, target_height, target_width = told
+            assert (width, height) == item.size
+            assert (target_width, target_height) == bucket.size
+            whole = scaled(item, place).pixels
+            seen = [
+                whole[top : top + target_height, left : left + target_width],
+                whole[:, ::-1][top : top + target_height, left : left + target_width, :],
+            ]
+            lefts.add((index, left))
+            made = encode_pixels(sdxl, np.stack(seen), CPU)
+            assert any(torch.allclose(latents, known, atol=1e-4) for known in made)
+    assert (len(lefts) > 12) == random_crop
+    output = denoise(sdxl, batch.x0, torch.zeros(4, dtype=torch.long), batch.text, batch.sizes)
+    assert output.shape == batch.x0.shape
+    assert encode(mixed, data=BUCKETS).batch().sizes is None, "other families are told nothing"
+
+
+def test_both_text_encoders_of_sdxl_are_kept(mixed, sdxl, tmp_path):
+    data = {**LARGE, "cache": True, "cache_folder": str(tmp_path / "cache")}
+    first, second = (encode(mixed, sdxl, data=data) for _ in range(2))
+    assert second.encoded == 0
+    assert not any("captions" in text for text in second.said)
+    for step in range(3):
+        one, other = (found.batch(step, components=sdxl).text for found in (first, second))
+        assert torch.equal(one.hidden, other.hidden)
+        assert torch.equal(one.pooled, other.pooled)

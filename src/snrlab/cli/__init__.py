@@ -7,6 +7,7 @@ import sys
 import typer
 
 from snrlab import __version__
+from snrlab.cli.convert import convert
 from snrlab.cli.data import data
 from snrlab.cli.demo import demo
 from snrlab.cli.doctor import doctor
@@ -45,7 +46,7 @@ def _options(
     pass
 
 
-for command in (demo, table, data, init, train, sample, evaluate, doctor):
+for command in (demo, table, data, init, train, sample, evaluate, convert, doctor):
     app.command()(command)
 
 

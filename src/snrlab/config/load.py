@@ -139,13 +139,14 @@ def _absolute(config: RunConfig) -> RunConfig:
 
     def with_paths(section: Section, *names: str) -> Section:
         paths = {name: fixed(path) for name in names if (path := getattr(section, name)) is not None}
-        return section.model_copy(update=paths)
+        return section.model_copy(update=paths) if paths else section
 
     return config.model_copy(
         update={
             "model": with_paths(config.model, "path", "vae"),
             "data": config.data.with_paths(fixed),
             "validation": with_paths(config.validation, "folder"),
+            "lora": with_paths(config.lora, "start_from"),
             "sample": config.sample.with_file_read(),
         }
     )

@@ -80,6 +80,14 @@ class OutputConfig(Section):
     """[output]: the finished file and what it says of itself."""
 
     precision: Literal["fp32", "fp16", "bf16"] = Field("fp16", description="Number format of the saved weights.")
+    lora_format: Literal["kohya", "peft"] = Field(
+        "kohya", description="Names in a LoRA file: kohya's, which every program reads, or peft's (diffusers)."
+    )
+    format: Literal["diffusers", "single_file"] | None = Field(
+        None,
+        description="Of a model whose weights were all trained: a folder, or one file as web UIs take it; by default "
+        "what model.path is.",
+    )
     every: int = Field(0, ge=0, description="Steps between results saved on the way, NAME-step00000100; 0 saves none.")
     every_epochs: int = Field(0, ge=0, description="The same in passes over the images.")
     keep_last: int | None = Field(

@@ -38,4 +38,19 @@ class RunConfig(Section):
     def _lora_is_used(self) -> RunConfig:
         if self.train.method == "full" and self.lora.model_fields_set:
             raise UserError('[lora] is set but train.method is "full"; remove one of them.')
+        if self.train.method == "full" and self.output.lora_format != "kohya":
+            raise UserError('output.lora_format is set but train.method is "full"; remove one of them.')
         return self
+
+    @model_validator(mode="after")
+    def _format_is_used(self) -> RunConfig:
+        if self.train.method == "lora" and self.output.format is not None:
+            raise UserError('output.format is of a whole model, but train.method is "lora"; remove it.')
+        return self
+
+    @property
+    def single_file(self) -> bool:
+        """Whether the result is one file: a LoRA, or a whole model in the layout of single files."""
+        if self.train.method == "lora" or self.output.format is not None:
+            return self.output.format != "diffusers"
+        return (self.model.path or "").lower().endswith(".safetensors")

@@ -98,12 +98,3 @@ def _shown(rule: CaptionRule, count: int, step: int, steps: int) -> int:
     if step >= until:
         return count
     return math.floor(step * (count - rule.warmup_min) / until) + rule.warmup_min
-
-
-def vary(caption: str, rng: np.random.Generator, *, shuffle: bool, tag_dropout: float) -> str:
-    """The caption with the tags after its first in another order, and each of them left out at a rate.
-
-    >>> vary("red apple, fruit, food", np.random.default_rng(0), shuffle=False, tag_dropout=1.0)
-    'red apple'
-    """
-    return caption_at(CaptionRule(shuffle=shuffle, tag_dropout=tag_dropout), [caption], rng, step=0, steps=1)

@@ -13,10 +13,8 @@ from snrlab.config.data import DataConfig
 from snrlab.core.draws import stream
 from snrlab.core.errors import UserError, unknown
 from snrlab.data import emoji
-from snrlab.data.buckets import fit
 from snrlab.data.items import Item
 from snrlab.data.kohya_toml import read_datasets
-from snrlab.data.pixels import view
 from snrlab.data.repeats import balanced, shared, spread
 from snrlab.data.sets import Group, collect, distinct
 from snrlab.data.source import Source, sources
@@ -107,37 +105,6 @@ def settle(
     order = stream(seed, "order", 0, 1).permutation(count)
     trained, held_back = set(order[hold_back:][: config.limit].tolist()), set(order[:hold_back].tolist())
     return _trained(found, trained), tuple(item for place, item in _numbered(found) if place in held_back)
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Training pictures with their captions.
-
-    Attributes:
-        names: file names or code points, for messages.
-        captions: one text each.
-        pixels: uint8, shape [N, resolution, resolution, 3].
-    """
-
-    names: tuple[str, ...]
-    captions: tuple[str, ...]
-    pixels: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        """Number of examples."""
-        return len(self.names)
-
-
-def load_examples(config: DataConfig, seed: int, hold_back: int = 0) -> tuple[Examples, Examples]:
-    """The same images decoded to squares: (to train on, held back for validation)."""
-    trained, held_back = (_decoded(items, config.side) for items in load_items(config, seed, hold_back))
-    return trained, held_back
-
-
-def _decoded(items: Sequence[Item], size: int) -> Examples:
-    pixels = [view(item, fit(item.size, (size, size), None)).pixels for item in items]
-    stacked = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), np.uint8)
-    return Examples(tuple(i.name for i in items), tuple(i.captions[0] for i in items), stacked)
 
 
 def _numbered(found: Found) -> list[tuple[int, Item]]:

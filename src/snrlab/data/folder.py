@@ -1,7 +1,7 @@
 """One folder of images with captions beside them: what is in it, and what is wrong with it.
 
 `cat.png` takes its caption from `cat.txt`, `cat.caption` or `cat.cap`, or from the folder's `metadata.jsonl`. Anything
-Pillow opens is an image; only headers are read here. EXIF rotation is applied and transparency is laid over white.
+Pillow opens is an image; only headers are read here.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError, nearest
 from snrlab.data.caption_files import CaptionFiles, Lines, key, read_caption, unmatched
@@ -109,14 +106,15 @@ class Folder:
 def described(images: Sequence[ImageFile]) -> str:
     """Counts of images, captions and sizes: `12 images, 12 captions in .txt, 3 sizes: 768x512 (10), ...`."""
     sources = Counter(i.caption_source for i in images if i.captions is not None)
-    captions = ", ".join(f"{_count(n, 'caption')} in {source}" for source, n in sources.items()) or "no captions"
+    captions = ", ".join(f"{counted(n, 'caption')} in {source}" for source, n in sources.items()) or "no captions"
     sizes = Counter(i.size for i in images)
     shown = ", ".join(f"{w}x{h} ({n})" for (w, h), n in sizes.most_common(3))
     more = ", ..." if len(sizes) > 3 else ""
-    return f"{_count(len(images), 'image')}, {captions}, {_count(len(sizes), 'size')}: {shown}{more}"
+    return f"{counted(len(images), 'image')}, {captions}, {counted(len(sizes), 'size')}: {shown}{more}"
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """A number of things in words: `1 image`, `2 images`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
@@ -215,36 +213,3 @@ def _no_folder(path: Path) -> str:
     if path.suffix.lower() == ".toml":
         return "this is a file, not a folder; a kohya dataset TOML goes into data.dataset_config."
     return "this is a file, not a folder."
-
-
-def load_pixels(path: Path, resolution: int) -> NDArray[np.uint8]:
-    """The image scaled to cover a square and cropped to its centre, uint8 [resolution, resolution, 3].
-
-    Raises:
-        UserError: the image cannot be read.
-    """
-    from PIL import Image, ImageOps
-
-    image = _open(path)
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    fitted = ImageOps.fit(image.convert("RGB"), (resolution, resolution), Image.Resampling.LANCZOS)
-    return np.asarray(fitted, dtype=np.uint8)
-
-
-def _open(path: Path):  # type: ignore[no-untyped-def]  # PIL.Image.Image
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
-    except Image.DecompressionBombError:
-        raise UserError("the picture is too large") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as reason:
-        text = str(reason).replace(str(path), path.name)
-        raise UserError(text or type(reason).__name__) from None
-    if image.mode.startswith("I"):  # sixteen-bit grey, which Pillow's conversion would clip instead of scale
-        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    return image

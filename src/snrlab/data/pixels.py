@@ -74,6 +74,17 @@ def view(item: Item, fit: Fit) -> View:
     return _view(pixels, None if mask is None else ImageOps.fit(mask, fit.target, MASK_FILTER))
 
 
+def load_pixels(path: Path, side: int) -> NDArray[np.uint8]:
+    """An image scaled to cover a square and cut to its middle, uint8 [side, side, 3].
+
+    Raises:
+        UserError: the image cannot be read; the message does not name the file.
+    """
+    image = decode(path)
+    opaque = (image if _alpha(image) is None else _on_white(image)).convert("RGB")
+    return np.asarray(ImageOps.fit(opaque, (side, side), Image.Resampling.LANCZOS), dtype=np.uint8)
+
+
 def scaled(item: Item, fit: Fit) -> View:
     """The whole image, scaled to cover its size: what windows are cut out of.
 

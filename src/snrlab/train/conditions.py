@@ -190,7 +190,7 @@ def encode_examples(
             components, items, device, batch=data.vae_batch_size, cache=cache, kohya=data.kohya_cache, say=say
         )
         text = None
-        if not config.train.text_encoder:
+        if not config.train.trains_text:
             fixed = [fixed_caption(item) for item in items if not item.part.captions.varies]
             text = embed(components, [*fixed, ""], cache, say)
     repeats = np.array([item.repeats for item in items])
@@ -214,7 +214,7 @@ def encode_held_back(
     with _cache(config, say) as cache:
         buckets = encode_images(components, still, device, batch=config.data.vae_batch_size, cache=cache, say=say)
         captions = [fixed_caption(item) for item in still]
-        text = None if config.train.text_encoder else embed(components, captions, cache, say)
+        text = None if config.train.trains_text else embed(components, captions, cache, say)
     found = []
     for bucket in buckets:
         mine = tuple(captions[i] for i in bucket.members)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from snrlab.train.kohya_latents import KohyaReader
 from snrlab.train.throughput import Throughput
 
 AT_ONCE = 32
+AHEAD = 32  # images that are decoded before their turn
 PIXELS_AT_ONCE = 1024 * 1024  # with no batch size stated: one picture of SDXL's size, four of SD 1.5's
 
 
@@ -82,16 +84,19 @@ def _chunks(todo: list[Place], batch: int | None) -> Iterator[list[Place]]:
 
 
 def _viewed(chunks: Iterator[list[Place]]) -> Iterator[tuple[list[Place], list[View]]]:
-    """Each chunk with its decoded images; the next one is decoded meanwhile by other threads."""
+    """Each chunk with its decoded images; those of the next ones are decoded meanwhile by other threads."""
+    ahead: deque[tuple[list[Place], list[Future[View]]]] = deque()
     with ThreadPoolExecutor() as pool:
-        ahead = None
         for chunk in chunks:
-            coming = chunk, [pool.submit(view, place.item, place.fit) for place in chunk]
-            if ahead is not None:
-                yield ahead[0], [future.result() for future in ahead[1]]
-            ahead = coming
-        if ahead is not None:
-            yield ahead[0], [future.result() for future in ahead[1]]
+            ahead.append((chunk, [pool.submit(view, place.item, place.fit) for place in chunk]))
+            while len(ahead) > 1 and sum(len(c) for c, _ in ahead) > AHEAD:
+                yield _decoded(*ahead.popleft())
+        while ahead:
+            yield _decoded(*ahead.popleft())
+
+
+def _decoded(chunk: list[Place], views: list[Future[View]]) -> tuple[list[Place], list[View]]:
+    return chunk, [view.result() for view in views]
 
 
 def _make(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,10 +18,11 @@ from snrlab.config.run import RunConfig
 from snrlab.core.finding import Finding
 from snrlab.core.findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
-from snrlab.data.examples import load_items
+from snrlab.data.examples import find, settle
 from snrlab.data.validation_folder import validation_items
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
+from snrlab.models.save_single_file import refuse_unsavable
 from snrlab.train.base import load_for
 from snrlab.train.conditions import Conditions, HeldBack, encode_examples, encode_held_back
 from snrlab.train.draws import Draws
@@ -31,8 +32,8 @@ from snrlab.train.objective import Objective
 from snrlab.train.optimizer import RunOptimizer, evaluating, make_optimizer
 from snrlab.train.optimizers import refuse_missing
 from snrlab.train.probe import LEVELS, probe
-from snrlab.train.resolve import resolve_recipe
-from snrlab.train.trainable import trainable
+from snrlab.train.resolve import resolve_recipe, trained_scheduler
+from snrlab.train.trainable import Trainable, trainable
 
 PROBED = 4  # pictures at each noise level
 FP16_ON_CPU = Finding(
@@ -55,11 +56,16 @@ class Job:
     conditions: Conditions
     held_back: HeldBack | None
     objective: Objective
-    parameters: dict[str, nn.Parameter]
+    trained: Trainable
     optimizer: RunOptimizer
     ema: EMAModel | None
     loss_scale: LossScale
     device: torch.device
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The weights that are trained, by name."""
+        return self.trained.parameters
 
     @property
     def total(self) -> int:
@@ -94,12 +100,18 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     refuse_missing(config.train.optimizer.name)
     batch_size = config.train.batch_size
-    items, held_back = load_items(config.data, config.seed, config.validation.images, batch_size=batch_size)
+    seen = find(config.data)
+    for remark in seen.remarks:
+        say(remark)
+    hold_back = config.validation.images
+    items, held_back = settle(seen, config.data, seed=config.seed, hold_back=hold_back, batch_size=batch_size)
     if config.validation.folder is not None:
         held_back = validation_items(config.data, config.validation.folder, items)
     config = config.model_copy(update={"train": config.train.in_steps(sum(item.repeats for item in items))})
     components = load_for(config)
     config, recipe = resolve_recipe(config, components)
+    if config.train.method == "full" and config.single_file:
+        refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components, recipe)))
     tables = recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)
@@ -115,8 +127,6 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     set_up_networks(config, components)
     trained = trainable(config, components)
     _release(config, components, conditions)
-    parameters, optimizer = trained.parameters, make_optimizer(train, trained, config.seed)
-    ema = EMAModel(list(parameters.values()), decay=train.ema) if train.ema else None
     return Job(
         config=config,
         recipe=recipe,
@@ -125,9 +135,9 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
         conditions=conditions,
         held_back=validation,
         objective=Objective.of(draws, device, train.loss),
-        parameters=parameters,
-        optimizer=optimizer,
-        ema=ema,
+        trained=trained,
+        optimizer=make_optimizer(train, trained, config.seed),
+        ema=EMAModel(list(trained.parameters.values()), decay=train.ema) if train.ema else None,
         loss_scale=LossScale.of(half=components.unet.dtype == torch.float16),
         device=device,
     )

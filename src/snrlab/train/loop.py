@@ -61,6 +61,7 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
         found = _gradients(job, index)
         job.optimizer.step()
         job.optimizer.zero_grad()
+        job.trained.constrain()
         if job.ema is not None:
             job.ema.step(job.parameters.values())
         yield Step(
@@ -105,10 +106,11 @@ def one_pass(job: Job, index: int, micro: int, scale: float) -> Losses:
     """One forward and backward pass; what it found, without gradients, still on the device."""
     train = job.config.train
     slots = np.arange(micro * train.batch_size, (micro + 1) * train.batch_size)
-    batch = job.conditions.batch(job.components, index, slots, job.device)
-    model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
-    losses = job.objective.losses(model, batch, index, slots)
-    (scale * (losses.loss.sum() / job.total)).backward()
+    with job.trained.dropout.at(index, slots, job.device):
+        batch = job.conditions.batch(job.components, index, slots, job.device)
+        model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
+        losses = job.objective.losses(model, batch, index, slots)
+        (scale * (losses.loss.sum() / job.total)).backward()
     return Losses(*(value.detach() for value in losses))
 
 

@@ -12,8 +12,7 @@ from snrlab.models.components import Components
 def set_up_networks(config: RunConfig, components: Components) -> None:
     """Bring the networks into the form that [train] asks for, in place, before anything is made trainable."""
     train = config.train
-    trained = [n for name, n in components.networks.items() if name == "unet" or getattr(train, name, False)]
-    for network in trained:
+    for network in (components.networks[part] for part in train.parts if part in components.networks):
         if train.weights == "bf16":
             nn.Module.to(network, torch.bfloat16)
         if train.gradient_checkpointing:

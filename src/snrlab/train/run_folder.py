@@ -81,8 +81,8 @@ class RunFolder:
         return sorted(int(file.name.removesuffix(ending)[-8:]) for file in found)
 
     def result(self, config: RunConfig) -> Path:
-        """The finished LoRA file, or the finished model folder."""
-        return self.path / (f"{config.name}.safetensors" if config.train.method == "lora" else config.name)
+        """The finished LoRA or model: a file, or a folder."""
+        return self.path / (f"{config.name}.safetensors" if config.single_file else config.name)
 
     @property
     def started(self) -> bool:

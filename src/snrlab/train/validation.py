@@ -99,10 +99,9 @@ def validate(job: Job, step: int) -> dict[str, Any]:
             if text is None:
                 with borrowed(job.components, ENCODERS, job.device):
                     text = encode_captions(job.components, group.captions)
+            latents, sizes = group.latents, group.sizes
             found.append(
-                epsilon_errors(
-                    job.components, schedule, job.recipe.prediction_type, group.latents, text, sizes=group.sizes
-                )
+                epsilon_errors(job.components, schedule, job.recipe.prediction_type, latents, text, sizes=sizes)
             )
     errors = by_band(np.concatenate(found), schedule)
     return {
