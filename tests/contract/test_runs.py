@@ -21,9 +21,9 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.models.lora import kohya_state_dict, lora_parameters
 from snrlab.train import checkpoint, runner
+from snrlab.train.ddim import sampler
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.sampling import sampler
 
 METHODS = ("lora", "full")
 LAYERS = get_args(LoraLayers)

@@ -171,13 +171,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _shareable(config: RunConfig) -> RunConfig:
     """The run without the folders of this machine: a report is made to be passed on."""
-
-    def last(path: str | None) -> str | None:
-        return None if path is None else Path(path).name
-
-    model = config.model.model_copy(update={"path": last(config.model.path)})
-    data = config.data.model_copy(update={"folder": last(config.data.folder)})
-    return config.model_copy(update={"model": model, "data": data})
+    path = config.model.path
+    model = config.model.model_copy(update={"path": None if path is None else Path(path).name})
+    return config.model_copy(update={"model": model, "data": config.data.with_paths(lambda path: Path(path).name)})
 
 
 def _headline(config: RunConfig, records: list[dict[str, Any]]) -> str:

@@ -26,7 +26,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 def load_base(config: ModelConfig, seed: int, dtype: torch.dtype = torch.float32) -> Components:
     """Load or build the base model on the CPU, its autoencoder in fp32 (UserError where it cannot be)."""
     if config.path is not None:
-        return load(Path(config.path), dtype)
+        return load(Path(config.path), dtype, vae=Path(config.vae) if config.vae else None)
     made = shipped(config.shipped) if config.shipped is not None else build(config.random or "small", seed)
     for name, network in made.networks.items():
         if name != "vae":

@@ -14,8 +14,9 @@ from snrlab.core.errors import UserError
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.data import emoji
 from snrlab.data.emoji import Concept
-from snrlab.data.examples import load_examples
-from snrlab.data.folder import load_pixels, scan
+from snrlab.data.examples import load_items
+from snrlab.data.folder import scan
+from snrlab.data.pixels import load_pixels
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.models.encode import encode_captions, encode_pixels
 from snrlab.train.evaluate import differences, measure
@@ -76,8 +77,8 @@ def seen_in_training(saved: Saved) -> tuple[str, ...]:
     """Codes of the shipped pictures that a run was trained on."""
     if saved.config is None or saved.config.data.shipped is None:
         return ()
-    train, _ = load_examples(saved.config.data, saved.config.seed, saved.config.validation.images)
-    return train.names
+    trained, _ = load_items(saved.config.data, saved.config.seed, saved.config.validation.images)
+    return tuple(item.name for item in trained)
 
 
 def evaluate_pipeline(

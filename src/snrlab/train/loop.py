@@ -71,7 +71,7 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
             job.ema.step(job.parameters.values())
         yield Step(
             index=index,
-            epoch=index * job.total // len(job.conditions),
+            epoch=job.conditions.epoch(index),
             loss=float((whole.weight * whole.mse).mean()),
             timesteps=whole.timesteps.cpu(),
             mse=whole.mse.cpu(),

@@ -48,7 +48,7 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print)
         say(f"{folder.path} is finished already.")
         return Outcome(folder, config, finished=True)
     started = datetime.now(UTC)
-    job = prepare(config)
+    job = prepare(config, say)
     run_folder.start(folder, job.config)
     for finding in job.found:
         say(str(finding))
@@ -128,7 +128,7 @@ def _sample(job: Job, folder: RunFolder, done: int) -> None:
         return
     pipe = pipeline(job.components, job.objective.draws.tables.schedule, job.recipe.prediction_type)
     with job.averaged():
-        pictures = sample(pipe, config.sample, config.data.resolution)
+        pictures = sample(pipe, config.sample, config.data.side)
     save_grid(pictures, config.sample, folder.samples / f"step-{done:08d}.png", config.name)
 
 
