@@ -75,7 +75,7 @@ def test_a_result_that_its_number_format_cannot_hold_is_refused(tiny_model, pict
     tensors["decoder.conv_out.bias"] = torch.full_like(tensors["decoder.conv_out.bias"], 1e6)  # above fp16's largest
     save_file(tensors, file, metadata={"format": "pt"})
     config = tiny.run_config(model, pictures, train={"method": "full"}, output={"precision": "fp16"})
-    with pytest.raises(UserError, match=r"decoder.conv_out.bias holds what is not a number. Another output.precision"):
+    with pytest.raises(UserError, match=r"decoder.conv_out.bias holds what is not a number: .* output.precision"):
         runner.run(config, tmp_path / "runs", say=print)
     assert not (tmp_path / "runs").exists()
 

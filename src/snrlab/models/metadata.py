@@ -238,10 +238,25 @@ def _modelspec(config: RunConfig, recipe: Recipe, family: Family) -> dict[str, o
         "modelspec.implementation": SGM if family == "sdxl" else "diffusers",
         "modelspec.implementation_version": f"snrlab/{__version__}",
         "modelspec.title": config.name,
-        "modelspec.resolution": f"{config.data.resolution}x{config.data.resolution}",
+        "modelspec.resolution": "{}x{}".format(*config.data.size),
         "modelspec.prediction_type": "v" if v else recipe.prediction_type,
         "modelspec.timestep_range": f"{drawn[0]},{drawn[-1] + 1}",  # as kohya's: the end is not among them
+        **described(config),
     }
+
+
+def described(config: RunConfig) -> dict[str, str]:
+    """What [output] says of the result for people, in the keys that model browsers show."""
+    output = config.output
+    words = {
+        "title": output.title,
+        "author": output.author,
+        "description": output.description,
+        "license": output.license,
+        "tags": ", ".join(output.tags),
+        "trigger_phrase": output.trigger_phrase,
+    }
+    return {f"modelspec.{name}": text for name, text in words.items() if text}
 
 
 def _text(value: object) -> str:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.models.source import DTYPES
 from snrlab.train.checkpoint import KEEP
 from snrlab.train.export import export
 from snrlab.train.job import Job
@@ -29,6 +30,7 @@ from snrlab.train.rhythm import turns
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.trackers import refuse_missing
 
+TRIED = 2**20  # bytes of the largest tensor of a whole model that is written in a trial
 PATIENCE = 10  # seconds after which a pass is not measured a second time
 SPARE = 256 * 2**20  # bytes of disk left free for logs, pictures and the report
 
@@ -79,16 +81,16 @@ def preflight(job: Job, folder: RunFolder) -> list[str]:
 
 def summary(job: Job, rehearsal: Rehearsal) -> list[str]:
     """Steps and passes, what is trained, time and memory: a line each."""
-    train, images = job.config.train, len(job.conditions)
-    epochs = train.steps * job.total / images
+    train, entries, images = job.config.train, len(job.conditions), len(job.conditions.names)
+    shown = f"{images} images" + (f", {entries} with their repeats," if entries != images else "")
     trained = sum(p.numel() for p in job.parameters.values())
     whole = sum(p.numel() for network in job.components.networks.values() for p in network.parameters())
     seconds = rehearsal.seconds * train.gradient_accumulation * train.steps
     memory = f", {rehearsal.memory / 2**30:.1f} GB on the graphics card" if rehearsal.memory else ""
     return [
         f"model {job.components.label} ({job.components.family}), trained to predict {job.recipe.prediction_type}",
-        f"{images} images / (batch {train.batch_size} x {train.gradient_accumulation} accumulated x 1 device) = "
-        f"{images / job.total:.4g} steps a pass; {train.steps} steps = {epochs:.3g} passes",
+        f"{shown} / (batch {train.batch_size} x {train.gradient_accumulation} accumulated x 1 device) = "
+        f"{entries / job.total:.4g} steps a pass; {train.steps} steps = {train.steps * job.total / entries:.3g} passes",
         f"training {_count(trained)} of {_count(whole)} weights; the result has {_size(rehearsal.result)}",
         f"about {duration(seconds)} for the steps alone ({rehearsal.seconds:.2g} s for a pass forward and backward)"
         + memory,
@@ -136,13 +138,19 @@ def _trial_result(job: Job, out: Path) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix=".snrlab-", dir=out) as name:
             path = Path(name) / RunFolder(Path(name)).result(job.config).name
-            export(job, path, 0)
+            export(job, path, 0, largest=TRIED)
             files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
             for file in files:
                 _read_back(file)
-            return sum(file.stat().st_size for file in files)
+            written = sum(file.stat().st_size for file in files)
     except OSError as reason:
         raise UserError(f"{out} cannot be written ({reason.strerror or reason}). Choose another --out.") from None
+    if job.config.train.method == "lora":
+        return written
+    dtype = DTYPES[job.config.output.precision]
+    for name, parameter in job.parameters.items():  # those that were too large for a trial
+        _refuse_not_finite([] if torch.isfinite(parameter.detach().to(dtype)).all() else [name])
+    return dtype.itemsize * sum(p.numel() for n in job.components.networks.values() for p in n.parameters())
 
 
 def _read_back(file: Path) -> None:
@@ -154,10 +162,16 @@ def _read_back(file: Path) -> None:
             bad = [name for name in names if not torch.isfinite(opened.get_tensor(name)).all()]
     except SafetensorError as reason:
         raise UserError(f"a trial of the result, {file.name}, cannot be read back ({reason}).") from None
-    if bad or not names:
-        what = f"{bad[0]} holds what is not a number" if bad else "it is empty"
+    if not names:
+        raise UserError(f"a trial of the result, {file.name}, is empty.")
+    _refuse_not_finite(bad)
+
+
+def _refuse_not_finite(names: list[str]) -> None:
+    if names:
         raise UserError(
-            f"a trial of the result, {file.name}, is of no use: {what}. Another output.precision may hold the weights."
+            f"in a trial of the result {names[0]} holds what is not a number: the weights do not fit output.precision. "
+            'Choose "bf16" or "fp32".'
         )
 
 
