@@ -1,4 +1,4 @@
-"""Figures of recipes and runs, as SVG text: colour-blind-safe, labelled, the same bytes each time."""
+"""Figures of a run's report, as SVG text."""
 
 from __future__ import annotations
 
@@ -12,34 +12,24 @@ from matplotlib.figure import Figure
 
 from snrlab.core.bands import BANDS
 from snrlab.core.recipe import Tables
+from snrlab.lab.theme import THEMES
 
-# Okabe and Ito's palette in an order that also differs in lightness; line styles differ too
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-STYLES = ("-", "--", "-.", ":")
-STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "svg.hashsalt": "snrlab",
-    "svg.fonttype": "path",
-}
+LIGHT = THEMES["light"]
 
 
 def recipe_figure(tables: Tables) -> str:
     """Weight and effective emphasis over log-SNR, with the timestep as a second axis."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(LIGHT.rc()):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         finite = np.isfinite(tables.log_snr)
         log_snr = tables.log_snr[finite]
-        left.plot(log_snr, tables.weight[finite], color=COLORS[0])
+        left.plot(log_snr, tables.weight[finite], color=LIGHT.lines[0])
         left.set(title="Weight on the network's own loss", xlabel="log SNR", ylabel="weight")
         left.set_ylim(bottom=0)
         density = tables.emphasis("v_prediction")[finite]
-        right.fill_between(log_snr, density, color=COLORS[1], alpha=0.25)
-        right.plot(log_snr, density, color=COLORS[1])
+        right.fill_between(log_snr, density, color=LIGHT.lines[1], alpha=0.25)
+        right.plot(log_snr, density, color=LIGHT.lines[1])
         right.set(title="Effective emphasis, in v space", xlabel="log SNR", ylabel="p w / |d log SNR / dt|")
         right.set_ylim(bottom=0)
         if not finite[-1]:
@@ -52,17 +42,17 @@ def recipe_figure(tables: Tables) -> str:
 
 def loss_figure(records: Sequence[dict[str, Any]]) -> str:
     """The unweighted training loss by SNR band over the steps, smoothed."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(LIGHT.rc()):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         axes = figure.subplots()
         window = max(1, len(records) // 20)
-        for band, color, style in zip(BANDS, COLORS, STYLES, strict=True):
+        for index, band in enumerate(BANDS):
             found = [(r["step"], r["bands"][band]) for r in records if r["bands"][band] is not None]
             if not found:
                 continue
             at, value = (np.array(column, dtype=float) for column in zip(*found, strict=True))
             smooth = _running_mean(value, window)
-            axes.plot(at, smooth, color=color, linestyle=style, label=band)
+            axes.plot(at, smooth, **LIGHT.line(index), label=band)
         axes.set(title="Unweighted loss by SNR band", xlabel="step", ylabel="mean squared error", yscale="log")
         axes.set_xlim(0, max(records[-1]["step"], 1))
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
