@@ -82,6 +82,7 @@ class Recipe:
             weight_x0 = weight * gain(self.prediction_type, log_snr)
         return Tables(
             schedule=schedule,
+            prediction_type=self.prediction_type,
             t=np.arange(len(snr)),
             alphas_cumprod=schedule.alphas_cumprod,
             snr=snr,
@@ -120,6 +121,7 @@ class Tables:
     """
 
     schedule: NoiseSchedule
+    prediction_type: PredictionType
     t: NDArray[np.int64]
     alphas_cumprod: Array
     snr: Array
