@@ -10,6 +10,7 @@ from snrlab import __version__
 from snrlab.cli.data import data
 from snrlab.cli.demo import demo
 from snrlab.cli.evaluate import evaluate
+from snrlab.cli.explain import explain
 from snrlab.cli.plot import plot
 from snrlab.cli.sample import sample
 from snrlab.cli.table import table
@@ -44,7 +45,7 @@ def _options(
     pass
 
 
-for command in (demo, table, plot, data, train, sample, evaluate):
+for command in (demo, table, plot, explain, data, train, sample, evaluate):
     app.command()(command)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from snrlab.core.errors import UserError, unknown
 from snrlab.lab.panels import DEFAULT, PANELS
 from snrlab.lab.theme import MODES
+
+if TYPE_CHECKING:
+    from snrlab.core.recipe import Recipe
 
 SUFFIXES = (".png", ".svg", ".html", ".csv")
 
@@ -53,37 +56,48 @@ def plot(
             raise unknown("--show", name, PANELS)
     if theme not in MODES:
         raise unknown("--theme", theme, MODES)
-    if out.suffix.lower() not in SUFFIXES:
-        raise unknown("--out: ending", out.suffix or "(none)", SUFFIXES)
     if not recipe:
         raise UserError("there is nothing to draw; name recipes, such as: snrlab plot plain min_snr debiased.")
-    content = _content(recipe, out.suffix.lower(), panels, theme, log=log, ceiling=ceiling)
+    data = content(_parsed(recipe), out.suffix.lower(), panels, theme, log=log, ceiling=ceiling)
     try:
-        out.write_bytes(content)
+        out.write_bytes(data)
     except OSError as reason:
         raise UserError(f"--out: {out} cannot be written ({reason.strerror}).") from None
     typer.echo(f"wrote {out}")
 
 
-def _content(
-    recipes: list[str], suffix: str, panels: list[str], theme: str, *, log: bool, ceiling: float | None
-) -> bytes:
+def _parsed(recipes: list[str]) -> dict[str, Recipe]:
     from snrlab.lab.recipe_text import parse_recipe
-    from snrlab.lab.tables import describe
 
     parsed = [parse_recipe(text) for text in recipes]
     repeated = next((label for i, (label, _) in enumerate(parsed) if label in [k for k, _ in parsed[:i]]), None)
     if repeated is not None:
         raise UserError(f"two recipes are called '{repeated}'; give one of them a name: \"Name = {repeated}\".")
-    tables = {label: recipe.tables() for label, recipe in parsed}
+    return dict(parsed)
+
+
+def content(
+    recipes: dict[str, Recipe],
+    suffix: str,
+    panels: list[str],
+    theme: str = "light",
+    *,
+    log: bool = False,
+    ceiling: float | None = None,
+) -> bytes:
+    """The file of this ending with these recipes (UserError for an ending that is not drawn)."""
+    if suffix not in SUFFIXES:
+        raise unknown("ending", suffix or "(none)", SUFFIXES)
+    tables = {label: recipe.tables() for label, recipe in recipes.items()}
     if suffix == ".csv":
         from snrlab.lab.data_files import to_csv
 
         return to_csv(tables).encode()
     if suffix == ".html":
         from snrlab.lab.page import page
+        from snrlab.lab.tables import describe
 
-        return page({label: (describe(recipe), tables[label]) for label, recipe in parsed}, panels).encode()
+        return page({label: (describe(recipe), tables[label]) for label, recipe in recipes.items()}, panels).encode()
     from snrlab.lab.plots import draw, save
 
     figure = draw(tables, panels, mode=theme, log_weight=log, ceiling=ceiling)  # type: ignore[arg-type]

@@ -66,6 +66,30 @@ def parse_recipe(text: str) -> tuple[str, Recipe]:
     return (label if found else text).strip(), Recipe(weighting=weighting, **parts)
 
 
+def write_recipe(recipe: Recipe) -> str:
+    """The line that `parse_recipe` reads back, without what has its default.
+
+    >>> write_recipe(parse_recipe("v_prediction min_snr:gamma=5 max_weight=7 zero_terminal_snr")[1])
+    'v_prediction zero_terminal_snr min_snr:gamma=5 max_weight=7'
+    """
+    plain = Recipe()
+    words: list[str] = []
+    if recipe.prediction_type != plain.prediction_type:
+        words.append(recipe.prediction_type)
+    words += [switch for switch in SWITCHES if getattr(recipe, switch)]
+    for choice in recipe.weighting:
+        words.append(choice.spec if choice.name not in PREDICTION_TYPES else f"weighting={choice.spec}")
+    for field in ("schedule", "density", "perturbation", "noise"):
+        choice = getattr(recipe, field)
+        if choice is not None and choice != getattr(plain, field):
+            words.append(f"{field}={choice.spec}")
+    for field in ("product_on", "sampling", "max_weight", "min_weight"):
+        value = getattr(recipe, field)
+        if value != getattr(plain, field):
+            words.append(f"{field}={value:g}" if isinstance(value, float) else f"{field}={value}")
+    return " ".join(shlex.quote(word) if " " in word else word for word in words) or PLAIN
+
+
 def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
