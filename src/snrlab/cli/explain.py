@@ -39,7 +39,7 @@ def explain(
             raise UserError(f"{option}: {path} exists; name another file.")
     found = explained_file(source)
     recipes = {"as it is": found.understood.as_is, "as meant": found.understood.as_meant}
-    if found.understood.as_is == found.understood.as_meant:
+    if not found.understood.changes:
         del recipes["as meant"]
     match format:
         case "json":

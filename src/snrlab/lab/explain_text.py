@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from snrlab.core.finding import Finding
-from snrlab.core.recipe import Recipe
 from snrlab.lab.explain import Effort, Explanation
 from snrlab.lab.profile import SHARES
 from snrlab.lab.recipe_text import write_recipe
+from snrlab.lab.sources.asked import Understood
 from snrlab.lab.tables import describe
 from snrlab.lab.text import columns
 
@@ -55,7 +55,9 @@ def blocks(explained: Explanation) -> Iterator[Block]:
     understood, asked = explained.understood, explained.asked
     yield f"{asked.source} is {asked.kind}."
     yield Heading("What was asked")
-    yield Lines(tuple(_option(k, v) for k, v in asked.options.items()) or ("nothing",))
+    others = len(asked.options) - len(asked.matter)
+    rest = (f"and {others} that do not touch the recipe",) if others else ()
+    yield Lines((*(_option(name, asked.options[name]) for name in asked.matter), *rest) or ("nothing",))
     if understood.does:
         yield Heading(f"What {understood.version} computes")
         yield Lines(understood.does)
@@ -72,7 +74,7 @@ def blocks(explained: Explanation) -> Iterator[Block]:
         yield Heading("What was probably meant")
         yield Lines(understood.changes)
         yield from _effort(explained.as_meant, None)
-    yield from _code(understood.as_is, understood.as_meant)
+    yield from _code(understood)
 
 
 def _option(name: str, value: object) -> str:
@@ -98,10 +100,10 @@ def _effort(effort: Effort | None, profile: str | None) -> Iterator[Block]:
         yield f"Loss and gradient shares are from the profile of {profile}; another model has another one."
 
 
-def _code(as_is: Recipe, as_meant: Recipe) -> Iterator[Block]:
+def _code(understood: Understood) -> Iterator[Block]:
     yield Heading("See it")
-    meant = f' "as meant = {write_recipe(as_meant)}"' if as_meant != as_is else ""
-    yield Code(f'snrlab plot "as it is = {write_recipe(as_is)}"{meant} -o recipe.html')
+    meant = f' "as meant = {write_recipe(understood.as_meant)}"' if understood.changes else ""
+    yield Code(f'snrlab plot "as it is = {write_recipe(understood.as_is)}"{meant} -o recipe.html')
 
 
 def to_text(explained: Explanation) -> str:

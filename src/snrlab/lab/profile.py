@@ -83,7 +83,8 @@ def shares(tables: Tables, profile: Profile) -> Mapping[str, Array]:
         own_error, own_energy = error * factor, energy * factor
     for values in (own_error, own_energy):  # without signal, epsilon error / SNR tends to the last finite ratio
         values[~finite] = values[finite][-1]
-    parts = (tables.p * tables.weight, tables.p * tables.weight * own_error, tables.p * tables.weight**2 * own_energy)
+    weight = np.where(tables.p > 0, tables.weight, 0.0)  # where nothing is drawn it may be infinite
+    parts = (tables.p * weight, tables.p * weight * own_error, tables.p * weight**2 * own_energy)
     return {name: part / part.sum() for name, part in zip(SHARES, parts, strict=True)}
 
 

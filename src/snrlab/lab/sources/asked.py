@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from snrlab.core.finding import Finding
@@ -19,6 +19,7 @@ class Asked:
         kind: what it is, in words.
         trainer: whose settings they are: `kohya`, `onetrainer` or `snrlab`.
         options: by the trainer's own names.
+        matter: names among them that make up the recipe, or that nobody knows.
         remarks: what reading it brought up.
         recipe: of a run of ours, which needs no translation.
     """
@@ -27,6 +28,7 @@ class Asked:
     kind: str
     trainer: str
     options: Mapping[str, Any]
+    matter: tuple[str, ...] = ()
     remarks: tuple[Finding, ...] = ()
     recipe: Recipe | None = None
 
@@ -51,4 +53,3 @@ class Understood:
     found: tuple[Finding, ...]
     changes: tuple[str, ...] = ()
     version: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)

@@ -6,36 +6,19 @@ library/train_util.py, train_network.py, sdxl_train.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from snrlab.core.density import DENSITIES
-from snrlab.core.errors import UserError, nearest
-from snrlab.core.finding import Finding
+from snrlab.core.errors import UserError
 from snrlab.core.noise import NOISES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registry import Choice
-from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import Asked, Understood
-from snrlab.lab.sources.kohya_options import OPTIONS, VERSION
-
-STEPS = 1000
-FORKS = {
-    "debias_limit_val": "EasyTrainer_Wasabi_addon",
-    "timestep_attention": "EasyTrainer_Wasabi_addon",
-    "time_attention": "EasyTrainer_Wasabi_addon",
-    "scale_ip_gamma_noise": "EasyTrainer_Wasabi_addon",
-    "save_lossmap": "EasyTrainer_Wasabi_addon",
-    "ip_noise_gamma_scaling": "the 67372a fork",
-    "edm2_loss_weighting": "the 67372a fork",
-    "laplace_timestep_sampling_mu": "the 67372a fork",
-    "laplace_timestep_sampling_b": "the 67372a fork",
-    "flow_model": "the 67372a fork",
-}
+from snrlab.lab.sources.kohya_findings import formulas, unknown_options
+from snrlab.lab.sources.kohya_options import VERSION
+from snrlab.lab.sources.kohya_settings import STEPS, Settings
 
 
 def understand(asked: Asked) -> Understood:
@@ -44,59 +27,17 @@ def understand(asked: Asked) -> Understood:
     Raises:
         UserError: a value that the program itself would stop at.
     """
-    options = Options(asked.options)
+    options = Settings(asked.options)
     _refuse_what_stops(options)
     weighting, product = _as_is_weighting(options)
     shared = _shared(options)
     as_is = Recipe(weighting=weighting, product_on=product, **shared)
     as_meant, changes = _as_meant(options, as_is, shared)
-    found = [*asked.remarks, *_unknown(asked.options), *_formulas(options, as_is, as_meant)]
+    found = [*asked.remarks, *unknown_options(asked.options), *formulas(options)]
     return Understood(asked, tuple(_does(options)), as_is, as_meant, tuple(found), tuple(changes), VERSION)
 
 
-class Options:
-    """The options that make up a recipe, with the program's defaults for what is not stated."""
-
-    def __init__(self, stated: Mapping[str, Any]) -> None:
-        """Read them; a value of the wrong type is a UserError."""
-        self._stated = stated
-        self.v = self.flag("v_parameterization")
-        self.zero_terminal = self.flag("zero_terminal_snr")
-        self.min_snr = self.number("min_snr_gamma")  # 0 switches it off, as none does
-        self.debiased = self.flag("debiased_estimation_loss")
-        self.scale_v = self.flag("scale_v_pred_loss_like_noise_pred")
-        self.v_like = self.number("v_pred_like_loss")
-        self.ip_gamma = self.number("ip_noise_gamma")
-        self.ip_random = self.flag("ip_noise_gamma_random_strength")
-        self.noise_offset = self.number("noise_offset")
-        self.multires = self.number("multires_noise_iterations")
-        self.discount = self.number("multires_noise_discount") or 0.3
-        self.first = int(self.number("min_timestep") or 0)
-        last = self.number("max_timestep")
-        self.stop = STEPS if last is None else int(last)
-
-    def flag(self, name: str) -> bool:
-        """Whether a switch is on."""
-        value = self._stated.get(name, False)
-        if not isinstance(value, bool):
-            raise UserError(f"{name} is {value!r}; it must be true or false.")
-        return value
-
-    def number(self, name: str) -> float | None:
-        """The value of a number, None where it is not stated or 0, which the program takes for not stated."""
-        value = self._stated.get(name)
-        if value is None or value == "":
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            raise UserError(f"{name} is {value!r}; it must be a number.")
-        return float(value) or None
-
-    def stated(self, name: str) -> bool:
-        """Whether the source names the option."""
-        return name in self._stated
-
-
-def _refuse_what_stops(options: Options) -> None:
+def _refuse_what_stops(options: Settings) -> None:
     if options.scale_v and not options.v:
         raise UserError("scale_v_pred_loss_like_noise_pred needs v_parameterization; kohya's program stops here.")
     if options.v_like is not None and options.v:
@@ -107,7 +48,7 @@ def _refuse_what_stops(options: Options) -> None:
         )
 
 
-def _as_is_weighting(options: Options) -> tuple[tuple[Choice, ...], Any]:
+def _as_is_weighting(options: Settings) -> tuple[tuple[Choice, ...], Any]:
     """The weights as the program multiplies them: on the network's own loss."""
     chosen = []
     if options.min_snr is not None:
@@ -125,7 +66,7 @@ def _as_is_weighting(options: Options) -> tuple[tuple[Choice, ...], Any]:
     return tuple(chosen), "network" if len(chosen) > 1 else "epsilon"
 
 
-def _shared(options: Options) -> dict[str, Any]:
+def _shared(options: Settings) -> dict[str, Any]:
     """What the right formulas do not change."""
     parts: dict[str, Any] = {
         "prediction_type": "v_prediction" if options.v else "epsilon",
@@ -146,7 +87,7 @@ def _shared(options: Options) -> dict[str, Any]:
     return parts
 
 
-def _as_meant(options: Options, as_is: Recipe, shared: dict[str, Any]) -> tuple[Recipe, list[str]]:
+def _as_meant(options: Settings, as_is: Recipe, shared: dict[str, Any]) -> tuple[Recipe, list[str]]:
     chosen, changes = [], []
     if options.min_snr is not None:
         chosen.append(WEIGHTINGS.bind("min_snr", gamma=options.min_snr))
@@ -185,7 +126,7 @@ def _effect_of_the_floor(tables: Tables) -> str:
     )
 
 
-def _does(options: Options) -> list[str]:
+def _does(options: Settings) -> list[str]:
     """One sentence for each option that changes the recipe."""
     space = "v" if options.v else "epsilon"
     said = [f"predicts {space}; timesteps uniform from {options.first} to {options.stop - 1}, drawn independently"]
@@ -211,74 +152,3 @@ def _does(options: Options) -> list[str]:
     if options.noise_offset is not None:
         said.append(f"noise_offset: shifts each channel's noise by {options.noise_offset:g} x N(0, 1)")
     return said
-
-
-def _unknown(stated: Mapping[str, Any]) -> list[Finding]:
-    """Keys that the program takes without a word and never reads."""
-    found = []
-    for name in stated:
-        if name in OPTIONS:
-            continue
-        if name in FORKS:
-            message = f"{name} is an option of {FORKS[name]}; sd-scripts itself never reads it."
-            found.append(Finding("fork_option", "warning", message))
-            continue
-        meant = nearest(name, OPTIONS)
-        hint = f"Did you mean {meant} (default {OPTIONS[meant].default or 'none'})?" if meant else ""
-        message = f"{name} = {stated[name]!r} is no option of sd-scripts, which reads over it without a word."
-        found.append(Finding("unknown_option", "warning", message, hint))
-    return found
-
-
-def _formulas(options: Options, as_is: Recipe, as_meant: Recipe) -> list[Finding]:
-    """Where the program's numbers are not those of the methods it names."""
-    found = []
-    weights = [n for n, on in (("min_snr_gamma", options.min_snr), ("debiased_estimation_loss", options.debiased),
-                               ("scale_v_pred_loss_like_noise_pred", options.scale_v)) if on]  # fmt: skip
-    if len(weights) > 1:
-        twice = " scale_v_pred_loss_like_noise_pred counts what the others contain already." if options.scale_v else ""
-        found.append(
-            Finding(
-                "weights_multiply",
-                "warning",
-                f"{', '.join(weights)} are all on: their weights multiply.{twice}",
-                "Keep the one that you want.",
-            )
-        )
-    if options.zero_terminal and options.v and weights:
-        before = SCHEDULES.bind("sd")()
-        factor = float(before.snr[900] / zero_terminal_snr(before).snr[900])
-        found.append(
-            Finding(
-                "stale_snr_table",
-                "warning",
-                f"the SNR in the weights is the schedule's before zero_terminal_snr rescaled it: {factor:.2f} "
-                "times the right one at t = 900, and 0.0047 instead of 0 at the last step.",
-                numbers={"factor_at_900": factor},
-            )
-        )
-    if options.debiased and options.v:
-        theirs = Recipe(prediction_type="v_prediction", weighting=(WEIGHTINGS.bind("kohya_debiased_v"),)).tables()
-        paper = Recipe(prediction_type="v_prediction", zero_terminal_snr=options.zero_terminal,
-                       weighting=(WEIGHTINGS.bind("debiased"),)).tables()  # fmt: skip
-        at = {f"{who}_{t}": float(x.weight[t]) for who, x in (("kohya", theirs), ("paper", paper)) for t in (900, 999)}
-        found.append(
-            Finding(
-                "kohya_debiased_v",
-                "warning",
-                "debiased_estimation_loss under v is not the paper's weight but the plain x0 loss: "
-                f"{at['kohya_900']:.3f} against {at['paper_900']:.3f} at t = 900 and {at['kohya_999']:.3f} against "
-                f"{at['paper_999']:.3g} at the end.",
-                numbers=at,
-            )
-        )
-    if options.stated("max_timestep") and options.stop == STEPS - 1:
-        found.append(
-            Finding(
-                "max_timestep_exclusive",
-                "warning",
-                "max_timestep is left out by the program: 999 never trains the last step, t = 999.",
-                f"Set it to {STEPS} or leave it out.",
-            )
-        )
-    return found

@@ -24,6 +24,12 @@ from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density
 
 VERSION = "OneTrainer 23df383 (August 2026)"
 LOSS_WEIGHTS = ("CONSTANT", "P2", "MIN_SNR_GAMMA", "DEBIASED_ESTIMATION", "SIGMA")
+NAMES = (
+    "model_type", "force_v_prediction", "force_epsilon_prediction", "rescale_noise_scheduler_to_zero_terminal_snr",
+    "loss_weight_fn", "loss_weight_strength", "perturbation_noise_weight", "offset_noise_weight",
+    "generalized_offset_noise", "timestep_distribution", "min_noising_strength", "max_noising_strength",
+    "noising_weight", "noising_bias", "timestep_shift", "mae_strength", "log_cosh_strength", "huber_strength",
+)  # fmt: skip
 FAMILIES = ("STABLE_DIFFUSION_1", "STABLE_DIFFUSION_2", "STABLE_DIFFUSION_XL")
 V_MODELS = ("STABLE_DIFFUSION_20", "STABLE_DIFFUSION_20_INPAINTING", "STABLE_DIFFUSION_20_DEPTH", "STABLE_DIFFUSION_21")
 
@@ -85,7 +91,7 @@ def understand(asked: Asked) -> Understood:
         parts["perturbation"] = PERTURBATIONS.bind("ip_noise", gamma=settings.perturbation)
         changes.append("the perturbation in the network's input only, as input perturbation is defined")
     weighting = _weighting(settings, right=True)
-    if weighting != as_is.weighting:
+    if settings.v and weighting != as_is.weighting:
         changes.append(f"{weighting[0].name} with the paper's weight on v")
     as_meant = Recipe(weighting=weighting, **parts)
     if settings.zero_terminal and weighting and as_meant.tables().weight[-1] == 0:
