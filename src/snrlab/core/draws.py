@@ -18,7 +18,8 @@ from snrlab.core.errors import unknown
 
 Array = NDArray[np.float64]
 Purpose = Literal[
-    "order", "t", "strata", "noise", "perturbation", "dropout", "caption", "augmentation", "validation", "sample", "rounding"
+    "order", "t", "strata", "noise", "perturbation", "dropout", "caption", "augmentation", "validation", "sample",
+    "rounding",
 ]  # fmt: skip
 Sampling = Literal["stratified", "plain"]
 SAMPLINGS: tuple[str, ...] = get_args(Sampling)

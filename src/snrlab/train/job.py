@@ -25,7 +25,7 @@ from snrlab.train.loss_scale import LossScale
 from snrlab.train.networks import set_up_networks
 from snrlab.train.objective import Objective
 from snrlab.train.optimizer import RunOptimizer, evaluating, make_optimizer
-from snrlab.train.optimizers import refuse_missing
+from snrlab.train.optimizer_facts import refuse_missing
 from snrlab.train.resolve import resolve_recipe
 from snrlab.train.trainable import trainable
 

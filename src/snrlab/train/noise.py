@@ -1,7 +1,8 @@
 """Noise shapes: the noise of one example that goes into both the input and the target.
 
 A shape takes `eps`, standard normal noise [C, h, w] on the CPU, the example's clean latents `x0` [C, h, w] and a
-generator that belongs to the example, and returns noise of the same shape. This module needs no torch to be imported, only to be used.
+generator that belongs to the example, and returns noise of the same shape. This module needs no torch to be
+imported, only to be used.
 """
 
 from __future__ import annotations

@@ -66,11 +66,11 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print)
         finished = _train(job, folder, done, log, validation, say)
     if not finished:
         return Outcome(folder, job.config, finished=False)
-    _sample(job, folder, config.train.steps)
+    _sample(job, folder, job.config.train.steps)
     result = folder.result(job.config)
     write_report(folder.path)
     with job.averaged():
-        export(job, result, config.train.steps, started)
+        export(job, result, job.config.train.steps, started)
     say(f"wrote {result}")
     return Outcome(folder, job.config, finished=True)
 
