@@ -39,7 +39,7 @@ def buckets():
                         "no_upscale": no_upscale, "max_reso": resolution, "min_size": smallest, "max_size": largest,
                         "reso_steps": step, "buckets": listed, "chosen": chosen,
                     })  # fmt: skip
-    how = "library.train_util.BucketManager(no_upscale, max_reso, min_size, max_size, reso_steps): make_buckets, select_bucket"
+    how = "library.train_util.BucketManager(no_upscale, max_reso, min_size, max_size, reso_steps).select_bucket"
     return {"how": how, "sizes": SIZES, "cases": cases}
 
 
@@ -79,13 +79,13 @@ def modules(convolution):
 
 def main(out):
     if sys.argv[2:]:
-        print("\n" + json.dumps(modules(sys.argv[2] == "conv")))
+        sys.stdout.write("\n" + json.dumps(modules(sys.argv[2] == "conv")) + "\n")
         return
     cases = {}
     for option in ("linear", "conv"):
         done = subprocess.run([sys.executable, __file__, str(out), option], capture_output=True, text=True, check=True)
         cases |= json.loads(done.stdout.splitlines()[-1])
-    how = "networks.lora.create_network(1.0, 8, 4, None, text_encoders, unet[, conv_dim='4', conv_alpha='1']) on the meta device"
+    how = "networks.lora.create_network(1.0, 8, 4, None, text_encoders, unet[, conv_dim='4', conv_alpha='1']), meta device"
     for name, content in (("buckets", buckets()), ("lora_modules", {"how": how, "cases": cases})):
         raw = json.dumps(HEADER | content, separators=(",", ":"), sort_keys=True).encode()
         (out / f"{name}.json.gz").write_bytes(gzip.compress(raw, 9, mtime=0))
