@@ -1,5 +1,7 @@
 """What every optimizer must do: resume to the bit, and cost the memory it says. No entry is named here."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 import tiny
 from drawing import all_of, default, entry_id
 from snrlab.core.training import OPTIMIZERS
+from snrlab.models.denoise import denoise
 from snrlab.train import checkpoint
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
@@ -100,6 +103,18 @@ def test_updating_in_the_backward_pass_changes_no_bit(entry, tiny_model, picture
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)
     assert same(dict(plain.parameters), dict(fused.parameters))
     assert all(p.grad is None for p in fused.parameters.values())
+
+
+@each_one_by_one
+def test_a_backward_pass_outside_of_a_step_updates_nothing(entry, tiny_model, pictures):
+    job = job_of(entry, tiny_model, pictures, **FUSED)
+    before = state(job)
+    slots = np.arange(job.total)
+    batch = job.conditions.batch(job.components, 0, slots, job.device)
+    model = partial(denoise, job.components, text=batch.text)
+    job.objective.losses(model, batch, 0, slots).loss.sum().backward()
+    assert same(before, state(job))
+    assert all(p.grad is None for p in job.parameters.values())
 
 
 @each_one_by_one

@@ -27,7 +27,7 @@ class RunConfig(Section):
     model: ModelConfig
     data: DataConfig
     recipe: RecipeConfig = RecipeConfig()  # type: ignore[call-arg]
-    train: TrainConfig = Field(default_factory=TrainConfig)  # its defaults are asked from the registries when used
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig())  # type: ignore[call-arg]  # asks the registries
     lora: LoraConfig = LoraConfig()  # type: ignore[call-arg]
     sample: SampleConfig = SampleConfig()  # type: ignore[call-arg]
     validation: ValidationConfig = ValidationConfig()  # type: ignore[call-arg]

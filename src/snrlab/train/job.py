@@ -30,7 +30,7 @@ from snrlab.train.loss_scale import LossScale
 from snrlab.train.networks import set_up_networks
 from snrlab.train.objective import Objective
 from snrlab.train.optimizer import RunOptimizer, evaluating, make_optimizer
-from snrlab.train.optimizers import refuse_missing
+from snrlab.train.optimizer_facts import refuse_missing
 from snrlab.train.probe import LEVELS, probe
 from snrlab.train.resolve import resolve_recipe, trained_scheduler
 from snrlab.train.trainable import Trainable, trainable

@@ -129,8 +129,10 @@ def _collect(passes: list[Losses], norm: Tensor) -> Found:
     """All passes as one, with the one copy from the device that a step has."""
     timesteps = torch.cat([losses.timesteps for losses in passes])
     columns = [torch.cat(column) for column in list(zip(*passes, strict=True))[1:]]
-    *rows, last = torch.cat([torch.stack(columns).flatten(), norm.view(1).float()]).cpu().split(len(timesteps))
-    return Found(timesteps, *rows, grad_norm=float(last))
+    mse, weight, loss, last = (
+        torch.cat([torch.stack(columns).flatten(), norm.view(1).float()]).cpu().split(len(timesteps))
+    )
+    return Found(timesteps, mse, weight, loss, float(last))
 
 
 def _diverged(job: Job, index: int, timesteps: Tensor, bad: Tensor) -> DivergedError:

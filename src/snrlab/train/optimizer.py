@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from snrlab.config.train import TrainConfig
 from snrlab.core.errors import UserError
-from snrlab.train.optimizers import refuse_missing
+from snrlab.train.optimizer_facts import refuse_missing
 from snrlab.train.rounding import generator, stochastic_bf16
 from snrlab.train.trainable import Trainable
 
@@ -21,15 +22,16 @@ Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 class OneByOne:
     """An optimizer for each weight, so that weights can be updated one after the other.
 
-    With `in_backward` a weight is updated as soon as its gradient is there, and the gradient is freed. A weight in
-    bf16 is updated in fp32 and rounded back at random; its optimizer holds a stand-in that has memory only meanwhile.
+    With `in_backward` a weight is updated as soon as its gradient is there, and the gradient is freed; outside of a
+    step, from `begin` to `step`, it is freed only. A weight in bf16 is updated in fp32 and rounded back at random; its
+    optimizer holds a stand-in that has memory only meanwhile.
     """
 
     def __init__(self, make: Make, trained: Trainable, *, seed: int, in_backward: bool) -> None:
         """Make an optimizer for each weight; `make` takes groups."""
         self._parameters, self._seed, self.in_backward = trained.parameters, seed, in_backward
         self._norms: dict[int, Tensor] = {}
-        self._step, self._rehearsing = 0, False
+        self._step: int | None = None
         self.stand_ins: dict[str, nn.Parameter] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         for index, (name, parameter) in enumerate(trained.parameters.items()):
@@ -39,9 +41,7 @@ class OneByOne:
             self.stand_ins[name] = stand_in
             self.optimizers[name] = make([{"params": [stand_in], "lr": rate, "rate": rate}])
             if in_backward:
-                parameter.register_post_accumulate_grad_hook(
-                    lambda _, index=index, name=name: self._update(index, name)
-                )
+                parameter.register_post_accumulate_grad_hook(partial(self._gradient_is_there, index, name))
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -49,42 +49,38 @@ class OneByOne:
         return [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
 
     def begin(self, step: int) -> None:
-        """Say which step it is, on which the rounding depends."""
+        """Begin a step, on whose number the rounding depends."""
         self._step = step
         self._norms.clear()
 
     def step(self) -> None:
-        """Update every weight that has a gradient left, which none has with `in_backward`."""
+        """End a step: update every weight that has a gradient left, which none has with `in_backward`."""
         for index, name in enumerate(self.optimizers):
             if self._parameters[name].grad is not None:
                 self._update(index, name)
+        self._step = None
 
     def zero_grad(self) -> None:
         """Free the gradients."""
         for parameter in self._parameters.values():
             parameter.grad = None
 
-    @contextmanager
-    def rehearsing(self) -> Iterator[None]:
-        """Within it gradients are freed as they come, and no weight is updated."""
-        self._rehearsing = True
-        try:
-            yield
-        finally:
-            self._rehearsing = False
-
     def norm(self) -> Tensor:
         """The norm of all gradients of the step, each taken when it was used."""
         return torch.linalg.vector_norm(torch.stack([self._norms[index] for index in sorted(self._norms)]))
+
+    def _gradient_is_there(self, index: int, name: str, parameter: Tensor) -> None:
+        if self._step is not None:
+            self._update(index, name)
+        parameter.grad = None
 
     @torch.no_grad()
     def _update(self, index: int, name: str) -> None:
         parameter, stand_in = self._parameters[name], self.stand_ins[name]
         assert parameter.grad is not None
+        assert self._step is not None
         self._norms[index] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
-        if self._rehearsing:
-            pass
-        elif stand_in is parameter:
+        if stand_in is parameter:
             self.optimizers[name].step()
         else:
             stand_in.data = parameter.float()
@@ -96,7 +92,7 @@ class OneByOne:
         parameter.grad = None
 
 
-RunOptimizer = torch.optim.Optimizer | OneByOne
+RunOptimizer: TypeAlias = "torch.optim.Optimizer | OneByOne"
 
 
 def make_optimizer(train: TrainConfig, trained: Trainable, seed: int = 0) -> RunOptimizer:

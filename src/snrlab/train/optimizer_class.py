@@ -42,7 +42,12 @@ def read_arguments(text: str) -> dict[str, Any]:
     wrong = UserError(f"args is '{text}'; write name=value, ... with numbers, True, False, None, texts or (a, b).")
     try:
         call = ast.parse(f"f({text})", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or not all(k.arg for k in call.keywords):
+        if (
+            not isinstance(call, ast.Call)
+            or not isinstance(call.func, ast.Name)
+            or call.args
+            or not all(k.arg for k in call.keywords)
+        ):
             raise wrong
         return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError):

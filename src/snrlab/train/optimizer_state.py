@@ -68,7 +68,7 @@ def put_state(
 
 
 def _split(values: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    plain = {}
+    plain: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Tensor):
             tensors[f"{key}/{name}"] = value.detach()

@@ -1,28 +1,15 @@
 """Optimizers: torch's, transformers', and those of packages that are installed when wanted.
 
 An optimizer takes groups of weights, `{"params": [...], "lr": rate}`, and gives a `torch.optim.Optimizer` over them.
-What else a run has to know is a fact of its entry:
-
-    class_name     what kohya's metadata calls it
-    state_bytes    shape of a weight to the bytes that are kept for it between steps
-    requires       package that it is from, where that is no dependency of snrlab
-    one_by_one     each weight can be updated on its own, which fused_backward and weights = "bf16" do
-    one_rate       all weights have the same learning rate
-    finds_rate     it estimates the rate, and learning_rate multiplies that
-    own_schedule   it needs no schedule beyond warm-up
-    averages       it has an average of the weights, which is what is sampled and saved
-    paged          its state lies in memory that the GPU shares with the CPU
-
+What else a run has to know is a fact of its entry (`snrlab.train.optimizer_facts`).
 This module needs no torch to be imported, only to be used.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -30,51 +17,15 @@ from annotated_types import Ge, Gt, Le, Lt
 from snrlab.core.errors import UserError
 from snrlab.core.training import OPTIMIZERS
 from snrlab.train.optimizer_class import Arguments, ClassPath, load_class, read_arguments
+from snrlab.train.optimizer_facts import eight_bit, factored, moments
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 Groups = list[dict[str, Any]]
-Shape = tuple[int, ...]
 Beta = Annotated[float, Ge(0), Lt(1)]
 Decay = Annotated[float, Ge(0), Le(10)]
 Epsilon = Annotated[float, Gt(0), Le(1)]
-
-FP32 = 4
-BLOCK = 256  # weights that share a scale in an 8-bit state
-SMALL = 4096  # weights below which bitsandbytes keeps 32 bits
-
-
-def moments(count: int, *, counter: bool = False) -> Callable[[Shape], int]:
-    """State of `count` fp32 numbers for each weight, and a step counter as a tensor where there is one.
-
-    >>> moments(2, counter=True)((10, 10))
-    804
-    """
-    return lambda shape: count * FP32 * math.prod(shape) + FP32 * counter
-
-
-def factored(shape: Shape) -> int:
-    """State of Adafactor: sums over the last two dimensions, or the whole of a vector, and the weight's size.
-
-    >>> [factored(shape) for shape in ((100, 10), (100,))]
-    [444, 404]
-    """
-    if len(shape) < 2:
-        return FP32 * math.prod(shape) + FP32
-    return FP32 * (math.prod(shape[:-1]) + math.prod((*shape[:-2], shape[-1]))) + FP32
-
-
-def eight_bit(shape: Shape) -> int:
-    """State of AdamW in 8 bits: two moments of a byte, and a scale for each block; all of it where there is little.
-
-    >>> [eight_bit(shape) for shape in ((64, 64), (10, 10))]
-    [8320, 800]
-    """
-    size = math.prod(shape)
-    if size < SMALL:
-        return 2 * FP32 * size
-    return 2 * (size + FP32 * -(-size // BLOCK))
 
 
 @OPTIMIZERS.register(
@@ -135,6 +86,7 @@ def adafactor(
     paper="arXiv:2110.02861",
     class_name="bitsandbytes.optim.AdamW8bit",
     requires="bitsandbytes",
+    extra="bitsandbytes",
     state_bytes=eight_bit,
     one_by_one=True,
 )
@@ -143,12 +95,8 @@ def adamw8bit(
 ) -> Optimizer:
     """AdamW with moments of 8 bits, bitsandbytes': a quarter of AdamW's state.
 
-    >>> import torch
-    >>> w = torch.nn.Parameter(torch.ones(4096))
-    >>> w.grad = torch.ones(4096)
-    >>> adamw8bit([{"params": [w], "lr": 0.1}], weight_decay=0.0).step()
-    >>> w.data[:2]
-    tensor([0.9000, 0.9000])
+    >>> OPTIMIZERS["adamw"].facts["state_bytes"]((64, 64)), OPTIMIZERS["adamw8bit"].facts["state_bytes"]((64, 64))
+    (32772, 8320)
     """
     from bitsandbytes.optim import AdamW8bit
 
@@ -159,6 +107,7 @@ def adamw8bit(
     paper="arXiv:2305.14314",
     class_name="bitsandbytes.optim.PagedAdamW8bit",
     requires="bitsandbytes",
+    extra="bitsandbytes",
     state_bytes=lambda shape: 0,
     one_by_one=True,
     paged=True,
@@ -288,21 +237,3 @@ def custom(groups: Groups, *, path: Annotated[str, ClassPath()], args: Annotated
     if not (hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")):
         raise UserError(f"train.optimizer: {path} is no torch optimizer.")
     return optimizer
-
-
-def refuse_missing(name: str) -> None:
-    """Refuse an optimizer whose package is not installed, or that needs a GPU where there is none (UserError)."""
-    import torch
-
-    facts = OPTIMIZERS[name].facts
-    package = facts.get("requires")
-    if package:
-        try:
-            importlib.import_module(package)
-        except (ImportError, OSError, RuntimeError) as reason:
-            raise UserError(
-                f"train.optimizer: {name} is from the package {package}, which does not load ({reason}). "
-                "Install it with: pip install 'snrlab[optim]'"
-            ) from None
-    if facts.get("paged") and not torch.cuda.is_available():
-        raise UserError(f"train.optimizer: {name} moves its state between GPU and CPU, and there is no GPU here.")

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from snrlab.train.checkpoint import KEEP
 from snrlab.train.export import export
 from snrlab.train.job import Job
 from snrlab.train.loop import one_pass
-from snrlab.train.optimizer import OneByOne
 from snrlab.train.remarks import remarks
 from snrlab.train.rhythm import turns
 from snrlab.train.run_folder import RunFolder
@@ -117,8 +116,7 @@ def _one_pass(job: Job) -> float:
             if seconds > PATIENCE:
                 break
             began = time.monotonic()
-            with job.optimizer.rehearsing() if isinstance(job.optimizer, OneByOne) else nullcontext():
-                value = float(one_pass(job, 0, 0, job.loss_scale.value).loss.mean())  # waits for the card
+            value = float(one_pass(job, 0, 0, job.loss_scale.value).loss.mean())  # waits for the card
             job.optimizer.zero_grad()
             seconds = time.monotonic() - began
     if not np.isfinite(value):

@@ -80,7 +80,7 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print)
         finished = _train(job, folder, done, readers, say)
         if not finished:
             return Outcome(folder, job.config, finished=False)
-        _sample(job, folder, config.train.steps, trackers)
+        _sample(job, folder, job.config.train.steps, trackers)
     _finish(job, folder, started)
     say(f"wrote {folder.result(job.config)}")
     return Outcome(folder, job.config, finished=True)
