@@ -31,6 +31,21 @@ def batch_of_repeats(job: Job) -> Iterator[Finding]:
     yield from ()
 
 
+def small_buckets(job: Job) -> Iterator[Finding]:
+    """Sizes with fewer images than a step takes: a step is of one size, so it takes some of them twice."""
+    sizes = [len(rows) for rows in job.conditions.order.buckets]
+    small = [count for count in sizes if count < job.total]
+    if small and len(sizes) > 1:
+        yield Finding(
+            "buckets_small",
+            "warning",
+            f"{len(small)} of {len(sizes)} sizes have fewer images than a step of {job.total}: {sum(small)} of "
+            f"{sum(sizes)} images are seen more than once in a step of theirs.",
+            "Lower train.batch_size, raise data.bucket_step for fewer sizes, or set data.buckets = false.",
+            {"sizes": len(sizes), "small": len(small), "images": sum(small)},
+        )
+
+
 def unseen_images(job: Job) -> Iterator[Finding]:
     """A run that ends before every image has been seen."""
     images, steps = len(job.conditions), job.config.train.steps
@@ -58,4 +73,4 @@ def high_rate(job: Job) -> Iterator[Finding]:
         )
 
 
-RULES: tuple[Callable[[Job], Iterator[Finding]], ...] = (batch_of_repeats, unseen_images, high_rate)
+RULES: tuple[Callable[[Job], Iterator[Finding]], ...] = (batch_of_repeats, small_buckets, unseen_images, high_rate)
