@@ -1,78 +1,66 @@
-"""Tiny random models with the block structure of the families: what is where is as in the full size."""
+"""Tiny models of the three families: their shipped configs with everything narrow, random weights, the real tokenizer."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-import tiny
+from snrlab.models import families
+from snrlab.models.clip import END, clip_tokenizer
 from snrlab.models.components import Components
 from snrlab.models.families import Family
+from snrlab.models.save_folder import save_folder
 
-WIDTH = {"sd1": 16, "sd2": 16, "sdxl": 32}  # of the text
-TALKS = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
+WIDTH = {"text_encoder": 16, "text_encoder_2": 24}
+LAYERS = 4
 
 
-def components(family: Family) -> Components:
-    """The same weights each time, frozen."""
-    base = tiny.components()
+def family(name: Family, prediction_type: str = "epsilon", **scheduler: Any) -> Components:
+    """A random model of a family; the same weights each time."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        found = replace(base, unet=unet(family), text_encoder=CLIPTextModel(text_config(base)))
-        if family == "sdxl":
-            second = CLIPTextModelWithProjection(text_config(base, projection_dim=24, hidden_act="gelu"))
-            found = replace(found, text_encoder_2=second, tokenizer_2=base.tokenizer)
-    found.freeze()
-    assert found.family == family
-    return found
+        torch.manual_seed(1)
+        networks = {part: _network(name, part) for part in families.PARTS[name]}
+    tokenizers = {"tokenizer": clip_tokenizer("!" if name == "sd2" else END)}
+    if name == "sdxl":
+        tokenizers["tokenizer_2"] = clip_tokenizer("!")
+    config = families.config(name, "scheduler") | {"prediction_type": prediction_type, **scheduler}
+    return Components(**networks, **tokenizers, scheduler_config=config, label=f"tiny-{name}")
 
 
-def unet(family: Family) -> UNet2DConditionModel:
-    down, up = TALKS
-    size = {"sample_size": 8, "layers_per_block": 2, "norm_num_groups": 4, "cross_attention_dim": WIDTH[family]}
-    if family == "sdxl":
-        return UNet2DConditionModel(
-            **size, block_out_channels=(8, 16, 16), attention_head_dim=(1, 2, 2), use_linear_projection=True,
-            down_block_types=("DownBlock2D", down, down), up_block_types=(up, up, "UpBlock2D"),
-            transformer_layers_per_block=(1, 1, 2), addition_embed_type="text_time", addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + 24,
-        )  # fmt: skip
-    return UNet2DConditionModel(
-        **size, block_out_channels=(8, 8, 16, 16), attention_head_dim=2, use_linear_projection=family == "sd2",
-        down_block_types=(down, down, down, "DownBlock2D"), up_block_types=("UpBlock2D", up, up, up),
-    )  # fmt: skip
+def save_family(folder: Path, name: Family, prediction_type: str = "epsilon", **scheduler: Any) -> Path:
+    """The same as a diffusers folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_folder(family(name, prediction_type, **scheduler), folder, torch.float32)
+    return folder
 
 
-def text_config(base: Components, **more) -> CLIPTextConfig:
-    tokenizer = base.tokenizer
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
-    tokens = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    return CLIPTextConfig(vocab_size=len(tokenizer), max_position_embeddings=32, **sizes, **tokens, **more)
+def _network(name: Family, part: str) -> nn.Module:
+    config = families.config(name, part)
+    match part:
+        case "unet":
+            return UNet2DConditionModel.from_config(config | _unet(name, config))
+        case "vae":
+            narrow = {"block_out_channels": (4, 4, 8, 8), "norm_num_groups": 2, "layers_per_block": 1}
+            return AutoencoderKL.from_config(config | narrow)
+    width = WIDTH[part] if name == "sdxl" else 16
+    narrow = {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 2}
+    kind = CLIPTextModelWithProjection if part == "text_encoder_2" else CLIPTextModel
+    return kind(CLIPTextConfig(**(config | narrow | {"projection_dim": width})))
 
 
-def pipeline(model: Components) -> StableDiffusionPipeline | StableDiffusionXLPipeline:
-    """The libraries' own, over the same networks."""
-    scheduler = DDIMScheduler.from_config(model.scheduler_config)
-    one = (model.vae, model.text_encoder)
-    if model.text_encoder_2 is not None:
-        two = (model.text_encoder_2, model.tokenizer, model.tokenizer_2)
-        return StableDiffusionXLPipeline(*one, *two, model.unet, scheduler)
-    return StableDiffusionPipeline(*one, model.tokenizer, model.unet, scheduler, None, None, None, False)
-
-
-@torch.no_grad()
-def predict(model: Components) -> torch.Tensor:
-    """What the networks make of fixed captions and noisy latents, all of them involved."""
-    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    t = torch.tensor([10, 500])
-    ids = model.tokenizer(["a red fox", "b"], padding="max_length", max_length=32, return_tensors="pt").input_ids
-    first = model.text_encoder(ids, output_hidden_states=True)
-    if model.text_encoder_2 is None:
-        return model.unet(x, t, encoder_hidden_states=first[0]).sample
-    second = model.text_encoder_2(ids, output_hidden_states=True)
-    hidden = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
-    told = {"text_embeds": second.text_embeds, "time_ids": torch.ones(2, 6)}
-    return model.unet(x, t, encoder_hidden_states=hidden, added_cond_kwargs=told).sample
+def _unet(name: Family, config: dict[str, Any]) -> dict[str, Any]:
+    narrow = {
+        "block_out_channels": (8, 16, 16, 16)[: len(config["block_out_channels"])],
+        "attention_head_dim": 2, "norm_num_groups": 4, "layers_per_block": 1, "cross_attention_dim": 16,
+    }  # fmt: skip
+    if name == "sdxl":
+        narrow |= {
+            "cross_attention_dim": sum(WIDTH.values()), "transformer_layers_per_block": [1, 1, 2],
+            "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + WIDTH["text_encoder_2"],
+        }  # fmt: skip
+    return narrow

@@ -11,6 +11,7 @@ from snrlab.cli.convert import convert
 from snrlab.cli.data import data
 from snrlab.cli.demo import demo
 from snrlab.cli.evaluate import evaluate
+from snrlab.cli.merge import merge
 from snrlab.cli.sample import sample
 from snrlab.cli.table import table
 from snrlab.cli.train import train
@@ -44,7 +45,7 @@ def _options(
     pass
 
 
-for command in (demo, table, data, train, sample, evaluate, convert):
+for command in (demo, table, data, train, sample, evaluate, convert, merge):
     app.command()(command)
 
 
