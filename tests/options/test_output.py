@@ -1,6 +1,5 @@
 """What [sample], [validation], [output] and [log] change: each option against its default, in files of whole runs."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -245,4 +245,3 @@ def test_no_option_is_known_under_two_meanings_of_the_same_name():
     for option, meaning in OPTIONS.items():
         if option in ours and is_field(meaning):
             assert meaning == ours[option] or meaning.endswith(f".{option}"), option
-

@@ -14,6 +14,7 @@ from snrlab.cli.doctor import doctor
 from snrlab.cli.evaluate import evaluate
 from snrlab.cli.explain import explain
 from snrlab.cli.init import init
+from snrlab.cli.merge import merge
 from snrlab.cli.plot import plot
 from snrlab.cli.sample import sample
 from snrlab.cli.table import table
@@ -48,7 +49,7 @@ def _options(
     pass
 
 
-for command in (demo, table, plot, explain, data, init, train, sample, evaluate, convert, doctor):
+for command in (demo, table, plot, explain, data, init, train, sample, evaluate, convert, merge, doctor):
     app.command()(command)
 
 
