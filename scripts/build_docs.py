@@ -38,12 +38,28 @@ def run_file() -> str:
         section = section_of(field)
         if section is not None:
             parts += ["", f"## [{name}]", "", *field_table(list(section.model_fields.items()))]
+            parts += nested_tables(name, section)
     return "\n".join(parts) + "\n"
+
+
+def nested_tables(name: str, section: type[BaseModel]) -> list[str]:
+    """The tables that a section holds lists of: their own fields, and which they share with the section."""
+    parts: list[str] = []
+    for key, field in section.model_fields.items():
+        nested = section_of(field)
+        if nested is not None:
+            as_above = {k: f.description for k, f in section.model_fields.items()}
+            own = [(k, f) for k, f in nested.model_fields.items() if as_above.get(k) != f.description]
+            shared = [f"`{k}`" for k in nested.model_fields if k not in dict(own)]
+            what = (nested.__doc__ or "").partition(": ")[2]
+            parts += ["", f"## [[{name}.{key}]]", "", f"{what[0].upper()}{what[1:]} Besides its own fields it may "
+                      f"state any of these, as in [{name}]: {', '.join(shared)}.", "", *field_table(own)]  # fmt: skip
+    return parts
 
 
 def section_of(field: Any) -> type[BaseModel] | None:
     """The section model of a field, or None for a plain value."""
-    kinds = (field.annotation, *get_args(field.annotation))
+    kinds = (field.annotation, *get_args(field.annotation))  # a section, or a list of them
     return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
 
 
@@ -53,7 +69,8 @@ def field_table(fields: list[tuple[str, Any]]) -> list[str]:
     for name, field in fields:
         value = field.get_default(call_default_factory=True)
         default = "required" if field.default is PydanticUndefined and not field.default_factory else shown(value)
-        rows.append(f"| `{name}` | {default} | {field.description} |")
+        meaning = (field.description or "").replace("|", "\\|")
+        rows.append(f"| `{name}` | {default} | {meaning} |")
     return rows
 
 

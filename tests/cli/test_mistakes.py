@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 import tomlkit
+import torch
+from safetensors.torch import save_file
 
 import tiny
 from snrlab.cli import main
@@ -67,7 +69,7 @@ RUNS = {
     "unknown style": ({"data": {"folder": None, "shipped": "notto"}}, "Did you mean 'noto'"),
     "two sources of data": ({"data": {"shipped": "noto"}}, "give either folder"),
     "no such folder": ({"data": {"folder": "nowhere"}}, "there is no such folder"),
-    "no such model": ({"model": {"path": "nowhere"}}, "there is no folder"),
+    "no such model": ({"model": {"path": "nowhere"}}, "there is no file or folder"),
     "name with a slash": ({"name": "../escape"}, "name is '../escape'"),
     "rank of zero": ({"lora": {"rank": 0}}, "lora.rank is 0"),
 }  # fmt: skip
@@ -137,6 +139,16 @@ def wrong_shapes(place):
     config.write_text(config.read_text().replace('"cross_attention_dim": 16', '"cross_attention_dim": 24'))
 
 
+def lora_as_model(place):
+    shutil.rmtree(place / "model")
+    save_file({"lora_unet_mid_block_x.lora_down.weight": torch.zeros(1)}, place / "model")
+
+
+def pickle_as_model(place):
+    shutil.rmtree(place / "model")
+    (place / "model").write_bytes(b"PK\x03\x04" + bytes(200))
+
+
 def a_file_in_the_way(place):
     (place / "work" / "runs").write_text("mine")
 
@@ -145,14 +157,16 @@ WORLDS = {
     corrupt_image: "03.png cannot be read",
     empty_folder: "there is no image",
     no_captions: "have no caption",
-    truncated_weights: "does not load",
+    truncated_weights: "is cut short",
     pickled_weights: "is a pickle",
     missing_part: "has no folder 'tokenizer'",
     missing_weights: "has no diffusion_pytorch_model.safetensors",
     other_pipeline: "holds a FluxPipeline",
     broken_scheduler: "cannot be read",
     unknown_betas: "Did you mean 'scaled_linear'",
-    wrong_shapes: "does not load",
+    wrong_shapes: "config asks for [16, 24]",
+    lora_as_model: "is a LoRA, which goes on top of a model. Give the model that it was trained on",
+    pickle_as_model: "it is a pickle under another name",
     a_file_in_the_way: "cannot be written",
 }
 
@@ -199,9 +213,10 @@ def test_unwritable_folder(place, capsys, monkeypatch):
         (["table", "--density", "curve:points=@no.csv"], "cannot be read"),
         (["table", "--density", "curve:points=0/0"], "it is 0 at every timestep"),
         (["data", "nowhere"], "there is no such folder"),
-        (["data", "../run.toml"], "this is a file, not a folder"),
+        (["data", "../lora.ckpt"], "this is a file, not a folder"),
+        (["data", "../broken.toml"], "broken.toml: it cannot be read"),
         (["data", "."], "there is no image"),
-        (["sample", "nowhere", "--prompt", "a"], "there is no folder"),
+        (["sample", "nowhere", "--prompt", "a"], "there is no file or folder"),
         (["sample", "../model"], "there is nothing to draw"),
         (["sample", "../model", "--prompt", "a", "--lora", "no.safetensors"], "there is no file"),
         (["sample", "../model", "--prompt", "a", "--lora", "../lora.ckpt"], "is a pickle"),

@@ -19,11 +19,12 @@ from snrlab.core.findings import findings
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
 from snrlab.core.weighting import WEIGHTINGS
-from snrlab.models.lora import kohya_state_dict, lora_parameters
+from snrlab.models.lora import lora_parameters, trained_lora
+from snrlab.models.lora_file import kohya_tensors
 from snrlab.train import checkpoint, runner
+from snrlab.train.ddim import sampler
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.sampling import sampler
 
 METHODS = ("lora", "full")
 LAYERS = get_args(LoraLayers)
@@ -189,7 +190,7 @@ def test_the_lora_file_is_the_trained_update(tiny_model, pictures):
     job = prepare(config)
     for _ in steps(job):
         pass
-    tensors = kohya_state_dict(job.components, alpha=6.0, dtype=torch.float32)
+    tensors = kohya_tensors(trained_lora(job.components), "sd1", job.components.unet.config, torch.float32)
     keys = {k.split(".")[0] for k in tensors}
     layers = {n: m for n, m in job.components.unet.named_modules() if hasattr(m, "lora_A")}
     assert len(keys) == len(layers) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,17 +19,29 @@ from snrlab.core.errors import UserError
 from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.training import LOSSES, OPTIMIZERS, usual
 
+Part = Literal["unet", "text_encoder", "text_encoder_2"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
 
 class TrainConfig(Section):
     """[train]: the optimisation."""
 
-    method: Literal["lora", "full"] = Field("lora", description="Train a LoRA, or all weights of the UNet.")
+    method: Literal["lora", "full"] = Field("lora", description="Train a LoRA, or all weights.")
+    unet: bool = Field(True, description="Train the UNet.")
     text_encoder: bool = Field(False, description="Train the text encoder too.")
+    text_encoder_2: bool = Field(False, description="Train SDXL's second text encoder too.")
     steps: int = Field(1000, ge=1, description="Optimizer steps.")
     epochs: int | None = Field(None, ge=1, description="Instead of steps: how often every example is seen.")
     batch_size: int = Field(1, ge=1, description="Images per forward pass.")
     gradient_accumulation: int = Field(1, ge=1, description="Forward passes per optimizer step.")
     learning_rate: float = Field(1e-4, gt=0, description="Learning rate after warm-up.")
+    unet_learning_rate: float | None = Field(None, gt=0, description="Rate of the UNet; by default learning_rate.")
+    text_encoder_learning_rate: float | None = Field(
+        None, gt=0, description="Rate of the text encoder; by default learning_rate."
+    )
+    text_encoder_2_learning_rate: float | None = Field(
+        None, gt=0, description="Rate of the second text encoder; by default learning_rate."
+    )
     optimizer: OptimizerField = Field(
         default_factory=lambda: usual(OPTIMIZERS, "adamw"), description="What turns gradients into updates."
     )
@@ -94,6 +106,29 @@ class TrainConfig(Section):
     def _known_schedule(cls, value: Any) -> Any:
         refuse_foreign_schedule(value)
         return value
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The networks that are trained."""
+        return tuple(part for part in PARTS if getattr(self, part))
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether a text encoder is trained, so that its embeddings change from step to step."""
+        return self.text_encoder or self.text_encoder_2
+
+    def rate(self, part: Part) -> float:
+        """The learning rate of a network after warm-up."""
+        return getattr(self, f"{part}_learning_rate") or self.learning_rate
+
+    @model_validator(mode="after")
+    def _rates_are_used(self) -> TrainConfig:
+        if not self.parts:
+            raise UserError("unet, text_encoder and text_encoder_2 are all false: there is nothing to train.")
+        for part in PARTS:
+            if getattr(self, f"{part}_learning_rate") is not None and part not in self.parts:
+                raise UserError(f"{part}_learning_rate is set but {part} is not trained; set {part} = true.")
+        return self
 
     @model_validator(mode="after")
     def _possible(self) -> TrainConfig:

@@ -6,11 +6,64 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor
+
+# number formats by their names in a file
+FORMATS = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A tensor to be written: its place in the file is known before it is made."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    make: Callable[[], Tensor]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.dtype.itemsize * torch.Size(self.shape).numel()
+
+
+def write_tensors(
+    path: Path, tensors: Iterable[Pending], metadata: Mapping[str, str], largest: int | None = None
+) -> None:
+    """Write a file tensor by tensor, so that never more than one is in memory twice; whole or not at all.
+
+    With `largest` tensors of more bytes are left out: a file for trying whether writing works.
+    """
+    # wide formats first, as the library does: then every tensor starts on a multiple of its own width
+    ordered = sorted(
+        (t for t in tensors if largest is None or t.size <= largest), key=lambda t: (-t.dtype.itemsize, t.name)
+    )
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    end = 0
+    for tensor in ordered:
+        place = [end, end := end + tensor.size]
+        header[tensor.name] = {"dtype": FORMATS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": place}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for tensor in ordered:
+            value = tensor.make().detach().to("cpu", tensor.dtype).contiguous().flatten()
+            file.write(value.view(torch.uint8).numpy().data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:

@@ -1,27 +1,93 @@
-"""The base model that a run names: a folder of the user's, or a small model that ships."""
+"""Where the base model comes from: a path of the user's, or a small model that ships."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
 
 from snrlab.config.model import ModelConfig, ShippedModel
-from snrlab.models import components
+from snrlab.core.errors import UserError
+from snrlab.models import families
+from snrlab.models.autoencoder import load_vae
 from snrlab.models.components import Components
+from snrlab.models.folder import load_folder, read_json
+from snrlab.models.header import read_header
+from snrlab.models.recognise import recognise
+from snrlab.models.single_file import load_single_file
 from snrlab.models.small.build import build
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
-def load_base(config: ModelConfig, seed: int) -> Components:
-    """Load or build the base model, in fp32 on the CPU (UserError where it cannot be)."""
+
+def load_base(config: ModelConfig, seed: int, dtype: torch.dtype = torch.float32) -> Components:
+    """Load or build the base model on the CPU, its autoencoder in fp32 (UserError where it cannot be)."""
     if config.path is not None:
-        return components.load(Path(config.path))
-    return shipped(config.shipped) if config.shipped is not None else build(config.random or "small", seed)
+        return load(Path(config.path), dtype, vae=Path(config.vae) if config.vae else None)
+    made = shipped(config.shipped) if config.shipped is not None else build(config.random or "small", seed)
+    for name, network in made.networks.items():
+        if name != "vae":
+            network.to(dtype)
+    return made
+
+
+def load(
+    path: Path,
+    dtype: torch.dtype | None = torch.float32,
+    vae_dtype: torch.dtype | None = torch.float32,
+    vae: Path | None = None,
+    field: str = "model.path",
+) -> Components:
+    """Load a model from a single .safetensors file or a diffusers folder, on the CPU.
+
+    Args:
+        path: the file or the folder.
+        dtype: number format of the UNet and the text encoders; None is the files' own.
+        vae_dtype: the same of the autoencoder, which is small and sensitive: half formats blur or overflow it.
+        vae: file or folder of an autoencoder to take instead.
+        field: what the user gave the path as, for messages.
+
+    Raises:
+        UserError: nothing there, a pickle, or no whole model of a known family; the message says what was found.
+    """
+    if not path.exists():
+        raise UserError(f"{field}: there is no file or folder {path}.")
+    other = None if vae is None else load_vae(vae, vae_dtype, _vae_config(path, field))
+    if path.is_dir():
+        return load_folder(path, dtype, vae_dtype, other, field)
+    return load_single_file(path, dtype, vae_dtype, other, field)
+
+
+def _vae_config(path: Path, field: str) -> dict[str, Any]:
+    """Config of the autoencoder that a model was trained with."""
+    if path.is_file():
+        return recognise(read_header(path, field)).config("vae")
+    if (path / "vae").is_dir():
+        return read_json(path / "vae", "config.json", field)
+    xl = read_json(path, "model_index.json", field).get("_class_name") == "StableDiffusionXLPipeline"
+    return families.config("sdxl" if xl else "sd1", "vae")
 
 
 def shipped(name: ShippedModel) -> Components:
-    """A small model that ships with the package."""
-    return replace(components.load(shipped_folder(name)), label=f"snrlab-{name.replace('_', '-')}")
+    """A small model that ships with the package.
+
+    What small_v shares with small is taken from there: a checkout without symbolic links, as on Windows, has it
+    in no other place.
+    """
+    model = replace(load(shipped_folder("small")), label=f"snrlab-{name.replace('_', '-')}")
+    if name == "small":
+        return model
+    own = shipped_folder(name)
+    return replace(
+        model,
+        unet=UNet2DConditionModel.from_pretrained(own / "unet", local_files_only=True, use_safetensors=True),
+        scheduler_config=json.loads((own / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")),
+    )
 
 
 def shipped_folder(name: ShippedModel) -> Path:

@@ -51,13 +51,9 @@ class Draws:
             gamma = gamma * 3**0.5 * self._strengths(step, slots, perturbation.params["per"])
         return xi * gamma.to(like.device).view(-1, 1, 1, 1)
 
-    def dropped(self, step: int, slots: Slots, rate: float) -> NDArray[np.bool_]:
-        """Which captions are replaced by the empty one: [B]."""
-        return np.array([stream(self.seed, "dropout", step, int(s)).random() < rate for s in slots])
-
-    def flipped(self, step: int, slots: Slots) -> NDArray[np.bool_]:
-        """Which images are mirrored: [B]."""
-        return np.array([stream(self.seed, "augmentation", step, int(s)).random() < 0.5 for s in slots])
+    def augmentation(self, step: int, slots: Slots) -> NDArray[np.float64]:
+        """Uniforms in [0, 1) for mirroring, and for where a window lies across and down: [B, 3]."""
+        return np.array([stream(self.seed, "augmentation", step, int(s)).random(3) for s in slots])
 
     def _strengths(self, step: int, slots: Slots, per: str) -> Tensor:
         if per == "batch":  # a slot no example has

@@ -61,11 +61,12 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
         found = _gradients(job, index)
         job.optimizer.step()
         job.optimizer.zero_grad()
+        job.trained.constrain()
         if job.ema is not None:
             job.ema.step(job.parameters.values())
         yield Step(
             index=index,
-            epoch=index * job.total // len(job.conditions),
+            epoch=job.conditions.epoch(index),
             loss=float(found.loss.mean()),
             timesteps=found.timesteps,
             mse=found.mse,
@@ -90,7 +91,7 @@ def _gradients(job: Job, index: int) -> Found:
     """Forward and backward over the global batch: gradients of its mean loss, with their norm limited."""
     while True:
         scale = job.loss_scale.value
-        passes = [_one_pass(job, index, micro, scale) for micro in range(job.config.train.gradient_accumulation)]
+        passes = [one_pass(job, index, micro, scale) for micro in range(job.config.train.gradient_accumulation)]
         found = _collect(passes, _norm(job, scale))
         bad = ~torch.isfinite(found.loss)
         if math.isfinite(found.grad_norm) and not bad.any():
@@ -101,14 +102,15 @@ def _gradients(job: Job, index: int) -> Found:
             raise _diverged(job, index, found.timesteps, bad)
 
 
-def _one_pass(job: Job, index: int, micro: int, scale: float) -> Losses:
+def one_pass(job: Job, index: int, micro: int, scale: float) -> Losses:
     """One forward and backward pass; what it found, without gradients, still on the device."""
     train = job.config.train
     slots = np.arange(micro * train.batch_size, (micro + 1) * train.batch_size)
-    batch = job.conditions.batch(job.components, index, slots, job.device)
-    model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
-    losses = job.objective.losses(model, batch, index, slots)
-    (scale * (losses.loss.sum() / job.total)).backward()
+    with job.trained.dropout.at(index, slots, job.device):
+        batch = job.conditions.batch(job.components, index, slots, job.device)
+        model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
+        losses = job.objective.losses(model, batch, index, slots)
+        (scale * (losses.loss.sum() / job.total)).backward()
     return Losses(*(value.detach() for value in losses))
 
 

@@ -1,0 +1,74 @@
+"""A separate autoencoder (VAE), from any of the forms it is passed on in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snrlab.core.errors import UserError
+from snrlab.models.folder import fill_from, load_network, read_json
+from snrlab.models.header import Header, read_header
+from snrlab.models.networks import empty, fill, fitted, opened
+from snrlab.models.original_layout import PREFIXES, layout
+from snrlab.models.recognise import other_kind
+
+FIELD = "model.vae"
+
+
+def load_vae(path: Path, dtype: torch.dtype | None, config: Mapping[str, Any]) -> nn.Module:
+    """Load an autoencoder on the CPU.
+
+    Args:
+        path: a .safetensors file in the original layout (alone, or a whole model's) or in diffusers', the folder of a
+            diffusers autoencoder, or a diffusers folder that has one.
+        dtype: number format; None is the file's own.
+        config: of the model's own autoencoder. A file does not say by how much latents are scaled, so it is taken
+            from here; a folder does, and must agree.
+
+    Raises:
+        UserError: nothing there, something else, or an autoencoder of another family.
+    """
+    if not path.exists():
+        raise UserError(f"{FIELD}: there is no file or folder {path}.")
+    if path.is_dir():
+        folder = path / "vae" if (path / "vae").is_dir() else path
+        _refuse_other_latents(folder, config)
+        return load_network(folder, "vae", dtype, FIELD)
+    header = read_header(path, FIELD)
+    prefix = PREFIXES["sd1"]["vae"]
+    if header.has("encoder.down_blocks."):
+        return fill_from(empty("vae", config), [header], dtype, header.where)
+    if header.has(prefix + "encoder.down."):
+        return _original(header, prefix, config, dtype)
+    if header.has("encoder.down."):
+        return _original(header, "", config, dtype)
+    raise UserError(f"{header.where} holds no autoencoder; it is {other_kind(header)}.")
+
+
+def _original(header: Header, prefix: str, config: Mapping[str, Any], dtype: torch.dtype | None) -> nn.Module:
+    network = empty("vae", config)
+    shapes = network.state_dict()
+    tensors: dict[str, Tensor] = {}
+    with opened(header) as file:
+        for entry in layout("vae", shapes, config, "sd1"):
+            name = prefix + entry.name.removeprefix(PREFIXES["sd1"]["vae"])
+            if name not in header.shapes:
+                raise UserError(f"{header.where} lacks the tensor {name}; it is no whole autoencoder.")
+            needed = tuple(entry.join(shapes).shape)
+            tensors |= entry.split(fitted(file.read(name, dtype), needed, name, header.where))
+    return fill(network, tensors)
+
+
+def _refuse_other_latents(folder: Path, config: Mapping[str, Any]) -> None:
+    own = read_json(folder, "config.json", FIELD)
+    for key, usual in (("scaling_factor", 0.18215), ("latent_channels", 4)):
+        found, needed = own.get(key, usual), config.get(key, usual)
+        if found != needed:
+            raise UserError(
+                f"{FIELD}: {folder} has {key} {found}, but the model was trained with {needed}: it is the autoencoder "
+                "of another family."
+            )

@@ -1,0 +1,74 @@
+"""CLIP's tokenizer, made from the vocabulary that ships with the package."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from functools import cache
+from importlib import resources
+
+from transformers import CLIPTokenizer
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+LENGTH = 77
+# bytes that are written as themselves; the others as characters from 256 on
+PRINTABLE = (*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1))
+
+
+def clip_tokenizer(pad: str = END) -> CLIPTokenizer:
+    """The tokenizer of Stable Diffusion.
+
+    Args:
+        pad: what short captions are filled with: the end token (SD 1.5, the first one of SDXL), or
+            "!", number 0 (SD 2, the second one of SDXL).
+
+    >>> clip_tokenizer()("a photo of a cat").input_ids
+    [49406, 320, 1125, 539, 320, 2368, 49407]
+    """
+    made = CLIPTokenizer(
+        vocab=vocabulary(), merges=list(merges()), model_max_length=LENGTH, clean_up_tokenization_spaces=False
+    )
+    return _padded(made, pad)
+
+
+@cache
+def merges() -> tuple[tuple[str, str], ...]:
+    """Pairs of tokens that become one, the most frequent first."""
+    packed = resources.files("snrlab.models.clip").joinpath("merges.txt.gz").read_bytes()
+    lines = gzip.decompress(packed).decode("utf-8").splitlines()
+    return tuple((first, second) for first, second in (line.split(" ") for line in lines))
+
+
+def vocabulary() -> dict[str, int]:
+    """Numbers of the tokens: bytes, bytes that end a word, what merges make, start, end."""
+    bytes_ = [chr(b) for b in PRINTABLE] + [chr(256 + n) for n in range(256 - len(PRINTABLE))]
+    tokens = [*bytes_, *(b + "</w>" for b in bytes_), *(a + b for a, b in merges()), START, END]
+    return {token: number for number, token in enumerate(tokens)}
+
+
+def with_plain_padding(tokenizer: CLIPTokenizer) -> CLIPTokenizer:
+    """The same tokenizer, where the padding token in a caption is the word that it is.
+
+    SD 2 and SDXL pad with number 0, which is "!". Read from a folder, the library takes every "!" of a caption for
+    padding; the models were trained with it as a word.
+    """
+    pad = tokenizer.pad_token
+    if pad in (START, END, None):
+        return tokenizer
+    if tokenizer.model_max_length == LENGTH and tokenizer.get_vocab() == vocabulary():
+        return clip_tokenizer(pad)  # made from ours in a moment
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    return _padded(
+        CLIPTokenizer(
+            vocab=model["vocab"],
+            merges=[tuple(merge) for merge in model["merges"]],
+            model_max_length=tokenizer.model_max_length,
+            clean_up_tokenization_spaces=False,
+        ),
+        pad,
+    )
+
+
+def _padded(tokenizer: CLIPTokenizer, pad: str) -> CLIPTokenizer:
+    tokenizer.pad_token = pad  # afterwards: as an argument it would become a special token
+    return tokenizer

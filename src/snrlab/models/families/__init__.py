@@ -1,0 +1,25 @@
+"""The model families: configs of their networks as diffusers and transformers write them, without weights."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any, Literal
+
+Family = Literal["sd1", "sd2", "sdxl"]
+NAMES: dict[Family, str] = {"sd1": "Stable Diffusion 1.5", "sd2": "Stable Diffusion 2", "sdxl": "Stable Diffusion XL"}
+PARTS: dict[Family, tuple[str, ...]] = {
+    "sd1": ("unet", "vae", "text_encoder"),
+    "sd2": ("unet", "vae", "text_encoder"),
+    "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2"),
+}
+
+
+def config(family: Family, part: str) -> dict[str, Any]:
+    """The config of a part: a network of `PARTS`, or `scheduler`.
+
+    >>> config("sdxl", "unet")["cross_attention_dim"]
+    2048
+    """
+    file = resources.files("snrlab.models.families").joinpath(family, f"{part}.json")
+    return json.loads(file.read_text(encoding="utf-8"))

@@ -1,0 +1,175 @@
+"""Whole models in a diffusers folder, in all the forms that hubs have them in; no hub is asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from snrlab.core.errors import UserError
+from snrlab.models.clip import with_plain_padding
+from snrlab.models.components import Components
+from snrlab.models.header import PICKLES, Header, read_header, refuse_pickle
+from snrlab.models.networks import TensorFile, empty, fill, fitted, opened
+from snrlab.models.recognise import Claim
+
+STEMS = {
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+    "text_encoder": "model",
+    "text_encoder_2": "model",
+}
+PARTS = {
+    "StableDiffusionPipeline": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
+    "StableDiffusionXLPipeline": (
+        "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler",
+    ),
+}  # fmt: skip
+CLASSES = {"unet": ("UNet2DConditionModel",), "vae": ("AutoencoderKL", "PixelIdentity")}
+# names in autoencoders that were saved before diffusers had one attention module for all
+FORMER = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+
+
+def load_folder(
+    path: Path,
+    dtype: torch.dtype | None,
+    vae_dtype: torch.dtype | None,
+    vae: nn.Module | None = None,
+    field: str = "model.path",
+) -> Components:
+    """Load a model on the CPU, tensor by tensor.
+
+    Args:
+        path: the folder.
+        dtype: number format of the UNet and the text encoders; None is the files', which then stay mapped.
+        vae_dtype: the same of the autoencoder.
+        vae: take this autoencoder, and not the folder's.
+        field: what the user gave the folder as, for messages.
+
+    Raises:
+        UserError: not such a folder, a part missing, broken or pickled, or another kind of model.
+    """
+    index = read_json(path, "model_index.json", field)
+    kind = str(index.get("_class_name"))
+    if kind not in PARTS:
+        raise UserError(f"{field}: {path} holds a {kind}; allowed: {', '.join(PARTS)}.")
+    parts = [part for part in PARTS[kind] if not (part == "vae" and vae is not None)]
+    for part in parts:
+        if not (path / part).is_dir():
+            raise UserError(f"{field}: {path} has no folder '{part}'; a {kind} has {', '.join(PARTS[kind])}.")
+    scheduler = read_json(path, "scheduler/scheduler_config.json", field)
+    networks: dict[str, Any] = {"vae": vae} if vae is not None else {}
+    networks |= {
+        part: load_network(path / part, part, dtype if part != "vae" else vae_dtype, field)
+        for part in STEMS
+        if part in parts
+    }
+    if networks["unet"].config.in_channels != networks["vae"].config.latent_channels:
+        raise UserError(
+            f"{field}: the UNet of {path} takes {networks['unet'].config.in_channels} channels, not the "
+            f"{networks['vae'].config.latent_channels} of a latent: an inpainting model or the like. "
+            "Train the model that it was made from."
+        )
+    assumed: set[Claim] = set() if "prediction_type" in scheduler else {"prediction_type"}
+    return Components(
+        **networks,
+        **{part: _tokenizer(path / part, field) for part in parts if part.startswith("tokenizer")},
+        scheduler_config=scheduler,
+        label=path.name,
+        prediction_source="its scheduler_config.json" + (" leaves it out, which means epsilon" if assumed else ""),
+        assumed=frozenset(assumed),
+    )
+
+
+def load_network(folder: Path, part: str, dtype: torch.dtype | None, field: str = "model.path") -> nn.Module:
+    """A network from its folder: whole, in shards, or as a variant such as fp16.
+
+    Raises:
+        UserError: no weights there, only pickled ones, or not those that the config asks for.
+    """
+    config = read_json(folder, "config.json", field)
+    kind = config.get("_class_name")
+    if part in CLASSES and kind not in CLASSES[part]:
+        raise UserError(f"{field}: {folder} holds a {kind}; allowed: {', '.join(CLASSES[part])}.")
+    try:
+        network = empty(part, config)
+    except (ValueError, TypeError, KeyError) as reason:
+        raise UserError(f"{field}: {folder / 'config.json'} does not describe a {part} ({reason}).") from None
+    headers = [read_header(file, field) for file in _weight_files(folder, STEMS[part], field)]
+    return fill_from(network, headers, dtype, f"{field}: {folder}")
+
+
+def fill_from(network: nn.Module, headers: list[Header], dtype: torch.dtype | None, where: str) -> nn.Module:
+    """Give an empty network the weights of files in diffusers' names (UserError where some lack)."""
+    shapes = network.state_dict()
+    names = _names(shapes, headers)
+    missing = [name for name in shapes if name not in names]
+    if missing:
+        raise UserError(f"{where} lacks {len(missing)} of {len(shapes)} tensors, such as {missing[0]}.")
+    with ExitStack() as stack:
+        files = [stack.enter_context(opened(header)) for header in headers]
+        tensors = {name: _read(files, names[name], dtype) for name in shapes}
+    return fill(network, {n: fitted(t, tuple(shapes[n].shape), n, where) for n, t in tensors.items()})
+
+
+def _weight_files(folder: Path, stem: str, field: str) -> list[Path]:
+    """The files that hold a network, of which there may be several versions: the plain one, then fp16, then any."""
+    found: dict[str, list[Path]] = {}
+    pattern = re.compile(
+        rf"{re.escape(stem)}(?:\.(?P<variant>[\w-]+?))?(?:-\d{{5}}-of-\d{{5}})?(?:\.(?P<after>[\w]+))?\.safetensors"
+    )
+    for file in sorted(folder.glob("*.safetensors")):
+        if match := pattern.fullmatch(file.name):
+            found.setdefault(match["variant"] or match["after"] or "", []).append(file)
+    for variant in ("", "fp16", *found):
+        if variant in found:
+            return found[variant]
+    pickled = [file for file in sorted(folder.glob("*")) if file.suffix in PICKLES]
+    if pickled:
+        refuse_pickle(pickled[0], field)
+    raise UserError(f"{field}: {folder} has no {stem}.safetensors.")
+
+
+def _names(shapes: Mapping[str, Tensor], headers: list[Header]) -> dict[str, str]:
+    """Names in the files by names in the network: versions of the libraries differ in some."""
+    found = {}
+    for name in (name for header in headers for name in header.shapes):
+        now = name
+        for former, current in FORMER.items():
+            now = now.replace(former, current) if ".attentions." in now else now
+        for candidate in (now, now.removeprefix("text_model."), f"text_model.{now}"):
+            if candidate in shapes:
+                found[candidate] = name
+    return found
+
+
+def _read(files: list[TensorFile], name: str, dtype: torch.dtype | None) -> Tensor:
+    return next(file for file in files if name in file.header.shapes).read(name, dtype)
+
+
+def _tokenizer(folder: Path, field: str) -> CLIPTokenizer:
+    try:
+        return with_plain_padding(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
+    except (OSError, ValueError, KeyError) as reason:
+        text = str(reason).strip().split("\n")[0]
+        raise UserError(f"{field}: {folder} does not load: {text}") from None
+
+
+def read_json(path: Path, name: str, field: str = "model.path") -> dict[str, Any]:
+    """A JSON object in a folder (UserError where there is none)."""
+    if not path.is_dir():
+        raise UserError(f"{field}: there is no folder {path}.")
+    try:
+        content = json.loads((path / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{field}: {path} has no {name}; a diffusers folder has one.") from None
+    except (OSError, ValueError) as reason:
+        raise UserError(f"{field}: {path / name} cannot be read ({reason}).") from None
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,84 @@
+"""Networks from their configs and from tensors on disk, without random weights that nobody wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from snrlab.core.errors import UserError
+from snrlab.models.header import Header
+from snrlab.models.pixels import PixelIdentity
+
+
+def empty(part: str, config: Mapping[str, Any]) -> nn.Module:
+    """A network whose weights have shapes but no memory; `part` is the name of its folder."""
+    with init_empty_weights(include_buffers=False):
+        match part:
+            case "unet":
+                return UNet2DConditionModel.from_config(dict(config))
+            case "vae" if config.get("_class_name") == "PixelIdentity":
+                return PixelIdentity.from_config(dict(config))
+            case "vae":
+                return AutoencoderKL.from_config(dict(config))
+            case "text_encoder":
+                return CLIPTextModel(CLIPTextConfig(**config))
+            case "text_encoder_2":
+                return CLIPTextModelWithProjection(CLIPTextConfig(**config))
+    raise ValueError(part)
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Give an empty network its weights; the tensors themselves become them."""
+    network.load_state_dict(tensors, strict=True, assign=True)
+    return network.eval()
+
+
+class TensorFile:
+    """The tensors of a safetensors file, mapped into memory: only what is used is read."""
+
+    def __init__(self, header: Header, file: Any) -> None:
+        """Over an open file."""
+        self.header = header
+        self._file = file
+
+    def read(self, name: str, dtype: torch.dtype | None) -> Tensor:
+        """A tensor in a number format; None is its own, and then it stays mapped."""
+        tensor = self._file.get_tensor(name)
+        return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
+
+
+@contextmanager
+def opened(header: Header) -> Iterator[TensorFile]:
+    """A file whose header has been read."""
+    with safe_open(str(header.path), framework="pt") as file:
+        yield TensorFile(header, file)
+
+
+def fitted(tensor: Tensor, shape: tuple[int, ...], name: str, where: str) -> Tensor:
+    """A tensor in the shape that is needed; a matrix and a 1x1 convolution are the same thing.
+
+    Raises:
+        UserError: another shape.
+    """
+    if tuple(tensor.shape) == tuple(shape):
+        return tensor
+    if _without_ones(tuple(tensor.shape)) == _without_ones(tuple(shape)):
+        return tensor.reshape(shape)
+    raise UserError(
+        f"{where}: the tensor {name} has the shape {list(tensor.shape)}, where the model's config asks for "
+        f"{list(shape)}. It is a pruned or changed architecture, or another model's."
+    )
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    while len(shape) > 1 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape

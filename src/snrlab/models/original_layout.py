@@ -1,0 +1,275 @@
+"""Names of tensors in single files (the layout of the programs that SD 1.5, 2 and XL came with) and in diffusers.
+
+Each network of diffusers has a counterpart there whose names follow from the config by rule:
+
+    UNet             down_blocks.I.resnets.J       <->  input_blocks.N.0
+    autoencoder      decoder.up_blocks.I.resnets.J <->  decoder.up.(last - I).block.J
+    text encoder     the same names in SD 1.5 and for the first one of SDXL; OpenCLIP's for SD 2 and the second one:
+                     there q, k and v are one matrix, and the text projection is transposed
+
+The maps are bijections: whatever is loaded is saved under the name that it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from snrlab.core.errors import UserError
+from snrlab.models.families import Family
+
+Form = Literal["same", "transposed", "convolution"]
+
+PREFIXES: dict[Family, dict[str, str]] = {
+    "sd1": {"text_encoder": "cond_stage_model.transformer."},
+    "sd2": {"text_encoder": "cond_stage_model.model."},
+    "sdxl": {
+        "text_encoder": "conditioner.embedders.0.transformer.",
+        "text_encoder_2": "conditioner.embedders.1.model.",
+    },
+}
+for _parts in PREFIXES.values():
+    _parts |= {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
+
+UNET_RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+UNET_ENDS = {
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "mid_block.resnets.0": "middle_block.0",
+    "mid_block.attentions.0": "middle_block.1",
+    "mid_block.resnets.1": "middle_block.2",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+}
+VAE_RESNET = {"conv_shortcut": "nin_shortcut"}
+VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+OPEN_CLIP_LAYER = {
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}
+OPEN_CLIP_ENDS = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm.weight": "ln_final.weight",
+    "final_layer_norm.bias": "ln_final.bias",
+    "text_projection.weight": "text_projection",
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor of a single file, and what it holds of a network.
+
+    Attributes:
+        name: in the file.
+        parts: in the network; several lie one below the other (q, k, v).
+        form: how the file's matrix follows from the network's.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    form: Form = "same"
+
+    def split(self, tensor: Tensor) -> dict[str, Tensor]:
+        """The network's tensors, views of the file's."""
+        if self.form == "transposed":
+            tensor = tensor.T
+        elif self.form == "convolution":
+            tensor = tensor.flatten(1)
+        return dict(zip(self.parts, tensor.chunk(len(self.parts)) if len(self.parts) > 1 else [tensor], strict=True))
+
+    def join(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The file's tensor, from the network's."""
+        found = [tensors[part] for part in self.parts]
+        tensor = torch.cat(found) if len(found) > 1 else found[0]
+        if self.form == "transposed":
+            return tensor.T.contiguous()
+        return tensor[:, :, None, None] if self.form == "convolution" else tensor
+
+
+def layout(part: str, names: Iterable[str], config: Mapping[str, Any], family: Family) -> list[Stored]:
+    """All tensors of a network as a single file of the family stores them.
+
+    Args:
+        part: `unet`, `vae`, `text_encoder` or `text_encoder_2`.
+        names: of the network's tensors (its state dict).
+        config: of the network.
+        family: which Stable Diffusion.
+    """
+    prefix = PREFIXES[family][part]
+    if part == "unet":
+        return [_renamed(name, prefix, sai_module(name, config)) for name in names]
+    if part == "vae":
+        return [_vae_tensor(name, prefix, vae_module(name, config)) for name in names]
+    if prefix.endswith(".model."):
+        return _open_clip_tensors(names, prefix)
+    return [_renamed(name, prefix, "text_model." + name.removeprefix("text_model.")) for name in names]
+
+
+def sai_module(path: str, unet_config: Mapping[str, Any]) -> str:
+    """The original path of a module or tensor of a diffusers UNet.
+
+    >>> sdxl = {
+    ...     "layers_per_block": 2,
+    ...     "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    ...     "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    ... }
+    >>> sai_module("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", sdxl)
+    'input_blocks.4.1.transformer_blocks.0.attn1.to_q'
+    >>> sai_module("up_blocks.0.upsamplers.0.conv", sdxl)
+    'output_blocks.2.2.conv'
+
+    Raises:
+        UserError: no such module in a UNet of this config.
+    """
+    return _rename(path, _unet_modules(unet_config), "a UNet of this family")
+
+
+def diffusers_module(path: str, unet_config: Mapping[str, Any]) -> str:
+    """The inverse of `sai_module`.
+
+    >>> sd1 = {
+    ...     "layers_per_block": 2,
+    ...     "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+    ...     "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+    ... }
+    >>> diffusers_module("output_blocks.2.1.conv", sd1)
+    'up_blocks.0.upsamplers.0.conv'
+
+    Raises:
+        UserError: no such module in a UNet of this config.
+    """
+    return _rename(path, {there: here for here, there in _unet_modules(unet_config).items()}, "a UNet of this family")
+
+
+def vae_module(path: str, vae_config: Mapping[str, Any]) -> str:
+    """The original path of a module or tensor of a diffusers autoencoder.
+
+    >>> vae_module("decoder.up_blocks.0.resnets.1.conv1", {"block_out_channels": [128, 256, 512, 512]})
+    'decoder.up.3.block.1.conv1'
+
+    Raises:
+        UserError: no such module in an autoencoder of this config.
+    """
+    return _rename(path, _vae_modules(len(vae_config["block_out_channels"])), "an autoencoder of this family")
+
+
+def _rename(path: str, modules: Mapping[str, str], of: str) -> str:
+    """Replace the longest beginning of the path that is a known module."""
+    head, rest = path, ""
+    while head not in modules:
+        head, dot, last = head.rpartition(".")
+        if not dot:
+            raise UserError(f"'{path}' is no part of {of}.")
+        rest = f".{last}{rest}"
+    return modules[head] + rest
+
+
+def _unet_modules(config: Mapping[str, Any]) -> dict[str, str]:
+    return _unet_rule(
+        _per_block(config["layers_per_block"], len(config["down_block_types"])),
+        tuple("CrossAttn" in kind for kind in config["down_block_types"]),
+        tuple("CrossAttn" in kind for kind in config["up_block_types"]),
+    )
+
+
+def _per_block(layers: int | Sequence[int], blocks: int) -> tuple[int, ...]:
+    return (layers,) * blocks if isinstance(layers, int) else tuple(layers)
+
+
+@cache
+def _unet_rule(layers: tuple[int, ...], down: tuple[bool, ...], up: tuple[bool, ...]) -> dict[str, str]:
+    """Modules at which the two trees meet: original input and output blocks are numbered through.
+
+    An input block is one layer or one downsampler; an output block a layer, its attention and an upsampler after it.
+    """
+    found, number = dict(UNET_ENDS), 1
+    for i, (count, attention) in enumerate(zip(layers, down, strict=True)):
+        for j in range(count):
+            found[f"down_blocks.{i}.resnets.{j}"] = f"input_blocks.{number}.0"
+            if attention:
+                found[f"down_blocks.{i}.attentions.{j}"] = f"input_blocks.{number}.1"
+            number += 1
+        if i < len(layers) - 1:
+            found[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{number}.0.op"
+            number += 1
+    number = 0
+    for i, (count, attention) in enumerate(zip(reversed(layers), up, strict=True)):
+        for j in range(count + 1):
+            found[f"up_blocks.{i}.resnets.{j}"] = f"output_blocks.{number}.0"
+            if attention:
+                found[f"up_blocks.{i}.attentions.{j}"] = f"output_blocks.{number}.1"
+            number += 1
+        if i < len(layers) - 1:
+            found[f"up_blocks.{i}.upsamplers.0"] = f"output_blocks.{number - 1}.{1 + attention}"
+    return found | _inside(found, ".resnets.", UNET_RESNET)
+
+
+@cache
+def _vae_modules(blocks: int) -> dict[str, str]:
+    found = {"quant_conv": "quant_conv", "post_quant_conv": "post_quant_conv"}
+    for side, way in (("encoder", "down"), ("decoder", "up")):
+        found |= {f"{side}.{name}": f"{side}.{name}" for name in ("conv_in", "conv_out")}
+        found[f"{side}.conv_norm_out"] = f"{side}.norm_out"
+        found |= {f"{side}.mid_block.resnets.{j}": f"{side}.mid.block_{j + 1}" for j in (0, 1)}
+        found[f"{side}.mid_block.attentions.0"] = f"{side}.mid.attn_1"
+        for i in range(blocks):
+            level = i if side == "encoder" else blocks - 1 - i
+            found[f"{side}.{way}_blocks.{i}.{way}samplers.0"] = f"{side}.{way}.{level}.{way}sample"
+            # as many layers as there may be: a config counts them differently for the two sides
+            found |= {f"{side}.{way}_blocks.{i}.resnets.{j}": f"{side}.{way}.{level}.block.{j}" for j in range(8)}
+    return found | _inside(found, ".resnets.", VAE_RESNET) | _inside(found, ".attentions.", VAE_ATTENTION)
+
+
+def _inside(modules: Mapping[str, str], kind: str, names: Mapping[str, str]) -> dict[str, str]:
+    """What lies within each module of a kind, where the two layouts name it differently."""
+    chosen = {here: there for here, there in modules.items() if kind in here}
+    return {f"{here}.{a}": f"{there}.{b}" for here, there in chosen.items() for a, b in names.items()}
+
+
+def _renamed(name: str, prefix: str, original: str) -> Stored:
+    return Stored(prefix + original, (name,))
+
+
+def _vae_tensor(name: str, prefix: str, original: str) -> Stored:
+    matrix = ".attentions." in name and name.endswith("weight") and "group_norm" not in name
+    return Stored(prefix + original, (name,), "convolution" if matrix else "same")
+
+
+def _open_clip_tensors(names: Iterable[str], prefix: str) -> list[Stored]:
+    found = []
+    for name in names:
+        path = name.removeprefix("text_model.")
+        if path in OPEN_CLIP_ENDS:
+            form: Form = "transposed" if path.startswith("text_projection") else "same"
+            found.append(Stored(prefix + OPEN_CLIP_ENDS[path], (name,), form))
+            continue
+        layer, _, inner = path.removeprefix("encoder.layers.").partition(".")
+        block = f"{prefix}transformer.resblocks.{layer}"
+        module, _, kind = inner.rpartition(".")
+        if module in OPEN_CLIP_LAYER:
+            found.append(Stored(f"{block}.{OPEN_CLIP_LAYER[module]}.{kind}", (name,)))
+        elif module == "self_attn.q_proj":
+            three = tuple(name.replace("q_proj", f"{letter}_proj") for letter in "qkv")
+            found.append(Stored(f"{block}.attn.in_proj_{kind}", three))
+        elif module not in ("self_attn.k_proj", "self_attn.v_proj"):
+            raise UserError(f"'{name}' is no part of a CLIP text encoder.")
+    return found

@@ -1,0 +1,145 @@
+"""What a safetensors file is, by its header: which family, what it predicts, and how that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from snrlab.core.errors import UserError
+from snrlab.models import families
+from snrlab.models.families import NAMES, Family
+from snrlab.models.header import Header, metadata_of
+
+Claim = Literal["prediction_type", "zero_terminal_snr"]
+UNET, VAE = "model.diffusion_model.", "first_stage_model."
+CONFIG_KEY = "snrlab.config"
+PREDICTION_KEYS = ("modelspec.prediction_type", "modelspec.predict_key")  # the second is ComfyUI's
+# by the number of channels that the first convolution takes, of which 4 are the latent
+OTHER_INPUTS = {
+    5: "a depth-to-image model",
+    7: "an upscaler",
+    8: "an instruct-pix2pix model",
+    9: "an inpainting model",
+}
+# models of these families that need other arithmetic, by the end of some tensor's name
+SPECIAL = {
+    "scaled_fp8": "a model in scaled 8-bit floats, which cannot be trained. Take its fp16 or bf16 file",
+    "edm_mean": "a model in EDM's scaling, which this program does not train",
+    "edm_vpred.sigma_max": "a model in EDM's scaling, which this program does not train",
+}
+# what else a file may be, by a piece of some tensor's name
+OTHER_FILES = {
+    "lora_": "a LoRA, which goes on top of a model. Give the model that it was trained on",
+    ".lora": "a LoRA, which goes on top of a model. Give the model that it was trained on",
+    "hada_w1_": "a LoHa, which goes on top of a model. Give the model that it was trained on",
+    "lokr_w": "a LoKr, which goes on top of a model. Give the model that it was trained on",
+    "joint_blocks.": "a Stable Diffusion 3 model",
+    "double_blocks.": "a Flux model, or one built like it",
+    "double_layers.": "an AuraFlow model",
+    "double_stream_modulation": "a Flux 2 model",
+    "cap_embedder": "a Lumina model, or one built like it",
+    "transformer_blocks.0.norm1.linear": "a diffusion transformer",
+    "control_model.": "a ControlNet",
+    "controlnet_cond_embedding": "a ControlNet",
+    "emb_params": "an embedding (textual inversion)",
+    "clip_g": "an embedding (textual inversion)",
+    "down_blocks.": "a single network out of a diffusers folder. Give the folder that holds model_index.json",
+    "decoder.up.": "an autoencoder (VAE), which goes under model.vae",
+    "text_model.encoder.": "a text encoder without the rest of a model",
+    "transformer.resblocks.": "a text encoder without the rest of a model",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole model in one file.
+
+    Attributes:
+        prediction_type: None where neither the file nor its family says.
+        zero_terminal_snr: whether its schedule ends at SNR 0.
+        source: how the two are known, in words.
+        assumed: which of them the file does not say.
+    """
+
+    header: Header
+    family: Family
+    prediction_type: str | None
+    zero_terminal_snr: bool
+    source: str
+    assumed: frozenset[Claim]
+
+    def config(self, part: str) -> dict[str, Any]:
+        """Config of a network: the family's, with what the file says is different."""
+        return families.config(self.family, part) | metadata_of(self.header, CONFIG_KEY).get(part, {})
+
+
+def recognise(header: Header) -> Checkpoint:
+    """What a file is.
+
+    Raises:
+        UserError: it is no whole model of these families; the message says what it is.
+    """
+    if not header.has(UNET) or header.has(UNET + "joint_blocks.") or header.has(UNET + "double_blocks."):
+        raise UserError(f"{header.where} is {other_kind(header)}. A whole SD 1.5, SD 2 or SDXL model is needed.")
+    for mark, kind in SPECIAL.items():
+        if any(name.endswith(mark) for name in header.shapes):
+            raise UserError(f"{header.where} is {kind}.")
+    shape = header.shapes.get(UNET + "input_blocks.0.0.weight", (0, 0))
+    if shape[1] in OTHER_INPUTS:
+        kind = OTHER_INPUTS[shape[1]]
+        raise UserError(
+            f"{header.where} is {kind}: its UNet takes {shape[1]} channels, not the 4 of a latent. "
+            "Train the model that it was made from."
+        )
+    family = _family(header)
+    prediction_type, how, found = _prediction_type(header, family)
+    zero = "ztsnr" in header.shapes or header.metadata.get("ss_zero_terminal_snr") == "True"
+    assumed: set[Claim] = set() if found else {"prediction_type"}
+    if not zero:
+        assumed.add("zero_terminal_snr")  # few programs write the key: that it is absent says nothing
+    return Checkpoint(header, family, prediction_type, zero, how, frozenset(assumed))
+
+
+def other_kind(header: Header) -> str:
+    """What a file that is no whole model of these families seems to be."""
+    for piece, kind in OTHER_FILES.items():
+        if any(piece in name for name in header.shapes):
+            return kind
+    first = ", ".join(list(header.shapes)[:3]) or "none"
+    return f"of no kind that is known here (its first tensors are {first})"
+
+
+def _family(header: Header) -> Family:
+    if header.has("conditioner.embedders.1."):
+        return "sdxl"
+    if header.has("conditioner.embedders.0.model."):
+        raise UserError(f"{header.where} is the SDXL refiner; train the base model.")
+    if header.has("cond_stage_model.model."):
+        return "sd2"
+    if header.has("cond_stage_model.transformer."):
+        return "sd1"
+    width = next((s[1] for name, s in header.shapes.items() if name.endswith("attn2.to_k.weight")), 0)
+    kind = {768: f"a {NAMES['sd1']}", 1024: f"a {NAMES['sd2']}", 2048: f"a {NAMES['sdxl']}"}.get(width, "a")
+    raise UserError(
+        f"{header.where} is {kind} UNet without a text encoder. Give the whole checkpoint, "
+        "or a diffusers folder that has all parts."
+    )
+
+
+def _prediction_type(header: Header, family: Family) -> tuple[str | None, str, bool]:
+    """(type, how it is known, whether the file says it)."""
+    key = next((k for k in PREDICTION_KEYS if k in header.metadata), "")
+    word = header.metadata.get(key, "")
+    stated = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}.get(word.lower())
+    if "v_pred" in header.shapes:
+        against = ", though its metadata says epsilon" if stated == "epsilon" else ""
+        return "v_prediction", f"the file has the key v_pred{against}", True
+    if stated:
+        return stated, f"the file's metadata says {key} = {word}", True
+    architecture = header.metadata.get("modelspec.architecture", "")
+    if architecture.startswith("stable-diffusion-v2-"):
+        kind = "v_prediction" if architecture.startswith("stable-diffusion-v2-768-v") else "epsilon"
+        return kind, f"the file's metadata says modelspec.architecture = {architecture}", True
+    if family == "sd2":
+        return None, "SD 2 files for 768 pixels predict v, those for 512 epsilon, and both hold the same tensors", False
+    return "epsilon", f"the file does not say; {NAMES[family]} predicts epsilon unless a file says otherwise", False

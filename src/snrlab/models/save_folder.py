@@ -1,0 +1,114 @@
+"""Writing a whole model as a diffusers folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from snrlab.models.components import Components
+from snrlab.models.folder import STEMS
+from snrlab.models.pixels import PixelIdentity
+from snrlab.models.safetensors_file import Pending, write_tensors
+
+
+def save_folder(components: Components, path: Path, dtype: torch.dtype | None, largest: int | None = None) -> None:
+    """Write a diffusers folder; the networks in memory keep their number format.
+
+    Args:
+        components: the model.
+        path: the folder, which exists.
+        dtype: number format of the weights; None keeps each one's own.
+        largest: leave out tensors of more bytes, to try whether the rest can be written.
+
+    Raises:
+        UserError: it is not known what the model predicts.
+    """
+    components.known_prediction_type()
+    for part, network in components.networks.items():
+        _save_config(network, path / part)
+        save_weights(components, part, path, dtype, largest)
+    for name, tokenizer in components.tokenizers.items():
+        tokenizer.save_pretrained(path / name)
+        _save_vocabulary(tokenizer, path / name)
+    save_index(components, path)
+
+
+def save_weights(
+    components: Components, part: str, path: Path, dtype: torch.dtype | None, largest: int | None = None
+) -> None:
+    """Write one network below a diffusers folder, under the names that all versions of the libraries read.
+
+    The libraries' own writers ignore the number format (diffusers) or keep the network's (transformers).
+    """
+    (path / part).mkdir(parents=True, exist_ok=True)
+    prefix = "text_model." if part == "text_encoder" else ""  # transformers 5 has no such level, older ones need it
+    tensors = [
+        Pending(prefix + name.removeprefix(prefix), tuple(t.shape), dtype or t.dtype, partial(Tensor.detach, t))
+        for name, t in components.networks[part].state_dict().items()
+    ]
+    write_tensors(path / part / f"{STEMS[part]}.safetensors", tensors, {"format": "pt"}, largest)
+
+
+def save_index(components: Components, path: Path) -> None:
+    """Write what ties the parts together: the scheduler's config and the pipeline's index."""
+    (path / "scheduler").mkdir(parents=True, exist_ok=True)
+    _write_json(path / "scheduler" / "scheduler_config.json", components.scheduler_config)
+    autoencoder = components.vae
+    index: dict[str, Any] = {
+        "scheduler": ["diffusers", components.scheduler_config.get("_class_name", "DDIMScheduler")],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": [
+            "diffusers" if isinstance(autoencoder, AutoencoderKL) else PixelIdentity.__module__,
+            type(autoencoder).__name__,
+        ],
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+    }
+    if components.family == "sdxl":
+        index |= {
+            "_class_name": "StableDiffusionXLPipeline",
+            "force_zeros_for_empty_prompt": True,
+            "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+            "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        }
+    else:
+        index |= {
+            "_class_name": "StableDiffusionPipeline",
+            "requires_safety_checker": False,
+            "safety_checker": [None, None],
+        }
+    _write_json(path / "model_index.json", dict(sorted(index.items())))
+
+
+def _save_config(network: nn.Module, folder: Path) -> None:
+    """The network's config, without the folder it was loaded from: nobody else has that folder."""
+    if hasattr(network, "save_config"):  # diffusers; transformers asks the config
+        network.save_config(folder)
+    else:
+        network.config.save_pretrained(folder)
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)
+    _write_json(file, dict(sorted(config.items())))
+
+
+def _save_vocabulary(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """vocab.json and merges.txt, which transformers 5 leaves out and every older program asks for."""
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
