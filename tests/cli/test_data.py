@@ -70,7 +70,7 @@ def test_regularisation_and_shares(tmp_path, snrlab):
     captioned(tmp_path / "class", x="x", y="y", z="z")
     run_file(tmp_path, regularisation="class", prior_loss_weight=0.5)
     _, out, _ = snrlab("data", "run.toml")
-    assert "class: 1 images x 1 = 1 pictures an epoch (50%, regularisation, loss x 0.5)" in out
+    assert "class: 1 image x 1 = 1 an epoch (50%, regularisation, loss x 0.5)" in out
     assert "2 of 3 regularisation images are not used" in out
 
 

@@ -85,3 +85,20 @@ def test_odd_names(tmp_path):
     folder = tmp_path / "with space [1] é"
     captioned(folder, **{"ü x": "one", "[b]": "two"})
     assert [i.captions[0] for i in items(folder)] == ["two", "one"]
+
+
+def test_images_two_levels_down_are_named(tmp_path):
+    captioned(tmp_path / "cats", a="one")
+    captioned(tmp_path / "cats" / "old", b="two")
+    captioned(tmp_path / "raw" / "scans", c="three")
+    assert [i.name for i in items(tmp_path)] == ["a.png"]
+    assert "images in cats/old are not read" in remarks(tmp_path).replace("\\", "/")
+    assert "images in raw/scans are not read" in remarks(tmp_path).replace("\\", "/")
+
+
+@pytest.mark.parametrize("beside", ["sample", "."])
+def test_a_project_folder_of_kohyas_program_is_not_mistaken(tmp_path, beside):
+    captioned(tmp_path / "img" / "10_cat", a="one")
+    captioned(tmp_path / beside, shown="a sample")
+    with pytest.raises(UserError, match=r"further down, the kohya folder img.10_cat; give .*img, or move"):
+        items(tmp_path)

@@ -35,7 +35,7 @@ def test_huggingface_image_folder(tmp_path):
     ("entries", "says"),
     [
         ([{"file_name": "a.png", "text": "x"}, {"file_name": "gone.png", "text": "x"}],
-         "names 1 files that are not there, gone.png the first"),
+         "names files that are not there, 1 of 2, gone.png the first"),
         ([{"file_name": "a.png", "txt": "x"}], 'line 1: there is no text "text"; it has file_name, txt'),
         ([{"file_name": "a.png", "text": " "}], "line 1: the text of a.png is empty"),
         ([{"file_name": "a.png", "text": "x"}] * 2, "line 2: a.png is named twice"),
@@ -61,7 +61,7 @@ def test_not_json(tmp_path):
 def test_two_sources_of_captions(tmp_path):
     captioned(tmp_path, a="beside")
     lines(tmp_path, {"file_name": "a.png", "text": "listed"})
-    with pytest.raises(UserError, match="1 images have a caption file too, a the first"):
+    with pytest.raises(UserError, match="1 image with a caption file too, a the first"):
         items(tmp_path)
 
 

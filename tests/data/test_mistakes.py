@@ -241,7 +241,7 @@ MISTAKES = {
     broken_image: ("a.png cannot be read", "replace it or take it out"),
     empty_image: ("a.png cannot be read: the file is empty", "replace it or take it out"),
     half_an_image: ("a.png", "truncated"),
-    metadata_of_absent_files: ("names 1 files that are not there, c.png the first", "correct it"),
+    metadata_of_absent_files: ("names files that are not there, 1 of 2, c.png the first", "correct it"),
     wrong_image_dir: ("image_dir = 'cat': there is no such folder", "Did you mean 'cats'?"),
     image_dir_is_the_parent: ("there is no image in this folder", "so give", "data/10_cat"),
     unknown_key_of_the_toml: ("'shuffle_captions' is not known", "Did you mean 'shuffle_caption'?"),

@@ -10,7 +10,9 @@ from snrlab import __version__
 from snrlab.cli.convert import convert
 from snrlab.cli.data import data
 from snrlab.cli.demo import demo
+from snrlab.cli.doctor import doctor
 from snrlab.cli.evaluate import evaluate
+from snrlab.cli.init import init
 from snrlab.cli.sample import sample
 from snrlab.cli.table import table
 from snrlab.cli.train import train
@@ -44,7 +46,7 @@ def _options(
     pass
 
 
-for command in (demo, table, data, train, sample, evaluate, convert):
+for command in (demo, table, data, init, train, sample, evaluate, convert, doctor):
     app.command()(command)
 
 

@@ -45,7 +45,8 @@ def data(
     )
     typer.echo(overview(found, items, held_back))
     if run:
-        train, pictures = run.train, sum(item.repeats for item in items)
+        pictures = sum(item.repeats for item in items)
+        train = run.train.in_steps(pictures)
         typer.echo("\n" + arithmetic(pictures, train.batch_size, train.gradient_accumulation, train.steps))
 
 

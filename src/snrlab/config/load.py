@@ -10,7 +10,10 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
+from snrlab.config.foreign import refuse_foreign, refuse_other_kind
+from snrlab.config.kohya_options import hint
 from snrlab.config.run import RunConfig
+from snrlab.config.section import Section
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.parameters import parse_value
 
@@ -24,14 +27,17 @@ def read(path: Path, overrides: list[str] | None = None) -> RunConfig:
     Raises:
         UserError: unreadable, not TOML, or not a valid run.
     """
+    refuse_other_kind(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
     except (OSError, UnicodeDecodeError) as reason:
         raise UserError(f"{path}: the run file cannot be read ({_reason(reason)}).") from None
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as reason:
-        raise UserError(f"{path}: not valid TOML: {reason}.") from None
+        windows = r" A Windows path needs single quotes, as in folder = 'C:\pictures'." if "\\" in text else ""
+        raise UserError(f"{path}: not valid TOML: {reason}.{windows}") from None
+    refuse_foreign(data, path)
     return parse(apply_overrides(data, overrides or []), source=str(path))
 
 
@@ -131,9 +137,19 @@ def _absolute(config: RunConfig) -> RunConfig:
     def fixed(path: str) -> str:
         return str(Path(path).expanduser().absolute())
 
-    paths = {name: fixed(path) for name in ("path", "vae") if (path := getattr(config.model, name)) is not None}
-    model = config.model.model_copy(update=paths)
-    return config.model_copy(update={"model": model, "data": config.data.with_paths(fixed)})
+    def with_paths(section: Section, *names: str) -> Section:
+        paths = {name: fixed(path) for name in names if (path := getattr(section, name)) is not None}
+        return section.model_copy(update=paths) if paths else section
+
+    return config.model_copy(
+        update={
+            "model": with_paths(config.model, "path", "vae"),
+            "data": config.data.with_paths(fixed),
+            "validation": with_paths(config.validation, "folder"),
+            "lora": with_paths(config.lora, "start_from"),
+            "sample": config.sample.with_file_read(),
+        }
+    )
 
 
 def _toml_value(text: str) -> Any:
@@ -148,7 +164,9 @@ def explain(error: Any, schema: type[BaseModel]) -> str:
     where = _place(error["loc"]) or "run"
     match error["type"]:
         case "extra_forbidden":
-            return str(unknown(where, error["loc"][-1], _fields_at(error["loc"][:-1], schema)))
+            name, fields = error["loc"][-1], _fields_at(error["loc"][:-1], schema)
+            kohya = hint(str(name))
+            return f"{where}: {kohya}." if kohya else str(unknown(where, name, fields))
         case "missing":
             return f"{where} is missing."
         case "value_error":

@@ -18,8 +18,8 @@ from snrlab.core.errors import unknown
 
 Array = NDArray[np.float64]
 Purpose = Literal[
-    "order", "bucket", "t", "strata", "noise", "perturbation", "dropout", "caption", "augmentation", "validation",
-    "sample",
+    "order", "bucket", "t", "strata", "noise", "perturbation", "dropout", "caption", "augmentation", "rounding",
+    "validation", "sample", "adapter",
 ]  # fmt: skip
 Sampling = Literal["stratified", "plain"]
 SAMPLINGS: tuple[str, ...] = get_args(Sampling)

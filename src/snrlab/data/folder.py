@@ -106,14 +106,15 @@ class Folder:
 def described(images: Sequence[ImageFile]) -> str:
     """Counts of images, captions and sizes: `12 images, 12 captions in .txt, 3 sizes: 768x512 (10), ...`."""
     sources = Counter(i.caption_source for i in images if i.captions is not None)
-    captions = ", ".join(f"{_count(n, 'caption')} in {source}" for source, n in sources.items()) or "no captions"
+    captions = ", ".join(f"{counted(n, 'caption')} in {source}" for source, n in sources.items()) or "no captions"
     sizes = Counter(i.size for i in images)
     shown = ", ".join(f"{w}x{h} ({n})" for (w, h), n in sizes.most_common(3))
     more = ", ..." if len(sizes) > 3 else ""
-    return f"{_count(len(images), 'image')}, {captions}, {_count(len(sizes), 'size')}: {shown}{more}"
+    return f"{counted(len(images), 'image')}, {captions}, {counted(len(sizes), 'size')}: {shown}{more}"
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """A number of things in words: `1 image`, `2 images`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 

@@ -68,10 +68,7 @@ def places(path: Path) -> tuple[tuple[Place, ...], tuple[str, ...]]:
             f"rename it to 1_{other.name}, or move it away."
         )
     found = tuple(Place.named(folder) for folder in below)
-    notes = [
-        f"{folder.name} has folders with images in it, which are not read" for folder in below if _has_deep(folder)
-    ]
-    return found, (_as_read(found), *notes)
+    return found, (_as_read(found), *_further_down(path, below))
 
 
 def alone(path: Path) -> Place:
@@ -98,10 +95,12 @@ def _itself(path: Path, below: Sequence[Path], kohya: Sequence[Path]) -> tuple[t
         )
     place = Place.named(path)
     notes = [f"{place.path.name} is read as {_stated(place)}, as its name says"] if place.repeats else []
-    if below and not (path / METADATA).is_file():
+    if (path / METADATA).is_file():  # which may name images anywhere below
+        return (place,), tuple(notes)
+    if below:
         names = ", ".join(folder.name for folder in below[:3])
         notes.append(f"images in folders below are not read: {names}{', ...' if len(below) > 3 else ''}")
-    return (place,), tuple(notes)
+    return (place,), (*notes, *_further_down(path, below))
 
 
 def _as_read(found: Sequence[Place]) -> str:
@@ -139,8 +138,23 @@ def _holder(path: Path, depth: int = 3) -> Path | None:
     return None
 
 
-def _has_deep(path: Path) -> bool:
-    return any(holds_images(below) for below in _folders(path))
+def _further_down(path: Path, below: Sequence[Path]) -> list[str]:
+    """Notes on images two levels down, which are not read.
+
+    Raises:
+        UserError: they are in kohya folders, so that other ones were likely meant.
+    """
+    notes = []
+    for folder in _folders(path):
+        holder = _holder(folder, depth=2)
+        if holder is not None and _KOHYA.fullmatch(holder.name) and folder not in below:
+            raise UserError(
+                f"{path} has images{'' if holds_images(path) else f' in {below[0].name}'} and, further down, the kohya "
+                f"folder {holder.relative_to(path)}; give {holder.parent}, or move one of them away."
+            )
+        if holder is not None:
+            notes.append(f"images in {holder.relative_to(path)} are not read")
+    return notes
 
 
 def _folders(path: Path) -> list[Path]:

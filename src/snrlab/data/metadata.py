@@ -11,7 +11,7 @@ from typing import Any
 
 from snrlab.core.errors import UserError
 from snrlab.data.caption_files import CaptionFiles, key
-from snrlab.data.folder import MASK_ENDING, METADATA, Folder, ImageFile, files_of
+from snrlab.data.folder import MASK_ENDING, METADATA, Folder, ImageFile, counted, files_of
 from snrlab.data.image_file import is_image, shown_size
 
 
@@ -39,13 +39,20 @@ def listed_folder(path: Path, entries: Sequence[Entry]) -> Folder:
         entries: what it lists.
     """
     where = METADATA if path.is_dir() else path.name
-    there = [entry for entry in entries if entry.file.is_file()]
-    absent = [entry.name for entry in entries if entry not in there]
-    wrong = [f"it names {len(absent)} files that are not there, {absent[0]} the first; correct it."] if absent else []
+    exists = [entry.file.is_file() for entry in entries]
+    there = [entry for entry, found in zip(entries, exists, strict=True) if found]
+    absent = [entry.name for entry, found in zip(entries, exists, strict=True) if not found]
+    wrong = (
+        [f"it names files that are not there, {len(absent)} of {len(entries)}, {absent[0]} the first; correct it."]
+        if absent
+        else []
+    )
     beside = files_of(path) if path.is_dir() else []
     doubled = CaptionFiles.among(beside, None).by_stem.keys() & {key(entry.file.stem) for entry in there}
     if doubled:
-        wrong.append(f"{len(doubled)} images have a caption file too, {min(doubled)} the first; remove one of both.")
+        wrong.append(
+            f"{counted(len(doubled), 'image')} with a caption file too, {min(doubled)} the first; remove one of both."
+        )
     named = {entry.file.resolve() for entry in there}
     unlisted = [f for f in beside if is_image(f) and f.resolve() not in named and not f.stem.endswith(MASK_ENDING)]
     images, broken = [], []

@@ -10,6 +10,7 @@ import numpy as np
 from snrlab.data.buckets import Fit, fit
 from snrlab.data.captions import caption_at
 from snrlab.data.examples import Found
+from snrlab.data.folder import counted
 from snrlab.data.items import Item, Part
 
 _ENLARGED = 2.0  # from here on an enlarged image looks blurred
@@ -49,8 +50,8 @@ def _counts(items: Sequence[Item]) -> Iterator[str]:
         times = f"{low}" if low == high else f"{low} to {high}"
         what = ", regularisation" if part.regularisation else ""
         counts = "" if part.importance == 1 else f", loss x {part.importance:g}"
-        share = f"{sum(repeats) / total:.0%}"
-        yield f"{part.name}: {len(repeats)} images x {times} = {sum(repeats)} pictures an epoch ({share}{what}{counts})"
+        facts = f"{sum(repeats) / total:.0%}{what}{counts}"
+        yield f"{part.name}: {counted(len(repeats), 'image')} x {times} = {sum(repeats)} an epoch ({facts})"
 
 
 def _sizes(items: Sequence[Item]) -> Iterator[str]:
@@ -87,7 +88,7 @@ def _size_remarks(items: Sequence[Item]) -> Iterator[str]:
         if place.scaled[0] > _ENLARGED * item.size[0] and item.file is not None
     ]
     if enlarged:
-        yield f"{len(enlarged)} images are enlarged more than twofold and will look blurred, {enlarged[0]} the first"
+        yield f"{counted(len(enlarged), 'image')} more than twofold enlarged, so blurred, {enlarged[0]} the first"
 
 
 def _by_part(items: Sequence[Item]) -> dict[Part, list[Item]]:

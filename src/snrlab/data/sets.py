@@ -9,7 +9,7 @@ from pathlib import Path
 
 from snrlab.core.errors import UserError
 from snrlab.data.buckets import fit
-from snrlab.data.folder import METADATA, Folder, described, listed, scan
+from snrlab.data.folder import METADATA, Folder, counted, described, listed, scan
 from snrlab.data.items import Item
 from snrlab.data.layout import Place, alone, places
 from snrlab.data.masks import find_masks, unused_masks
@@ -76,7 +76,9 @@ def _group(source: Source, folders: list[tuple[Place, Folder]], notes: tuple[str
             masks, wrong_masks = find_masks(folder, None if stated_masks is None else Path(stated_masks))
             wrong += wrong_masks
         elif count := unused_masks(folder):
-            left_out.append(f"{name} has {count} masks; masked_loss = true would use them")
+            left_out.append(
+                f"{name} has {counted(count, 'mask')}; masked_loss = true would use {'it' if count == 1 else 'them'}"
+            )
         problems += [f"{source.where}: {name}: {problem}" for problem in wrong]
         left_out += [f"{name}: {note}" for note in folder.notes()]
         found = _items(source, place, folder, caption, masks)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from snrlab.core.bands import BANDS
 from snrlab.core.recipe import Tables
+from snrlab.lab.comparison import change
 
 # Okabe and Ito's palette in an order that also differs in lightness; line styles differ too
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -29,6 +30,18 @@ STYLE = {
 
 def recipe_figure(tables: Tables) -> str:
     """Weight and effective emphasis over log-SNR, with the timestep as a second axis."""
+    return _svg(_recipe(tables))
+
+
+def recipe_picture(tables: Tables) -> bytes:
+    """The same as a PNG, which every page shows."""
+    content = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        _recipe(tables).savefig(content, format="png", dpi=110, metadata={"Software": None})
+    return content.getvalue()
+
+
+def _recipe(tables: Tables) -> Figure:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -47,7 +60,7 @@ def recipe_figure(tables: Tables) -> str:
             right.annotate(f"step at SNR 0: {share:.2%}", (0.98, 0.95), xycoords="axes fraction", ha="right")
         for axes in (left, right):
             _timestep_axis(axes, tables)
-        return _svg(figure)
+        return figure
 
 
 def loss_figure(records: Sequence[dict[str, Any]]) -> str:
@@ -69,6 +82,30 @@ def loss_figure(records: Sequence[dict[str, Any]]) -> str:
         return _svg(figure)
 
 
+def validation_figure(lines: Sequence[dict[str, Any]]) -> str:
+    """Validation error by SNR band over the steps, as the change from the base in per cent, with intervals.
+
+    Args:
+        lines: of validation.jsonl, the first of the base; at least two.
+    """
+    base = {band: found["value"] for band, found in lines[0]["bands"].items()}
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for band, color, style in zip(BANDS, COLORS, STYLES, strict=True):
+            if band not in base:
+                continue
+            at = [line["step"] for line in lines]
+            changes = [change(line, lines[0])[band] for line in lines]
+            value, low, high = 100 / base[band] * np.array([(e.value, e.low, e.high) for e in changes]).T
+            axes.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
+            axes.plot(at, value, color=color, linestyle=style, label=band)
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set(title="Unweighted validation error against the base", xlabel="step", ylabel="change, %")
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return _svg(figure)
+
+
 def _timestep_axis(axes: Any, tables: Tables) -> None:
     finite = np.isfinite(tables.log_snr)
     marks = [
@@ -86,6 +123,7 @@ def _running_mean(value: Any, window: int) -> Any:
 
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    with mpl.rc_context(STYLE):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     found = text.getvalue()
     return found[found.index("<svg") :]

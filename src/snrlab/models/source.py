@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 
 from snrlab.config.model import ModelConfig, ShippedModel
 from snrlab.core.errors import UserError
@@ -72,8 +74,20 @@ def _vae_config(path: Path, field: str) -> dict[str, Any]:
 
 
 def shipped(name: ShippedModel) -> Components:
-    """A small model that ships with the package."""
-    return replace(load(shipped_folder(name)), label=f"snrlab-{name.replace('_', '-')}")
+    """A small model that ships with the package.
+
+    What small_v shares with small is taken from there: a checkout without symbolic links, as on Windows, has it
+    in no other place.
+    """
+    model = replace(load(shipped_folder("small")), label=f"snrlab-{name.replace('_', '-')}")
+    if name == "small":
+        return model
+    own = shipped_folder(name)
+    return replace(
+        model,
+        unet=UNet2DConditionModel.from_pretrained(own / "unet", local_files_only=True, use_safetensors=True),
+        scheduler_config=json.loads((own / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")),
+    )
 
 
 def shipped_folder(name: ShippedModel) -> Path:

@@ -190,7 +190,7 @@ def encode_examples(
             components, items, device, batch=data.vae_batch_size, cache=cache, kohya=data.kohya_cache, say=say
         )
         text = None
-        if not _trains_text(config):
+        if not config.train.trains_text:
             fixed = [fixed_caption(item) for item in items if not item.part.captions.varies]
             text = embed(components, [*fixed, ""], cache, say)
     repeats = np.array([item.repeats for item in items])
@@ -214,7 +214,7 @@ def encode_held_back(
     with _cache(config, say) as cache:
         buckets = encode_images(components, still, device, batch=config.data.vae_batch_size, cache=cache, say=say)
         captions = [fixed_caption(item) for item in still]
-        text = None if _trains_text(config) else embed(components, captions, cache, say)
+        text = None if config.train.trains_text else embed(components, captions, cache, say)
     found = []
     for bucket in buckets:
         mine = tuple(captions[i] for i in bucket.members)
@@ -222,11 +222,6 @@ def encode_held_back(
         sizes = bucket.sizes[0] if components.family == "sdxl" else None
         found.append(HeldBackSize(bucket.latents, sizes, mine, None if text is None else text.of(mine), names))
     return HeldBack(tuple(found))
-
-
-def _trains_text(config: RunConfig) -> bool:
-    """Whether embeddings change from step to step."""
-    return config.train.text_encoder
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from snrlab.models.lora import kohya_state_dict
-from snrlab.models.metadata import Training, lora_metadata
-from snrlab.models.safetensors_file import kohya_hashes, to_bytes, write_atomically
+from snrlab.models.lora import trained_lora
+from snrlab.models.lora_file import write_lora
+from snrlab.models.metadata import Base, Images, Training, described, file_hashes, lora_metadata
 from snrlab.models.save_folder import save_folder
 from snrlab.models.save_single_file import save_single_file
 from snrlab.models.source import DTYPES
@@ -20,40 +20,48 @@ from snrlab.train.job import Job
 from snrlab.train.resolve import trained_scheduler
 
 
-def export(job: Job, path: Path, steps: int, started: datetime | None = None) -> None:
-    """Write the result after `steps` steps, whole or not at all; dates go in where `started` is known."""
+def export(job: Job, path: Path, steps: int, started: datetime | None = None, *, largest: int | None = None) -> None:
+    """Write the result after `steps` steps, whole or not at all; dates go in where `started` is known.
+
+    With `largest` tensors of a whole model that have more bytes are left out: enough to try whether it can be written.
+    """
     config = job.config
     dtype = DTYPES[config.output.precision]
     if config.train.method == "full":
-        _export_model(job, path, dtype, started)
+        _export_model(job, path, dtype, started, largest)
         return
-    tensors = kohya_state_dict(job.components, alpha=config.lora.alpha or float(config.lora.rank), dtype=dtype)
     metadata = lora_metadata(config, job.recipe, _training(job, steps, started))
-    write_atomically(path, to_bytes(tensors, metadata | kohya_hashes(tensors, metadata)))
+    model, form = job.components, config.output.lora_format
+    write_lora(path, trained_lora(model), metadata, form, model.family, model.unet.config, dtype)
 
 
-def _export_model(job: Job, path: Path, dtype: torch.dtype, started: datetime | None) -> None:
+def _export_model(job: Job, path: Path, dtype: torch.dtype, started: datetime | None, largest: int | None) -> None:
     """Write all weights as a single file or a diffusers folder."""
     scheduler = trained_scheduler(job.components, job.recipe)
     model = replace(job.components, scheduler_config=scheduler, label=job.config.name)
     if job.config.single_file:
-        metadata = {"snrlab.recipe": json.dumps(job.recipe.as_dict(), sort_keys=True)}
+        metadata = described(job.config) | {"snrlab.recipe": json.dumps(job.recipe.as_dict(), sort_keys=True)}
         if job.config.output.dates and started:
             metadata["modelspec.date"] = datetime.now(UTC).isoformat(timespec="seconds")
-        save_single_file(model, path, dtype, metadata)
+        save_single_file(model, path, dtype, metadata, largest)
         return
     temporary = path.with_name(path.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    save_folder(model, temporary, dtype)
+    save_folder(model, temporary, dtype, largest)
     temporary.replace(path)
 
 
 def _training(job: Job, steps: int, started: datetime | None) -> Training:
     images = len(job.conditions)
+    model = Path(job.config.model.path) if job.config.model.path else None
     return Training(
-        base=job.components.label,
-        num_images=images,
+        base=Base(
+            name=job.components.label,
+            family=job.components.family,
+            hashes=file_hashes(model) if model and model.is_file() else None,
+        ),
+        images=Images(train=images, validation=len(job.held_back.names) if job.held_back else 0),
         steps=steps,
         epochs=-(-steps * job.total // images),
         started=started,
