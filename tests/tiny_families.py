@@ -1,4 +1,4 @@
-"""Tiny models of the three families: their shipped configs with everything narrow, random weights, the real tokenizer."""
+"""Tiny models of the three families: the shipped configs made narrow, random weights, the real tokenizer."""
 
 from __future__ import annotations
 
