@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick lint format mutants emoji docs base card clean
+.PHONY: demo test quick lint format mutants emoji docs base card full-size clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -36,6 +36,10 @@ emoji: $(READY)
 base: $(READY)
 	$(BIN)/python scripts/build_base.py --state $(or $(STATE),$(HOME)/.cache/snrlab-base)
 
+# trains and converts SD 1.5, SD 2 and SDXL models of full size (random weights); needs 20 GB of disk at STATE
+full-size: $(READY)
+	$(BIN)/python scripts/full_size.py --state $(or $(STATE),$(HOME)/.cache/snrlab-full-size) --log docs/full-size.log
+
 # measures the small models again and writes their card
 card: $(READY)
 	$(BIN)/python scripts/build_card.py
@@ -46,7 +50,7 @@ docs: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,metrics,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,metrics,optim,dev]'
 	touch $(READY)
 
 clean:

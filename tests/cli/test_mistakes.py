@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 import tomlkit
+import torch
+from safetensors.torch import save_file
 
 import tiny
 from snrlab.cli import main
@@ -137,6 +139,16 @@ def wrong_shapes(place):
     config.write_text(config.read_text().replace('"cross_attention_dim": 16', '"cross_attention_dim": 24'))
 
 
+def lora_as_model(place):
+    shutil.rmtree(place / "model")
+    save_file({"lora_unet_mid_block_x.lora_down.weight": torch.zeros(1)}, place / "model")
+
+
+def pickle_as_model(place):
+    shutil.rmtree(place / "model")
+    (place / "model").write_bytes(b"PK\x03\x04" + bytes(200))
+
+
 def a_file_in_the_way(place):
     (place / "work" / "runs").write_text("mine")
 
@@ -153,6 +165,8 @@ WORLDS = {
     broken_scheduler: "cannot be read",
     unknown_betas: "Did you mean 'scaled_linear'",
     wrong_shapes: "config asks for [16, 24]",
+    lora_as_model: "is a LoRA, which goes on top of a model. Give the model that it was trained on",
+    pickle_as_model: "it is a pickle under another name",
     a_file_in_the_way: "cannot be written",
 }
 
@@ -199,7 +213,8 @@ def test_unwritable_folder(place, capsys, monkeypatch):
         (["table", "--density", "curve:points=@no.csv"], "cannot be read"),
         (["table", "--density", "curve:points=0/0"], "it is 0 at every timestep"),
         (["data", "nowhere"], "there is no such folder"),
-        (["data", "../run.toml"], "this is a file, not a folder"),
+        (["data", "../lora.ckpt"], "this is a file, not a folder"),
+        (["data", "../broken.toml"], "broken.toml: it cannot be read"),
         (["data", "."], "there is no image"),
         (["sample", "nowhere", "--prompt", "a"], "there is no file or folder"),
         (["sample", "../model"], "there is nothing to draw"),

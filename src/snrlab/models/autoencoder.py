@@ -41,12 +41,12 @@ def load_vae(path: Path, dtype: torch.dtype | None, config: Mapping[str, Any]) -
     header = read_header(path, FIELD)
     prefix = PREFIXES["sd1"]["vae"]
     if header.has("encoder.down_blocks."):
-        return fill_from(empty("vae", config), [header], dtype, f"{FIELD}: {header.name}")
+        return fill_from(empty("vae", config), [header], dtype, header.where)
     if header.has(prefix + "encoder.down."):
         return _original(header, prefix, config, dtype)
     if header.has("encoder.down."):
         return _original(header, "", config, dtype)
-    raise UserError(f"{FIELD}: {header.name} holds no autoencoder; it is {other_kind(header)}.")
+    raise UserError(f"{header.where} holds no autoencoder; it is {other_kind(header)}.")
 
 
 def _original(header: Header, prefix: str, config: Mapping[str, Any], dtype: torch.dtype | None) -> nn.Module:
@@ -57,9 +57,9 @@ def _original(header: Header, prefix: str, config: Mapping[str, Any], dtype: tor
         for entry in layout("vae", shapes, config, "sd1"):
             name = prefix + entry.name.removeprefix(PREFIXES["sd1"]["vae"])
             if name not in header.shapes:
-                raise UserError(f"{FIELD}: {header.name} lacks the tensor {name}; it is no whole autoencoder.")
+                raise UserError(f"{header.where} lacks the tensor {name}; it is no whole autoencoder.")
             needed = tuple(entry.join(shapes).shape)
-            tensors |= entry.split(fitted(file.read(name, dtype), needed, name, f"{FIELD}: {header.name}"))
+            tensors |= entry.split(fitted(file.read(name, dtype), needed, name, header.where))
     return fill(network, tensors)
 
 

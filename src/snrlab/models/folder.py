@@ -38,7 +38,11 @@ FORMER = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_at
 
 
 def load_folder(
-    path: Path, dtype: torch.dtype | None, vae_dtype: torch.dtype | None, vae: nn.Module | None = None
+    path: Path,
+    dtype: torch.dtype | None,
+    vae_dtype: torch.dtype | None,
+    vae: nn.Module | None = None,
+    field: str = "model.path",
 ) -> Components:
     """Load a model on the CPU, tensor by tensor.
 
@@ -47,33 +51,36 @@ def load_folder(
         dtype: number format of the UNet and the text encoders; None is the files', which then stay mapped.
         vae_dtype: the same of the autoencoder.
         vae: take this autoencoder, and not the folder's.
+        field: what the user gave the folder as, for messages.
 
     Raises:
         UserError: not such a folder, a part missing, broken or pickled, or another kind of model.
     """
-    index = read_json(path, "model_index.json")
+    index = read_json(path, "model_index.json", field)
     kind = str(index.get("_class_name"))
     if kind not in PARTS:
-        raise UserError(f"model.path: {path} holds a {kind}; allowed: {', '.join(PARTS)}.")
+        raise UserError(f"{field}: {path} holds a {kind}; allowed: {', '.join(PARTS)}.")
     parts = [part for part in PARTS[kind] if not (part == "vae" and vae is not None)]
     for part in parts:
         if not (path / part).is_dir():
-            raise UserError(f"model.path: {path} has no folder '{part}'; a {kind} has {', '.join(PARTS[kind])}.")
-    scheduler = read_json(path, "scheduler/scheduler_config.json")
+            raise UserError(f"{field}: {path} has no folder '{part}'; a {kind} has {', '.join(PARTS[kind])}.")
+    scheduler = read_json(path, "scheduler/scheduler_config.json", field)
     networks: dict[str, Any] = {"vae": vae} if vae is not None else {}
     networks |= {
-        part: load_network(path / part, part, dtype if part != "vae" else vae_dtype) for part in STEMS if part in parts
+        part: load_network(path / part, part, dtype if part != "vae" else vae_dtype, field)
+        for part in STEMS
+        if part in parts
     }
     if networks["unet"].config.in_channels != networks["vae"].config.latent_channels:
         raise UserError(
-            f"model.path: the UNet of {path} takes {networks['unet'].config.in_channels} channels, not the "
+            f"{field}: the UNet of {path} takes {networks['unet'].config.in_channels} channels, not the "
             f"{networks['vae'].config.latent_channels} of a latent: an inpainting model or the like. "
             "Train the model that it was made from."
         )
     assumed: set[Claim] = set() if "prediction_type" in scheduler else {"prediction_type"}
     return Components(
         **networks,
-        **{part: _tokenizer(path / part) for part in parts if part.startswith("tokenizer")},
+        **{part: _tokenizer(path / part, field) for part in parts if part.startswith("tokenizer")},
         scheduler_config=scheduler,
         label=path.name,
         prediction_source="its scheduler_config.json" + (" leaves it out, which means epsilon" if assumed else ""),
@@ -147,12 +154,12 @@ def _read(files: list[TensorFile], name: str, dtype: torch.dtype | None) -> Tens
     return next(file for file in files if name in file.header.shapes).read(name, dtype)
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def _tokenizer(folder: Path, field: str) -> CLIPTokenizer:
     try:
         return with_plain_padding(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
     except (OSError, ValueError, KeyError) as reason:
         text = str(reason).strip().split("\n")[0]
-        raise UserError(f"model.path: {folder} does not load: {text}") from None
+        raise UserError(f"{field}: {folder} does not load: {text}") from None
 
 
 def read_json(path: Path, name: str, field: str = "model.path") -> dict[str, Any]:

@@ -17,17 +17,22 @@ LARGEST = 100_000_000  # bytes of a header; the format allows no more
 
 @dataclass(frozen=True)
 class Header:
-    """Names, shapes and number formats (`F16`, ...) of the tensors of a file, and its metadata."""
+    """Names, shapes and number formats (`F16`, ...) of the tensors of a file, and its metadata.
+
+    Attributes:
+        field: what the user gave the file as, for messages.
+    """
 
     path: Path
+    field: str
     shapes: Mapping[str, tuple[int, ...]]
     formats: Mapping[str, str]
     metadata: Mapping[str, str]
 
     @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.path.name
+    def where(self) -> str:
+        """How a message about the file begins."""
+        return f"{self.field}: {self.path.name}"
 
     def has(self, beginning: str) -> bool:
         """Whether a tensor's name begins so."""
@@ -55,7 +60,7 @@ def read_header(path: Path, field: str = "model.path") -> Header:
         raise UserError(f"{field}: there is no file {path}.") from None
     except OSError as reason:
         raise UserError(f"{field}: {path} cannot be read ({reason.strerror}).") from None
-    if 2 <= size <= LARGEST and len(raw) < size and not _what_instead(start).startswith(":"):
+    if 2 <= size <= LARGEST and len(raw) < size and not _what_instead(start):
         raise UserError(_cut_short(path, field, length, 8 + size))
     try:
         content = json.loads(raw)
@@ -64,10 +69,10 @@ def read_header(path: Path, field: str = "model.path") -> Header:
         shapes = {name: tuple(entry["shape"]) for name, entry in content.items()}
         formats = {name: entry["dtype"] for name, entry in content.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{field}: {path} is not a safetensors file{_what_instead(start)}") from None
+        raise UserError(f"{field}: {path} is not a safetensors file{_what_instead(start)}.") from None
     if length < max(ends, default=0):
         raise UserError(_cut_short(path, field, length, max(ends)))
-    return Header(path, shapes, formats, metadata)
+    return Header(path, field, shapes, formats, metadata)
 
 
 def refuse_pickle(path: Path, field: str) -> None:
@@ -87,12 +92,12 @@ def _cut_short(path: Path, field: str, length: int, whole: int) -> str:
 
 def _what_instead(start: bytes) -> str:
     if start.startswith((b"PK", b"\x80")):
-        return ": it is a pickle under another name. Take the safetensors file of the same model."
+        return ": it is a pickle under another name. Take the safetensors file of the same model"
     if start.startswith(b"version "):
-        return ": it is a pointer of Git LFS. Run `git lfs pull` in its folder."
+        return ": it is a pointer of Git LFS. Run `git lfs pull` in its folder"
     if start.lstrip().startswith(b"<"):
-        return ": it is a web page. Download it again, logged in where the site asks for that."
-    return "."
+        return ": it is a web page. Download it again, logged in where the site asks for that"
+    return ""
 
 
 def metadata_of(header: Header, key: str) -> dict[str, Any]:

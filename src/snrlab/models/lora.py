@@ -1,20 +1,24 @@
-"""LoRA adapters through peft, and their file in kohya's key layout.
-
-lora_unet_<module path with _>.lora_down.weight   [rank, in], of a convolution [rank, in, h, w]
-lora_unet_<...>.lora_up.weight                    [out, rank], of a convolution [out, rank, 1, 1]
-lora_unet_<...>.alpha                             scalar; scale = alpha / rank
-"""
+"""LoRA adapters on a model through peft: which layers get one, of which rank, and what is in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
-from peft import LoraConfig
-from torch import Tensor, nn
+from peft import LoraConfig as PeftConfig
+from peft.tuners.lora import LoraLayer
+from torch import nn
 
-from snrlab.config.lora import LoraLayers
+from snrlab.config.lora import LoraConfig, LoraLayers
+from snrlab.core.errors import UserError, unknown
+from snrlab.models.adapter import Adapter
 from snrlab.models.components import Components
+from snrlab.models.lora_file import Lora
+
+ADAPTER = "default"
 
 # module names by layer kind; kohya's plain LoRA is attention and feed_forward, its LoCon has convolution too
 UNET_TARGETS: dict[LoraLayers, str] = {
@@ -25,61 +29,196 @@ UNET_TARGETS: dict[LoraLayers, str] = {
 TEXT_TARGETS: dict[LoraLayers, str] = {"attention": r"[qkv]_proj|out_proj", "feed_forward": "fc1|fc2"}
 
 
-def add_lora(
-    components: Components, *, rank: int, alpha: float, layers: Sequence[LoraLayers], text_encoder: bool, seed: int
-) -> None:
-    """Put trainable adapters on layers of the UNet and, if asked, of the text encoder.
+class Size(NamedTuple):
+    """Of an adapter: its rank and the alpha that scales it."""
 
-    The down matrix starts at Kaiming-uniform noise drawn from the seed, the up matrix at 0, so
-    that the model is unchanged at first. The caller's random state is untouched.
+    rank: int
+    alpha: float
+
+
+def add_lora(components: Components, config: LoraConfig, parts: Sequence[str], seed: int) -> None:
+    """Put trainable adapters on layers of these networks.
+
+    The down matrix starts at Kaiming-uniform noise drawn from the seed, the up matrix at 0, and the lengths of a DoRA
+    at those of the weight, so that the model is unchanged at first. The caller's random state is untouched.
+
+    Raises:
+        UserError: a block that is none, or networks without a layer of the kinds asked for.
     """
-    targets = [(components.unet, _pattern(UNET_TARGETS, layers))]
-    if text_encoder:
-        targets.append((components.text_encoder, _pattern(TEXT_TARGETS, layers)))
+    plans = {part: sizes(components.networks[part], part, config) for part in parts}
     # peft initialises from torch's global generator: lend it our seed, then give it back
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for network, modules in targets:
-            network.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=modules))
+        for part, plan in plans.items():
+            components.networks[part].add_adapter(_peft_config(plan, config.dora))
     for _, parameter in lora_parameters(components):
         parameter.data = parameter.data.float()
+    if config.dora:
+        for layer in lora_layers(components).values():
+            _start_at_own_lengths(layer)
 
 
-def _pattern(targets: dict[LoraLayers, str], layers: Sequence[LoraLayers]) -> str:
-    """Regular expression of the names of all modules of these kinds; it matches none where there is no such kind."""
-    chosen = "|".join(targets[kind] for kind in layers if kind in targets)
-    return rf".*\.({chosen})" if chosen else "(?!)"
+def sizes(network: nn.Module, part: str, config: LoraConfig) -> dict[str, Size]:
+    """Which layers of a network get an adapter, and its size, in the network's order.
+
+    Raises:
+        UserError: a block that is none, or no layer at all.
+    """
+    targets = UNET_TARGETS if part == "unet" else TEXT_TARGETS
+    kinds = "|".join(targets[kind] for kind in config.layers if kind in targets)
+    pattern = re.compile(rf".*\.({kinds})" if kinds else "(?!)")
+    layers = {name: module for name, module in network.named_modules() if pattern.fullmatch(name)}
+    if not layers:
+        raise UserError(f"train.{part}: lora.layers is {config.layers}, of which it has none; leave it out.")
+    if part == "unet":
+        _refuse_unknown_blocks(layers, config)
+    found = {name: _size(name, module, part, config) for name, module in layers.items()}
+    if not any(size.rank for size in found.values()):
+        raise UserError(f"lora.block_ranks is 0 everywhere: no adapter is left; set train.{part} = false instead.")
+    return {name: size for name, size in found.items() if size.rank}
+
+
+def lora_layers(components: Components) -> dict[str, LoraLayer]:
+    """The layers with a trained adapter by their path, in a fixed order."""
+    return {
+        layer_path(part, name): module
+        for part in ("unet", "text_encoder", "text_encoder_2")
+        if part in components.networks
+        for name, module in components.networks[part].named_modules()
+        if isinstance(module, LoraLayer) and ADAPTER in module.lora_A
+    }
 
 
 def lora_parameters(components: Components) -> Iterator[tuple[str, nn.Parameter]]:
     """Adapter weights by name, in a fixed order."""
-    for part in ("unet", "text_encoder"):
-        for name, parameter in getattr(components, part).named_parameters():
-            if ".lora_" in name:
-                yield f"{part}.{name}", parameter
+    for part in ("unet", "text_encoder", "text_encoder_2"):
+        if part in components.networks:
+            for name, parameter in components.networks[part].named_parameters():
+                if ".lora_" in name:
+                    yield f"{part}.{name}", parameter
 
 
-def kohya_state_dict(components: Components, *, alpha: float, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The adapters under kohya's names, on the CPU."""
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in lora_parameters(components):
-        module, _, matrix = name.partition(".lora_")
-        key = kohya_module(module)
-        side = "lora_down" if matrix.startswith("A") else "lora_up"
-        tensors[f"{key}.{side}.weight"] = parameter.detach().to("cpu", dtype).contiguous()
-        tensors[f"{key}.alpha"] = torch.tensor(alpha, dtype=dtype)
-    return dict(sorted(tensors.items()))
+def trained_lora(components: Components) -> Lora:
+    """The adapters as they are now, by the path of their layer."""
+    return {path: _adapter(layer) for path, layer in lora_layers(components).items()}
 
 
-def kohya_module(module: str) -> str:
-    """Kohya's name of a module.
+def start_from(components: Components, lora: Lora, source: str) -> None:
+    """Give the adapters the updates of a LoRA of the same layers and ranks, whatever its alphas.
 
-    >>> kohya_module("unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0")
-    'lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0'
-    >>> kohya_module("text_encoder.encoder.layers.0.self_attn.q_proj")
-    'lora_te_text_model_encoder_layers_0_self_attn_q_proj'
+    Raises:
+        UserError: the two do not have the same shape.
     """
-    part, _, path = module.partition(".")
-    if part == "text_encoder" and not path.startswith("text_model."):
-        path = f"text_model.{path}"  # transformers 5 dropped the level that the format keeps
-    return {"unet": "lora_unet_", "text_encoder": "lora_te_"}[part] + path.replace(".", "_")
+    layers = lora_layers(components)
+    for path in sorted(layers.keys() ^ lora.keys()):
+        where, lacks = (source, "this run") if path in lora else ("this run", source)
+        raise UserError(f"lora.start_from: {where} has an adapter on {path}, {lacks} has none there.")
+    for path, layer in layers.items():
+        here, there = _adapter(layer), lora[path]
+        for what, mine, other in (
+            ("rank", here.rank, there.rank),
+            ("dora", here.magnitude is not None, there.magnitude is not None),
+            ("shape", here.shape, there.shape),
+        ):
+            if mine != other:
+                raise UserError(f"lora.start_from: the {what} of {path} is {other} in {source}, here {mine}.")
+        values = [(layer.lora_A, there.down), (layer.lora_B, there.with_alpha(here.alpha).up)]
+        if there.magnitude is not None:
+            values.append((layer.lora_magnitude_vector, there.magnitude))
+        for module, value in values:
+            weight = module[ADAPTER].weight
+            weight.data.copy_(value.reshape(weight.shape))
+
+
+@torch.no_grad()
+def limit_norms(layers: Iterable[LoraLayer], max_norm: float) -> None:
+    """Shrink updates whose Frobenius norm is larger to that norm, down and up by the same factor.
+
+    |B A|^2 = sum (A A^T) * (B^T B): no matrix of the weight's size is needed.
+    """
+    for layer in layers:
+        down, up = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+        a, b = down.flatten(1), up.flatten(1)
+        norm = layer.scaling[ADAPTER] * ((a @ a.T) * (b.T @ b)).sum().clamp(min=0).sqrt()
+        factor = (max_norm / norm).clamp(max=1).sqrt()
+        down.mul_(factor)
+        up.mul_(factor)
+
+
+def layer_path(part: str, name: str) -> str:
+    """The path of a network's layer, with the level `text_model` that transformers 5 dropped from one text encoder."""
+    if part != "unet" and not name.startswith(("text_model.", "text_projection")):
+        name = f"text_model.{name}"
+    return f"{part}.{name}"
+
+
+def _size(name: str, module: nn.Module, part: str, config: LoraConfig) -> Size:
+    rank, alpha = config.rank, config.alpha
+    convolution = _is_convolution(module)
+    if convolution:
+        rank, alpha = config.conv_rank or rank, config.conv_alpha or alpha
+    if part == "unet":
+        tables = (config.conv_block_ranks, config.conv_block_alphas)
+        ranks, alphas = tables if convolution else (config.block_ranks, config.block_alphas)
+        if (block := _block(name, ranks)) is not None:
+            rank = ranks[block]
+        if (block := _block(name, alphas)) is not None:
+            alpha = alphas[block]
+    return Size(rank, float(alpha or rank))
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    """Whether a layer counts as one: a kernel of 1 x 1 is a linear layer."""
+    return isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+
+
+def _block(name: str, table: Mapping[str, object]) -> str | None:
+    """The longest block of the table that a layer is in."""
+    return max((block for block in table if f"{name}.".startswith(f"{block}.")), key=len, default=None)
+
+
+def _refuse_unknown_blocks(layers: Mapping[str, nn.Module], config: LoraConfig) -> None:
+    for field in ("block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas"):
+        names = [name for name, module in layers.items() if _is_convolution(module) == field.startswith("conv")]
+        blocks = sorted({re.match(r"mid_block|\w+\.\d+", name)[0] for name in names})  # type: ignore[index]
+        for block in getattr(config, field):
+            if not any(_block(name, {block: None}) for name in names):
+                raise unknown(f"lora.{field}", block, blocks)
+
+
+def _peft_config(plan: Mapping[str, Size], dora: bool) -> PeftConfig:
+    rank, alpha = (Counter(column).most_common(1)[0][0] for column in zip(*plan.values(), strict=True))
+    return PeftConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=_either(plan),
+        rank_pattern=_pattern({name: size.rank for name, size in plan.items() if size.rank != rank}),
+        alpha_pattern=_pattern({name: size.alpha for name, size in plan.items() if size.alpha != alpha}),
+        use_dora=dora,
+    )
+
+
+def _pattern(values: Mapping[str, float]) -> dict[str, float]:
+    """Values by regular expression, one for each value: peft tries them one after the other for each layer."""
+    return {_either(n for n, v in values.items() if v == value): value for value in sorted(set(values.values()))}
+
+
+def _either(names: Iterable[str]) -> str:
+    return "|".join(map(re.escape, names))
+
+
+def _start_at_own_lengths(layer: LoraLayer) -> None:
+    """The lengths of the weight's rows in fp32, where peft has them in the weight's number format."""
+    weight = layer.get_base_layer().weight
+    lengths = torch.linalg.vector_norm(weight.detach().float().flatten(1), dim=1)
+    magnitude = layer.lora_magnitude_vector[ADAPTER].weight
+    magnitude.data.copy_(lengths.view(magnitude.shape))
+
+
+def _adapter(layer: LoraLayer) -> Adapter:
+    down, up = layer.lora_A[ADAPTER].weight.detach(), layer.lora_B[ADAPTER].weight.detach()
+    magnitude = None
+    if ADAPTER in layer.lora_magnitude_vector:
+        rows = layer.lora_magnitude_vector[ADAPTER].weight.detach()
+        magnitude = rows.reshape(up.shape[0], *[1] * (down.ndim - 1))
+    return Adapter(down, up, float(layer.lora_alpha[ADAPTER]), magnitude)

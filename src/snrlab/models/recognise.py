@@ -73,27 +73,25 @@ class Checkpoint:
         return families.config(self.family, part) | metadata_of(self.header, CONFIG_KEY).get(part, {})
 
 
-def recognise(header: Header, field: str = "model.path") -> Checkpoint:
+def recognise(header: Header) -> Checkpoint:
     """What a file is.
 
     Raises:
         UserError: it is no whole model of these families; the message says what it is.
     """
     if not header.has(UNET) or header.has(UNET + "joint_blocks.") or header.has(UNET + "double_blocks."):
-        raise UserError(
-            f"{field}: {header.name} is {other_kind(header)}. A whole SD 1.5, SD 2 or SDXL model is needed."
-        )
+        raise UserError(f"{header.where} is {other_kind(header)}. A whole SD 1.5, SD 2 or SDXL model is needed.")
     for mark, kind in SPECIAL.items():
         if any(name.endswith(mark) for name in header.shapes):
-            raise UserError(f"{field}: {header.name} is {kind}.")
+            raise UserError(f"{header.where} is {kind}.")
     shape = header.shapes.get(UNET + "input_blocks.0.0.weight", (0, 0))
     if shape[1] in OTHER_INPUTS:
         kind = OTHER_INPUTS[shape[1]]
         raise UserError(
-            f"{field}: {header.name} is {kind}: its UNet takes {shape[1]} channels, not the 4 of a latent. "
+            f"{header.where} is {kind}: its UNet takes {shape[1]} channels, not the 4 of a latent. "
             "Train the model that it was made from."
         )
-    family = _family(header, field)
+    family = _family(header)
     prediction_type, how, found = _prediction_type(header, family)
     zero = "ztsnr" in header.shapes or header.metadata.get("ss_zero_terminal_snr") == "True"
     assumed: set[Claim] = set() if found else {"prediction_type"}
@@ -111,11 +109,11 @@ def other_kind(header: Header) -> str:
     return f"of no kind that is known here (its first tensors are {first})"
 
 
-def _family(header: Header, field: str) -> Family:
+def _family(header: Header) -> Family:
     if header.has("conditioner.embedders.1."):
         return "sdxl"
     if header.has("conditioner.embedders.0.model."):
-        raise UserError(f"{field}: {header.name} is the SDXL refiner; train the base model.")
+        raise UserError(f"{header.where} is the SDXL refiner; train the base model.")
     if header.has("cond_stage_model.model."):
         return "sd2"
     if header.has("cond_stage_model.transformer."):
@@ -123,7 +121,7 @@ def _family(header: Header, field: str) -> Family:
     width = next((s[1] for name, s in header.shapes.items() if name.endswith("attn2.to_k.weight")), 0)
     kind = {768: f"a {NAMES['sd1']}", 1024: f"a {NAMES['sd2']}", 2048: f"a {NAMES['sdxl']}"}.get(width, "a")
     raise UserError(
-        f"{field}: {header.name} is {kind} UNet without a text encoder. Give the whole checkpoint, "
+        f"{header.where} is {kind} UNet without a text encoder. Give the whole checkpoint, "
         "or a diffusers folder that has all parts."
     )
 

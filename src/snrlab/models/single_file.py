@@ -27,7 +27,11 @@ PAD = {("sd2", "tokenizer"): "!", ("sdxl", "tokenizer_2"): "!"}
 
 
 def load_single_file(
-    path: Path, dtype: torch.dtype | None, vae_dtype: torch.dtype | None, vae: nn.Module | None = None
+    path: Path,
+    dtype: torch.dtype | None,
+    vae_dtype: torch.dtype | None,
+    vae: nn.Module | None = None,
+    field: str = "model.path",
 ) -> Components:
     """Load a model on the CPU, tensor by tensor.
 
@@ -36,11 +40,12 @@ def load_single_file(
         dtype: number format of the UNet and the text encoders; None is the file's, which then stays mapped.
         vae_dtype: the same of the autoencoder.
         vae: take this autoencoder, and not the file's.
+        field: what the user gave the file as, for messages.
 
     Raises:
         UserError: it is no whole model of a known family, or is incomplete.
     """
-    found = recognise(read_header(path))
+    found = recognise(read_header(path, field))
     family = found.family
     used: set[str] = set()
     with opened(found.header) as file:
@@ -76,7 +81,7 @@ def _network(part: str, found: Checkpoint, file: TensorFile, dtype: torch.dtype 
     for entry in entries:
         tensor = file.read(names[entry.name], dtype)
         needed = tuple(entry.join(shapes).shape)
-        tensors |= entry.split(fitted(tensor, needed, entry.name, f"model.path: {found.header.name}"))
+        tensors |= entry.split(fitted(tensor, needed, entry.name, found.header.where))
     used |= set(names.values())
     return fill(network, tensors)
 
@@ -92,7 +97,7 @@ def _refuse_missing(part: str, found: Checkpoint, names: Iterable[str]) -> None:
     missing = [name for name in wanted if name not in found.header.shapes]
     if not missing:
         return
-    where = f"model.path: {found.header.name} is a {NAMES[found.family]} file"
+    where = f"{found.header.where} is a {NAMES[found.family]} file"
     if len(missing) == len(wanted):
         way_out = "; give one as model.vae" if part == "vae" else ""
         raise UserError(f"{where} without a {part}{way_out}.")
@@ -113,7 +118,7 @@ def _left_over(found: Checkpoint, used: set[str], vae_replaced: bool) -> list[st
     strange = [name for name in over if name.startswith(PREFIXES[found.family]["unet"])]
     if strange:
         raise UserError(
-            f"model.path: {found.header.name} is a {NAMES[found.family]} file, but its UNet has {len(strange)} tensors "
+            f"{found.header.where} is a {NAMES[found.family]} file, but its UNet has {len(strange)} tensors "
             f"more, such as {strange[0]}: a changed architecture that is not known here."
         )
     return [name for name in over if name not in MARKS]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 
 from snrlab.config.model import ModelConfig, ShippedModel
 from snrlab.core.errors import UserError
@@ -39,6 +41,7 @@ def load(
     dtype: torch.dtype | None = torch.float32,
     vae_dtype: torch.dtype | None = torch.float32,
     vae: Path | None = None,
+    field: str = "model.path",
 ) -> Components:
     """Load a model from a single .safetensors file or a diffusers folder, on the CPU.
 
@@ -47,31 +50,44 @@ def load(
         dtype: number format of the UNet and the text encoders; None is the files' own.
         vae_dtype: the same of the autoencoder, which is small and sensitive: half formats blur or overflow it.
         vae: file or folder of an autoencoder to take instead.
+        field: what the user gave the path as, for messages.
 
     Raises:
         UserError: nothing there, a pickle, or no whole model of a known family; the message says what was found.
     """
     if not path.exists():
-        raise UserError(f"model.path: there is no file or folder {path}.")
-    other = None if vae is None else load_vae(vae, vae_dtype, _vae_config(path))
+        raise UserError(f"{field}: there is no file or folder {path}.")
+    other = None if vae is None else load_vae(vae, vae_dtype, _vae_config(path, field))
     if path.is_dir():
-        return load_folder(path, dtype, vae_dtype, other)
-    return load_single_file(path, dtype, vae_dtype, other)
+        return load_folder(path, dtype, vae_dtype, other, field)
+    return load_single_file(path, dtype, vae_dtype, other, field)
 
 
-def _vae_config(path: Path) -> dict[str, Any]:
+def _vae_config(path: Path, field: str) -> dict[str, Any]:
     """Config of the autoencoder that a model was trained with."""
     if path.is_file():
-        return recognise(read_header(path)).config("vae")
+        return recognise(read_header(path, field)).config("vae")
     if (path / "vae").is_dir():
-        return read_json(path / "vae", "config.json")
-    xl = read_json(path, "model_index.json").get("_class_name") == "StableDiffusionXLPipeline"
+        return read_json(path / "vae", "config.json", field)
+    xl = read_json(path, "model_index.json", field).get("_class_name") == "StableDiffusionXLPipeline"
     return families.config("sdxl" if xl else "sd1", "vae")
 
 
 def shipped(name: ShippedModel) -> Components:
-    """A small model that ships with the package."""
-    return replace(load(shipped_folder(name)), label=f"snrlab-{name.replace('_', '-')}")
+    """A small model that ships with the package.
+
+    What small_v shares with small is taken from there: a checkout without symbolic links, as on Windows, has it
+    in no other place.
+    """
+    model = replace(load(shipped_folder("small")), label=f"snrlab-{name.replace('_', '-')}")
+    if name == "small":
+        return model
+    own = shipped_folder(name)
+    return replace(
+        model,
+        unet=UNet2DConditionModel.from_pretrained(own / "unet", local_files_only=True, use_safetensors=True),
+        scheduler_config=json.loads((own / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")),
+    )
 
 
 def shipped_folder(name: ShippedModel) -> Path:

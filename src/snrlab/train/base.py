@@ -25,8 +25,7 @@ def load_for(config: RunConfig) -> Components:
 
 def as_configured(components: Components, config: RunConfig) -> Components:
     """The same model, encoding captions by the run's rule."""
-    weighted = getattr(config.data, "weighted_captions", False)
-    rule = EncodeRule(_clip_skip(config, components), config.model.max_tokens, weighted)
+    rule = EncodeRule(_clip_skip(config, components), config.model.max_tokens, config.data.weighted_captions)
     return replace(components, encode_rule=rule)
 
 

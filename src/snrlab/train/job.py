@@ -5,9 +5,9 @@ Whatever can be wrong is found here, before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,17 +18,22 @@ from snrlab.config.run import RunConfig
 from snrlab.core.finding import Finding
 from snrlab.core.findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
-from snrlab.data.examples import load_examples
+from snrlab.data.examples import find, settle
+from snrlab.data.validation_folder import validation_items
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
+from snrlab.models.save_single_file import refuse_unsavable
 from snrlab.train.base import load_for
 from snrlab.train.conditions import Conditions, HeldBack, encode_examples, encode_held_back
 from snrlab.train.draws import Draws
+from snrlab.train.loss_scale import LossScale
+from snrlab.train.networks import set_up_networks
 from snrlab.train.objective import Objective
-from snrlab.train.optimizer import make_optimizer
+from snrlab.train.optimizer import RunOptimizer, evaluating, make_optimizer
+from snrlab.train.optimizer_facts import refuse_missing
 from snrlab.train.probe import LEVELS, probe
-from snrlab.train.resolve import resolve_recipe
-from snrlab.train.trainable import trainable
+from snrlab.train.resolve import resolve_recipe, trained_scheduler
+from snrlab.train.trainable import Trainable, trainable
 
 PROBED = 4  # pictures at each noise level
 FP16_ON_CPU = Finding(
@@ -51,10 +56,16 @@ class Job:
     conditions: Conditions
     held_back: HeldBack | None
     objective: Objective
-    parameters: dict[str, nn.Parameter]
-    optimizer: torch.optim.AdamW
+    trained: Trainable
+    optimizer: RunOptimizer
     ema: EMAModel | None
+    loss_scale: LossScale
     device: torch.device
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The weights that are trained, by name."""
+        return self.trained.parameters
 
     @property
     def total(self) -> int:
@@ -63,9 +74,10 @@ class Job:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it the networks hold the averaged weights, where the run keeps an average."""
+        """Within it the networks hold the averaged weights, where the run or its optimizer keeps an average."""
         if self.ema is None:
-            yield
+            with evaluating(self.optimizer, self.parameters):
+                yield
             return
         self.ema.store(self.parameters.values())
         self.ema.copy_to(self.parameters.values())
@@ -75,34 +87,60 @@ class Job:
             self.ema.restore(self.parameters.values())
 
 
-def prepare(config: RunConfig) -> Job:
+def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> Job:
     """Load the model and the data, encode them, add the adapter: all that comes before step 0.
+
+    Args:
+        config: the run.
+        say: told of progress.
 
     Raises:
         UserError: anything wrong with the model, the data, the recipe or their combination.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    refuse_missing(config.train.optimizer.name)
+    batch_size = config.train.batch_size
+    seen = find(config.data)
+    for remark in seen.remarks:
+        say(remark)
+    hold_back = config.validation.images
+    items, held_back = settle(seen, config.data, seed=config.seed, hold_back=hold_back, batch_size=batch_size)
+    if config.validation.folder is not None:
+        held_back = validation_items(config.data, config.validation.folder, items)
+    config = config.model_copy(update={"train": config.train.in_steps(sum(item.repeats for item in items))})
     components = load_for(config)
     config, recipe = resolve_recipe(config, components)
+    if config.train.method == "full" and config.single_file:
+        refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components, recipe)))
     tables = recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)
-    examples, held_back = load_examples(config.data, config.seed, config.validation.images)
+    train = config.train
     components.freeze()
     encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
-    train = config.train
     draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)
     with borrowed(components, encoders, device):
-        conditions = encode_examples(config, components, draws, examples, device)
-        validation = encode_held_back(components, held_back, device)
+        conditions = encode_examples(config, components, draws, items, device, say)
+        validation = encode_held_back(config, components, held_back, device, say)
     components.to(device)
     found += _probed(config, recipe, components, conditions, device)
+    set_up_networks(config, components)
     trained = trainable(config, components)
-    _release(config, components, conditions, validation)
-    parameters, optimizer = trained.parameters, make_optimizer(train, trained)
-    ema = EMAModel(list(parameters.values()), decay=train.ema) if train.ema else None
-    objective = Objective.of(draws, device)
-    return Job(config, recipe, found, components, conditions, validation, objective, parameters, optimizer, ema, device)
+    _release(config, components, conditions)
+    return Job(
+        config=config,
+        recipe=recipe,
+        found=found,
+        components=components,
+        conditions=conditions,
+        held_back=validation,
+        objective=Objective.of(draws, device, train.loss),
+        trained=trained,
+        optimizer=make_optimizer(train, trained, config.seed),
+        ema=EMAModel(list(trained.parameters.values()), decay=train.ema) if train.ema else None,
+        loss_scale=LossScale.of(half=components.unet.dtype == torch.float16),
+        device=device,
+    )
 
 
 def _probed(
@@ -120,7 +158,7 @@ def _probed(
     return found
 
 
-def _release(config: RunConfig, components: Components, conditions: Conditions, validation: HeldBack | None) -> None:
+def _release(config: RunConfig, components: Components, conditions: Conditions) -> None:
     """Free what the steps do not need: what is drawn with or saved later waits on the CPU, the rest is gone."""
     networks = components.networks
     encoders = set(networks) & set(ENCODERS)
@@ -130,7 +168,7 @@ def _release(config: RunConfig, components: Components, conditions: Conditions, 
         later |= set(networks)  # they are saved too
     if config.sample.prompts:
         later |= encoders | {"vae"}
-    if validation is not None:
-        later |= encoders
-    each_step = encoders if conditions.text is None else set()
+    each_step = encoders if conditions.needs_text_encoders else set()
+    if conditions.needs_autoencoder:
+        each_step |= {"vae"}
     release(components, keep={"unet"} | trained | each_step, later=later)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -70,3 +71,19 @@ def _refuse_disagreement(recipe: Recipe, own: NoiseSchedule, components: Compone
 def _equal(one: NoiseSchedule, other: NoiseSchedule) -> bool:
     a, b = one.alphas_cumprod, other.alphas_cumprod
     return len(a) == len(b) and np.allclose(a, b, rtol=1e-6, atol=1e-12)
+
+
+def trained_scheduler(components: Components, recipe: Recipe) -> dict[str, Any]:
+    """The base's scheduler config, saying the prediction type and schedule that were trained."""
+    config = {**components.scheduler_config, "prediction_type": recipe.prediction_type}
+    trained = recipe.noise_schedule()
+    if trained.terminal_snr_is_zero:
+        config["timestep_spacing"] = (
+            "trailing"  # a sampler that leaves out the last step misses the pure noise it was trained on
+        )
+    for attempt in (config, *({**config, "rescale_betas_zero_snr": zero} for zero in (False, True))):
+        table = SCHEDULES.bind("scheduler_config", config=json.dumps(attempt))().alphas_cumprod
+        if len(table) == len(trained.alphas_cumprod) and np.allclose(table, trained.alphas_cumprod, rtol=1e-6):
+            return attempt
+    betas = 1 - trained.alphas_cumprod / np.r_[1.0, trained.alphas_cumprod[:-1]]
+    return {**config, "rescale_betas_zero_snr": False, "trained_betas": betas.tolist()}

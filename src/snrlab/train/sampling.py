@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from snrlab.config.output import SampleConfig
+from snrlab.config.prompts import parse_line
 from snrlab.core.draws import stream
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import NoiseSchedule
@@ -104,13 +105,26 @@ def pipeline(components: Components, schedule: NoiseSchedule, prediction_type: s
 
 
 def requests(config: SampleConfig, resolution: int) -> list[SampleRequest]:
-    """The pictures of a [sample] section, square, each from a noise of its own."""
-    return [
-        SampleRequest(
-            prompt, config.negative, resolution, resolution, config.seed, config.guidance, config.steps, place
+    """The pictures of a [sample] section: what a prompt's line says, else what the section says, else square.
+
+    Each has a noise of its own; lines that state the same seed share theirs, as in other programs.
+    """
+    found = []
+    for place, text in enumerate(config.prompts):
+        line = parse_line(text, f"prompt {place + 1}")
+        found.append(
+            SampleRequest(
+                line.prompt,
+                config.negative if line.negative is None else line.negative,
+                line.width or resolution,
+                line.height or resolution,
+                config.seed if line.seed is None else line.seed,
+                line.guidance or config.guidance,
+                line.steps or config.steps,
+                place if line.seed is None else 0,
+            )
         )
-        for place, prompt in enumerate(config.prompts)
-    ]
+    return found
 
 
 @torch.no_grad()

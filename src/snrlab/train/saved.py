@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from snrlab.config import RunConfig
 from snrlab.config.model import ShippedModel
@@ -19,6 +18,7 @@ from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.components import Components
+from snrlab.models.lora_file import load_lora, peft_tensors
 from snrlab.models.source import DTYPES, load, shipped
 from snrlab.train.base import as_configured, load_for
 from snrlab.train.run_folder import RunFolder
@@ -55,9 +55,7 @@ class Saved:
     def resolution(self) -> int:
         """The run's resolution, or the model's own."""
         own = self.components.unet.config.sample_size * self.components.latent_factor
-        if self.config is None:
-            return own
-        return getattr(self.config.data, "side", self.config.data.resolution)
+        return self.config.data.side if self.config else own
 
     def use(self, adapter: str | None, strength: float = 1.0) -> None:
         """Put one of the adapters on, at a strength; None takes all off."""
@@ -131,23 +129,12 @@ def _peft_name(adapter: str) -> str:
 
 
 def _put_lora(pipe: Pipeline, path: Path, name: str) -> None:
-    if path.suffix in (".ckpt", ".pt", ".pth", ".bin"):
-        raise UserError(f"--lora: {path.name} is a pickle, which can run code when opened; use a .safetensors file.")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            keys = list(file.keys())
-    except FileNotFoundError:
-        raise UserError(f"--lora: there is no file {path}.") from None
-    except (SafetensorError, OSError) as reason:
-        raise UserError(f"--lora: {path} is not a readable safetensors file ({reason}).") from None
-    if not any("lora" in key for key in keys):
-        raise UserError(
-            f"--lora: {path.name} holds no LoRA weights (its first tensor is {keys[0] if keys else 'none'})."
-        )
+    # diffusers drops a DoRA's lengths from a file in kohya's layout, so it is given peft's
+    tensors = peft_tensors(load_lora(path, pipe.diffusers.unet.config, field="--lora"), torch.float32)
     try:
         with warnings.catch_warnings():
             # several adapters side by side are what we want here
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-            pipe.diffusers.load_lora_weights(str(path.absolute()), adapter_name=name)
+            pipe.diffusers.load_lora_weights(tensors, adapter_name=name)
     except (ValueError, RuntimeError, KeyError) as reason:
         raise UserError(f"--lora: {path.name} does not fit this model: {str(reason).splitlines()[0]}") from None

@@ -92,11 +92,18 @@ def validate(job: Job, step: int) -> dict[str, Any]:
     """The line of validation.jsonl after `step` steps: mean by band with its interval, and every picture's error."""
     held, schedule = job.held_back, job.objective.draws.tables.schedule
     assert held is not None
+    found = []
     with job.averaged():
-        with borrowed(job.components, ENCODERS, job.device):
-            text = encode_captions(job.components, held.captions)
-        found = epsilon_errors(job.components, schedule, job.recipe.prediction_type, held.latents, text)
-    errors = by_band(found, schedule)
+        for group in held.by_size:
+            text = group.text
+            if text is None:
+                with borrowed(job.components, ENCODERS, job.device):
+                    text = encode_captions(job.components, group.captions)
+            latents, sizes = group.latents, group.sizes
+            found.append(
+                epsilon_errors(job.components, schedule, job.recipe.prediction_type, latents, text, sizes=sizes)
+            )
+    errors = by_band(np.concatenate(found), schedule)
     return {
         "step": step,
         "bands": {band: asdict(mean(values)) for band, values in errors.items()},

@@ -55,6 +55,8 @@ def with_plain_padding(tokenizer: CLIPTokenizer) -> CLIPTokenizer:
     pad = tokenizer.pad_token
     if pad in (START, END, None):
         return tokenizer
+    if tokenizer.model_max_length == LENGTH and tokenizer.get_vocab() == vocabulary():
+        return clip_tokenizer(pad)  # made from ours in a moment
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     return _padded(
         CLIPTokenizer(

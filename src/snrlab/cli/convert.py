@@ -1,0 +1,94 @@
+"""`snrlab convert`: a model from a single file to a diffusers folder, or back; a LoRA from one layout to the other."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snrlab.cli.train import quiet_libraries
+from snrlab.core.errors import UserError
+
+
+class Precision(StrEnum):
+    """Number formats of weights."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+class Prediction(StrEnum):
+    """What a model of these families may predict."""
+
+    epsilon = "epsilon"
+    v_prediction = "v_prediction"
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="Model: a .safetensors file, or a folder in diffusers layout.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="What to write: a name ending in .safetensors is a single file, any other a folder. What exists is "
+            "kept and the new one numbered.",
+            show_default="the other layout beside here",
+        ),
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Number format of the weights.", show_default="as they are")
+    ] = None,
+    vae: Annotated[Path | None, typer.Option(help="Autoencoder to put in: a file or a folder.")] = None,
+    prediction: Annotated[
+        Prediction | None, typer.Option(help="What the model predicts, where it does not say so itself.")
+    ] = None,
+    zero_terminal_snr: Annotated[
+        bool, typer.Option("--zero-terminal-snr", help="Its schedule ends at SNR 0, where it does not say so itself.")
+    ] = False,
+) -> None:
+    """Turn a single-file model into a diffusers folder, or a folder into a single file.
+
+    Without --precision every tensor stays equal to the bit. A single file gets the keys v_pred and ztsnr where they
+    are true, so that web UIs know. A LoRA in kohya's layout becomes one in peft's, and the other way round.
+
+    Example: snrlab convert model.safetensors -o model
+    """  # fmt: skip
+    quiet_libraries()
+    from snrlab.models.convert import convert as convert_model
+    from snrlab.models.lora_file import convert_lora, is_lora
+    from snrlab.models.source import DTYPES
+
+    if source.is_file() and is_lora(source):
+        if vae or prediction or zero_terminal_snr or precision:
+            raise UserError(f"{source.name} is a LoRA: of the options it takes --out alone.")
+        target = free_path(out or Path(source.name))
+        typer.echo(f"{convert_lora(source, target)}'s names instead of the other ones\nwrote {target}")
+        return
+    target = free_path(out or Path(f"{source.name}.safetensors" if source.is_dir() else source.stem))
+    dtype = DTYPES[precision.value] if precision else None
+    made = convert_model(
+        source,
+        target,
+        dtype,
+        vae=vae,
+        prediction_type=prediction.value if prediction else None,
+        zero_terminal_snr=zero_terminal_snr or None,
+    )
+    typer.echo(f"{made.label} predicts {made.prediction_type}: {made.prediction_source}")
+    typer.echo(f"wrote {target}")
+
+
+def free_path(path: Path) -> Path:
+    """The path, or the first of path-2, path-3, ... that does not exist."""
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"--out: there is no folder {path.parent}.")
+    ending = path.suffix if path.suffix.lower() == ".safetensors" else ""
+    free, number = path, 1
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name.removesuffix(ending)}-{number}{ending}")
+    return free

@@ -1,0 +1,86 @@
+"""A model from one layout into the other: a single file to a diffusers folder, or back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from snrlab.core.errors import UserError
+from snrlab.models.components import Components
+from snrlab.models.save_folder import save_folder
+from snrlab.models.save_single_file import save_single_file
+from snrlab.models.source import load
+
+
+def convert(
+    source: Path,
+    target: Path,
+    dtype: torch.dtype | None = None,
+    *,
+    vae: Path | None = None,
+    prediction_type: str | None = None,
+    zero_terminal_snr: bool | None = None,
+) -> Components:
+    """Write a model in the layout that the target's name asks for; the model that was written.
+
+    Args:
+        source: a single file or a diffusers folder.
+        target: a new .safetensors file, or a new folder.
+        dtype: number format of the weights; None keeps each one's own, so that every tensor stays equal to the bit.
+        vae: file or folder of an autoencoder to put in.
+        prediction_type: what the model predicts, where it does not say.
+        zero_terminal_snr: whether its schedule ends at SNR 0, where it does not say.
+
+    Raises:
+        UserError: the source does not load, says otherwise, or holds what the layout has no place for.
+    """
+    model = _stated(load(source, None, None, vae, "SOURCE"), prediction_type, zero_terminal_snr)
+    save(model, target, dtype)
+    return model
+
+
+def save(model: Components, target: Path, dtype: torch.dtype | None, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a model whole or not at all: a single file where the target's name ends in .safetensors, else a folder.
+
+    Args:
+        model: what to write.
+        target: what does not exist yet.
+        dtype: number format of the weights; None keeps each one's own.
+        metadata: for the header of a single file.
+    """
+    if target.suffix.lower() == ".safetensors":
+        save_single_file(model, target, dtype, metadata)
+        return
+    temporary = target.with_name(target.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    save_folder(model, temporary, dtype)
+    temporary.replace(target)
+
+
+def _stated(model: Components, prediction_type: str | None, zero_terminal_snr: bool | None) -> Components:
+    """The model with what it does not say of itself filled in (UserError where it says otherwise)."""
+    scheduler, source = dict(model.scheduler_config), model.prediction_source
+    if prediction_type not in (None, model.prediction_type):
+        if "prediction_type" not in model.assumed:
+            raise UserError(
+                f"--prediction is {prediction_type}, but {model.label} says it predicts {model.prediction_type} "
+                f"({model.prediction_source}). Leave it out; only training changes what a model predicts."
+            )
+        scheduler["prediction_type"], source = prediction_type, "as stated"
+    if zero_terminal_snr is not None and zero_terminal_snr != bool(scheduler.get("rescale_betas_zero_snr", False)):
+        if "zero_terminal_snr" not in model.assumed:
+            raise UserError(
+                f"--zero-terminal-snr: {model.label} says otherwise of its schedule; only training changes that."
+            )
+        scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    if scheduler.get("prediction_type", "epsilon") is None:
+        raise UserError(
+            f"--prediction is not given, and {model.label} does not say what it predicts ({model.prediction_source}). "
+            "Give --prediction v_prediction or --prediction epsilon."
+        )
+    return replace(model, scheduler_config=scheduler, prediction_source=source)

@@ -1,0 +1,217 @@
+"""LoRA files: read in any of the layouts that are around, written in kohya's or peft's.
+
+kohya   <kohya name>.lora_down.weight  .lora_up.weight  .alpha  .dora_scale
+peft    <network>.<layer>.lora_A.weight  .lora_B.weight  .lora_magnitude_vector
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from snrlab.core.errors import UserError
+from snrlab.models import families
+from snrlab.models.adapter import Adapter
+from snrlab.models.families import Family
+from snrlab.models.header import read_header
+from snrlab.models.kohya_names import kohya_name, layer_path
+from snrlab.models.safetensors_file import kohya_hashes, to_bytes, write_atomically
+
+LoraFormat = Literal["kohya", "peft"]
+Lora = dict[str, Adapter]  # by the layer's path, such as unet.mid_block.attentions.0.proj_in
+
+KOHYA_ROLES = {"lora_down.weight": "down", "lora_up.weight": "up", "alpha": "alpha", "dora_scale": "magnitude"}
+ROLES = KOHYA_ROLES | {
+    "lora_A.weight": "down",
+    "lora_B.weight": "up",
+    "lora_magnitude_vector": "rows",
+    "lora_magnitude_vector.weight": "rows",
+    "lora.down.weight": "down",  # diffusers' older layouts
+    "lora.up.weight": "up",
+    "lora_linear_layer.down.weight": "down",
+    "lora_linear_layer.up.weight": "up",
+}
+_KOHYA = re.compile(rf"(lora_[^.]+)\.({'|'.join(map(re.escape, KOHYA_ROLES))})")
+_PEFT = re.compile(rf"(?P<layer>.+?)[._](?P<role>{'|'.join(map(re.escape, ROLES))})")
+_METADATA = "lora_adapter_metadata"  # where diffusers writes peft's configuration
+
+
+def load_lora(path: Path, unet_config: Mapping[str, Any] | None = None, *, field: str = "LoRA") -> Lora:
+    """The adapters in a file, on the CPU, by the path of their layer.
+
+    Args:
+        path: a .safetensors file in kohya's layout (SDXL's UNet in the original names or diffusers') or peft's.
+        unet_config: of the UNet it belongs to; by default that of SDXL, the family that original names are used for.
+        field: what the path was given as, for messages.
+
+    Raises:
+        UserError: not such a file, a pickle, or an adapter that is not a LoRA, LoCon or DoRA.
+    """
+    header = read_header(path, field)
+    if not any("lora" in name for name in header.shapes):
+        first = next(iter(header.shapes), "none")
+        raise UserError(f"{field}: {path.name} holds no LoRA weights (its first tensor is {first}).")
+    config = unet_config or families.config("sdxl", "unet")
+    layers: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in load_file(path).items():
+        layer, role = _place(key, config, f"{field}: {path.name}")
+        layers.setdefault(layer, {})[role] = tensor
+    return {layer: _adapter(layer, parts, header.metadata, f"{field}: {path.name}") for layer, parts in layers.items()}
+
+
+def kohya_tensors(lora: Lora, family: Family, unet_config: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of a file in kohya's layout."""
+    tensors: dict[str, Tensor] = {}
+    for path, adapter in _readable_alphas(lora).items():
+        name = kohya_name(path, family, unet_config)
+        tensors[f"{name}.lora_down.weight"] = adapter.down
+        tensors[f"{name}.lora_up.weight"] = adapter.up
+        tensors[f"{name}.alpha"] = torch.tensor(adapter.alpha)
+        if adapter.magnitude is not None:
+            tensors[f"{name}.dora_scale"] = adapter.magnitude
+    return {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in sorted(tensors.items())}
+
+
+def peft_tensors(lora: Lora, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of a file in peft's layout, which has no place for alpha: its scale goes into the up matrices.
+
+    Raises:
+        UserError: a DoRA with lengths of columns, which peft does not have.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path, adapter in lora.items():
+        tensors[f"{path}.lora_A.weight"] = adapter.down
+        tensors[f"{path}.lora_B.weight"] = adapter.with_alpha(adapter.rank).up
+        if adapter.magnitude is not None:
+            rows = adapter.magnitude
+            if rows.shape[0] != adapter.up.shape[0]:
+                raise UserError(f"{path}: this DoRA has lengths of columns; peft's layout knows only those of rows.")
+            tensors[f"{path}.lora_magnitude_vector.weight"] = rows.flatten() if rows.ndim == 2 else rows.transpose(0, 1)
+    return {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in sorted(tensors.items())}
+
+
+def write_lora(
+    path: Path, lora: Lora, metadata: Mapping[str, str], form: LoraFormat, family: Family,
+    unet_config: Mapping[str, Any], dtype: torch.dtype,
+) -> None:  # fmt: skip
+    """Write a file whole or not at all, with the hashes that programs know it by."""
+    tensors = kohya_tensors(lora, family, unet_config, dtype) if form == "kohya" else peft_tensors(lora, dtype)
+    hashes = kohya_hashes(tensors, metadata)
+    hashes["modelspec.hash_sha256"] = "0x" + hashes["sshs_model_hash"]  # both are of the tensors alone
+    write_atomically(path, to_bytes(tensors, {**metadata, **hashes}))
+
+
+def convert_lora(source: Path, target: Path, to: LoraFormat | None = None, family: Family | None = None) -> LoraFormat:
+    """Write a LoRA file in the other layout, in its own number format, with its metadata; the layout it now has.
+
+    Args:
+        source: the file.
+        target: a new file.
+        to: the layout; by default the one that the source does not have.
+        family: what it is of; by default what its layers tell.
+
+    Raises:
+        UserError: the source is not a LoRA, or the target is there already.
+    """
+    if target.exists():
+        raise UserError(f"{target} exists; it is never overwritten. Choose another name.")
+    header = read_header(source, "SOURCE")
+    form: LoraFormat = to or ("peft" if any(map(_KOHYA.fullmatch, header.shapes)) else "kohya")
+    unet_config = families.config(family, "unet") if family else None
+    lora = load_lora(source, unet_config, field="SOURCE")
+    family = family or family_of(lora)
+    metadata = {key: value for key, value in header.metadata.items() if key != _METADATA}
+    dtype = next(iter(lora.values())).down.dtype
+    write_lora(target, lora, metadata, form, family, unet_config or families.config(family, "unet"), dtype)
+    return form
+
+
+def is_lora(path: Path) -> bool:
+    """Whether a file has tensors by names that LoRAs have."""
+    return path.suffix == ".safetensors" and any("lora" in name for name in read_header(path, "SOURCE").shapes)
+
+
+def family_of(lora: Lora) -> Family:
+    """The family that a LoRA belongs to, as far as its layers tell: SD 1.5 and 2 differ in the text's width."""
+    if any(path.startswith("text_encoder_2.") for path in lora):
+        return "sdxl"
+    widths = {a.down.shape[1] for path, a in lora.items() if path.endswith(("attn2.to_k", "attn2.to_v"))}
+    return {1024: "sd2", 2048: "sdxl"}.get(next(iter(widths), 0), "sd1")  # type: ignore[return-value]  # all three
+
+
+def _readable_alphas(lora: Lora) -> Lora:
+    """The same updates with alphas that diffusers reads rightly from a file in kohya's layout.
+
+    It takes a network's most common alpha for its attention layers whatever their own (as of 0.42). Where that would
+    be wrong, the up matrices make up for it and the network's layers share one alpha; other programs see no difference.
+    """
+    found = dict(lora)
+    for part in ("unet", "text_encoder", "text_encoder_2"):
+        layers = {path: adapter for path, adapter in lora.items() if path.startswith(f"{part}.")}
+        counts = Counter(adapter.alpha for adapter in layers.values()).most_common(2)
+        careless = {a.alpha for path, a in layers.items() if part != "unet" or re.search(r"\.attn\d\.", path)}
+        tie = len(counts) == 2 and counts[0][1] == counts[1][1]
+        if careless and (tie or careless != {counts[0][0]}):
+            found |= {path: adapter.with_alpha(counts[0][0]) for path, adapter in layers.items()}
+    return found
+
+
+def _place(key: str, unet_config: Mapping[str, Any], file: str) -> tuple[str, str]:
+    """The path of the layer that a tensor belongs to, and what it is there."""
+    if match := _KOHYA.fullmatch(key):
+        try:
+            return layer_path(match[1], unet_config), ROLES[match[2]]
+        except UserError as reason:
+            raise UserError(f"{file}: {reason}") from None
+    match = _PEFT.fullmatch(key)
+    if match is None or key.startswith("lora_"):
+        raise UserError(f"{file} has a tensor {key}; only LoRA, LoCon and DoRA can be used, no other kind of adapter.")
+    layer = match["layer"].replace(".processor", "")
+    if layer.endswith(".to_out"):  # diffusers' older layout leaves the index out
+        layer += ".0"
+    part, _, rest = layer.partition(".")
+    if part not in ("unet", "text_encoder", "text_encoder_2"):
+        part, rest = "unet", layer
+    if part != "unet" and not rest.startswith(("text_model.", "text_projection")):
+        rest = f"text_model.{rest}"
+    return f"{part}.{rest}", ROLES[match["role"]]
+
+
+def _adapter(layer: str, parts: Mapping[str, Tensor], metadata: Mapping[str, str], file: str) -> Adapter:
+    for role in ("down", "up"):
+        if role not in parts:
+            raise UserError(f"{file} has no {role} matrix for {layer}; it is not a whole LoRA.")
+    down, up = parts["down"], parts["up"]
+    if up.shape[1] != down.shape[0]:
+        raise UserError(
+            f"{file}: the matrices of {layer} do not fit each other, {list(up.shape)} and {list(down.shape)}."
+        )
+    rank = down.shape[0]
+    alpha = float(parts["alpha"]) if "alpha" in parts else _peft_alpha(layer, rank, metadata, file)
+    rows = parts.get("rows")
+    if rows is not None:  # peft's shapes are [out] and [1, out, 1, 1]
+        rows = rows.reshape(up.shape[0], *[1] * (down.ndim - 1))
+    return Adapter(down, up, alpha, parts.get("magnitude", rows))
+
+
+def _peft_alpha(layer: str, rank: int, metadata: Mapping[str, str], file: str) -> float:
+    """Alpha as peft's configuration in the header has it; the rank where there is none."""
+    try:
+        config = json.loads(metadata.get(_METADATA, "{}"))
+    except ValueError:
+        raise UserError(f"{file}: its header's {_METADATA} is not JSON.") from None
+    part, _, name = layer.partition(".")
+    alpha = config.get(f"{part}.lora_alpha", rank)
+    for pattern, value in (config.get(f"{part}.alpha_pattern") or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            alpha = value
+            break
+    return float(alpha) * (rank**0.5 if config.get(f"{part}.use_rslora") else 1)

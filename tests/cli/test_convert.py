@@ -1,0 +1,84 @@
+"""`snrlab convert` between the layouts."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import tiny_families
+from snrlab.cli import main
+from snrlab.models.header import read_header
+from snrlab.models.save_folder import save_folder
+from snrlab.models.save_single_file import save_single_file
+
+
+def convert(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["snrlab", "convert", *(str(a) for a in arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """An SD 2 folder in fp32, and a working folder."""
+    folder = tmp_path / "sd2.1"
+    folder.mkdir()
+    save_folder(tiny_families.family("sd2", "v_prediction"), folder, None)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return folder
+
+
+def test_there_and_back(model, monkeypatch, capsys):
+    assert not convert(monkeypatch, model)
+    assert "predicts v_prediction: its scheduler_config.json" in capsys.readouterr().out
+    assert not convert(monkeypatch, "sd2.1.safetensors", "-o", "back")
+    for file in model.glob("*/*.safetensors"):
+        one, other = load_file(file), load_file(f"back/{file.parent.name}/{file.name}")
+        assert one.keys() == other.keys()
+        assert all(torch.equal(t, other[n]) and t.dtype == other[n].dtype for n, t in one.items())
+
+
+def test_what_exists_is_kept(model, monkeypatch, capsys):
+    for name in ("m.safetensors", "m-2.safetensors"):
+        assert not convert(monkeypatch, model, "-o", "m.safetensors")
+        assert f"wrote {name}" in capsys.readouterr().out
+    for name in ("m1.5", "m1.5-2"):
+        assert not convert(monkeypatch, "m.safetensors", "-o", "m1.5")
+        assert f"wrote {name}" in capsys.readouterr().out
+
+
+def test_precision(model, monkeypatch):
+    assert not convert(monkeypatch, model, "-o", "half.safetensors", "--precision", "bf16")
+    formats = read_header(model.parent / "work" / "half.safetensors").formats
+    assert {f for n, f in formats.items() if n != "v_pred"} == {"BF16"}
+
+
+def test_what_a_file_does_not_say(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_single_file(tiny_families.family("sd2"), tmp_path / "sd2.safetensors", None)
+    metadata = {k: v for k, v in read_header(tmp_path / "sd2.safetensors").metadata.items() if "modelspec" not in k}
+    save_file(load_file("sd2.safetensors"), "sd2.safetensors", metadata)
+    assert convert(monkeypatch, "sd2.safetensors") == 2
+    assert "Give --prediction v_prediction or --prediction epsilon" in capsys.readouterr().err
+    arguments = ("--prediction", "v_prediction", "--zero-terminal-snr")
+    assert not convert(monkeypatch, "sd2.safetensors", "-o", "v.safetensors", *arguments)
+    shapes = read_header(tmp_path / "v.safetensors").shapes
+    assert shapes["v_pred"] == shapes["ztsnr"] == (0,)
+    assert convert(monkeypatch, "v.safetensors", "--prediction", "epsilon") == 2
+    assert "only training changes what a model predicts" in capsys.readouterr().err
+
+
+def test_mistakes(model, monkeypatch, tmp_path, capsys):
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
+    (tmp_path / "old.ckpt").write_bytes(b"\x80\x02")
+    for arguments, says in (
+        (("nowhere",), "SOURCE: there is no file or folder"),
+        ((tmp_path / "lora.safetensors",), "is a LoRA, which goes on top of a model"),
+        ((tmp_path / "old.ckpt",), "is a pickle"),
+        ((model, "-o", "no/m.safetensors"), "--out: there is no folder no"),
+        ((model, "--precision", "fp8"), "fp8"),
+    ):
+        assert convert(monkeypatch, *arguments) == 2
+        assert says in " ".join(capsys.readouterr().err.split())
+    assert not list((tmp_path / "work").iterdir())
