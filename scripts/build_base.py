@@ -1,10 +1,10 @@
 """Rebuild the small models: the autoencoder, then base and v-prediction twin by snrlab's own full-weights path.
 
     python scripts/build_base.py --state DIR            # resumes from DIR, which is outside the tree
-    python scripts/build_base.py --state DIR --dry-run  # a few steps of every stage, nothing put into the package
+    python scripts/build_base.py --state DIR --dry-run  # a few steps of every stage, shipped into DIR/models
 
 Each stage checkpoints into DIR and is skipped once done. Averaged weights go into the package in fp16: the base
-(src/snrlab/models/small) whole, the twin (small_v) as a UNet of its own beside links to the base's other parts.
+(src/snrlab/models/small) whole, the twin (small_v) as a UNet of its own beside links to the base's other files.
 `scripts/build_card.py` then measures them.
 """
 
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -41,14 +42,14 @@ DRY = [
 ]
 
 
-def autoencoder(state: Path, steps: int, *, ship: bool) -> None:
+def autoencoder(state: Path, models: Path, *, dry: bool) -> None:
     """Train the autoencoder, unless its weights are in the package already."""
-    if ship and (MODELS / "small" / "vae" / "diffusion_pytorch_model.safetensors").exists():
+    target = models / "small" / "vae"
+    if not dry and (target / "diffusion_pytorch_model.safetensors").exists():
         print("autoencoder: in the package already")
         return
-    trained = train_autoencoder.train(state, steps)
-    if ship:
-        train_autoencoder.ship(trained)
+    few = 4 if dry else None
+    train_autoencoder.ship(train_autoencoder.train(state, 2 if dry else 4000, few), target, few)
 
 
 def train(name: str, state: Path, *, dry: bool) -> tuple[RunFolder, RunConfig]:
@@ -62,12 +63,11 @@ def train(name: str, state: Path, *, dry: bool) -> tuple[RunFolder, RunConfig]:
 def ship(folder: RunFolder, config: RunConfig, target: Path) -> None:
     """Put the weights of a run into the package in fp16, with a record of how they were trained.
 
-    The architecture's configs are there beforehand, and links to the parts that the twin shares with the base.
+    The architecture's configs are there beforehand, and links to the files that the twin shares with the base.
     """
     model = load(folder.result(config))
-    for part in ("unet", "text_encoder"):
-        if not (target / part).is_symlink():
-            save_weights(model, part, target, torch.float16)
+    for part in ("unet",) if target.name == "small_v" else ("unet", "text_encoder"):
+        save_weights(model, part, target, torch.float16)
     save_index(model, target)
     seconds = [record["seconds"] for record in read_log(folder.steps_file)]
     record = {
@@ -82,11 +82,11 @@ def ship(folder: RunFolder, config: RunConfig, target: Path) -> None:
     (target / "training.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
-def sizes() -> None:
+def sizes(models: Path) -> None:
     """Print the size of each weight file that ships, and of all together."""
-    files = [f for f in sorted(MODELS.glob("small*/*/*.safetensors")) if not f.parent.is_symlink()]
+    files = [f for f in sorted(models.glob("small*/*/*.safetensors")) if not f.is_symlink()]
     for file in files:
-        print(f"{file.relative_to(ROOT)}  {file.stat().st_size / 2**20:.1f} MiB")
+        print(f"{file.relative_to(models)}  {file.stat().st_size / 2**20:.1f} MiB")
     print(f"together {sum(f.stat().st_size for f in files) / 1e6:.1f} MB")
 
 
@@ -97,12 +97,12 @@ if __name__ == "__main__":
     parser.add_argument("--only", choices=("base", "twin"), help="one stage")
     arguments = parser.parse_args()
     load_plugins()
-    dry, stages = arguments.dry_run, [arguments.only] if arguments.only else ["base", "twin"]
-    arguments.state.mkdir(parents=True, exist_ok=True)
+    state, dry = arguments.state, arguments.dry_run
+    stages = [arguments.only] if arguments.only else ["base", "twin"]
+    state.mkdir(parents=True, exist_ok=True)
+    models = shutil.copytree(MODELS, state / "models", symlinks=True, dirs_exist_ok=True) if dry else MODELS
     if not arguments.only:
-        autoencoder(arguments.state, 2 if dry else 4000, ship=not dry)
+        autoencoder(state, models, dry=dry)
     for stage in stages:
-        finished = train(stage, arguments.state, dry=dry)
-        if not dry:
-            ship(*finished, MODELS / ("small" if stage == "base" else "small_v"))
-    sizes()
+        ship(*train(stage, state, dry=dry), models / ("small" if stage == "base" else "small_v"))
+    sizes(models)

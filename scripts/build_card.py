@@ -1,12 +1,15 @@
 """Measure the small models that ship and write their card: README.md and samples.png beside the weights.
 
-    python scripts/build_card.py        # some minutes on two cores; every figure of the card comes from here
+    python scripts/build_card.py                 # some minutes on two cores; every figure of the card comes from here
+    python scripts/build_card.py --out DIR       # write the card there and leave the package alone
+    python scripts/build_card.py --out DIR --count 24 --steps 2     # a dry run, whose figures mean nothing
 
 Read from the package alone: weights, their training.json, the shipped pictures.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from importlib import resources
@@ -27,41 +30,42 @@ sys.path.insert(0, str(Path(__file__).parent))
 from train_autoencoder import psnr
 
 MODELS = Path(str(resources.files("snrlab.models")))
+COUNT = 256
 SETTINGS = SampleConfig(steps=25, guidance=3.0, seed=0)
 SHOWN = ("red apple", "cat face", "rocket", "sunflower", "tiger face", "soccer ball", "hamburger", "snowman")
 SETS = {"known": "trained on", "held_out": "never trained on"}
 
 
-def reconstruction(saved: Saved) -> dict[str, float]:
-    """PSNR in dB of the autoencoder on the concepts it never saw, by style."""
+def reconstruction(saved: Saved, count: int = COUNT) -> dict[str, float]:
+    """PSNR in dB of the autoencoder on the concepts it never saw, or the first `count` of them, by style."""
     found = {}
     for style in emoji.styles():
-        unseen = [i for i, c in enumerate(emoji.concepts(style)) if c.held_out]
+        unseen = [i for i, c in enumerate(emoji.concepts(style)) if c.held_out][:count]
         found[style] = psnr(saved.components.vae, torch.tensor(emoji.images(style)[unseen]).permute(0, 3, 1, 2))
     return found
 
 
-def measured(saved: Saved) -> dict[str, Row]:
+def measured(saved: Saved, count: int, settings: SampleConfig) -> dict[str, Row]:
     """Samples and losses on known and on held-out concepts of the base's style, by set."""
     return {
-        which: evaluate_pipeline(saved, choose_concepts("noto", which, 256, []), "noto", SETTINGS).rows[0]
+        which: evaluate_pipeline(saved, choose_concepts("noto", which, count, []), "noto", settings).rows[0]
         for which in SETS
     }
 
 
-def samples(models: dict[str, Saved]) -> Image.Image:
+def samples(models: dict[str, Saved], settings: SampleConfig) -> Image.Image:
     """Some known and some held-out concepts: the true picture, then each model's."""
     by_name = {c.name: c for c in emoji.concepts("noto")}
     concepts = [by_name[name] for name in SHOWN] + [c for c in emoji.concepts("noto") if c.held_out][::13]
     rows = {"true": emoji.images("noto")[[emoji.concepts("noto").index(c) for c in concepts]]}
-    rows |= {name: draw(saved, concepts, SETTINGS, ())[None, None] for name, saved in models.items()}
+    rows |= {name: draw(saved, concepts, settings, ())[None, None] for name, saved in models.items()}
     cells = [
         [Image.fromarray(p).resize((96, 96), Image.Resampling.LANCZOS) for p in pictures] for pictures in rows.values()
     ]
     return labelled(cells, list(rows), [c.name + (" (unseen)" if c.held_out else "") for c in concepts])
 
 
-def card(psnr_db: dict[str, float], rows: dict[str, dict[str, Row]]) -> str:
+def card(psnr_db: dict[str, float], rows: dict[str, dict[str, Row]], settings: SampleConfig) -> str:
     """The text of the card."""
     records = {name: json.loads((MODELS / name / "training.json").read_text()) for name in rows}
     training = "\n".join(
@@ -81,7 +85,7 @@ def card(psnr_db: dict[str, float], rows: dict[str, dict[str, Row]]) -> str:
         for which, row in by_set.items()
     )
     known = sum(not c.held_out for c in emoji.concepts("noto"))
-    sampler = f"DDIM, {SETTINGS.steps} steps, guidance {SETTINGS.guidance:g}, seed {SETTINGS.seed}"
+    sampler = f"DDIM, {settings.steps} steps, guidance {settings.guidance:g}, seed {settings.seed}"
     quality = ", ".join(f"{style} {value:.2f} dB" for style, value in psnr_db.items())
     return f"""# snrlab-small and snrlab-small-v
 
@@ -127,13 +131,27 @@ They show how recipes behave in real training; figures do not carry over to larg
 """
 
 
+def build(out: Path, count: int, settings: SampleConfig) -> str:
+    """Measure both models and write README.md and samples.png; the text of the card."""
+    models = {name: open_source(Path(name)) for name in ("small", "small_v")}
+    rows = {name: measured(saved, count, settings) for name, saved in models.items()}
+    text = card(reconstruction(models["small"], count), rows, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "README.md").write_text(text, encoding="utf-8")
+    table = samples(models, settings)
+    facts = parameters(settings.model_copy(update={"prompts": list(SHOWN)}), table.size, "small, small_v")
+    save_png(table, facts, out / "samples.png")
+    return text
+
+
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--out", type=Path, default=MODELS / "small", help="folder to write to (default: the package's)"
+    )
+    parser.add_argument("--count", type=int, default=COUNT, help="concepts to measure on, of each set")
+    parser.add_argument("--steps", type=int, default=SETTINGS.steps, help="sampler steps")
+    arguments = parser.parse_args()
     load_plugins()
     quiet_libraries()
-    models = {name: open_source(Path(name)) for name in ("small", "small_v")}
-    text = card(reconstruction(models["small"]), {name: measured(saved) for name, saved in models.items()})
-    (MODELS / "small" / "README.md").write_text(text, encoding="utf-8")
-    table = samples(models)
-    facts = parameters(SETTINGS.model_copy(update={"prompts": list(SHOWN)}), table.size, "small, small_v")
-    save_png(table, facts, MODELS / "small" / "samples.png")
-    print(text)
+    print(build(arguments.out, arguments.count, SETTINGS.model_copy(update={"steps": arguments.steps})))

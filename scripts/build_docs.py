@@ -11,9 +11,18 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from snrlab import DENSITIES, NOISES, PERTURBATIONS, SCHEDULES, WEIGHTINGS
+from snrlab import (
+    DENSITIES,
+    LOSSES,
+    LR_SCHEDULES,
+    NOISES,
+    OPTIMIZERS,
+    PERTURBATIONS,
+    SCHEDULES,
+    WEIGHTINGS,
+)
 from snrlab.config.run import RunConfig
-from snrlab.core.registry import Entry, load_plugins
+from snrlab.core.registry import Choice, Entry, Registry, load_plugins
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTE = "<!-- written by scripts/build_docs.py; edit the docstrings and field descriptions instead -->"
@@ -29,12 +38,28 @@ def run_file() -> str:
         section = section_of(field)
         if section is not None:
             parts += ["", f"## [{name}]", "", *field_table(list(section.model_fields.items()))]
+            parts += nested_tables(name, section)
     return "\n".join(parts) + "\n"
+
+
+def nested_tables(name: str, section: type[BaseModel]) -> list[str]:
+    """The tables that a section holds lists of: their own fields, and which they share with the section."""
+    parts: list[str] = []
+    for key, field in section.model_fields.items():
+        nested = section_of(field)
+        if nested is not None:
+            as_above = {k: f.description for k, f in section.model_fields.items()}
+            own = [(k, f) for k, f in nested.model_fields.items() if as_above.get(k) != f.description]
+            shared = [f"`{k}`" for k in nested.model_fields if k not in dict(own)]
+            what = (nested.__doc__ or "").partition(": ")[2]
+            parts += ["", f"## [[{name}.{key}]]", "", f"{what[0].upper()}{what[1:]} Besides its own fields it may "
+                      f"state any of these, as in [{name}]: {', '.join(shared)}.", "", *field_table(own)]  # fmt: skip
+    return parts
 
 
 def section_of(field: Any) -> type[BaseModel] | None:
     """The section model of a field, or None for a plain value."""
-    kinds = (field.annotation, *get_args(field.annotation))
+    kinds = (field.annotation, *get_args(field.annotation))  # a section, or a list of them
     return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
 
 
@@ -44,7 +69,8 @@ def field_table(fields: list[tuple[str, Any]]) -> list[str]:
     for name, field in fields:
         value = field.get_default(call_default_factory=True)
         default = "required" if field.default is PydanticUndefined and not field.default_factory else shown(value)
-        rows.append(f"| `{name}` | {default} | {field.description} |")
+        meaning = (field.description or "").replace("|", "\\|")
+        rows.append(f"| `{name}` | {default} | {meaning} |")
     return rows
 
 
@@ -52,6 +78,8 @@ def shown(value: Any) -> str:
     """A default as TOML shows it; a dash for none."""
     if value is None:
         return "-"
+    if isinstance(value, Choice):
+        value = value.name
     text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else f"{value}"
     return f"`{text}`"
 
@@ -61,10 +89,18 @@ def strategies() -> str:
     parts = [NOTE, "", "# Strategies", "", "What a recipe is made of. A weighting is stated as the weight on the x0 "
              "error, w_x0, with S the SNR; `snrlab table` shows it for what your network predicts."]  # fmt: skip
     for registry in (SCHEDULES, WEIGHTINGS, DENSITIES, PERTURBATIONS, NOISES):
-        parts += ["", f"## {registry.kind.capitalize()}", ""]
-        for entry in registry.values():
-            parts += entry_lines(entry)
+        parts += registry_lines(registry)
+    parts += ["", "# Training", "", "What `[train]` names: `loss`, `lr_schedule` and `optimizer`. The recipe's weights "
+              "are for squared errors; with another loss they say how the steps count against each other."]  # fmt: skip
+    for registry in (LOSSES, LR_SCHEDULES, OPTIMIZERS):
+        parts += registry_lines(registry)
     return "\n".join(parts) + "\n"
+
+
+def registry_lines(registry: Registry) -> list[str]:
+    """Markdown of all entries of a kind."""
+    entries = [line for entry in registry.values() for line in entry_lines(entry)]
+    return ["", f"## {registry.kind.capitalize().replace('_', ' ')}", "", *entries]
 
 
 def entry_lines(entry: Entry) -> list[str]:
@@ -77,6 +113,8 @@ def entry_lines(entry: Entry) -> list[str]:
         lines.append(f"- what {entry.facts['peer']} does for {entry.facts['stated_for']}: {entry.facts['deviates']}")
     if "changes" in entry.facts:
         lines.append(f"- {entry.facts['changes']}")
+    if "requires" in entry.facts:
+        lines.append(f"- from the package {entry.facts['requires']}")
     return [*lines, f"- source: {entry.paper}", ""]
 
 

@@ -5,6 +5,7 @@ and tags. Running it twice gives the same bytes (with the same Pillow and resvg)
 
     python scripts/build_emoji.py                    # needs npm, pillow and numpy
     python scripts/build_emoji.py --cache DIR        # keep the downloads
+    python scripts/build_emoji.py --target DIR       # write there instead of into the package
 """
 
 from __future__ import annotations
@@ -37,18 +38,23 @@ TILE, COLUMNS = 64, 37
 TARGET = Path(__file__).parent.parent / "src" / "snrlab" / "data" / "emoji"
 
 
+def fetch(spec: str, cache: Path) -> Path:
+    """Download a package into the cache, unless it is there, and check its hash."""
+    name, _, version = spec.rpartition("@")
+    path = cache / f"{name.lstrip('@').replace('/', '-')}-{version}.tgz"
+    if not path.exists():
+        subprocess.run(["npm", "pack", "--silent", spec], cwd=cache, check=True, stdout=subprocess.DEVNULL)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != PACKAGES[spec]:
+        raise SystemExit(f"{path}: sha256 is {found}, expected {PACKAGES[spec]}")
+    return path
+
+
 class Package:
     """One npm package, opened without unpacking it."""
 
-    def __init__(self, spec: str, cache: Path) -> None:
-        """Download the package into the cache, unless it is there, and check its hash."""
-        name, _, version = spec.rpartition("@")
-        path = cache / f"{name.lstrip('@').replace('/', '-')}-{version}.tgz"
-        if not path.exists():
-            subprocess.run(["npm", "pack", "--silent", spec], cwd=cache, check=True, stdout=subprocess.DEVNULL)
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != PACKAGES[spec]:
-            raise SystemExit(f"{path}: sha256 is {found}, expected {PACKAGES[spec]}")
+    def __init__(self, path: Path) -> None:
+        """The package in this file, as `npm pack` made it."""
         self._tar = tarfile.open(path)  # noqa: SIM115  (lives as long as the script)
         self.names = set(self._tar.getnames())
 
@@ -71,15 +77,19 @@ def bare(code: str) -> str:
     return "-".join(part for part in code.lower().split("-") if part != "fe0f")
 
 
-def ink_pictures(package: Package, cache: Path) -> dict[str, bytes]:
-    """The black-on-white drawings of the ink style as PNG, by code point."""
+def ink_drawings(package: Package) -> dict[str, str]:
+    """The drawings of the ink style as SVG, by code point."""
     icons = json.loads(package.read("icons.json"))
     size = f'viewBox="0 0 {icons["width"]} {icons["height"]}"'
-    svgs = {
+    return {
         bare(code): f'<svg xmlns="http://www.w3.org/2000/svg" {size} color="#000">{icons["icons"][name]["body"]}</svg>'
         for code, name in json.loads(package.read("chars.json")).items()
         if name in icons["icons"]
     }
+
+
+def rasterized(svgs: dict[str, str], cache: Path) -> dict[str, bytes]:
+    """Drawings as PNG of one tile, black on nothing."""
     subprocess.run(["npm", "install", "--silent", "--no-save", RASTERIZER], cwd=cache, check=True)
     done = subprocess.run(
         ["node", str(Path(__file__).with_name("rasterize.mjs").absolute()), str(TILE)],
@@ -120,27 +130,25 @@ def write_sheet(tiles: list[np.ndarray], path: Path) -> None:
     Image.fromarray(sheet).save(path, lossless=True, quality=100, method=6)
 
 
-def build(cache: Path) -> None:
+def build(packages: dict[str, Package], ink: dict[str, bytes], target: Path) -> None:
     """Write the sheets and the list."""
-    packages = {spec: Package(spec, cache) for spec in PACKAGES}
     noto = packages[NOTO].images("img/google/64", ".png")
     fluent = packages[FLUENT].images("assets", ".webp")
     found = concepts(packages[ANNOTATIONS], noto, fluent)
     codes = [str(concept["code"]) for concept in found]
-    ink = ink_pictures(packages[INK], cache)
     pictures = {
         "noto": {code: packages[NOTO].read(noto[code]) for code in codes},
         "fluent_3d": {code: packages[FLUENT].read(fluent[code]) for code in codes},
         "ink": {code: ink[code] for code in codes if code in ink},
     }
-    TARGET.mkdir(parents=True, exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
     for style, files in pictures.items():
-        write_sheet([on_white(files[code]) for code in codes if code in files], TARGET / f"{style}.webp")
+        write_sheet([on_white(files[code]) for code in codes if code in files], target / f"{style}.webp")
     styles = {
         s: {"sheet": f"{s}.webp", "missing": [c for c in codes if c not in files]} for s, files in pictures.items()
     }
     listing = {"tile": TILE, "columns": COLUMNS, "styles": styles, "concepts": found}
-    (TARGET / "concepts.json").write_text(json.dumps(listing, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (target / "concepts.json").write_text(json.dumps(listing, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for group in GROUPS.values():
         print(f"{group:12} {sum(c['group'] == group for c in found)}")
     for style, files in pictures.items():
@@ -150,6 +158,9 @@ def build(cache: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, help="folder for the downloaded packages (default: a temporary one)")
+    parser.add_argument("--target", type=Path, default=TARGET, help="folder to write to (default: the package's)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        build((arguments.cache or Path(temporary)).absolute())
+        cache = (arguments.cache or Path(temporary)).absolute()
+        packages = {spec: Package(fetch(spec, cache)) for spec in PACKAGES}
+        build(packages, rasterized(ink_drawings(packages[INK]), cache), arguments.target)

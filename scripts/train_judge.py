@@ -1,6 +1,6 @@
 """Train the judge on the shipped emoji and put it into the package.
 
-    python scripts/train_judge.py [--steps N]      # a few minutes on two cores
+    python scripts/train_judge.py [--steps N] [--target DIR]      # a few minutes on two cores
 
 One concept in two styles must lie closer than other concepts (a contrastive loss across styles), and the style
 must be readable. Pictures are shifted, scaled, mirrored, tinted and blurred, so that what counts is the drawing and
@@ -114,15 +114,18 @@ def style_weight(judge: Judge) -> float:
     return round(float(other_thing - other_style), 3)
 
 
-def ship(judge: Judge) -> None:
-    """Write the weights in fp16, the styles' names and the weight of style in distances into the package."""
-    save_file({k: v.half().contiguous() for k, v in judge.state_dict().items()}, TARGET / "judge.safetensors")
+def ship(judge: Judge, target: Path) -> None:
+    """Write the weights in fp16, the styles' names and the weight of style in distances."""
+    target.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.half().contiguous() for k, v in judge.state_dict().items()}, target / "judge.safetensors")
     facts = {"styles": list(emoji.styles()), "style_weight": style_weight(judge)}
-    (TARGET / "config.json").write_text(json.dumps(facts) + "\n")
+    (target / "config.json").write_text(json.dumps(facts) + "\n")
     print(f"{sum(p.numel() for p in judge.parameters())} parameters")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2500)
-    ship(train(parser.parse_args().steps))
+    parser.add_argument("--target", type=Path, default=TARGET, help="folder to write to (default: the package's)")
+    arguments = parser.parse_args()
+    ship(train(arguments.steps), arguments.target)

@@ -6,14 +6,16 @@ from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
 
 from snrlab.core.density import DENSITIES
+from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.noise import NOISES
 from snrlab.core.parameters import Parameter, Text
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.registry import Choice, Entry, Registry
 from snrlab.core.schedule import SCHEDULES
+from snrlab.core.training import LOSSES, OPTIMIZERS
 from snrlab.core.weighting import WEIGHTINGS
 
-REGISTRIES = (SCHEDULES, WEIGHTINGS, DENSITIES, PERTURBATIONS, NOISES)
+REGISTRIES = (SCHEDULES, WEIGHTINGS, DENSITIES, PERTURBATIONS, NOISES, LR_SCHEDULES, LOSSES, OPTIMIZERS)
 ENTRIES = [entry for registry in REGISTRIES for entry in registry.values()]
 
 

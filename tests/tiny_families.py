@@ -1,4 +1,4 @@
-"""Tiny models of the three families: their shipped configs with everything narrow, random weights, the real tokenizer."""
+"""Tiny models of the three families: the shipped configs, but narrow; random weights; the real tokenizer."""
 
 from __future__ import annotations
 
@@ -54,9 +54,11 @@ def _network(name: Family, part: str) -> nn.Module:
 
 
 def _unet(name: Family, config: dict[str, Any]) -> dict[str, Any]:
+    heads = config["attention_head_dim"]  # one number for all blocks, or one each
     narrow = {
         "block_out_channels": (8, 16, 16, 16)[: len(config["block_out_channels"])],
-        "attention_head_dim": 2, "norm_num_groups": 4, "layers_per_block": 1, "cross_attention_dim": 16,
+        "attention_head_dim": 2 if isinstance(heads, int) else [2, 4, 4, 4][: len(heads)],
+        "norm_num_groups": 4, "layers_per_block": 1, "cross_attention_dim": 16,
     }  # fmt: skip
     if name == "sdxl":
         narrow |= {

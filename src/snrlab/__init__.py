@@ -14,16 +14,21 @@ from snrlab.core import peer_weightings as _peer_weightings  # noqa: F401  (regi
 from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
 from snrlab.core.findings import Finding, findings
+from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.noise import NOISES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
+from snrlab.core.training import LOSSES, OPTIMIZERS
 from snrlab.core.weighting import WEIGHTINGS
 
 __version__ = metadata.version("snrlab")
 __all__ = [
     "DENSITIES",
+    "LOSSES",
+    "LR_SCHEDULES",
     "NOISES",
+    "OPTIMIZERS",
     "PERTURBATIONS",
     "SCHEDULES",
     "WEIGHTINGS",

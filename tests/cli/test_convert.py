@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import tiny
+import tiny_families
 from snrlab.cli import main
 from snrlab.models.header import read_header
 from snrlab.models.save_folder import save_folder
@@ -23,7 +23,7 @@ def model(tmp_path, monkeypatch):
     """An SD 2 folder in fp32, and a working folder."""
     folder = tmp_path / "sd2.1"
     folder.mkdir()
-    save_folder(tiny.family_model("sd2", "v_prediction"), folder, None)
+    save_folder(tiny_families.family("sd2", "v_prediction"), folder, None)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return folder
@@ -56,7 +56,7 @@ def test_precision(model, monkeypatch):
 
 def test_what_a_file_does_not_say(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    save_single_file(tiny.family_model("sd2"), tmp_path / "sd2.safetensors", None)
+    save_single_file(tiny_families.family("sd2"), tmp_path / "sd2.safetensors", None)
     metadata = {k: v for k, v in read_header(tmp_path / "sd2.safetensors").metadata.items() if "modelspec" not in k}
     save_file(load_file("sd2.safetensors"), "sd2.safetensors", metadata)
     assert convert(monkeypatch, "sd2.safetensors") == 2

@@ -45,7 +45,7 @@ def test_every_field_is_described_and_in_the_schema():
         ({"train": {"steps": "10"}}, "train.steps is '10'"),
         ({"train": {"steps": 0}}, "train.steps is 0"),
         ({"train": {"method": "lokr"}}, "train.method is 'lokr'; allowed: 'lora' or 'full'"),
-        ({"train": {"steps": 10, "warmup_steps": 10}}, "warmup_steps is 10"),
+        ({"train": {"steps": 10, "warmup": 10}}, "warmup is 10 steps"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate"),
         ({"recipe": {"weighting": "min_snr"}}, "recipe.weighting"),
         ({"recipe": {"weighting": [{"name": "min_snr", "gama": 5}]}}, "'gama' is not known. Did you mean 'gamma'"),

@@ -36,6 +36,8 @@ def test_is_documented(entry):
 
 @every_entry
 def test_doctest_holds(entry):
+    if "requires" in entry.facts:
+        pytest.importorskip(entry.facts["requires"])
     finder = doctest.DocTestFinder(recurse=False)
     found = [t for t in finder.find(entry.fn, entry.name, globs=entry.fn.__globals__) if t.examples]
     assert found, "an entry shows numbers that can be checked by hand"

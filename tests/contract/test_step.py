@@ -87,7 +87,7 @@ def test_strength_per_batch_is_one_for_all(entry):
 @pytest.mark.parametrize("entry", all_of(NOISES), ids=entry_id)
 def test_noise_keeps_its_shape_and_follows_its_stream(entry):
     eps = torch.randn(*SHAPE, generator=torch.Generator().manual_seed(2))
-    made = [default(entry)(eps, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    made = [default(entry)(eps, torch.ones(SHAPE), np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert made[0].shape == eps.shape
     assert made[0].dtype == eps.dtype
     assert torch.equal(made[0], made[1])

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-import tiny
+import tiny_families
 from snrlab import UserError
 from snrlab.models.clip import clip_tokenizer, vocabulary
 from snrlab.models.header import read_header
@@ -23,7 +23,7 @@ def folder(tmp_path):
     """An SDXL folder in fp32."""
     path = tmp_path / "model"
     path.mkdir()
-    save_folder(tiny.family_model("sdxl"), path, None)
+    save_folder(tiny_families.family("sdxl"), path, None)
     return path
 
 
@@ -127,7 +127,7 @@ WRONG = {
     ),
     "other vae": (lambda f: edit(f / "vae" / "config.json", _class_name="AutoencoderTiny"), "allowed: AutoencoderKL"),
     "pickle": (pickled, "is a pickle"),
-    "lacking": (lacking, "lacks 1 of 618 tensors, such as conv_in.bias"),
+    "lacking": (lacking, "lacks 1 of [0-9]+ tensors, such as conv_in.bias"),
 }  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_a_scheduler_that_leaves_the_prediction_type_out(folder):
 @pytest.fixture
 def other_vae():
     """An autoencoder of SDXL with other weights than the model's."""
-    vae = tiny.family_model("sdxl").vae
+    vae = tiny_families.family("sdxl").vae
     with torch.no_grad():
         for tensor in vae.parameters():
             tensor.add_(1)
@@ -183,8 +183,8 @@ def test_a_separate_autoencoder(folder, other_vae, tmp_path):
 
 def test_a_model_without_an_autoencoder_of_its_own(other_vae, tmp_path):
     whole, alone = tmp_path / "whole.safetensors", tmp_path / "vae.safetensors"
-    save_single_file(tiny.family_model("sdxl"), whole, None)
-    save_single_file(replace(tiny.family_model("sdxl"), vae=other_vae), alone, None)
+    save_single_file(tiny_families.family("sdxl"), whole, None)
+    save_single_file(replace(tiny_families.family("sdxl"), vae=other_vae), alone, None)
     metadata = dict(read_header(whole).metadata)
     tensors = {n: t for n, t in load_file(whole).items() if not n.startswith("first_stage_model.")}
     save_file(tensors, whole, metadata)
@@ -198,7 +198,7 @@ def folder_of(path):
 
 def test_wrong_autoencoders(folder, tmp_path):
     sd1 = folder_of(tmp_path / "sd1")
-    save_folder(tiny.family_model("sd1"), sd1, None)
+    save_folder(tiny_families.family("sd1"), sd1, None)
     save_file({"x.lora_down.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
     save_file({"encoder.down.0.block.0.conv1.bias": torch.zeros(4)}, tmp_path / "part.safetensors")
     for source, says in (

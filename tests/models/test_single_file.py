@@ -8,6 +8,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
 import tiny
+import tiny_families
 from snrlab import UserError
 from snrlab.models.header import read_header
 from snrlab.models.save_folder import save_folder
@@ -26,7 +27,7 @@ EXTRAS = {
     "sd2": {
         "cond_stage_model.model.logit_scale": torch.tensor(4.6),
         "cond_stage_model.model.text_projection": torch.eye(16),
-        "cond_stage_model.model.transformer.resblocks.2.ln_1.weight": torch.ones(16),
+        "cond_stage_model.model.transformer.resblocks.4.ln_1.weight": torch.ones(16),
     },
     "sdxl": {
         "conditioner.embedders.0.transformer.text_model.embeddings.position_ids": torch.arange(77)[None],
@@ -52,7 +53,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     for family in FAMILIES:
         path = folder / f"{family}.safetensors"
-        save_single_file(tiny.family_model(family), path, torch.float16)
+        save_single_file(tiny_families.family(family), path, torch.float16)
         metadata = dict(read_header(path).metadata)
         save_file(load_file(path) | EXTRAS[family], path, metadata)
     return {family: folder / f"{family}.safetensors" for family in FAMILIES}
@@ -78,7 +79,7 @@ def test_file_to_folder_to_file(family, files, tmp_path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_folder_to_file_to_folder(family, tmp_path):
-    save_folder(tiny.family_model(family), tmp_path, None)
+    save_folder(tiny_families.family(family), tmp_path, None)
     before = load(tmp_path, None, None)
     save_single_file(before, tmp_path / "file.safetensors", None)
     after = load(tmp_path / "file.safetensors", None, None)
@@ -103,7 +104,7 @@ def test_formats_of_networks_and_autoencoder(files):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_diffusers_reads_our_file_and_draws_the_same(family, tmp_path):
     """Its own conversion of our file, with our folder's configs, against our networks."""
-    model = tiny.family_model(family)
+    model = tiny_families.family(family)
     save_folder(model, tmp_path / "folder", None)
     save_single_file(model, tmp_path / "file.safetensors", None)
     kind = StableDiffusionXLPipeline if family == "sdxl" else StableDiffusionPipeline
@@ -118,7 +119,7 @@ def test_diffusers_reads_our_file_and_draws_the_same(family, tmp_path):
 
 def test_diffusers_reads_our_folder(tmp_path):
     for family, kind in (("sd2", StableDiffusionPipeline), ("sdxl", StableDiffusionXLPipeline)):
-        model = tiny.family_model(family)
+        model = tiny_families.family(family)
         save_folder(model, tmp_path / family, torch.float16)
         pipe = kind.from_pretrained(tmp_path / family, local_files_only=True, torch_dtype=torch.float16)
         for part, network in model.networks.items():
@@ -132,7 +133,7 @@ def test_diffusers_reads_our_folder(tmp_path):
     [("epsilon", False, set()), ("v_prediction", False, {"v_pred"}), ("v_prediction", True, {"v_pred", "ztsnr"})],
 )
 def test_marks(prediction_type, zero, marks, tmp_path):
-    model = tiny.family_model("sdxl", prediction_type, rescale_betas_zero_snr=zero)
+    model = tiny_families.family("sdxl", prediction_type, rescale_betas_zero_snr=zero)
     save_single_file(model, tmp_path / "m.safetensors", None, {"modelspec.title": "mine"})
     header = read_header(tmp_path / "m.safetensors")
     assert {name for name in ("v_pred", "ztsnr") if header.shapes.get(name) == (0,)} == marks
@@ -181,12 +182,15 @@ def without(beginning):
 
 
 BROKEN = {
-    "one tensor gone": (without("model.diffusion_model.out.2.bias"), "1 of the 304 tensors of its unet are missing"),
+    "one tensor gone": (
+        without("model.diffusion_model.out.2.bias"),
+        "tensors of its unet are missing, such as model.diffusion_model.out.2.bias",
+    ),
     "no autoencoder": (without("first_stage_model."), "without a vae; give one as model.vae"),
     "no text encoder": (without("cond_stage_model."), "UNet without a text encoder"),
     "another layer": (
-        changed(lambda t: t.update({"model.diffusion_model.input_blocks.9.0.weight": torch.zeros(1)})),
-        "1 tensors more, such as model.diffusion_model.input_blocks.9.0.weight",
+        changed(lambda t: t.update({"model.diffusion_model.input_blocks.19.0.weight": torch.zeros(1)})),
+        "1 tensors more, such as model.diffusion_model.input_blocks.19.0.weight",
     ),
     "other width": (
         changed(lambda t: t.update({"model.diffusion_model.out.0.weight": torch.zeros(5)})),
@@ -211,11 +215,11 @@ def test_incomplete_files(name, files, tmp_path):
 
 UNSAVABLE = {
     "own vocabulary": (lambda: tiny.components(), "has a vocabulary of its own"),
-    "sample": (lambda: tiny.family_model("sd1", "sample"), "predicts sample"),
+    "sample": (lambda: tiny_families.family("sd1", "sample"), "predicts sample"),
     "cosine": (
-        lambda: tiny.family_model("sd1", beta_schedule="squaredcos_cap_v2"), "has another noise schedule",
+        lambda: tiny_families.family("sd1", beta_schedule="squaredcos_cap_v2"), "has another noise schedule",
     ),
-    "unknown": (lambda: tiny.family_model("sd2", None), "does not say what it predicts"),
+    "unknown": (lambda: tiny_families.family("sd2", None), "does not say what it predicts"),
 }  # fmt: skip
 
 

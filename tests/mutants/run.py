@@ -18,7 +18,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-SUITE = ["test_registries.py", "test_theory.py", "test_step.py", "test_runs.py"]  # quick ones first
+# quick ones first
+SUITE = ["test_registries.py", "test_theory.py", "test_step.py", "test_losses.py", "test_runs.py", "test_optimizers.py"]
 OPTIONS = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(ROOT)]
 OPTIONS += ["-o", "addopts=--import-mode=importlib"]
 

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
+import tiny_families
 from effects import shows
 from snrlab import UserError
 from snrlab.models.header import read_header
@@ -22,7 +23,7 @@ FULL = {"method": "full", "steps": 1, "checkpoint_every": 1}
 @pytest.fixture(scope="module")
 def single_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("file") / "model.safetensors"
-    save_single_file(tiny.family_model("sd1"), path, None)
+    save_single_file(tiny_families.family("sd1"), path, None)
     return path
 
 

@@ -11,7 +11,7 @@ from snrlab.cli.demo import demo_config
 from snrlab.config import parse
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
-from snrlab.data.examples import load_examples
+from snrlab.data.examples import load_items
 from snrlab.train import runner
 from snrlab.train.showcase import showcase
 
@@ -35,12 +35,12 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("style", ["ink", "fluent_3d"])
 def test_the_prompts_are_known_concepts_that_the_lora_never_sees(style):
     config = demo_config(style)
-    trained, held_back = load_examples(config.data, config.seed, config.validation.images)
+    trained, held_back = load_items(config.data, config.seed, config.validation.images)
     assert len(trained) == 40
     assert len(held_back) == 64
     by_name = {c.name: c for c in emoji.concepts(style)}
     for prompt in config.sample.prompts:
-        assert by_name[prompt].code not in trained.names
+        assert by_name[prompt].code not in {item.name for item in trained}
         assert not by_name[prompt].held_out
 
 
@@ -83,8 +83,8 @@ def test_two_runs_give_the_same_bytes(folder, tmp_path):
 
 def test_a_prompt_that_was_trained_on_is_refused(tmp_path):
     config = short()
-    trained, _ = load_examples(config.data, config.seed, config.validation.images)
-    name = next(c.name for c in emoji.concepts("ink") if c.code == trained.names[0])
+    trained, _ = load_items(config.data, config.seed, config.validation.images)
+    name = next(c.name for c in emoji.concepts("ink") if c.code == trained[0].name)
     config = config.model_copy(update={"sample": config.sample.model_copy(update={"prompts": [name]})})
     run = runner.run(config, tmp_path, say=lambda text: None).folder
     with pytest.raises(UserError, match="was trained on"):

@@ -1,6 +1,7 @@
 """The judge and what is measured with it, on true pictures where the answers are known."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 import tiny
 from snrlab import UserError
+from snrlab.cli import main
 from snrlab.core.schedule import SCHEDULES
 from snrlab.data import emoji
 from snrlab.lab.statistics import mean
@@ -104,6 +106,7 @@ def test_errors_are_in_epsilon_terms_whatever_is_predicted():
     assert found == pytest.approx(schedule.alphas_cumprod[grid(schedule)], rel=0.08)
 
 
+@pytest.mark.slow
 def test_command_on_a_folder_of_pictures(tmp_path):
     codes = [c.code for c in emoji.concepts("ink")][:30]
     for code, picture in zip(codes, pictures("ink", codes), strict=True):
@@ -122,14 +125,18 @@ def test_command_on_a_folder_of_pictures(tmp_path):
     assert "cat is no concept of the style ink" in done.stderr
 
 
-def test_wrong_commands(tmp_path):
+def test_wrong_commands(tmp_path, monkeypatch, capsys):
     for arguments, says in (
         (["nowhere"], "there is no"),
         ([tmp_path], "there is no image"),
         ([tmp_path, "--style", "inc"], "Did you mean 'ink'"),
         ([tmp_path, "--concepts", "unseen"], "Allowed: known, held_out"),
+        ([tmp_path, "--features", "juge"], "Did you mean 'judge'"),
+        ([tmp_path, "--strength", "0.5"], "--strength says how pictures are drawn"),
+        (["small", "--strength", "0.5"], "--strength is of a LoRA"),
     ):
-        done = tiny.snrlab("evaluate", *arguments)
-        assert done.returncode == 2
-        assert says in done.stderr
-        assert "Traceback" not in done.stderr
+        monkeypatch.setattr(sys, "argv", ["snrlab", "evaluate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 2, arguments
+        assert says in capsys.readouterr().err

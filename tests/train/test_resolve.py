@@ -2,7 +2,7 @@
 
 import pytest
 
-import tiny
+import tiny_families
 from snrlab import UserError
 from snrlab.config import parse
 from snrlab.models.save_single_file import save_single_file
@@ -16,7 +16,7 @@ def silent(family):
     """A model of a file that says nothing of what it predicts."""
 
     def make(path):
-        save_single_file(tiny.family_model(family), path, None)
+        save_single_file(tiny_families.family(family), path, None)
         raw = path.read_bytes().replace(b"modelspec", b"otherspec")
         path.write_bytes(raw)
         assert "prediction_type" in load(path).assumed
@@ -27,7 +27,7 @@ def silent(family):
 
 def saying(family, prediction_type, **scheduler):
     def make(path):
-        save_single_file(tiny.family_model(family, prediction_type, **scheduler), path, None)
+        save_single_file(tiny_families.family(family, prediction_type, **scheduler), path, None)
         return load(path)
 
     return make

@@ -13,7 +13,8 @@ from snrlab.config.output import SampleConfig
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.models.pixels import PixelIdentity
 from snrlab.train import runner
-from snrlab.train.sampling import pipeline, sample, sampler, scale_epsilon
+from snrlab.train.ddim import sampler, scale_epsilon
+from snrlab.train.sampling import pipeline, sample
 from snrlab.train.saved import open_source
 
 

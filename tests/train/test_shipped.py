@@ -1,6 +1,10 @@
 """The models that ship: they load elsewhere, are as small as promised, and draw what they are asked for."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +12,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 import tiny
@@ -19,6 +24,7 @@ from snrlab.train.judging import choose_concepts, draw
 from snrlab.train.saved import open_source
 
 NAMES = ("small", "small_v")
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,7 +42,7 @@ def test_plain_diffusers_loads_and_samples(name):
 
 
 def test_sizes():
-    files = [f for n in NAMES for f in shipped_folder(n).glob("*/*.safetensors") if not f.parent.is_symlink()]
+    files = [f for n in NAMES for f in shipped_folder(n).glob("*/*.safetensors") if not f.is_symlink()]
     assert max(f.stat().st_size for f in files) <= 15 * 2**20
     assert sum(f.stat().st_size for f in files) <= 36e6
     for file in files:
@@ -52,14 +58,52 @@ def test_text_encoder_fits_the_tokenizer():
     assert [config[f"{k}_token_id"] for k in ("bos", "eos", "pad")] == [
         tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id,
     ]  # fmt: skip
+    names = load_file(folder / "text_encoder" / "model.safetensors")
+    assert all(name.startswith("text_model.") for name in names), "transformers 4 knows no other names"
 
 
 def test_the_twin_shares_all_but_the_unet():
     one, twin = shipped("small"), shipped("small_v")
+    folder = load(shipped_folder("small_v"))  # as any other program finds it, through its links
     for part in ("vae", "text_encoder"):
-        other = getattr(twin, part).state_dict()
-        assert all(torch.equal(v, other[k]) for k, v in getattr(one, part).state_dict().items())
+        for other in (twin, folder):
+            state = getattr(other, part).state_dict()
+            assert all(torch.equal(v, state[k]) for k, v in getattr(one, part).state_dict().items())
     assert not torch.equal(one.unet.conv_out.weight, twin.unet.conv_out.weight)
+    assert torch.equal(folder.unet.conv_out.weight, twin.unet.conv_out.weight)
+    assert folder.scheduler_config == twin.scheduler_config
+    assert (one.label, twin.label) == ("snrlab-small", "snrlab-small-v")
+
+
+@pytest.mark.slow
+def test_the_twin_works_in_a_checkout_without_links(tmp_path):
+    """As git makes it on Windows: a text file with the target's path in the place of each link."""
+    package = shutil.copytree(ROOT / "src" / "snrlab", tmp_path / "snrlab", symlinks=True)
+    links = [path for path in package.rglob("*") if path.is_symlink()]
+    assert len(links) == 7
+    for link in links:
+        target = str(link.readlink())
+        link.unlink()
+        link.write_text(target)
+    done = tiny.snrlab(
+        "sample", "small_v", "--prompt", "red apple", "--steps", 1, cwd=tmp_path, env={**os.environ, "PYTHONPATH": "."}
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sample.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_a_distribution_carries_both_models_whole(kind, tmp_path):
+    command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (archive,) = tmp_path.iterdir()
+    shutil.unpack_archive(archive, tmp_path, "zip" if kind == "wheel" else "gztar")
+    (folder,) = tmp_path.rglob("models/small_v")
+    pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    assert pipe.scheduler.config.prediction_type == "v_prediction"
+    own = load_file(shipped_folder("small") / "vae" / "diffusion_pytorch_model.safetensors")
+    assert torch.equal(pipe.vae.state_dict()["encoder.conv_in.weight"], own["encoder.conv_in.weight"].float())
 
 
 @pytest.mark.slow

@@ -156,7 +156,7 @@ def test_a_run_that_diverges_stops_and_says_where(tiny_model, pictures, tmp_path
     job = prepare(tiny.run_config(tiny_model, pictures))
     first = next(steps(job))
     kept = {n: p.detach().clone() for n, p in job.parameters.items()}
-    job.conditions.latents[0] = float("nan")
+    job.conditions.buckets[0].latents[0] = float("nan")
 
     def go_on():
         for _ in steps(job, first.index + 1):

@@ -41,13 +41,31 @@ def test_measured_first_on_the_way_and_last(tiny_model, pictures, tmp_path):
     assert str(change) in report
 
 
+def test_each_measurement_is_paired_with_the_base_and_the_one_before(tiny_model, pictures, tmp_path):
+    folder = finish(config(tiny_model, pictures, train={"steps": 7}), tmp_path)
+    first, *others = read_log(folder.validation_file)
+    assert not {"against_base", "against_previous"} & first.keys(), "the base has nothing to be compared with"
+    before = first
+    for line in others:
+        for name, other in (("against_base", first), ("against_previous", before)):
+            assert line[name].keys() == line["bands"].keys()
+            for band, found in line[name].items():
+                pairs = [a - b for a, b in zip(line["errors"][band], other["errors"][band], strict=True)]
+                assert found["value"] == pytest.approx(sum(pairs) / len(pairs))
+                assert min(pairs) - 1e-12 <= found["low"] <= found["value"] <= found["high"] <= max(pairs) + 1e-12
+        before = line
+    report = folder.report.read_text()
+    assert "change since step 6" in report
+    assert report.count("<svg") == 3, "validation, loss, recipe"
+
+
 def test_a_resumed_run_has_the_same_validation(tiny_model, pictures, tmp_path, monkeypatch):
     whole = finish(config(tiny_model, pictures), tmp_path / "a").validation_file.read_bytes()
     calls = []
 
-    def stop_in_the_middle(job, folder, done, validation):
+    def stop_in_the_middle(job, folder, done, readers):
         calls.append(done)
-        original(job, folder, done, validation)
+        original(job, folder, done, readers)
         if done == 5 and len(calls) == 5:  # after a measurement at 3 and a checkpoint at 4
             raise KeyboardInterrupt
 
@@ -64,8 +82,6 @@ def test_impossible_validations(tiny_model, pictures):
         prepare(config(tiny_model, pictures, validation={"images": 6}))
     with pytest.raises(UserError, match="nothing to measure"):
         config(tiny_model, pictures, validation={"every": 3})
-    with pytest.raises(UserError, match=r"output.every is set"):
-        config(tiny_model, pictures, train={"method": "full"}, output={"every": 3})
 
 
 def test_without_validation_there_is_no_file(tiny_model, pictures, tmp_path):

@@ -10,8 +10,12 @@ from snrlab import __version__
 from snrlab.cli.convert import convert
 from snrlab.cli.data import data
 from snrlab.cli.demo import demo
+from snrlab.cli.doctor import doctor
 from snrlab.cli.evaluate import evaluate
+from snrlab.cli.explain import explain
+from snrlab.cli.init import init
 from snrlab.cli.merge import merge
+from snrlab.cli.plot import plot
 from snrlab.cli.sample import sample
 from snrlab.cli.table import table
 from snrlab.cli.train import train
@@ -45,7 +49,7 @@ def _options(
     pass
 
 
-for command in (demo, table, data, train, sample, evaluate, convert, merge):
+for command in (demo, table, plot, explain, data, init, train, sample, evaluate, convert, merge, doctor):
     app.command()(command)
 
 

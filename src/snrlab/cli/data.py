@@ -1,34 +1,94 @@
-"""`snrlab data`: what a folder of images holds."""
+"""`snrlab data`: what training would see of a folder, a run file or a dataset TOML."""
 
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from snrlab.core.errors import UserError
 
+if TYPE_CHECKING:
+    from snrlab.config.data import DataConfig
+    from snrlab.config.run import RunConfig
+
+_KOHYA_TRAINING = {"pretrained_model_name_or_path", "train_data_dir", "dataset_config", "network_module", "output_name"}
+
 
 def data(
-    folder: Annotated[Path, typer.Argument(help="Folder of images with .txt or .caption files beside them.")],
+    source: Annotated[Path, typer.Argument(help="Folder of images, run file, or kohya dataset TOML.")],
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a field, such as data.buckets=true.", metavar="KEY=VALUE"),
+    ] = None,
 ) -> None:
-    """Show what training would find in a folder: images, captions, sizes, broken files.
+    """Show what training would see: images, captions, sizes, repeats, steps, and what is wrong.
 
     Exit code 2 where training would refuse it.
     """
     try:
-        from snrlab.data.folder import scan
-
-        found = scan(folder)
+        from snrlab.data.examples import find, settle
+        from snrlab.data.overview import arithmetic, overview
     except ImportError:
         raise UserError("reading images needs Pillow: pip install 'snrlab[train]'.") from None
-    typer.echo(found.summary())
-    if found.strays:
-        shown = ", ".join(p.name for p in found.strays[:5])
-        typer.echo(
-            f"{len(found.strays)} caption files match no image: {shown}{', ...' if len(found.strays) > 5 else ''}"
+    config, run = _described(source, sets or [])
+    found = find(config)
+    items, held_back = settle(
+        found,
+        config,
+        seed=run.seed if run else 0,
+        hold_back=run.validation.images if run else 0,
+        batch_size=run.train.batch_size if run else None,
+    )
+    typer.echo(overview(found, items, held_back))
+    if run:
+        pictures = sum(item.repeats for item in items)
+        train = run.train.in_steps(pictures)
+        typer.echo("\n" + arithmetic(pictures, train.batch_size, train.gradient_accumulation, train.steps))
+
+
+def _described(source: Path, overrides: list[str]) -> tuple[DataConfig, RunConfig | None]:
+    """The [data] section that a source means, and the run where it is a run file."""
+    if source.suffix.lower() not in (".toml", ".json") or not source.is_file():
+        return _section({"folder": str(source)}, overrides), None
+    from snrlab.config.load import read
+
+    content = _content(source)
+    if "datasets" in content:
+        return _section({"dataset_config": str(source)}, overrides), None
+    if "data" in content or "model" in content:
+        run = read(source, overrides)
+        return run.data, run
+    flat = content | {k: v for table in content.values() if isinstance(table, dict) for k, v in table.items()}
+    if _KOHYA_TRAINING & flat.keys():
+        named = flat.get("dataset_config") or flat.get("train_data_dir")
+        raise UserError(
+            f"{source} is a kohya training config; give its dataset TOML or its folder of images"
+            f"{f', {named}' if named else ''}."
         )
-    problems = found.problems(None)
-    if problems:
-        raise UserError("\n".join(problems))
+    raise UserError(f"{source} is neither a run file, which has [data], nor a dataset TOML, which has [[datasets]].")
+
+
+def _section(values: dict[str, Any], overrides: list[str]) -> DataConfig:
+    from snrlab.config.data import DataConfig
+    from snrlab.config.load import apply_overrides, parse_section
+
+    tables = apply_overrides({"data": values}, overrides)
+    others = [key for key in tables if key != "data"]
+    if others:
+        raise UserError(f"--set {others[0]}: only [data] can be set without a run file.")
+    return parse_section(tables["data"], DataConfig, "data")
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        content = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as reason:
+        raise UserError(f"{file}: it cannot be read: {reason}.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: it holds no tables.")
+    return content

@@ -15,13 +15,14 @@ from snrlab.lab.text import columns
 
 if TYPE_CHECKING:
     from snrlab.lab.statistics import Estimate
-    from snrlab.train.judging import Evaluation
+    from snrlab.train.judging import Evaluation, Row
 
 SETS = ("known", "held_out")
 FORMATS = ("text", "json")
 
 
 def evaluate(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(help="Run folder, diffusers folder, small or small_v, or pictures.")],
     style: Annotated[str, typer.Option(help="Shipped style the pictures should have.")] = "ink",
     concepts: Annotated[
@@ -38,55 +39,96 @@ def evaluate(
     steps: Annotated[int, typer.Option(help="Sampler steps.", min=1, max=1000)] = 25,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance.", min=1, max=100)] = 3.0,
     seed: Annotated[int, typer.Option(help="Seed of the starting noise.", min=0)] = 0,
+    features: Annotated[
+        str,
+        typer.Option(
+            help="judge, the small network that ships; or a folder with a transformers vision model (DINOv2, CLIP, "
+            "SigLIP, ViT), or a file with the weights of Inception 2015.",
+            metavar="judge|PATH",
+        ),
+    ] = "judge",
     format: Annotated[str, typer.Option(help="text or json.")] = "text",
 ) -> None:
-    """Measure pictures against the true pictures of a shipped style, by a small feature network.
+    """Measure pictures against the true pictures of a shipped style, by the features of a network.
 
-    A LoRA is measured with and without, from the same noise, on concepts it was not trained on. Pictures in a
-    folder are named after their concept's code points, such as 1f34e.png.
+    A LoRA is measured with and without, from the same noise, on concepts that its run was not trained on; a run
+    that trained all weights against the model it began with. Pictures in a folder are named after their concept's
+    code points, such as 1f34e.png.
+
+    Example: snrlab evaluate runs/demo --style ink --features models/dinov2-small
     """
-    if concepts not in SETS:
-        raise unknown("--concepts", concepts, SETS)
-    if format not in FORMATS:
-        raise unknown("--format", format, FORMATS)
+    from snrlab.data import emoji
+
+    choices = (("--style", style, emoji.styles()), ("--concepts", concepts, SETS), ("--format", format, FORMATS))
+    for option, value, allowed in choices:
+        if value not in allowed:
+            raise unknown(option, value, allowed)
     quiet_libraries()
     try:
         import torchmetrics  # noqa: F401
     except ImportError:
         raise UserError("evaluating needs torchmetrics: pip install 'snrlab[metrics]'.") from None
     from snrlab.config.output import SampleConfig
-    from snrlab.data import emoji
-    from snrlab.train.judging import choose_concepts, evaluate_folder, evaluate_pipeline, seen_in_training
-    from snrlab.train.saved import open_source
+    from snrlab.models.features import JUDGE, open_net
+    from snrlab.train.judging import evaluate_folder, evaluate_source
 
-    if style not in emoji.styles():
-        raise unknown("--style", style, emoji.styles())
+    net = None if features == JUDGE else open_net(Path(features))
     if source.is_dir() and not (source / "run.toml").exists() and not (source / "model_index.json").exists():
-        found = evaluate_folder(source, style)
+        _refuse_options_of_drawing(context)
+        found = evaluate_folder(source, style, net)
     else:
-        saved = open_source(source, lora, step or ())
         settings = SampleConfig(steps=steps, guidance=guidance, seed=seed)  # type: ignore[call-arg]
-        chosen = choose_concepts(style, concepts, count, seen_in_training(saved))
-        found = evaluate_pipeline(saved, chosen, style, settings, strength or (1.0,))
+        found = evaluate_source(
+            source,
+            style,
+            settings,
+            which=concepts,
+            count=count,
+            lora=lora,
+            steps=step or (),
+            strengths=strength,
+            net=net,
+        )
     typer.echo(json.dumps(asdict(found)) if format == "json" else as_text(found))
+
+
+def _refuse_options_of_drawing(context: typer.Context) -> None:
+    for option in ("concepts", "count", "lora", "strength", "step", "steps", "guidance", "seed"):
+        given = context.get_parameter_source(option)
+        if given is not None and given.name == "COMMANDLINE":
+            raise UserError(
+                f"--{option} says how pictures are drawn, but this is a folder of pictures that are there already."
+            )
 
 
 def as_text(found: Evaluation) -> str:
     """The evaluation as a plain table: all about one LoRA, or a line for each where there are several."""
     head = f"{found.count} pictures against the true pictures of {found.style}; 95 % intervals over concepts"
+    if found.left_out is None:
+        head += "\nWhat the LoRA was trained on is not known (it lies in no run folder): some of it may be among them."
     model, *others = found.rows
     if len(others) > 1:
-        table = [("", "strength", *model.measures)]
-        table += [(r.name, f"{r.strength or 0:g}", *map(_short, r.measures.values())) for r in found.rows]
+        table = [("", "strength", *model.measures, "features")]
+        table += [
+            (r.name, "-" if r.strength is None else f"{r.strength:g}", *map(_short, r.measures.values()), _by(r))
+            for r in found.rows
+        ]
     elif others:
-        table = [("", "with the LoRA", "without", "change")]
-        measured = ((others[0].measures, model.measures, others[0].change, ""),
-                    (others[0].loss, model.loss, others[0].loss_change, "epsilon error, "))  # fmt: skip
-        table += [(p + k, str(v), str(b[k]), str(c[k])) for a, b, c, p in measured for k, v in a.items()]
+        trained = others[0]
+        table = [("", "with the LoRA" if trained.strength is not None else "trained", "without", "change", "features")]
+        table += [(k, str(v), str(model.measures[k]), str(trained.change[k]), trained.features[k])
+                  for k, v in trained.measures.items()]  # fmt: skip
+        table += [(f"epsilon error, {k}", str(v), str(model.loss[k]), str(trained.loss_change[k]), "-")
+                  for k, v in trained.loss.items()]  # fmt: skip
     else:
-        table = [("", "value"), *((k, str(v)) for k, v in model.measures.items())]
-        table += [(f"epsilon error, {band}", str(v)) for band, v in model.loss.items()]
+        table = [("", "value", "features"), *((k, str(v), model.features[k]) for k, v in model.measures.items())]
+        table += [(f"epsilon error, {band}", str(v), "-") for band, v in model.loss.items()]
     return head + "\n" + columns(table)
+
+
+def _by(row: Row) -> str:
+    nets = list(dict.fromkeys(row.features.values()))
+    return nets[0] if len(nets) == 1 else f"{nets[0]}; style: judge"
 
 
 def _short(value: Estimate) -> str:

@@ -60,13 +60,12 @@ def sample(
     prompts = list(prompt or saved.prompts)
     if not prompts:
         raise UserError('there is nothing to draw: give at least one --prompt "...".')
-    config = SampleConfig(
+    config = SampleConfig(  # type: ignore[call-arg]  # the rest is as it is by default
         prompts=prompts,
         steps=steps,
         guidance=guidance,
         negative=negative,
         seed=seed,
-        every=0,
         epsilon_scaling=epsilon_scaling,
     )
     path = _free(out)

@@ -32,6 +32,9 @@ def train(
         bool, typer.Option("--resume", help="Go on from the last checkpoint, or start where there is none.")
     ] = False,
     no_dates: NoDatesOption = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Do all that comes before the first step, say what it found, and stop.")
+    ] = False,
 ) -> None:
     """Train a LoRA or a full model as a run file says.
 
@@ -40,10 +43,26 @@ def train(
     """
     from snrlab.config import read
 
-    overrides = [*(set_ or []), *(["output.dates=false"] if no_dates else [])]
-    outcome = run_training(read(run, overrides), out, resume=resume)
+    config = read(run, [*(set_ or []), *(["output.dates=false"] if no_dates else [])])
+    if check:
+        check_training(config, out)
+        return
+    outcome = run_training(config, out, resume=resume)
     if not outcome.finished:
         sys.exit(INTERRUPTED)
+
+
+def check_training(config: RunConfig, out: Path) -> None:
+    """Try all that a run needs, and leave nothing behind.
+
+    Raises:
+        UserError: whatever would keep it from starting or from being saved.
+    """
+    quiet_libraries()
+    from snrlab.train.runner import check
+
+    check(config, out, say=typer.echo)
+    typer.echo("ready to train; nothing was written")
 
 
 def run_training(config: RunConfig, out: Path, *, resume: bool = False) -> Outcome:

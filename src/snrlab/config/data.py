@@ -1,37 +1,143 @@
-"""[data]: images and captions."""
+"""[data]: where images and captions come from, and what becomes of them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field, model_validator
 
+from snrlab.config.image_options import ImageOptions, ImageSet
 from snrlab.config.section import Section
 from snrlab.core.errors import UserError
 
+SOURCES = ("folder", "sets", "dataset_config", "shipped")
+# what a kohya dataset TOML decides in its own words
+_DECIDED_BY_TOML = {
+    "repeats": "num_repeats", "buckets": "enable_bucket", "bucket_min": "min_bucket_reso",
+    "bucket_max": "max_bucket_reso", "bucket_step": "bucket_reso_steps", "bucket_upscale": "bucket_no_upscale",
+    "flip": "flip_aug", "random_crop": "random_crop", "masked_loss": "conditioning_data_dir",
+    "masks": "conditioning_data_dir", "alpha_mask": "alpha_mask", "caption": "class_tokens",
+    "caption_extension": "caption_extension", "caption_prefix": "caption_prefix", "caption_suffix": "caption_suffix",
+    "caption_separator": "caption_separator", "secondary_separator": "secondary_separator",
+    "wildcards": "enable_wildcard", "shuffle_tags": "shuffle_caption", "keep_tokens": "keep_tokens",
+    "keep_tokens_separator": "keep_tokens_separator", "caption_dropout": "caption_dropout_rate",
+    "caption_dropout_every_n_epochs": "caption_dropout_every_n_epochs", "tag_dropout": "caption_tag_dropout_rate",
+    "token_warmup_steps": "token_warmup_step", "token_warmup_min": "token_warmup_min", "regularisation": "is_reg",
+}  # fmt: skip
+_NOT_FOR_SHIPPED = ("caption", "caption_extension", "masked_loss", "masks", "alpha_mask", "kohya_cache")
 
-class DataConfig(Section):
-    """[data]: images and captions."""
 
-    folder: str | None = Field(None, description="Folder of images with .txt or .caption files beside them.")
-    shipped: str | None = Field(None, description="Instead of folder: an emoji style that ships with snrlab.")
-    resolution: int = Field(
-        512, ge=16, le=4096, multiple_of=8, description="Pixels a side; images are scaled and cropped to a square."
+class DataSource(Section):
+    """Where images come from."""
+
+    folder: str | None = Field(
+        None, description="Folder of images with .txt, .caption or .cap files beside them, of such folders, or of "
+        "kohya's N_name folders; a metadata.jsonl in it may hold the captions."
+    )  # fmt: skip
+    sets: list[ImageSet] = Field(
+        default_factory=list, description="Instead of folder: several of them, each with options of its own."
     )
-    caption: str | None = Field(None, description="Caption of images that have none of their own.")
-    caption_dropout: float = Field(0.0, ge=0, le=1, description="Part of the captions replaced by the empty one.")
-    shuffle_tags: bool = Field(False, description="Put the comma-separated tags after the first in random order.")
-    tag_dropout: float = Field(0.0, ge=0, le=1, description="Part of the tags after the first that is left out.")
-    flip: bool = Field(False, description="Mirror images left to right half of the time.")
-    limit: int | None = Field(None, ge=1, description="Use only this many images, chosen by the seed.")
+    dataset_config: str | None = Field(
+        None,
+        description="Instead of folder: a kohya dataset TOML, used as it is; [data] then says only what it cannot.",
+    )
+    shipped: str | None = Field(None, description="Instead of folder: an emoji style that ships with snrlab.")
     concepts: Literal["all", "known", "held_out"] = Field(
         "all", description="Of a shipped style, all concepts, or without or only those the shipped weights never saw."
     )
+    limit: int | None = Field(None, ge=1, description="Use only this many images, chosen by the seed.")
+    regularisation: str | None = Field(
+        None, description="Folder of class images that keep the model as it was, repeated to the number of the others."
+    )
+
+
+class DataConfig(ImageOptions, DataSource):
+    """[data]: images and captions."""
+
+    prior_loss_weight: float = Field(1.0, ge=0, le=1000, description="Factor on the loss of regularisation images.")
+    weighted_captions: bool = Field(
+        False, description="Read (word:1.3), (word) and [word] in captions as more or less weight, as A1111 does."
+    )
+    vae_batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Images that are encoded at once; by default as many as have the pixels of one of 1024x1024, "
+        "at most 32.",
+    )
+    cache: bool = Field(
+        False, description="Keep encoded images and captions on disk, so that the next run starts at once."
+    )
+    cache_folder: str | None = Field(None, description="Where they are kept; by default .cache/snrlab in your home.")
+    kohya_cache: bool = Field(
+        False, description="Take latents from kohya's .npz caches beside the images, where they are of their size."
+    )
 
     @model_validator(mode="after")
-    def _one_source(self) -> DataConfig:
-        if (self.folder is None) == (self.shipped is None):
-            raise UserError('give either folder = "FOLDER" or shipped = "STYLE".')
-        if self.folder is not None and self.concepts != "all":
-            raise UserError("concepts chooses among a shipped style's; it means nothing for a folder.")
+    def _consistent(self) -> DataConfig:
+        given = [name for name in SOURCES if getattr(self, name)]
+        if len(given) != 1:
+            found = " and ".join(given) if given else "none of them is given"
+            raise UserError(f'give either folder = "FOLDER", [[data.sets]], dataset_config or shipped ({found}).')
+        self._refuse_ignored(given[0])
+        for options in [image_set.options(self) for image_set in self.sets] or [self]:
+            options.check()
+        self._check_ratios()
         return self
+
+    @property
+    def side(self) -> int:
+        """Side of a square of the area of `resolution`, in pixels: what sample pictures have."""
+        width, height = self.size
+        return width if width == height else round(math.sqrt(width * height) / 8) * 8
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Options that mean nothing with the source that is given: they must not be set and are not written out."""
+        if self.dataset_config is not None:
+            return frozenset(_DECIDED_BY_TOML) | {"concepts"}
+        return frozenset(_NOT_FOR_SHIPPED if self.shipped is not None else {"concepts"})
+
+    def with_paths(self, change: Callable[[str], str]) -> DataConfig:
+        """The same with every file and folder that it names changed."""
+
+        def changed(path: str | None) -> str | None:
+            return None if path is None else change(path)
+
+        names = ("folder", "dataset_config", "regularisation", "masks", "cache_folder")
+        sets = [s.model_copy(update={"folder": change(s.folder), "masks": changed(s.masks)}) for s in self.sets]
+        return self.model_copy(update={name: changed(getattr(self, name)) for name in names} | {"sets": sets})
+
+    def _refuse_ignored(self, source: str) -> None:
+        for name in sorted(self.idle & self.model_fields_set):
+            if source == "dataset_config" and name in _DECIDED_BY_TOML:
+                raise UserError(
+                    f"{name} is set, but the dataset TOML decides it: state {_DECIDED_BY_TOML[name]} there, "
+                    f"in [general] for all of it."
+                )
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise UserError(f"{name} is set, but it means nothing with {source}.")
+        has_regularisation = self.regularisation is not None or any(s.regularisation for s in self.sets)
+        if self.prior_loss_weight != 1 and not has_regularisation and source != "dataset_config":
+            raise UserError("prior_loss_weight is set, but there are no regularisation images.")
+        if self.cache_folder is not None and not self.cache:
+            raise UserError("cache_folder is set, but cache is false: nothing would be kept there.")
+
+    def _check_ratios(self) -> None:
+        for image_set in self.sets:
+            if image_set.regularisation and image_set.ratio is not None:
+                raise UserError(
+                    f"sets: {image_set.folder} has a ratio and regularisation = true; regularisation images are "
+                    "repeated to the number of the others."
+                )
+        trained = [s for s in self.sets if not s.regularisation]
+        if self.sets and not trained:
+            raise UserError("sets: all of them are regularisation; there is nothing to learn from.")
+        ratios = [s.ratio for s in trained if s.ratio is not None]
+        if ratios and len(ratios) < len(trained):
+            missing = next(s for s in trained if s.ratio is None)
+            raise UserError(f"sets: {missing.folder} has no ratio but others have; give one to each or to none.")
+        if ratios and abs(sum(ratios) - 1) > 1e-6:
+            raise UserError(f"sets: the ratios sum to {sum(ratios):g}; they are shares and must sum to 1.")

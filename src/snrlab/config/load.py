@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import tomlkit
 from pydantic import BaseModel, ValidationError
+from tomlkit.items import Table
 
+from snrlab.config.foreign import refuse_foreign, refuse_other_kind
+from snrlab.config.kohya_options import hint
 from snrlab.config.run import RunConfig
+from snrlab.config.section import Section
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.parameters import parse_value
 
@@ -23,14 +27,17 @@ def read(path: Path, overrides: list[str] | None = None) -> RunConfig:
     Raises:
         UserError: unreadable, not TOML, or not a valid run.
     """
+    refuse_other_kind(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
     except (OSError, UnicodeDecodeError) as reason:
         raise UserError(f"{path}: the run file cannot be read ({_reason(reason)}).") from None
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as reason:
-        raise UserError(f"{path}: not valid TOML: {reason}.") from None
+        windows = r" A Windows path needs single quotes, as in folder = 'C:\pictures'." if "\\" in text else ""
+        raise UserError(f"{path}: not valid TOML: {reason}.{windows}") from None
+    refuse_foreign(data, path)
     return parse(apply_overrides(data, overrides or []), source=str(path))
 
 
@@ -43,9 +50,24 @@ def parse(data: dict[str, Any], *, source: str = "run") -> RunConfig:
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as mistakes:
-        lines = [_explain(error) for error in mistakes.errors()]
+        lines = [explain(error, RunConfig) for error in mistakes.errors()]
         raise UserError(f"{source}: " + "\n".join(lines)) from None
     return _absolute(config)
+
+
+SectionT = TypeVar("SectionT", bound=BaseModel)
+
+
+def parse_section(data: dict[str, Any], schema: type[SectionT], name: str) -> SectionT:
+    """One section alone from plain data.
+
+    Raises:
+        UserError: every mistake in it, one a line.
+    """
+    try:
+        return schema.model_validate(data)
+    except ValidationError as mistakes:
+        raise UserError("\n".join(f"{name}.{explain(error, schema)}" for error in mistakes.errors())) from None
 
 
 def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -78,14 +100,25 @@ def dump(config: RunConfig) -> str:
         if isinstance(value, dict):
             if name == "lora" and config.train.method == "full":
                 continue
-            table = tomlkit.table()
-            for key, item in value.items():
-                if item is not None:
-                    table.add(key, _tomlkit(item))
-            document.add(name, table)
+            idle = config.data.idle if name == "data" else frozenset()
+            document.add(name, _table({key: item for key, item in value.items() if key not in idle}))
         else:
             document.add(name, value)
     return tomlkit.dumps(document)
+
+
+def _table(values: dict[str, Any]) -> Table:
+    """A table without what is none; the sets of images are tables of their own at its end."""
+    table = tomlkit.table()
+    for key, item in values.items():
+        if item is not None and key != "sets":
+            table.add(key, _tomlkit(item))
+    if values.get("sets"):
+        sets = tomlkit.aot()
+        for image_set in values["sets"]:
+            sets.append(_table(image_set))
+        table.add("sets", sets)
+    return table
 
 
 def _tomlkit(value: Any) -> Any:
@@ -101,15 +134,22 @@ def _tomlkit(value: Any) -> Any:
 
 
 def _absolute(config: RunConfig) -> RunConfig:
-    def fixed(path: str | None) -> str | None:
-        return None if path is None else str(Path(path).expanduser().absolute())
+    def fixed(path: str) -> str:
+        return str(Path(path).expanduser().absolute())
 
-    model = config.model.model_copy(update={"path": fixed(config.model.path)})
-    data = config.data.model_copy(update={"folder": fixed(config.data.folder)})
-    update = {"model": model, "data": data}
-    if config.lora.start_from is not None:
-        update["lora"] = config.lora.model_copy(update={"start_from": fixed(config.lora.start_from)})
-    return config.model_copy(update=update)
+    def with_paths(section: Section, *names: str) -> Section:
+        paths = {name: fixed(path) for name in names if (path := getattr(section, name)) is not None}
+        return section.model_copy(update=paths) if paths else section
+
+    return config.model_copy(
+        update={
+            "model": with_paths(config.model, "path", "vae"),
+            "data": config.data.with_paths(fixed),
+            "validation": with_paths(config.validation, "folder"),
+            "lora": with_paths(config.lora, "start_from"),
+            "sample": config.sample.with_file_read(),
+        }
+    )
 
 
 def _toml_value(text: str) -> Any:
@@ -119,11 +159,14 @@ def _toml_value(text: str) -> Any:
         return parse_value(text)
 
 
-def _explain(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "run"
+def explain(error: Any, schema: type[BaseModel]) -> str:
+    """What one of pydantic's errors about a schema means, in words of the file."""
+    where = _place(error["loc"]) or "run"
     match error["type"]:
         case "extra_forbidden":
-            return str(unknown(where, error["loc"][-1], _fields_at(error["loc"][:-1])))
+            name, fields = error["loc"][-1], _fields_at(error["loc"][:-1], schema)
+            kohya = hint(str(name))
+            return f"{where}: {kohya}." if kohya else str(unknown(where, name, fields))
         case "missing":
             return f"{where} is missing."
         case "value_error":
@@ -134,12 +177,17 @@ def _explain(error: Any) -> str:
             return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}."
 
 
-def _fields_at(loc: tuple[Any, ...]) -> list[str]:
-    model: type[BaseModel] = RunConfig
-    for part in loc:
-        annotation = model.model_fields[part].annotation
-        model = next(t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, BaseModel))
-    return list(model.model_fields)
+def _place(loc: tuple[Any, ...]) -> str:
+    """Where in the file, such as `data.sets[0].folder`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+
+
+def _fields_at(loc: tuple[Any, ...], schema: type[BaseModel]) -> list[str]:
+    for part in (p for p in loc if isinstance(p, str)):  # numbers count the tables of a list
+        annotation = schema.model_fields[part].annotation
+        kinds = (annotation, *get_args(annotation))
+        schema = next(t for t in kinds if isinstance(t, type) and issubclass(t, BaseModel))
+    return list(schema.model_fields)
 
 
 def _reason(error: Exception) -> str:

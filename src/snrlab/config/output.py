@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from snrlab.config.prompts import check_lines, read_lines
 from snrlab.config.section import Section
 from snrlab.core.errors import UserError
 
@@ -13,21 +15,36 @@ from snrlab.core.errors import UserError
 class ValidationConfig(Section):
     """[validation]: unweighted losses by SNR band on images that are not trained on (validation.jsonl)."""
 
-    images: int = Field(0, ge=0, description="Images held back from training and measured; 0 measures none.")
+    images: int = Field(0, ge=0, description="Images held back from training and measured; 0 holds none back.")
+    folder: str | None = Field(None, description="Instead of images: a folder of images with captions to measure on.")
     every: int = Field(0, ge=0, description="Steps between measurements, besides the first and last; 0 is none.")
+    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.")
 
     @model_validator(mode="after")
     def _something_to_measure(self) -> ValidationConfig:
-        if self.every and not self.images:
-            raise UserError("every is set but images is 0: there is nothing to measure.")
+        _one_rhythm(self.every, self.every_epochs)
+        if self.images and self.folder is not None:
+            raise UserError("images and folder are both set; give one of them.")
+        if (self.every or self.every_epochs) and not self.images and self.folder is None:
+            name = "every" if self.every else "every_epochs"
+            raise UserError(f"{name} is set but images is 0 and there is no folder: there is nothing to measure.")
         return self
 
 
 class SampleConfig(Section):
     """[sample]: pictures made while training and at the end, always from the same noise."""
 
-    prompts: list[str] = Field(default_factory=list, description="One picture each; none makes no pictures.")
-    every: int = Field(0, ge=0, description="Steps between grids; 0 samples at the end only.")
+    prompts: list[str] = Field(
+        default_factory=list,
+        description="One picture each, none makes no pictures. A line may say more of its picture, as kohya's do: "
+        "--n negative --w width --h height --d seed --l guidance --s steps.",
+    )
+    prompts_file: str | None = Field(
+        None, description="Text file of such lines, # before comments; the resolved run holds them in prompts."
+    )
+    every: int = Field(0, ge=0, description="Steps between grids, besides the first and last; 0 is none.")
+    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.")
+    at_start: bool = Field(True, description="Make pictures before the first step too.")
     steps: int = Field(25, ge=1, le=1000, description="Sampler steps (DDIM).")
     guidance: float = Field(5.0, ge=1, le=100, description="Classifier-free guidance; 1 is none.")
     negative: str = Field("", description="Negative prompt.")
@@ -36,9 +53,31 @@ class SampleConfig(Section):
         1.0, ge=0.5, le=2, description="Divides the predicted noise while sampling (Epsilon Scaling); 1 is off."
     )
 
+    @field_validator("prompts")
+    @classmethod
+    def _lines(cls, prompts: list[str]) -> list[str]:
+        return check_lines(prompts)
+
+    @model_validator(mode="after")
+    def _something_to_draw(self) -> SampleConfig:
+        _one_rhythm(self.every, self.every_epochs)
+        if self.prompts and self.prompts_file is not None:
+            raise UserError("prompts and prompts_file are both set; give one of them.")
+        if (self.every or self.every_epochs) and not self.prompts and self.prompts_file is None:
+            name = "every" if self.every else "every_epochs"
+            raise UserError(f"{name} is set but there are no prompts: there is nothing to draw.")
+        return self
+
+    def with_file_read(self) -> SampleConfig:
+        """The same with the lines of `prompts_file` in `prompts` (UserError where it cannot be read)."""
+        if self.prompts_file is None:
+            return self
+        lines = read_lines(Path(self.prompts_file).expanduser())
+        return self.model_copy(update={"prompts": lines, "prompts_file": None})
+
 
 class OutputConfig(Section):
-    """[output]: the finished file."""
+    """[output]: the finished file and what it says of itself."""
 
     precision: Literal["fp32", "fp16", "bf16"] = Field("fp16", description="Number format of the saved weights.")
     lora_format: Literal["kohya", "peft"] = Field(
@@ -49,7 +88,33 @@ class OutputConfig(Section):
         description="Of a model whose weights were all trained: a folder, or one file as web UIs take it; by default "
         "what model.path is.",
     )
-    every: int = Field(
-        0, ge=0, description="Steps between LoRA files saved on the way, NAME-step00000100.safetensors; 0 saves none."
+    every: int = Field(0, ge=0, description="Steps between results saved on the way, NAME-step00000100; 0 saves none.")
+    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.")
+    keep_last: int | None = Field(
+        None, ge=1, description="Keep only this many of the results saved on the way; by default all."
     )
+    title: str | None = Field(None, description="Title of the result; by default its name.")
+    author: str | None = Field(None, description="Who made it.")
+    description: str | None = Field(None, description="What it is, in a sentence or two.")
+    license: str | None = Field(None, description="Licence it is passed on under.")
+    tags: list[str] = Field(default_factory=list, description="Words to find it by.")
+    trigger_phrase: str | None = Field(None, description="Words in a prompt that call what was trained.")
+    base_model: str | None = Field(
+        None, description="What to call the base model in the model card, such as its id on a hub; by default its name."
+    )
+    model_card: bool = Field(True, description="Write README.md, a model card, beside the result.")
     dates: bool = Field(True, description="Write dates and timings; without them equal runs give equal bytes.")
+
+    @model_validator(mode="after")
+    def _something_to_keep(self) -> OutputConfig:
+        _one_rhythm(self.every, self.every_epochs)
+        if self.keep_last is not None and not (self.every or self.every_epochs):
+            raise UserError("keep_last is set but nothing is saved on the way; set every or every_epochs.")
+        if self.base_model is not None and not self.model_card:
+            raise UserError("base_model is set but model_card is false, which it is for.")
+        return self
+
+
+def _one_rhythm(every: int, every_epochs: int) -> None:
+    if every and every_epochs:
+        raise UserError("every and every_epochs are both set; give one of them.")

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from snrlab.config.data import DataConfig
+from snrlab.config.log import LogConfig
 from snrlab.config.lora import LoraConfig
 from snrlab.config.model import ModelConfig
 from snrlab.config.output import OutputConfig, SampleConfig, ValidationConfig
@@ -26,11 +27,12 @@ class RunConfig(Section):
     model: ModelConfig
     data: DataConfig
     recipe: RecipeConfig = RecipeConfig()  # type: ignore[call-arg]
-    train: TrainConfig = TrainConfig()  # type: ignore[call-arg]
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig())  # type: ignore[call-arg]  # asks the registries
     lora: LoraConfig = LoraConfig()  # type: ignore[call-arg]
     sample: SampleConfig = SampleConfig()  # type: ignore[call-arg]
     validation: ValidationConfig = ValidationConfig()  # type: ignore[call-arg]
     output: OutputConfig = OutputConfig()  # type: ignore[call-arg]
+    log: LogConfig = LogConfig()  # type: ignore[call-arg]
 
     @model_validator(mode="after")
     def _lora_is_used(self) -> RunConfig:
@@ -38,8 +40,6 @@ class RunConfig(Section):
             raise UserError('[lora] is set but train.method is "full"; remove one of them.')
         if self.train.method == "full" and self.output.lora_format != "kohya":
             raise UserError('output.lora_format is set but train.method is "full"; remove one of them.')
-        if self.train.method == "full" and self.output.every:
-            raise UserError('output.every is set but train.method is "full"; only LoRA files are saved on the way.')
         return self
 
     @model_validator(mode="after")

@@ -16,11 +16,13 @@ from pydantic_core import CoreSchema, core_schema
 
 from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
+from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.noise import NOISES
 from snrlab.core.parameters import Parameter
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.registry import Choice, Entry, Registry
 from snrlab.core.schedule import SCHEDULES
+from snrlab.core.training import LOSSES, OPTIMIZERS
 from snrlab.core.weighting import WEIGHTINGS
 
 _KEYWORDS = {
@@ -95,3 +97,6 @@ WeightingField = Annotated[Choice, Strategy(WEIGHTINGS)]
 DensityField = Annotated[Choice, Strategy(DENSITIES)]
 PerturbationField = Annotated[Choice, Strategy(PERTURBATIONS)]
 NoiseField = Annotated[Choice, Strategy(NOISES)]
+LossField = Annotated[Choice, Strategy(LOSSES)]
+OptimizerField = Annotated[Choice, Strategy(OPTIMIZERS)]
+LearningRateField = Annotated[Choice, Strategy(LR_SCHEDULES)]

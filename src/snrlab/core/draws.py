@@ -18,8 +18,8 @@ from snrlab.core.errors import unknown
 
 Array = NDArray[np.float64]
 Purpose = Literal[
-    "order", "t", "strata", "noise", "perturbation", "dropout", "caption", "augmentation", "validation", "sample",
-    "adapter",
+    "order", "bucket", "t", "strata", "noise", "perturbation", "dropout", "caption", "augmentation", "rounding",
+    "validation", "sample", "adapter",
 ]  # fmt: skip
 Sampling = Literal["stratified", "plain"]
 SAMPLINGS: tuple[str, ...] = get_args(Sampling)
@@ -56,12 +56,16 @@ def inverse_cdf(p: Array, u: Array) -> NDArray[np.int64]:
     return np.searchsorted(cdf / cdf[-1], u, side="right").astype(np.int64)
 
 
-def data_index(seed: int, step: int, slot: int, total: int, size: int) -> tuple[int, int]:
-    """(epoch, index) of the example for a slot: each epoch is a fresh permutation of `size` examples."""
+def data_index(seed: int, step: int, slot: int, total: int, size: int, bucket: int = 0) -> tuple[int, int]:
+    """(epoch, index) of the example for a slot: each epoch is a fresh permutation of `size` examples.
+
+    With several buckets `step` counts the turns of this one, and each has permutations of its own.
+    """
     epoch, place = divmod(step * total + slot, size)
-    return epoch, int(_order(seed, epoch, size)[place])
+    return epoch, int(_order(seed, epoch, size, bucket)[place])
 
 
-@lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
-    return stream(seed, "order", epoch).permutation(size)
+@lru_cache(maxsize=64)
+def _order(seed: int, epoch: int, size: int, bucket: int) -> NDArray[np.int64]:
+    rng = stream(seed, "bucket", epoch, bucket) if bucket else stream(seed, "order", epoch)
+    return rng.permutation(size)

@@ -1,8 +1,9 @@
-"""The examples of a run, as arrays, whatever they came from."""
+"""The images of a run, whatever they come from: which are trained on, which held back, and how often each is seen."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,61 +13,155 @@ from snrlab.config.data import DataConfig
 from snrlab.core.draws import stream
 from snrlab.core.errors import UserError, unknown
 from snrlab.data import emoji
-from snrlab.data.folder import load_pixels, scan
+from snrlab.data.items import Item
+from snrlab.data.kohya_toml import read_datasets
+from snrlab.data.repeats import balanced, shared, spread
+from snrlab.data.sets import Group, collect, distinct
+from snrlab.data.source import Source, sources
 
 
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Training pictures with their captions.
+@dataclass(frozen=True)
+class Found:
+    """What a run's [data] section leads to.
 
     Attributes:
-        names: file names or code points, for messages.
-        captions: one text each.
-        pixels: uint8, shape [N, resolution, resolution, 3].
+        groups: by dataset, each of one or several sources; regularisation is balanced within a dataset.
+        batch_sizes: those that a dataset TOML states.
+        notes: what the user may want to know, besides the groups' own.
     """
 
-    names: tuple[str, ...]
-    captions: tuple[str, ...]
-    pixels: NDArray[np.uint8]
+    groups: tuple[tuple[Group, ...], ...]
+    batch_sizes: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
 
-    def __len__(self) -> int:
-        """Number of examples."""
-        return len(self.names)
+    @property
+    def all_groups(self) -> tuple[Group, ...]:
+        """The groups of all datasets."""
+        return tuple(group for dataset in self.groups for group in dataset)
 
-    def take(self, chosen: NDArray[np.int64]) -> Examples:
-        """These examples, in the order they have here."""
-        rows = np.sort(chosen)
-        return Examples(tuple(self.names[i] for i in rows), tuple(self.captions[i] for i in rows), self.pixels[rows])
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """All that keeps the images from being trained on."""
+        return tuple(problem for group in self.all_groups for problem in group.problems)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """All that the user may want to know."""
+        return (*self.notes, *(note for group in self.all_groups for note in group.notes))
 
 
-def load_examples(config: DataConfig, seed: int, hold_back: int = 0) -> tuple[Examples, Examples]:
-    """The examples that a run's [data] section names: (to train on, held back for validation).
-
-    `hold_back` examples are set aside by the seed before `config.limit` chooses among the rest.
+def find(config: DataConfig) -> Found:
+    """Look for the images that a run's [data] section names; only their headers are read.
 
     Raises:
-        UserError: missing folder, broken images, missing captions, unknown style, nothing left to train on.
+        UserError: a shipped style that there is none of, or a dataset TOML that cannot be read.
     """
-    found = _shipped(config) if config.shipped is not None else _folder(config)
-    if hold_back >= len(found):
-        raise UserError(f"validation.images is {hold_back}, but there are only {len(found)} images in all.")
-    order = stream(seed, "order", 0, 1).permutation(len(found))
-    return found.take(order[hold_back:][: config.limit]), found.take(order[:hold_back])
+    groups = tuple(collect(source) for source in sources(config))
+    if config.shipped is not None:
+        return Found((distinct((_shipped(config, config.shipped), *groups)),))
+    if config.dataset_config is None:
+        return Found((distinct(groups),))
+    kohya = read_datasets(Path(config.dataset_config), config)
+    flat = iter(distinct([collect(source) for dataset in kohya.datasets for source in dataset]))
+    datasets = tuple(tuple(next(flat) for _ in dataset) for dataset in kohya.datasets)
+    return Found(datasets, kohya.batch_sizes, kohya.notes)
 
 
-def _folder(config: DataConfig) -> Examples:
-    folder = scan(Path(config.folder or ""))
-    problems = folder.problems(config.caption)
-    if problems:
-        raise UserError("data.folder: " + "\n".join(problems))
-    pixels = np.stack([load_pixels(image.path, config.resolution) for image in folder.images])
-    captions = (config.caption or "" if image.caption is None else image.caption for image in folder.images)
-    return Examples(tuple(image.path.name for image in folder.images), tuple(captions), pixels)
+def load_items(
+    config: DataConfig, seed: int, hold_back: int = 0, *, batch_size: int | None = None
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """The images that a run's [data] section names, not decoded: (to train on, held back for validation).
+
+    `hold_back` images are set aside by the seed before `config.limit` chooses among the rest; neither counts
+    regularisation images, which then are repeated to the number of the others.
+
+    Args:
+        config: the section.
+        seed: of the run.
+        hold_back: images set aside.
+        batch_size: of the run, which a dataset TOML may not contradict.
+
+    Raises:
+        UserError: what was found cannot be trained on; the message says what to do.
+    """
+    return settle(find(config), config, seed=seed, hold_back=hold_back, batch_size=batch_size)
 
 
-def _shipped(config: DataConfig) -> Examples:
-    from PIL import Image
+def settle(
+    found: Found, config: DataConfig, *, seed: int, hold_back: int, batch_size: int | None
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """What `load_items` gives, of images that were looked for before."""
+    if found.problems:
+        raise UserError("\n".join(found.problems))
+    for stated in found.batch_sizes:
+        if batch_size is not None and stated != batch_size:
+            raise UserError(
+                f"the dataset TOML states batch_size = {stated}, but train.batch_size is {batch_size}; a run has one "
+                "size, so set train.batch_size and state no other in the TOML."
+            )
+    count = len(_numbered(found))
+    if hold_back >= count:
+        raise UserError(f"validation.images is {hold_back}, but there are only {count} images in all.")
+    order = stream(seed, "order", 0, 1).permutation(count)
+    trained, held_back = set(order[hold_back:][: config.limit].tolist()), set(order[:hold_back].tolist())
+    return _trained(found, trained), tuple(item for place, item in _numbered(found) if place in held_back)
 
+
+def _numbered(found: Found) -> list[tuple[int, Item]]:
+    """Images that are no regularisation, numbered from 0."""
+    return list(enumerate(i for g in found.all_groups if not g.source.regularisation for i in g.items))
+
+
+def _trained(found: Found, chosen: set[int]) -> tuple[Item, ...]:
+    """The chosen images and the regularisation images beside them, with the repeats that they end up with."""
+    kept = {id(item) for place, item in _numbered(found) if place in chosen}
+    items: list[Item] = []
+    for dataset in found.groups:
+        own = {id(g): [i for i in g.items if id(i) in kept] for g in dataset if not g.source.regularisation}
+        mixed = _mixed([(g, own[id(g)]) for g in dataset if id(g) in own])
+        total = sum(item.repeats for item in mixed)
+        beside = [item for group in dataset if group.source.regularisation for item in group.items]
+        items += [*mixed, *_repeated(beside, balanced([item.repeats for item in beside], total))]
+    return tuple(items)
+
+
+def _mixed(groups: Sequence[tuple[Group, list[Item]]]) -> list[Item]:
+    """The images of several sets, seen in the shares that are stated."""
+    ratios = [group.source.ratio for group, _ in groups]
+    stated = [ratio for ratio in ratios if ratio is not None]
+    if not stated:
+        return [item for _, items in groups for item in items]
+    for group, items in groups:
+        if not items:
+            raise UserError(
+                f"{group.source.where}: no image of {group.source.folder} is left to train on; raise limit."
+            )
+    totals = shared([sum(item.repeats for item in items) for _, items in groups], stated)
+    return [
+        item
+        for (_, items), total in zip(groups, totals, strict=True)
+        for item in _repeated(items, spread([i.repeats for i in items], total))
+    ]
+
+
+def _repeated(items: Sequence[Item], repeats: Sequence[int]) -> list[Item]:
+    return [replace(item, repeats=n) for item, n in zip(items, repeats, strict=True) if n]
+
+
+def _shipped(config: DataConfig, style: str) -> Group:
+    concepts, pixels = _concepts(config)
+    source = Source("data.shipped", None, config)
+    part = source.part(style, config.repeats)
+    height, width = pixels.shape[1:3]
+    items = tuple(
+        Item(c.code, None, p, (width, height), (c.caption,), part, repeats=part.repeats)
+        for c, p in zip(concepts, pixels, strict=True)
+    )
+    return Group(source, items, (f"the shipped style {style}: {len(items)} images with captions, {width}x{height}",))
+
+
+def _concepts(config: DataConfig) -> tuple[tuple[emoji.Concept, ...], NDArray[np.uint8]]:
+    """Concepts of a shipped style and their pictures [N, 64, 64, 3]."""
     if config.shipped not in emoji.styles():
         raise unknown("data.shipped", config.shipped, emoji.styles())
     pixels = emoji.images(config.shipped)
@@ -74,8 +169,4 @@ def _shipped(config: DataConfig) -> Examples:
     if config.concepts != "all":
         wanted = [i for i, c in enumerate(concepts) if c.held_out == (config.concepts == "held_out")]
         concepts, pixels = tuple(concepts[i] for i in wanted), pixels[wanted]
-    size = config.resolution
-    if size != pixels.shape[1]:
-        scaled = [Image.fromarray(p).resize((size, size), Image.Resampling.LANCZOS) for p in pixels]
-        pixels = np.stack([np.asarray(p) for p in scaled])
-    return Examples(tuple(c.code for c in concepts), tuple(c.caption for c in concepts), pixels)
+    return concepts, pixels

@@ -20,7 +20,8 @@ class CaptionRule:
         separator: between tags; secondary_separator: joins tags that stay together.
         keep_tokens: tags at the start that stay; keep_separator: instead of a number, what ends them.
         shuffle: put the other tags in random order; tag_dropout: leave out part of them.
-        warmup_min: number of tags shown at first, rising to all after warmup_steps; 0 steps is off.
+        warmup_min: number of tags shown at first, rising to all after warmup_steps; below 1 these are a part of the
+            run, 0 is off.
     """
 
     wildcard: bool = False
@@ -35,12 +36,17 @@ class CaptionRule:
     shuffle: bool = False
     tag_dropout: float = 0.0
     warmup_min: int = 1
-    warmup_steps: int = 0
+    warmup_steps: float = 0
+
+    @property
+    def moves_tags(self) -> bool:
+        """Whether a caption is taken apart into tags."""
+        return self.shuffle or self.tag_dropout > 0 or self.warmup_steps > 0
 
     @property
     def varies(self) -> bool:
         """Whether a caption is another text at other steps (dropping it whole does not count)."""
-        return self.wildcard or self.shuffle or self.tag_dropout > 0 or self.warmup_steps > 0
+        return self.wildcard or self.moves_tags
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Part:
     Attributes:
         resolution: width and height in pixels; with buckets their product is the area aimed at.
         buckets: None scales and crops every image to `resolution`.
-        repeats: how often an image is seen in an epoch.
+        repeats: how often an image is meant to be seen in an epoch; an item's own number says how often it is.
         flip: mirror half of the time; random_crop: crop anywhere instead of in the middle.
         captions: what becomes of its captions.
         regularisation: whether these are class images that keep the model as it was.
@@ -96,6 +102,7 @@ class Item:
         size: width and height, after EXIF rotation.
         captions: its caption, or the alternatives where a rule has wildcards.
         mask: an image whose brightness says where the error counts, or None.
+        repeats: how often it is seen in an epoch, after the shares of the sets and of regularisation are settled.
     """
 
     name: str
@@ -105,3 +112,4 @@ class Item:
     captions: tuple[str, ...]
     part: Part
     mask: Path | None = None
+    repeats: int = 1

@@ -15,10 +15,12 @@ import numpy as np
 
 from snrlab.config import RunConfig, dump, parse
 from snrlab.config.recipe import build_recipe
+from snrlab.config.share import shareable
 from snrlab.core.bands import BANDS
 from snrlab.core.findings import findings
 from snrlab.core.schedule import SCHEDULES
-from snrlab.lab.figures import loss_figure, recipe_figure
+from snrlab.lab.comparison import change
+from snrlab.lab.figures import loss_figure, recipe_figure, validation_figure
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.lab.tables import describe
 
@@ -73,7 +75,7 @@ def write_report(folder: Path) -> Path:
     )
     path = folder / "report.html"
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(render(config, dump(_shareable(config)), contents), encoding="utf-8")
+    temporary.write_text(render(config, dump(shareable(config)), contents), encoding="utf-8")
     return temporary.replace(path)
 
 
@@ -102,9 +104,9 @@ def change_by_band(validation: list[dict[str, Any]]) -> dict[str, tuple[Estimate
     """(first, last, last minus first) validation loss by SNR band; the change in pairs of the same picture."""
     if len(validation) < 2:
         return {}
-    first, last = validation[0]["errors"], validation[-1]["errors"]
-    pairs = {band: (np.array(first[band]), np.array(last[band])) for band in first}
-    return {band: (mean(a), mean(b), mean(b - a)) for band, (a, b) in pairs.items()}
+    first, last = validation[0], validation[-1]
+    means = [{band: mean(np.array(errors)) for band, errors in line["errors"].items()} for line in (first, last)]
+    return {band: (means[0][band], means[1][band], found) for band, found in change(last, first).items()}
 
 
 def _comparison(contents: Contents) -> str:
@@ -149,12 +151,14 @@ def _validation(lines: list[dict[str, Any]]) -> str:
         "unweighted epsilon error",
         *(f"after {lines[i]['step']} steps" for i in (0, -1)),
         "change",
+        f"change since step {lines[-2]['step']}",
     )
+    latest = change(lines[-1], lines[-2])
     count = len(lines[0]["images"])
     return (
-        f"<h2>Validation</h2><p>{count} images that were held back from training, the same noise each time; 95 % "
-        "intervals, of the change in pairs.</p>"
-        + _table(head, [(band, *map(str, values)) for band, values in changes.items()])
+        f"<h2>Validation</h2><p>{count} images that were not trained on, the same noise each time; 95 % "
+        f"intervals, of the changes in pairs.</p><figure>{validation_figure(lines)}</figure>"
+        + _table(head, [(band, *map(str, values), str(latest[band])) for band, values in changes.items()])
     )
 
 
@@ -167,17 +171,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
-
-
-def _shareable(config: RunConfig) -> RunConfig:
-    """The run without the folders of this machine: a report is made to be passed on."""
-
-    def last(path: str | None) -> str | None:
-        return None if path is None else Path(path).name
-
-    model = config.model.model_copy(update={"path": last(config.model.path)})
-    data = config.data.model_copy(update={"folder": last(config.data.folder)})
-    return config.model_copy(update={"model": model, "data": data})
 
 
 def _headline(config: RunConfig, records: list[dict[str, Any]]) -> str:

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from snrlab.core.errors import UserError
+from snrlab.models.encode_rule import PLAIN, EncodeRule
 from snrlab.models.families import Family
 from snrlab.models.pixels import PixelIdentity
 from snrlab.models.recognise import Claim
+
+ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,8 @@ class Components:
         prediction_source: how the prediction type and the schedule are known, in words.
         assumed: which of them the model does not say; a run file may then state them without `convert`.
         extras: tensors of the single file it came from that no network has, by their names there.
+        encode_rule: how captions become embeddings, wherever this model is used.
+        arithmetic: number format that the UNet and the text encoders compute in; None is that of their weights.
     """
 
     vae: AutoencoderKL | PixelIdentity
@@ -42,6 +47,8 @@ class Components:
     prediction_source: str = "its scheduler_config.json"
     assumed: frozenset[Claim] = frozenset()
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    encode_rule: EncodeRule = PLAIN
+    arithmetic: torch.dtype | None = None
 
     @property
     def networks(self) -> dict[str, nn.Module]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from snrlab.models.arithmetic import computing
 from snrlab.models.components import Components
 from snrlab.models.encode import Text
 
@@ -13,12 +13,21 @@ def denoise(components: Components, x_t: Tensor, timesteps: Tensor, text: Text, 
     """What the UNet predicts for noisy latents, in the number format that it works in.
 
     Args:
-        components: the model; where the UNet's weights are in half precision, it works in that.
+        components: the model.
         x_t: noisy latents [B, C, h, w].
         timesteps: int64 [B].
-        text: embeddings of the captions, [B, L, D].
-        sizes: original height and width, crop top and left, target height and width in pixels [B, 6] (SDXL).
+        text: embeddings of the captions, [B, L, D], for SDXL with their pooled vectors [B, P].
+        sizes: original height and width, crop top and left, target height and width in pixels [B, 6] (SDXL);
+            None stands for pictures that were neither scaled nor cropped.
     """
-    dtype = components.unet.dtype
-    with torch.autocast(x_t.device.type, dtype, enabled=dtype != torch.float32):
-        return components.unet(x_t, timesteps, encoder_hidden_states=text.hidden).sample
+    told = None
+    if text.pooled is not None:
+        told = {"text_embeds": text.pooled, "time_ids": plain_sizes(components, x_t) if sizes is None else sizes}
+    with computing(components.arithmetic or components.unet.dtype, x_t.device):
+        return components.unet(x_t, timesteps, encoder_hidden_states=text.hidden, added_cond_kwargs=told).sample
+
+
+def plain_sizes(components: Components, latents: Tensor) -> Tensor:
+    """What SDXL is told of pictures as large as these latents, neither scaled nor cropped: [B, 6]."""
+    height, width = (side * components.latent_factor for side in latents.shape[-2:])
+    return latents.new_tensor([height, width, 0, 0, height, width]).expand(len(latents), 6)

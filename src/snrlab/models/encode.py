@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from snrlab.core.errors import UserError
+from snrlab.models.arithmetic import computing
 from snrlab.models.components import Components
+from snrlab.models.tokens import Tokens, tokenize
 
 BATCH = 32
+AREA = 2**20  # pixels that are decoded at once: 4 pictures of 512 x 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,39 +42,59 @@ class Text:
 
 
 @torch.no_grad()
-def encode_pixels(components: Components, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+def encode_pixels(
+    components: Components, pixels: NDArray[np.uint8], device: torch.device, batch_size: int = BATCH
+) -> Tensor:
     """Scaled latents, the mean of the autoencoder's posterior, fp32 on the CPU: [N, C, h, w].
 
     Args:
-        components: the model.
+        components: the model; the autoencoder works in the number format of its weights.
         pixels: uint8, [N, H, W, 3].
         device: where the autoencoder is.
+        batch_size: pictures at once.
     """
     factor = components.latent_factor
-    if pixels.shape[1] % factor or pixels.shape[2] % factor:
-        raise UserError(f"data.resolution is {pixels.shape[1]}; this model needs a multiple of {factor}.")
+    height, width = pixels.shape[1:3]
+    if height % factor or width % factor:
+        raise UserError(f"data.resolution: an image of {width} x {height}; this model needs multiples of {factor}.")
     config = components.vae.config
     shift = config.get("shift_factor") or 0.0
     found = []
-    for start in range(0, len(pixels), BATCH):
-        batch = torch.tensor(pixels[start : start + BATCH], dtype=torch.float32, device=device)
+    for start in range(0, len(pixels), batch_size):
+        batch = torch.tensor(pixels[start : start + batch_size], dtype=torch.float32, device=device)
         images = batch.permute(0, 3, 1, 2) / 127.5 - 1  # [B, 3, H, W] in -1..1
-        latents = components.vae.encode(images).latent_dist.mode()
-        found.append(((latents - shift) * config.scaling_factor).cpu())
+        latents = components.vae.encode(images.to(components.vae.dtype)).latent_dist.mode()
+        found.append(((latents.float() - shift) * config.scaling_factor).cpu())
     return torch.cat(found)
 
 
+@torch.no_grad()
+def decode_latents(components: Components, latents: Tensor, device: torch.device) -> Tensor:
+    """Pictures of latents [N, C, h, w], fp32 on the CPU: [N, 3, H, W], mostly within -1..1."""
+    vae, factor = components.vae, components.latent_factor
+    shift = vae.config.get("shift_factor") or 0.0
+    at_once = AREA // (latents.shape[2] * latents.shape[3] * factor**2)
+    batches = latents.split(min(BATCH, max(1, at_once)))
+    scaled = (batch.to(device) / vae.config.scaling_factor + shift for batch in batches)
+    return torch.cat([vae.decode(batch.to(vae.dtype), return_dict=False)[0].float().cpu() for batch in scaled])
+
+
 def encode_text(components: Components, captions: Sequence[str]) -> Text:
-    """Text embeddings on the text encoder's device, with gradients where it is trained."""
-    tokenizer, encoder = components.tokenizer, components.text_encoder
-    tokens = tokenizer(
-        list(captions),
-        padding="max_length",
-        truncation=True,
-        max_length=tokenizer.model_max_length,
-        return_tensors="pt",
-    ).input_ids
-    return Text(encoder(tokens.to(encoder.device))[0])  # SD 1.5 conditions on the last hidden state
+    """Text embeddings by the components' encode rule, on the text encoder's device, with gradients where it is trained.
+
+    SDXL conditions on the second last layer of both encoders, side by side, and on the second one's projected vector
+    of the first chunk; the others on one layer of one encoder through its final norm.
+    """
+    rule, first = components.encode_rule, components.text_encoder
+    with computing(components.arithmetic or first.dtype, first.device):
+        tokens = tokenize(components.tokenizer, captions, rule)
+        if components.text_encoder_2 is None or components.tokenizer_2 is None:
+            return Text(tokens.join(_layer(first, tokens, rule.clip_skip or 1)))
+        tokens_2 = tokenize(components.tokenizer_2, captions, rule)
+        said = _read(first, tokens, output_hidden_states=True).hidden_states[-2]
+        second = _read(components.text_encoder_2, tokens_2, output_hidden_states=True)
+        hidden = torch.cat([tokens.join(said), tokens_2.join(second.hidden_states[-2])], dim=-1)
+        return Text(hidden, second.text_embeds[:: rule.chunks])
 
 
 @torch.no_grad()
@@ -80,3 +103,16 @@ def encode_captions(components: Components, captions: Sequence[str]) -> Text:
     found = [encode_text(components, captions[i : i + BATCH]) for i in range(0, len(captions), BATCH)]
     pooled = [part.pooled.float().cpu() for part in found if part.pooled is not None]
     return Text(torch.cat([part.hidden.float().cpu() for part in found]), torch.cat(pooled) if pooled else None)
+
+
+def _read(encoder: nn.Module, tokens: Tokens, **kwargs: bool) -> Any:
+    return encoder(tokens.ids.to(encoder.device), **kwargs)
+
+
+def _layer(encoder: nn.Module, tokens: Tokens, number: int) -> Tensor:
+    """The `number`-th last layer through the final norm: [N * chunks, length, D]."""
+    if number == 1:
+        return _read(encoder, tokens)[0]
+    state = _read(encoder, tokens, output_hidden_states=True).hidden_states[-number]
+    norm = getattr(encoder, "text_model", encoder).final_layer_norm  # transformers 5 dropped the level
+    return norm(state)

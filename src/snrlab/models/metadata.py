@@ -18,6 +18,7 @@ from snrlab import __version__
 from snrlab.config.lora import LoraConfig
 from snrlab.config.run import RunConfig
 from snrlab.core.recipe import Recipe
+from snrlab.core.training import kohya_optimizer
 from snrlab.models.families import Family
 
 ARCHITECTURES: dict[Family, str] = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}
@@ -166,8 +167,8 @@ def _optimisation_keys(config: RunConfig, training: Training) -> dict[str, objec
         "ss_learning_rate": train.learning_rate,
         "ss_unet_lr": train.rate("unet") if train.unet else None,
         "ss_text_encoder_lr": text_rates[0] if len(text_rates) == 1 else text_rates or None,
-        "ss_optimizer": f"torch.optim.AdamW(weight_decay={train.weight_decay},betas=({train.beta1}, {train.beta2}))",
-        "ss_lr_scheduler": train.lr_schedule,
+        "ss_optimizer": kohya_optimizer(train.optimizer),
+        "ss_lr_scheduler": train.lr_schedule.name,
         "ss_lr_warmup_steps": train.warmup_steps,
         "ss_max_grad_norm": train.max_grad_norm,
         "ss_max_train_steps": train.steps,
@@ -237,10 +238,25 @@ def _modelspec(config: RunConfig, recipe: Recipe, family: Family) -> dict[str, o
         "modelspec.implementation": SGM if family == "sdxl" else "diffusers",
         "modelspec.implementation_version": f"snrlab/{__version__}",
         "modelspec.title": config.name,
-        "modelspec.resolution": f"{config.data.resolution}x{config.data.resolution}",
+        "modelspec.resolution": "{}x{}".format(*config.data.size),
         "modelspec.prediction_type": "v" if v else recipe.prediction_type,
         "modelspec.timestep_range": f"{drawn[0]},{drawn[-1] + 1}",  # as kohya's: the end is not among them
+        **described(config),
     }
+
+
+def described(config: RunConfig) -> dict[str, str]:
+    """What [output] says of the result for people, in the keys that model browsers show."""
+    output = config.output
+    words = {
+        "title": output.title,
+        "author": output.author,
+        "description": output.description,
+        "license": output.license,
+        "tags": ", ".join(output.tags),
+        "trigger_phrase": output.trigger_phrase,
+    }
+    return {f"modelspec.{name}": text for name, text in words.items() if text}
 
 
 def _text(value: object) -> str:

@@ -37,10 +37,17 @@ class Pending:
         return self.dtype.itemsize * torch.Size(self.shape).numel()
 
 
-def write_tensors(path: Path, tensors: Iterable[Pending], metadata: Mapping[str, str]) -> None:
-    """Write a file tensor by tensor, so that never more than one is in memory twice; whole or not at all."""
+def write_tensors(
+    path: Path, tensors: Iterable[Pending], metadata: Mapping[str, str], largest: int | None = None
+) -> None:
+    """Write a file tensor by tensor, so that never more than one is in memory twice; whole or not at all.
+
+    With `largest` tensors of more bytes are left out: a file for trying whether writing works.
+    """
     # wide formats first, as the library does: then every tensor starts on a multiple of its own width
-    ordered = sorted(tensors, key=lambda t: (-t.dtype.itemsize, t.name))
+    ordered = sorted(
+        (t for t in tensors if largest is None or t.size <= largest), key=lambda t: (-t.dtype.itemsize, t.name)
+    )
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     end = 0
     for tensor in ordered:

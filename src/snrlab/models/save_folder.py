@@ -19,13 +19,14 @@ from snrlab.models.pixels import PixelIdentity
 from snrlab.models.safetensors_file import Pending, write_tensors
 
 
-def save_folder(components: Components, path: Path, dtype: torch.dtype | None) -> None:
+def save_folder(components: Components, path: Path, dtype: torch.dtype | None, largest: int | None = None) -> None:
     """Write a diffusers folder; the networks in memory keep their number format.
 
     Args:
         components: the model.
         path: the folder, which exists.
         dtype: number format of the weights; None keeps each one's own.
+        largest: leave out tensors of more bytes, to try whether the rest can be written.
 
     Raises:
         UserError: it is not known what the model predicts.
@@ -33,14 +34,16 @@ def save_folder(components: Components, path: Path, dtype: torch.dtype | None) -
     components.known_prediction_type()
     for part, network in components.networks.items():
         _save_config(network, path / part)
-        save_weights(components, part, path, dtype)
+        save_weights(components, part, path, dtype, largest)
     for name, tokenizer in components.tokenizers.items():
         tokenizer.save_pretrained(path / name)
         _save_vocabulary(tokenizer, path / name)
     save_index(components, path)
 
 
-def save_weights(components: Components, part: str, path: Path, dtype: torch.dtype | None) -> None:
+def save_weights(
+    components: Components, part: str, path: Path, dtype: torch.dtype | None, largest: int | None = None
+) -> None:
     """Write one network below a diffusers folder, under the names that all versions of the libraries read.
 
     The libraries' own writers ignore the number format (diffusers) or keep the network's (transformers).
@@ -51,7 +54,7 @@ def save_weights(components: Components, part: str, path: Path, dtype: torch.dty
         Pending(prefix + name.removeprefix(prefix), tuple(t.shape), dtype or t.dtype, partial(Tensor.detach, t))
         for name, t in components.networks[part].state_dict().items()
     ]
-    write_tensors(path / part / f"{STEMS[part]}.safetensors", tensors, {"format": "pt"})
+    write_tensors(path / part / f"{STEMS[part]}.safetensors", tensors, {"format": "pt"}, largest)
 
 
 def save_index(components: Components, path: Path) -> None:

@@ -53,7 +53,11 @@ TEXT_KEYS = (
 
 
 def save_single_file(
-    components: Components, path: Path, dtype: torch.dtype | None, metadata: Mapping[str, str] | None = None
+    components: Components,
+    path: Path,
+    dtype: torch.dtype | None,
+    metadata: Mapping[str, str] | None = None,
+    largest: int | None = None,
 ) -> None:
     """Write a model, whole or not at all.
 
@@ -63,13 +67,14 @@ def save_single_file(
         path: the file.
         dtype: number format of the weights; None keeps each one's own.
         metadata: goes in beside what the file says of the model itself.
+        largest: leave out tensors of more bytes, to try whether the rest can be written.
 
     Raises:
         UserError: the layout has no place for something that the model is.
     """
     refuse_unsavable(components)
     told = checkpoint_metadata(components) | dict(metadata or {})
-    write_tensors(path, _tensors(components, dtype), told)
+    write_tensors(path, _tensors(components, dtype), told, largest)
 
 
 def refuse_unsavable(components: Components) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 
 from snrlab.config.model import ModelConfig, ShippedModel
 from snrlab.core.errors import UserError
@@ -26,7 +28,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 def load_base(config: ModelConfig, seed: int, dtype: torch.dtype = torch.float32) -> Components:
     """Load or build the base model on the CPU, its autoencoder in fp32 (UserError where it cannot be)."""
     if config.path is not None:
-        return load(Path(config.path), dtype)
+        return load(Path(config.path), dtype, vae=Path(config.vae) if config.vae else None)
     made = shipped(config.shipped) if config.shipped is not None else build(config.random or "small", seed)
     for name, network in made.networks.items():
         if name != "vae":
@@ -72,8 +74,20 @@ def _vae_config(path: Path, field: str) -> dict[str, Any]:
 
 
 def shipped(name: ShippedModel) -> Components:
-    """A small model that ships with the package."""
-    return replace(load(shipped_folder(name)), label=f"snrlab-{name.replace('_', '-')}")
+    """A small model that ships with the package.
+
+    What small_v shares with small is taken from there: a checkout without symbolic links, as on Windows, has it
+    in no other place.
+    """
+    model = replace(load(shipped_folder("small")), label=f"snrlab-{name.replace('_', '-')}")
+    if name == "small":
+        return model
+    own = shipped_folder(name)
+    return replace(
+        model,
+        unet=UNet2DConditionModel.from_pretrained(own / "unet", local_files_only=True, use_safetensors=True),
+        scheduler_config=json.loads((own / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")),
+    )
 
 
 def shipped_folder(name: ShippedModel) -> Path:

@@ -1,30 +1,35 @@
-"""The examples of a run as the network sees them: encoded once, served by step and slot."""
+"""The examples of a run as the network sees them: encoded once where that is possible, served by step and slot."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from snrlab.config.run import RunConfig
-from snrlab.core.draws import data_index, stream
-from snrlab.data.captions import vary
-from snrlab.data.examples import Examples
+from snrlab.core.draws import stream
+from snrlab.core.errors import UserError
+from snrlab.data.captions import caption_at, is_dropped
+from snrlab.data.items import Item
+from snrlab.data.order import Order
+from snrlab.models.cache import Cache, Say
 from snrlab.models.components import Components
-from snrlab.models.encode import Text, encode_captions, encode_pixels, encode_text
+from snrlab.models.encode import Text, encode_text
 from snrlab.train.batch import Batch
+from snrlab.train.buckets import Bucket
 from snrlab.train.draws import Draws, Slots
+from snrlab.train.images import encode_images
+from snrlab.train.random_crops import RandomCrops
+from snrlab.train.texts import Embeddings, embed
 
-
-@dataclass(frozen=True, eq=False)
-class HeldBack:
-    """Examples for validation: latents [N, C, h, w], captions and names."""
-
-    latents: Tensor
-    captions: tuple[str, ...]
-    names: tuple[str, ...]
+ON_DEVICE = 256 * 2**20  # bytes of latents, and of embeddings, up to which all of them go to the training device
+CACHE_FOLDER = Path("~/.cache/snrlab")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,68 +37,199 @@ class Conditions:
     """Latents and text of the examples, and which of them a slot gets.
 
     Attributes:
-        latents: [N, C, h, w]; mirrored: the same of the mirrored images, or None without flips.
-        text: embeddings of the captions [N + 1, L, D], the last of the empty one; None where captions vary or a text
-            encoder is trained, then they are encoded at every step.
+        items: the images; an item with repeats counts as several entries.
+        buckets: their latents by size.
+        order: which of them a slot gets.
+        text: embeddings of the captions that are known beforehand; None where a text encoder is trained.
     """
 
     config: RunConfig
     draws: Draws
-    latents: Tensor
-    mirrored: Tensor | None
-    text: Text | None
-    captions: tuple[str, ...]
-    names: tuple[str, ...]
+    items: tuple[Item, ...]
+    buckets: tuple[Bucket, ...]
+    order: Order
+    text: Embeddings | None
+    crops: RandomCrops = field(default_factory=RandomCrops)
 
     def __len__(self) -> int:
-        """Number of examples."""
-        return len(self.names)
+        """Number of entries, repeats counted: an epoch is so many slots."""
+        return self.order.entries
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the images."""
+        return tuple(item.name for item in self.items)
+
+    @property
+    def needs_autoencoder(self) -> bool:
+        """Whether images are encoded at every step."""
+        return any(bucket.crops.any() for bucket in self.buckets)
+
+    @property
+    def needs_text_encoders(self) -> bool:
+        """Whether captions are encoded at every step."""
+        return self.text is None or any(item.part.captions.varies for item in self.items)
+
+    def epoch(self, step: int) -> int:
+        """Passes over all entries that are over when a step begins."""
+        return step * self.draws.total // len(self)
 
     def examples(self, step: int, slots: Slots) -> tuple[int, list[int]]:
-        """(epoch of the first slot, indices of the examples) for the slots of a step."""
-        found = [data_index(self.config.seed, step, int(s), self.draws.total, len(self)) for s in slots]
-        return found[0][0], [index for _, index in found]
+        """(epoch, indices of the images) for the slots of a step."""
+        bucket = self.buckets[self.order.bucket(step)]
+        return self.epoch(step), bucket.members[self.order.rows(step, slots)].tolist()
+
+    def captions(self, step: int, slots: Slots) -> list[str]:
+        """The texts that the slots of a step are given."""
+        epoch, indices = self.examples(step, slots)
+        return [self._caption(self.items[i], step, int(s), epoch) for i, s in zip(indices, slots, strict=True)]
 
     def batch(self, components: Components, step: int, slots: Slots, device: torch.device) -> Batch:
         """What the slots of a step are given."""
-        _, indices = self.examples(step, slots)
-        x0 = self.latents[indices]
-        if self.mirrored is not None:
-            flipped = torch.from_numpy(self.draws.flipped(step, slots))
-            x0 = torch.where(flipped.view(-1, 1, 1, 1), self.mirrored[indices], x0)
-        dropped = self.draws.dropped(step, slots, self.config.data.caption_dropout)
-        if self.text is not None:
-            text = self.text[np.where(dropped, len(self), indices)]
-        else:
-            captions = ["" if d else self._caption(step, s, i) for d, s, i in zip(dropped, slots, indices, strict=True)]
-            text = encode_text(components, captions)
-        return Batch(x0.to(device), text.to(device))
+        bucket, rows = self.buckets[self.order.bucket(step)], self.order.rows(step, slots)
+        drawn = self.draws.augmentation(step, slots)
+        flipped = (drawn[:, 0] < 0.5) & bucket.flips[rows]
+        x0, mask, sizes = _stored(bucket, rows, flipped)
+        for place in np.flatnonzero(bucket.crops[rows]):
+            index, row, mirrored = bucket.members[rows[place]], rows[place], bool(flipped[place])
+            crop = self.crops.of(self.items[index], bucket.fits[row], drawn[place, 1:], mirrored)
+            x0[place] = crop.encoded(components, device)[0]
+            sizes[place] = torch.tensor(crop.sizes)
+            if mask is not None:
+                mask[place] = crop.mask(components.latent_factor)
+        importance = bucket.importance[rows]
+        return Batch(
+            x0.to(device),
+            self._text(components, self.captions(step, slots)).to(device),
+            sizes.to(device) if components.family == "sdxl" else None,
+            None if mask is None else mask.to(device),
+            None if (importance == 1).all() else importance.to(device),
+        )
 
-    def _caption(self, step: int, slot: int, index: int) -> str:
-        data = self.config.data
-        rng = stream(self.config.seed, "caption", step, int(slot))
-        return vary(self.captions[index], rng, shuffle=data.shuffle_tags, tag_dropout=data.tag_dropout)
+    def _text(self, components: Components, captions: Sequence[str]) -> Text:
+        known = None if self.text is None else self.text.of(captions)
+        return encode_text(components, captions) if known is None else known
+
+    def _caption(self, item: Item, step: int, slot: int, epoch: int) -> str:
+        rule, seed = item.part.captions, self.config.seed
+        if (rule.dropout or rule.dropout_every) and is_dropped(rule, stream(seed, "dropout", step, slot), epoch):
+            return ""
+        if not rule.varies:
+            return fixed_caption(item)
+        rng = stream(seed, "caption", step, slot)
+        return caption_at(rule, item.captions, rng, step=step, steps=self.config.train.steps)
+
+
+def fixed_caption(item: Item) -> str:
+    """An image's caption where nothing is drawn: its first alternative with all tags in their order."""
+    rule = item.part.captions
+    plain = replace(rule, wildcard=False, shuffle=False, tag_dropout=0.0, warmup_steps=0)
+    return caption_at(plain, item.captions, np.random.default_rng(0), step=0, steps=1)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldBackSize:
+    """Examples of one size for validation.
+
+    Attributes:
+        latents: [N, C, h, w].
+        sizes: what SDXL is told of them [N, 6]; None for other families.
+        captions: one text each; text: their embeddings, or None where a text encoder is trained.
+        names: file names or code points.
+    """
+
+    latents: Tensor
+    sizes: Tensor | None
+    captions: tuple[str, ...]
+    text: Text | None
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldBack:
+    """Examples for validation, those of one size together."""
+
+    by_size: tuple[HeldBackSize, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """File names or code points."""
+        return tuple(name for group in self.by_size for name in group.names)
+
+
+def _stored(
+    bucket: Bucket, rows: NDArray[np.int64], flipped: NDArray[np.bool_]
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Latents, masks and sizes as they lie in a bucket."""
+    chosen, turned = torch.from_numpy(rows), torch.from_numpy(flipped)
+    x0 = bucket.latents[chosen]
+    if bucket.mirrored is not None:
+        x0 = torch.where(turned.view(-1, 1, 1, 1).to(x0.device), bucket.mirrored[chosen], x0)
+    mask = None if bucket.masks is None else bucket.masks[chosen]
+    if mask is not None:
+        mask = torch.where(turned.view(-1, 1, 1, 1).to(mask.device), mask.flip(3), mask)
+    return x0, mask, bucket.sizes[turned.long(), chosen]
 
 
 def encode_examples(
-    config: RunConfig, components: Components, draws: Draws, examples: Examples, device: torch.device
+    config: RunConfig, components: Components, draws: Draws, items: tuple[Item, ...], device: torch.device, say: Say
 ) -> Conditions:
-    """Encode what can be encoded once."""
+    """Encode what can be encoded once.
+
+    Raises:
+        UserError: an image that cannot be used, or a cache in which nothing would be kept.
+    """
     data = config.data
-    fixed_text = not (config.train.trains_text or data.shuffle_tags or data.tag_dropout)
-    return Conditions(
-        config=config,
-        draws=draws,
-        latents=encode_pixels(components, examples.pixels, device),
-        mirrored=encode_pixels(components, examples.pixels[:, :, ::-1].copy(), device) if data.flip else None,
-        text=encode_captions(components, [*examples.captions, ""]) if fixed_text else None,
-        captions=examples.captions,
-        names=examples.names,
+    if data.cache and all(item.part.random_crop for item in items):
+        raise UserError(
+            "data.cache is set, but with random_crop every image is cut and encoded anew at every step: there is "
+            "nothing to keep. Leave one of them out."
+        )
+    with _cache(config, say) as cache:
+        buckets = encode_images(
+            components, items, device, batch=data.vae_batch_size, cache=cache, kohya=data.kohya_cache, say=say
+        )
+        text = None
+        if not config.train.trains_text:
+            fixed = [fixed_caption(item) for item in items if not item.part.captions.varies]
+            text = embed(components, [*fixed, ""], cache, say)
+    repeats = np.array([item.repeats for item in items])
+    order = Order(
+        config.seed, draws.total, tuple(np.repeat(np.arange(len(b.members)), repeats[b.members]) for b in buckets)
     )
+    if sum(bucket.bytes for bucket in buckets) <= ON_DEVICE:
+        buckets = tuple(bucket.to(device) for bucket in buckets)
+    if text is not None and text.bytes <= ON_DEVICE:
+        text = text.to(device)
+    return Conditions(config, draws, items, buckets, order, text)
 
 
-def encode_held_back(components: Components, examples: Examples, device: torch.device) -> HeldBack | None:
-    """The examples for validation, or None where there are none."""
-    if not len(examples):
+def encode_held_back(
+    config: RunConfig, components: Components, items: Sequence[Item], device: torch.device, say: Say
+) -> HeldBack | None:
+    """The examples for validation, or None: the middle of each image, never mirrored, with its whole caption."""
+    if not items:
         return None
-    return HeldBack(encode_pixels(components, examples.pixels, device), examples.captions, examples.names)
+    still = [replace(item, part=replace(item.part, flip=False, random_crop=False)) for item in items]
+    with _cache(config, say) as cache:
+        buckets = encode_images(components, still, device, batch=config.data.vae_batch_size, cache=cache, say=say)
+        captions = [fixed_caption(item) for item in still]
+        text = None if config.train.trains_text else embed(components, captions, cache, say)
+    found = []
+    for bucket in buckets:
+        mine = tuple(captions[i] for i in bucket.members)
+        names = tuple(still[i].name for i in bucket.members)
+        sizes = bucket.sizes[0] if components.family == "sdxl" else None
+        found.append(HeldBackSize(bucket.latents, sizes, mine, None if text is None else text.of(mine), names))
+    return HeldBack(tuple(found))
+
+
+@contextmanager
+def _cache(config: RunConfig, say: Say) -> Iterator[Cache | None]:
+    """The cache of a run, where it has one."""
+    if not config.data.cache:
+        yield None
+        return
+    folder = Path(config.data.cache_folder) if config.data.cache_folder else CACHE_FOLDER.expanduser()
+    with Cache(folder, say) as cache:
+        yield cache

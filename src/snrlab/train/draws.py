@@ -34,8 +34,10 @@ class Draws:
         return torch.from_numpy(inverse_cdf(self.tables.p, u))
 
     def noise(self, step: int, slots: Slots, like: Tensor) -> Tensor:
-        """The noise that input and target share, in the recipe's shape: [B, C, h, w]."""
-        return torch.stack([self._noise_of(step, int(slot), like) for slot in slots]).to(like.device)
+        """The noise that input and target share, in the recipe's shape, for clean latents `like`: [B, C, h, w]."""
+        return torch.stack([self._noise_of(step, int(s), x0) for s, x0 in zip(slots, like, strict=True)]).to(
+            like.device
+        )
 
     def extra_noise(self, step: int, slots: Slots, timesteps: Tensor, like: Tensor) -> Tensor | float:
         """gamma(t) xi, the noise that only the input gets: [B, C, h, w], or 0.0 without perturbation."""
@@ -49,13 +51,9 @@ class Draws:
             gamma = gamma * 3**0.5 * self._strengths(step, slots, perturbation.params["per"])
         return xi * gamma.to(like.device).view(-1, 1, 1, 1)
 
-    def dropped(self, step: int, slots: Slots, rate: float) -> NDArray[np.bool_]:
-        """Which captions are replaced by the empty one: [B]."""
-        return np.array([stream(self.seed, "dropout", step, int(s)).random() < rate for s in slots])
-
-    def flipped(self, step: int, slots: Slots) -> NDArray[np.bool_]:
-        """Which images are mirrored: [B]."""
-        return np.array([stream(self.seed, "augmentation", step, int(s)).random() < 0.5 for s in slots])
+    def augmentation(self, step: int, slots: Slots) -> NDArray[np.float64]:
+        """Uniforms in [0, 1) for mirroring, and for where a window lies across and down: [B, 3]."""
+        return np.array([stream(self.seed, "augmentation", step, int(s)).random(3) for s in slots])
 
     def _strengths(self, step: int, slots: Slots, per: str) -> Tensor:
         if per == "batch":  # a slot no example has
@@ -64,10 +62,10 @@ class Draws:
         u = [stream(self.seed, "perturbation", step, self.total + 1 + int(s)).random() for s in slots]
         return torch.tensor(u, dtype=torch.float32)
 
-    def _noise_of(self, step: int, slot: int, like: Tensor) -> Tensor:
+    def _noise_of(self, step: int, slot: int, x0: Tensor) -> Tensor:
         rng = stream(self.seed, "noise", step, slot)
-        eps = torch.from_numpy(rng.standard_normal(like.shape[1:], dtype=np.float32))
-        return eps if self.recipe.noise is None else self.recipe.noise(eps, rng)
+        eps = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
+        return eps if self.recipe.noise is None else self.recipe.noise(eps, x0, rng)
 
     def _normal(self, purpose: Purpose, step: int, slot: int, like: Tensor) -> Tensor:
         rng = stream(self.seed, purpose, step, slot)

@@ -1,4 +1,4 @@
-"""How near pictures come to the true pictures of a style, by the judge's features.
+"""How near pictures come to the true pictures of a style, by the judge's features or those of the user's network.
 
     content distance  1 - cosine of the content of a picture and of the true picture of the same concept
     paired distance   the same plus a distance of their styles, which is weighted so that among true pictures a wrong
@@ -8,22 +8,27 @@
     caption match     is the concept's true picture the nearest of 100?  (chance 1 %)
     style             is the style that the judge sees the asked one?
 
-Each with a 95 % interval over concepts. None of this is an FID: the features are the judge's.
+Each with a 95 % interval over concepts. A network of the user's does not tell style from content: by it, the paired
+distance is 1 - cosine of its features, there is no content distance, and the style stays the judge's. None of this is
+an FID, whatever the network.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from snrlab.core.errors import UserError, unknown
+from snrlab.core.errors import UserError
 from snrlab.data import emoji
 from snrlab.lab.statistics import Estimate, jackknife, mean
-from snrlab.models.judge import load_judge, style_weight, view
+from snrlab.models.features import JUDGE, FeatureNet
+from snrlab.models.judge import Judge, Views, load_judge, style_weight, view
 
 CANDIDATES = 100
 SMALLEST = 20  # pictures, below which the jackknife's groups would be empty
@@ -31,19 +36,22 @@ SMALLEST = 20  # pictures, below which the jackknife's groups would be empty
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """What the judge measured in one set of pictures, per picture.
+    """What was measured in one set of pictures, per picture.
 
     Attributes:
-        features: [N, 256]; true_features the same of the true pictures.
-        distance: paired distance [N]; content_distance the part of it that is not style [N].
+        net: the network whose features these are.
+        features: [N, D]; true_features the same of the true pictures.
+        distance: paired distance [N].
+        content_distance: the part of it that is not style [N]; None by a network that does not tell them apart.
         match: whether the caption was matched [N], 0 or 1.
-        style: whether the style was the asked one [N], 0 or 1.
+        style: whether the style was the asked one [N], 0 or 1; by the judge always.
     """
 
+    net: str
     features: Tensor
     true_features: Tensor
     distance: NDArray[np.float64]
-    content_distance: NDArray[np.float64]
+    content_distance: NDArray[np.float64] | None
     match: NDArray[np.float64]
     style: NDArray[np.float64]
 
@@ -56,18 +64,95 @@ class Measures:
         n = len(rows)
         return float((terms.sum() - terms.diagonal().sum()) / (n * (n - 1)))
 
+    def per_picture(self) -> dict[str, NDArray[np.float64]]:
+        """The measures that each picture has one of, by name."""
+        content = {} if self.content_distance is None else {"content distance": self.content_distance}
+        return {"paired distance": self.distance, **content, "caption match": self.match, "style": self.style}
+
     def estimates(self, *, kid: bool = True) -> dict[str, Estimate]:
         """Every measure with its interval; `kid` needs torchmetrics and a few hundred pictures."""
         found = {"KID": jackknife(self.kid, len(self.distance))} if kid else {}
-        return found | {
-            "paired distance": mean(self.distance),
-            "content distance": mean(self.content_distance),
-            "caption match": mean(self.match),
-            "style": mean(self.style),
-        }
+        return found | {name: mean(values) for name, values in self.per_picture().items()}
 
 
-def measure(pictures: NDArray[np.uint8], codes: list[str], style: str, seed: int = 0) -> Measures:
+@dataclass(frozen=True, eq=False)
+class Yardstick:
+    """The true pictures of a style, as seen by the judge and by the network of the user's where there is one.
+
+    Attributes:
+        judge: the network; styles the names of the styles it tells apart.
+        true: what it sees in the true pictures of `style`, in the order of their concepts.
+        net: the user's network, or None where the judge measures everything; true_features what it sees there [N, D].
+    """
+
+    style: str
+    judge: Judge
+    styles: tuple[str, ...]
+    true: Views
+    net: FeatureNet | None
+    true_features: Tensor
+
+    @classmethod
+    def of(cls, style: str, net: FeatureNet | None = None) -> Yardstick:
+        """The yardstick of a shipped style (UserError where there is no such style)."""
+        judge, styles, true = _judged(style)
+        return cls(style, judge, styles, true, net, net.see(emoji.images(style)) if net else true.features)
+
+    def measure(self, pictures: NDArray[np.uint8], codes: list[str], seed: int = 0) -> Measures:
+        """Measure pictures of concepts, uint8 [N, H, W, 3], against their true pictures.
+
+        Raises:
+            UserError: unknown concept, or too few pictures.
+        """
+        rows = places(self.style, codes)
+        seen = view(self.judge, torch.tensor(pictures))
+        style = (seen.style.argmax(1) == self.styles.index(self.style)).double().numpy()
+        if self.net is None:
+            content, true = seen.content, self.true.content
+            features, content_distance = seen.features, 1 - (content * true[rows]).sum(1)
+            # half the squared distance of two distributions: 1 between two certainties
+            style_error = (seen.style.softmax(1) - self.true.style[rows].softmax(1)).square().sum(1) / 2
+            distance = content_distance + style_weight() * style_error
+        else:
+            features = self.net.see(pictures)
+            content, true = normalize(features, dim=1), normalize(self.true_features, dim=1)
+            distance, content_distance = 1 - (content * true[rows]).sum(1), None
+        return Measures(
+            net=self.net.label if self.net else JUDGE,
+            features=features,
+            true_features=self.true_features[rows],
+            distance=distance.double().numpy(),
+            content_distance=None if content_distance is None else content_distance.double().numpy(),
+            match=_matches(content, true, rows, seed),
+            style=style,
+        )
+
+
+@cache
+def _judged(style: str) -> tuple[Judge, tuple[str, ...], Views]:
+    """The judge, its styles, and what it sees in the true pictures of one: the same whenever it is asked."""
+    judge, styles = load_judge()
+    return judge, styles, view(judge, torch.tensor(emoji.images(style)))
+
+
+def places(style: str, codes: list[str]) -> Tensor:
+    """Where the concepts' true pictures stand among those of the style.
+
+    Raises:
+        UserError: unknown style or concept, or too few of them.
+    """
+    if len(codes) < SMALLEST:
+        raise UserError(f"there are {len(codes)} pictures; at least {SMALLEST} are needed for an interval.")
+    place = {concept.code: i for i, concept in enumerate(emoji.concepts(style))}
+    missing = [code for code in codes if code not in place]
+    if missing:
+        raise UserError(f"{missing[0]} is no concept of the style {style}.")
+    return torch.tensor([place[code] for code in codes])
+
+
+def measure(
+    pictures: NDArray[np.uint8], codes: list[str], style: str, seed: int = 0, net: FeatureNet | None = None
+) -> Measures:
     """Measure pictures of shipped concepts against the true pictures of a style.
 
     Args:
@@ -75,43 +160,19 @@ def measure(pictures: NDArray[np.uint8], codes: list[str], style: str, seed: int
         codes: the concept of each.
         style: the style they should have.
         seed: of the draw of the other candidates.
+        net: the network whose features are compared; None is the judge.
 
     Raises:
         UserError: unknown style or concept, or too few pictures.
     """
-    if style not in emoji.styles():
-        raise unknown("style", style, emoji.styles())
-    if len(codes) < SMALLEST:
-        raise UserError(f"there are {len(codes)} pictures; at least {SMALLEST} are needed for an interval.")
-    place = {concept.code: i for i, concept in enumerate(emoji.concepts(style))}
-    missing = [code for code in codes if code not in place]
-    if missing:
-        raise UserError(f"{missing[0]} is no concept of the style {style}.")
-    judge, styles = load_judge()
-    seen, true = (view(judge, torch.tensor(p)) for p in (pictures, emoji.images(style)))
-    rows = torch.tensor([place[code] for code in codes])
-    content = 1 - (seen.content * true.content[rows]).sum(1)
-    # half the squared distance of two distributions: 1 between two certainties
-    style_error = (seen.style.softmax(1) - true.style[rows].softmax(1)).square().sum(1) / 2
-    return Measures(
-        features=seen.features,
-        true_features=true.features[rows],
-        distance=(content + style_weight() * style_error).double().numpy(),
-        content_distance=content.double().numpy(),
-        match=_matches(seen.content, true.content, rows, seed),
-        style=(seen.style.argmax(1) == styles.index(style)).double().numpy(),
-    )
+    return Yardstick.of(style, net).measure(pictures, codes, seed)
 
 
 def differences(before: Measures, after: Measures, *, kid: bool = True) -> dict[str, Estimate]:
     """After minus before, for pictures of the same concepts from the same noise, in pairs."""
     found = {"KID": jackknife(lambda rows: after.kid(rows) - before.kid(rows), len(before.distance))} if kid else {}
-    return found | {
-        "paired distance": mean(after.distance - before.distance),
-        "content distance": mean(after.content_distance - before.content_distance),
-        "caption match": mean(after.match - before.match),
-        "style": mean(after.style - before.style),
-    }
+    was = before.per_picture()
+    return found | {name: mean(values - was[name]) for name, values in after.per_picture().items()}
 
 
 def _matches(content: Tensor, true: Tensor, rows: Tensor, seed: int) -> NDArray[np.float64]:

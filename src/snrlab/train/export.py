@@ -12,7 +12,7 @@ import torch
 
 from snrlab.models.lora import trained_lora
 from snrlab.models.lora_file import write_lora
-from snrlab.models.metadata import Base, Images, Training, file_hashes, lora_metadata
+from snrlab.models.metadata import Base, Images, Training, described, file_hashes, lora_metadata
 from snrlab.models.save_folder import save_folder
 from snrlab.models.save_single_file import save_single_file
 from snrlab.models.source import DTYPES
@@ -20,32 +20,35 @@ from snrlab.train.job import Job
 from snrlab.train.resolve import trained_scheduler
 
 
-def export(job: Job, path: Path, steps: int, started: datetime | None = None) -> None:
-    """Write the result after `steps` steps, whole or not at all; dates go in where `started` is known."""
+def export(job: Job, path: Path, steps: int, started: datetime | None = None, *, largest: int | None = None) -> None:
+    """Write the result after `steps` steps, whole or not at all; dates go in where `started` is known.
+
+    With `largest` tensors of a whole model that have more bytes are left out: enough to try whether it can be written.
+    """
     config = job.config
     dtype = DTYPES[config.output.precision]
     if config.train.method == "full":
-        _export_model(job, path, dtype, started)
+        _export_model(job, path, dtype, started, largest)
         return
     metadata = lora_metadata(config, job.recipe, _training(job, steps, started))
     model, form = job.components, config.output.lora_format
     write_lora(path, trained_lora(model), metadata, form, model.family, model.unet.config, dtype)
 
 
-def _export_model(job: Job, path: Path, dtype: torch.dtype, started: datetime | None) -> None:
+def _export_model(job: Job, path: Path, dtype: torch.dtype, started: datetime | None, largest: int | None) -> None:
     """Write all weights as a single file or a diffusers folder."""
     scheduler = trained_scheduler(job.components, job.recipe)
     model = replace(job.components, scheduler_config=scheduler, label=job.config.name)
     if job.config.single_file:
-        metadata = {"snrlab.recipe": json.dumps(job.recipe.as_dict(), sort_keys=True)}
+        metadata = described(job.config) | {"snrlab.recipe": json.dumps(job.recipe.as_dict(), sort_keys=True)}
         if job.config.output.dates and started:
             metadata["modelspec.date"] = datetime.now(UTC).isoformat(timespec="seconds")
-        save_single_file(model, path, dtype, metadata)
+        save_single_file(model, path, dtype, metadata, largest)
         return
     temporary = path.with_name(path.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    save_folder(model, temporary, dtype)
+    save_folder(model, temporary, dtype, largest)
     temporary.replace(path)
 
 

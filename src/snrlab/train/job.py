@@ -5,27 +5,44 @@ Whatever can be wrong is found here, before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
 from torch import nn
 
 from snrlab.config.run import RunConfig
-from snrlab.core.findings import Finding, findings, refuse_errors
+from snrlab.core.finding import Finding
+from snrlab.core.findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
-from snrlab.data.examples import load_examples
-from snrlab.models.components import Components
+from snrlab.data.examples import find, settle
+from snrlab.data.validation_folder import validation_items
+from snrlab.models.arithmetic import borrowed, release
+from snrlab.models.components import ENCODERS, Components
 from snrlab.models.save_single_file import refuse_unsavable
-from snrlab.models.source import DTYPES, load_base
+from snrlab.train.base import load_for
 from snrlab.train.conditions import Conditions, HeldBack, encode_examples, encode_held_back
 from snrlab.train.draws import Draws
+from snrlab.train.loss_scale import LossScale
+from snrlab.train.networks import set_up_networks
 from snrlab.train.objective import Objective
-from snrlab.train.optimizer import make_optimizer
+from snrlab.train.optimizer import RunOptimizer, evaluating, make_optimizer
+from snrlab.train.optimizer_facts import refuse_missing
+from snrlab.train.probe import LEVELS, probe
 from snrlab.train.resolve import resolve_recipe, trained_scheduler
 from snrlab.train.trainable import Trainable, trainable
+
+PROBED = 4  # pictures at each noise level
+FP16_ON_CPU = Finding(
+    "fp16_on_cpu",
+    "warning",
+    "model.precision is fp16 and there is no GPU: few CPUs compute in fp16, and the gradients of convolution weights "
+    "are some hundred times slower in it than in bf16 on any.",
+    'Use "bf16" or "fp32".',
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +57,9 @@ class Job:
     held_back: HeldBack | None
     objective: Objective
     trained: Trainable
-    optimizer: torch.optim.AdamW
+    optimizer: RunOptimizer
     ema: EMAModel | None
+    loss_scale: LossScale
     device: torch.device
 
     @property
@@ -56,9 +74,10 @@ class Job:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it the networks hold the averaged weights, where the run keeps an average."""
+        """Within it the networks hold the averaged weights, where the run or its optimizer keeps an average."""
         if self.ema is None:
-            yield
+            with evaluating(self.optimizer, self.parameters):
+                yield
             return
         self.ema.store(self.parameters.values())
         self.ema.copy_to(self.parameters.values())
@@ -68,29 +87,88 @@ class Job:
             self.ema.restore(self.parameters.values())
 
 
-def prepare(config: RunConfig) -> Job:
+def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> Job:
     """Load the model and the data, encode them, add the adapter: all that comes before step 0.
+
+    Args:
+        config: the run.
+        say: told of progress.
 
     Raises:
         UserError: anything wrong with the model, the data, the recipe or their combination.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    frozen = DTYPES[config.model.precision] if config.train.method == "lora" else torch.float32
-    components = load_base(config.model, config.seed, frozen)
+    refuse_missing(config.train.optimizer.name)
+    batch_size = config.train.batch_size
+    seen = find(config.data)
+    for remark in seen.remarks:
+        say(remark)
+    hold_back = config.validation.images
+    items, held_back = settle(seen, config.data, seed=config.seed, hold_back=hold_back, batch_size=batch_size)
+    if config.validation.folder is not None:
+        held_back = validation_items(config.data, config.validation.folder, items)
+    config = config.model_copy(update={"train": config.train.in_steps(sum(item.repeats for item in items))})
+    components = load_for(config)
     config, recipe = resolve_recipe(config, components)
     if config.train.method == "full" and config.single_file:
         refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components, recipe)))
     tables = recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)
-    examples, held_back = load_examples(config.data, config.seed, config.validation.images)
-    components.to(device).freeze()
     train = config.train
+    components.freeze()
+    encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
     draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)
-    conditions = encode_examples(config, components, draws, examples, device)
-    validation = encode_held_back(components, held_back, device)
+    with borrowed(components, encoders, device):
+        conditions = encode_examples(config, components, draws, items, device, say)
+        validation = encode_held_back(config, components, held_back, device, say)
+    components.to(device)
+    found += _probed(config, recipe, components, conditions, device)
+    set_up_networks(config, components)
     trained = trainable(config, components)
-    optimizer = make_optimizer(train, trained)
-    ema = EMAModel(list(trained.parameters.values()), decay=train.ema) if train.ema else None
-    objective = Objective.of(draws, device)
-    return Job(config, recipe, found, components, conditions, validation, objective, trained, optimizer, ema, device)
+    _release(config, components, conditions)
+    return Job(
+        config=config,
+        recipe=recipe,
+        found=found,
+        components=components,
+        conditions=conditions,
+        held_back=validation,
+        objective=Objective.of(draws, device, train.loss),
+        trained=trained,
+        optimizer=make_optimizer(train, trained, config.seed),
+        ema=EMAModel(list(trained.parameters.values()), decay=train.ema) if train.ema else None,
+        loss_scale=LossScale.of(half=components.unet.dtype == torch.float16),
+        device=device,
+    )
+
+
+def _probed(
+    config: RunConfig, recipe: Recipe, components: Components, conditions: Conditions, device: torch.device
+) -> list[Finding]:
+    """What the probe finds, and the warning of an arithmetic that the device is bad at."""
+    found = []
+    if config.model.precision == "fp16" and device.type == "cpu":
+        found.append(FP16_ON_CPU)
+    if config.model.probe and not config.model.convert and config.model.random is None:
+        slots = np.arange(min(config.train.batch_size, PROBED))
+        batches = [conditions.batch(components, step, slots, device) for step in range(len(LEVELS))]
+        remark = probe(components, recipe.noise_schedule(), batches).finding(components, recipe.prediction_type)
+        found += [remark] if remark is not None else []
+    return found
+
+
+def _release(config: RunConfig, components: Components, conditions: Conditions) -> None:
+    """Free what the steps do not need: what is drawn with or saved later waits on the CPU, the rest is gone."""
+    networks = components.networks
+    encoders = set(networks) & set(ENCODERS)
+    trained = {name for name, network in networks.items() if any(p.requires_grad for p in network.parameters())}
+    later: set[str] = set()
+    if config.train.method == "full":
+        later |= set(networks)  # they are saved too
+    if config.sample.prompts:
+        later |= encoders | {"vae"}
+    each_step = encoders if conditions.needs_text_encoders else set()
+    if conditions.needs_autoencoder:
+        each_step |= {"vae"}
+    release(components, keep={"unet"} | trained | each_step, later=later)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,22 +10,28 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from snrlab.config import RunConfig
 from snrlab.config.output import SampleConfig
 from snrlab.core.errors import UserError
-from snrlab.core.schedule import NoiseSchedule
+from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.data import emoji
 from snrlab.data.emoji import Concept
-from snrlab.data.examples import load_examples
-from snrlab.data.folder import load_pixels, scan
+from snrlab.data.examples import load_items
+from snrlab.data.folder import scan
+from snrlab.data.pixels import load_pixels
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.models.encode import encode_captions, encode_pixels
-from snrlab.train.evaluate import differences, measure
-from snrlab.train.sampling import sample
-from snrlab.train.saved import Saved
+from snrlab.models.features import JUDGE, FeatureNet
+from snrlab.models.source import load_base
+from snrlab.train.evaluate import Measures, Yardstick, differences, places
+from snrlab.train.run_folder import RunFolder
+from snrlab.train.sampling import pipeline, sample
+from snrlab.train.saved import Saved, open_source
 from snrlab.train.validation import by_band, epsilon_errors
 
 LOSS_PICTURES = 96
-SIZE = 64  # the judge's
+SIZE = 64  # of the true pictures
+ALL_WEIGHTS = "all weights"
 Drawn = dict[tuple[str | None, float | None], NDArray[np.uint8]]  # pictures [N, H, W, 3] by (adapter, strength)
 
 
@@ -33,28 +40,44 @@ class Row:
     """Measures of one set of pictures.
 
     Attributes:
-        name: `model` without an adapter, `step 200` or `final` with one, `pictures` for a folder.
+        name: `model` as it was before training; `step 200` or `final` with an adapter, `all weights` where all
+            were trained; `pictures` for a folder.
         strength: of the adapter.
         measures: KID, paired distance, caption match, style.
-        change: the same minus the model's without an adapter, in pairs.
+        features: the network that each measure is by.
+        change: the same minus the model's, in pairs.
         loss: unweighted epsilon error by SNR band on true pictures; `loss_change` against the model's.
     """
 
     name: str
     strength: float | None
     measures: dict[str, Estimate]
+    features: dict[str, str]
     change: dict[str, Estimate] = field(default_factory=dict)
     loss: dict[str, Estimate] = field(default_factory=dict)
     loss_change: dict[str, Estimate] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, name: str, found: Measures, bare: Measures | None = None, *, strength: float | None, kid: bool) -> Row:
+        """What was measured, and its change against the bare model."""
+        measures = found.estimates(kid=kid)
+        by = {measure: JUDGE if measure == "style" else found.net for measure in measures}
+        return cls(name, strength, measures, by, differences(bare, found, kid=kid) if bare else {})
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured on `count` pictures against the true pictures of `style`; the first row is the model's."""
+    """What was measured on `count` pictures against the true pictures of `style`; the first row is the model's.
+
+    Attributes:
+        left_out: how many concepts were left out because they were trained on; None for a LoRA of which that is not
+            known.
+    """
 
     count: int
     style: str
     rows: tuple[Row, ...]
+    left_out: int | None = 0
 
 
 def choose_concepts(style: str, which: str, count: int, seen: Sequence[str]) -> list[Concept]:
@@ -72,25 +95,68 @@ def choose_concepts(style: str, which: str, count: int, seen: Sequence[str]) -> 
     return [left[i] for i in places]
 
 
-def seen_in_training(saved: Saved) -> tuple[str, ...]:
+def seen_in_training(config: RunConfig | None) -> tuple[str, ...]:
     """Codes of the shipped pictures that a run was trained on."""
-    if saved.config is None or saved.config.data.shipped is None:
+    if config is None or config.data.shipped is None:
         return ()
-    train, _ = load_examples(saved.config.data, saved.config.seed, saved.config.validation.images)
-    return train.names
+    trained, _ = load_items(config.data, config.seed, config.validation.images)
+    return tuple(item.name for item in trained)
+
+
+def seen_by_lora(file: Path) -> tuple[str, ...] | None:
+    """The same of a LoRA file that lies in its run folder; None for one from elsewhere, of which it is not known."""
+    run = RunFolder(file.parent)
+    return seen_in_training(run.read_config()) if run.started else None
+
+
+def evaluate_source(
+    source: Path,
+    style: str,
+    settings: SampleConfig,
+    *,
+    which: str = "known",
+    count: int = 256,
+    lora: Path | None = None,
+    steps: Sequence[int] = (),
+    strengths: Sequence[float] | None = None,
+    net: FeatureNet | None = None,
+) -> Evaluation:
+    """Open a run or a model (see open_source) and evaluate it on concepts that it was not trained on.
+
+    Raises:
+        UserError: nothing usable there, too few concepts left, or strengths where there is no LoRA.
+    """
+    saved = open_source(source, lora, steps)
+    if strengths and not saved.adapters:
+        raise UserError("--strength is of a LoRA, and here is none; give one with --lora FILE.")
+    by_lora = seen_by_lora(lora) if lora else ()
+    seen = {*seen_in_training(saved.config), *(by_lora or ())}
+    concepts = choose_concepts(style, which, count, sorted(seen))
+    found = evaluate_pipeline(saved, concepts, style, settings, strengths or (1.0,), net)
+    return replace(found, left_out=None if by_lora is None else len(seen))
 
 
 def evaluate_pipeline(
-    saved: Saved, concepts: Sequence[Concept], style: str, settings: SampleConfig, strengths: Sequence[float] = (1.0,)
+    saved: Saved,
+    concepts: Sequence[Concept],
+    style: str,
+    settings: SampleConfig,
+    strengths: Sequence[float] = (1.0,),
+    net: FeatureNet | None = None,
 ) -> Evaluation:
-    """Draw every concept without and with each adapter at each strength, from the same noise; measure and compare.
+    """Draw every concept by the model and by what was trained on it, from the same noise; measure and compare.
 
-    `settings.prompts` is not read: the prompts are the concepts' captions.
+    That is each adapter at each strength, or the run's model where it trained all weights. `settings.prompts` is not
+    read: the prompts are the concepts' captions.
     """
-    found = judge(concepts, style, draw(saved, concepts, settings, strengths))
+    untrained = _before(saved)
+    drawn = draw(untrained or saved, concepts, settings, () if untrained else strengths)
+    if untrained:
+        drawn[ALL_WEIGHTS, None] = draw(saved, concepts, settings, ())[None, None]
+    found = judge(concepts, style, drawn, net=net)
     base, *rows = found.rows
     saved.use(None)
-    base_loss = _losses(saved, concepts, style)
+    base_loss = _losses(untrained or saved, concepts, style)
     with_losses = [replace(base, loss=_means(base_loss))]
     for row in rows:
         saved.use(row.name, row.strength or 0.0)
@@ -111,28 +177,44 @@ def draw(saved: Saved, concepts: Sequence[Concept], settings: SampleConfig, stre
     return drawn
 
 
-def judge(concepts: Sequence[Concept], style: str, drawn: Drawn, *, kid: bool = True) -> Evaluation:
-    """Measure drawn pictures against the true ones, and those with an adapter against those without."""
+def judge(
+    concepts: Sequence[Concept], style: str, drawn: Drawn, *, kid: bool = True, net: FeatureNet | None = None
+) -> Evaluation:
+    """Measure drawn pictures against the true ones, and the others against the bare model's."""
     codes = [c.code for c in concepts]
-    bare = measure(drawn[None, None], codes, style)
-    rows = [Row("model", None, bare.estimates(kid=kid))]
+    true = Yardstick.of(style, net)
+    bare = true.measure(drawn[None, None], codes)
+    rows = [Row.of("model", bare, strength=None, kid=kid)]
     for (adapter, strength), pictures in drawn.items():
         if adapter is not None:
-            found = measure(pictures, codes, style)
-            rows.append(Row(adapter, strength, found.estimates(kid=kid), differences(bare, found, kid=kid)))
+            rows.append(Row.of(adapter, true.measure(pictures, codes), bare, strength=strength, kid=kid))
     return Evaluation(len(codes), style, tuple(rows))
 
 
-def evaluate_folder(folder: Path, style: str) -> Evaluation:
+def evaluate_folder(folder: Path, style: str, net: FeatureNet | None = None) -> Evaluation:
     """Measure pictures named after their concept's code points, such as 1f34e.png."""
     found = scan(folder)
     if found.broken:
         raise UserError(f"{found.broken[0][0].name} cannot be read: {found.broken[0][1]}.")
-    pictures = [load_pixels(image.path, SIZE) for image in found.images]
-    if not pictures:
+    if not found.images:
         raise UserError(f"{folder}: there is no image in this folder.")
-    measured = measure(np.stack(pictures), [i.path.stem for i in found.images], style)
-    return Evaluation(len(pictures), style, (Row("pictures", None, measured.estimates()),))
+    codes = [image.path.stem for image in found.images]
+    places(style, codes)  # a misnamed picture is said before the network looks at all the true ones
+    pictures = np.stack([load_pixels(image.path, SIZE) for image in found.images])
+    measured = Yardstick.of(style, net).measure(pictures, codes)
+    return Evaluation(len(codes), style, (Row.of("pictures", measured, strength=None, kid=True),))
+
+
+def _before(saved: Saved) -> Saved | None:
+    """The model as it was before a run that trained all its weights; None for any other source."""
+    config = saved.config
+    if config is None or config.train.method == "lora" or saved.adapters:
+        return None
+    model = load_base(config.model, config.seed)
+    model.freeze()
+    schedule = SCHEDULES.bind("scheduler_config", config=json.dumps(model.scheduler_config))()
+    kind = model.known_prediction_type()
+    return Saved(pipeline(model, schedule, kind), model, schedule, kind, model.label, None, ())
 
 
 def _losses(saved: Saved, concepts: Sequence[Concept], style: str) -> dict[str, NDArray[np.float64]]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 from snrlab.config.train import TrainConfig
+from snrlab.core.learning_rate import warmup_factor
 
 
 def rate_factor(train: TrainConfig, step: int) -> float:
-    """What every learning rate is multiplied by: linear warm-up from 0, then 1, or half a cosine down to 0 at the end.
+    """What every learning rate is multiplied by: linear warm-up, then the schedule.
 
-    >>> config = TrainConfig(steps=100, warmup_steps=10)
+    >>> config = TrainConfig(steps=100, warmup=10)
     >>> [round(rate_factor(config, s), 3) for s in (0, 9, 10, 55)]
     [0.1, 1.0, 1.0, 0.5]
     """
     if step < train.warmup_steps:
-        return (step + 1) / train.warmup_steps
-    if train.lr_schedule == "constant":
-        return 1.0
-    progress = (step - train.warmup_steps) / (train.steps - train.warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * progress))
+        return warmup_factor(step, train.warmup_steps)
+    return float(train.lr_schedule(step, train.warmup_steps, train.steps))

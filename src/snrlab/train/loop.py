@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from snrlab.models.denoise import denoise
 from snrlab.train.job import Job
 from snrlab.train.learning_rate import rate_factor
 from snrlab.train.objective import Losses
-from snrlab.train.optimizer import set_rates
+from snrlab.train.optimizer import OneByOne, begin_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +26,9 @@ class Step:
 
     Attributes:
         index: counts from 0; epoch: passes over the data before it began.
-        loss: the optimised loss, mean of weight x mse over the global batch.
+        loss: the optimised loss, mean of `losses` over the global batch.
         timesteps, mse, weight: per slot of the global batch, [batch x accumulation].
+        losses: the same of what is optimised: weight x mse, unless there is another loss, a mask or an importance.
         grad_norm: before clipping; learning_rate: used in this step.
     """
 
@@ -36,6 +38,7 @@ class Step:
     timesteps: Tensor
     mse: Tensor
     weight: Tensor
+    losses: Tensor
     grad_norm: float
     learning_rate: float
 
@@ -48,24 +51,14 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
     """Train from step `start` to the end; each yielded step has been applied.
 
     Raises:
-        DivergedError: non-finite loss or gradient; the weights of the last good step are kept.
+        DivergedError: non-finite loss or gradient; the weights of the last good step are kept, but for those that
+            `fused_backward` has updated already.
     """
     train = job.config.train
     for index in range(start, train.steps):
         factor = rate_factor(train, index)
-        set_rates(job.optimizer, factor)
-        passes = []
-        for micro in range(train.gradient_accumulation):
-            slots = np.arange(micro * train.batch_size, (micro + 1) * train.batch_size)
-            with job.trained.dropout.at(index, slots, job.device):
-                batch = job.conditions.batch(job.components, index, slots, job.device)
-                model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
-                losses = job.objective.losses(model, batch, index, slots)
-                ((losses.weight * losses.mse).sum() / job.total).backward()
-            passes.append(Losses(*(value.detach() for value in losses)))
-        whole = Losses(*(torch.cat(column) for column in zip(*passes, strict=True)))
-        norm = torch.nn.utils.clip_grad_norm_(job.parameters.values(), train.max_grad_norm or math.inf)
-        _refuse_non_finite(job, index, whole, norm)
+        begin_step(job.optimizer, index, factor)
+        found = _gradients(job, index)
         job.optimizer.step()
         job.optimizer.zero_grad()
         job.trained.constrain()
@@ -73,25 +66,81 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
             job.ema.step(job.parameters.values())
         yield Step(
             index=index,
-            epoch=index * job.total // len(job.conditions),
-            loss=float((whole.weight * whole.mse).mean()),
-            timesteps=whole.timesteps.cpu(),
-            mse=whole.mse.cpu(),
-            weight=whole.weight.cpu(),
-            grad_norm=float(norm),
+            epoch=job.conditions.epoch(index),
+            loss=float(found.loss.mean()),
+            timesteps=found.timesteps,
+            mse=found.mse,
+            weight=found.weight,
+            losses=found.loss,
+            grad_norm=found.grad_norm,
             learning_rate=train.learning_rate * factor,
         )
 
 
-def _refuse_non_finite(job: Job, index: int, losses: Losses, norm: Tensor) -> None:
-    bad = ~torch.isfinite(losses.mse)
-    if not bad.any() and torch.isfinite(norm):
-        return
-    slots = np.flatnonzero(bad.cpu().numpy()) if bad.any() else np.arange(job.total)
+class Found(NamedTuple):
+    """What the forward passes of a step found, on the CPU: per slot [batch x accumulation], and the gradient's norm."""
+
+    timesteps: Tensor
+    mse: Tensor
+    weight: Tensor
+    loss: Tensor
+    grad_norm: float
+
+
+def _gradients(job: Job, index: int) -> Found:
+    """Forward and backward over the global batch: gradients of its mean loss, with their norm limited."""
+    while True:
+        scale = job.loss_scale.value
+        passes = [one_pass(job, index, micro, scale) for micro in range(job.config.train.gradient_accumulation)]
+        found = _collect(passes, _norm(job, scale))
+        bad = ~torch.isfinite(found.loss)
+        if math.isfinite(found.grad_norm) and not bad.any():
+            job.loss_scale.succeeded()
+            return found
+        job.optimizer.zero_grad()
+        if bad.any() or not job.loss_scale.lower():
+            raise _diverged(job, index, found.timesteps, bad)
+
+
+def one_pass(job: Job, index: int, micro: int, scale: float) -> Losses:
+    """One forward and backward pass; what it found, without gradients, still on the device."""
+    train = job.config.train
+    slots = np.arange(micro * train.batch_size, (micro + 1) * train.batch_size)
+    with job.trained.dropout.at(index, slots, job.device):
+        batch = job.conditions.batch(job.components, index, slots, job.device)
+        model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
+        losses = job.objective.losses(model, batch, index, slots)
+        (scale * (losses.loss.sum() / job.total)).backward()
+    return Losses(*(value.detach() for value in losses))
+
+
+def _norm(job: Job, scale: float) -> Tensor:
+    """The gradient's norm before it is limited, and the gradient limited; without the scale of the loss."""
+    if isinstance(job.optimizer, OneByOne) and job.optimizer.in_backward:
+        return job.optimizer.norm()
+    if scale != 1:
+        for parameter in job.parameters.values():
+            if parameter.grad is not None:
+                parameter.grad.div_(scale)
+    return torch.nn.utils.clip_grad_norm_(job.parameters.values(), job.config.train.max_grad_norm or math.inf)
+
+
+def _collect(passes: list[Losses], norm: Tensor) -> Found:
+    """All passes as one, with the one copy from the device that a step has."""
+    timesteps = torch.cat([losses.timesteps for losses in passes])
+    columns = [torch.cat(column) for column in list(zip(*passes, strict=True))[1:]]
+    mse, weight, loss, last = (
+        torch.cat([torch.stack(columns).flatten(), norm.view(1).float()]).cpu().split(len(timesteps))
+    )
+    return Found(timesteps, mse, weight, loss, float(last))
+
+
+def _diverged(job: Job, index: int, timesteps: Tensor, bad: Tensor) -> DivergedError:
+    slots = np.flatnonzero(bad.numpy()) if bad.any() else np.arange(job.total)
     _, indices = job.conditions.examples(index, slots)
     names = ", ".join(job.conditions.names[i] for i in indices[:4])
-    timesteps = ", ".join(str(int(losses.timesteps[s])) for s in slots[:4])
-    raise DivergedError(
+    drawn = ", ".join(str(int(timesteps[s])) for s in slots[:4])
+    return DivergedError(
         f"step {index}: {'the loss' if bad.any() else 'the gradient'} is not a finite number (images {names}; "
-        f"t {timesteps}). Lower train.learning_rate; the last checkpoint is good."
+        f"t {drawn}). Lower train.learning_rate; the last checkpoint is good."
     )

@@ -1,7 +1,8 @@
 """Noise shapes: the noise of one example that goes into both the input and the target.
 
-A shape takes `eps`, standard normal noise [C, h, w], and a generator that belongs to the example,
-and returns noise of the same shape. This module needs no torch to be imported, only to be used.
+A shape takes `eps`, standard normal noise [C, h, w] on the CPU, the example's clean latents `x0` [C, h, w] and a
+generator that belongs to the example, and returns noise of the same shape. This module needs no torch to be
+imported, only to be used.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
 
 @NOISES.register(paper="arXiv:2006.11239")
-def gaussian(eps: Tensor, rng: np.random.Generator) -> Tensor:
+def gaussian(eps: Tensor, x0: Tensor, rng: np.random.Generator) -> Tensor:
     """Independent standard normal noise, as the schedule's SNR assumes.
 
     >>> import numpy as np, torch
-    >>> gaussian(torch.ones(1, 2, 2), np.random.default_rng(0)).sum()
+    >>> gaussian(torch.ones(1, 2, 2), torch.zeros(1, 2, 2), np.random.default_rng(0)).sum()
     tensor(4.)
     """
     return eps
@@ -30,19 +31,39 @@ def gaussian(eps: Tensor, rng: np.random.Generator) -> Tensor:
 
 @NOISES.register(
     paper="https://www.crosslabs.org/blog/diffusion-with-offset-noise",
-    kohya={"ss_noise_offset": "strength"},
+    kohya={
+        "ss_noise_offset": "strength",
+        "ss_noise_offset_random_strength": "random_strength",
+        "ss_adaptive_noise_scale": "adaptive_scale",
+    },
     changes="the mean of each channel gets noise of its own, so overall brightness has a far lower SNR than the table "
     "says; the effect grows with the resolution",
 )
-def offset(eps: Tensor, rng: np.random.Generator, *, strength: Annotated[float, Ge(0), Le(2)] = 0.05) -> Tensor:
-    """Adds strength x N(0, 1) to each channel: offset noise.
+def offset(
+    eps: Tensor,
+    x0: Tensor,
+    rng: np.random.Generator,
+    *,
+    strength: Annotated[float, Ge(0), Le(2)] = 0.05,
+    random_strength: bool = False,
+    adaptive_scale: Annotated[float, Ge(-10), Le(10)] | None = None,
+) -> Tensor:
+    """Adds strength x N(0, 1) to each channel: offset noise, kohya's noise_offset.
+
+    With `random_strength` the strength is times U(0, 1), drawn for each example (kohya: for each batch). Then
+    `adaptive_scale` x |mean of the channel in x0| is added to it, and what is below 0 is 0.
 
     >>> import numpy as np, torch
-    >>> shifted = offset(torch.zeros(1, 2, 2), np.random.default_rng(0), strength=0.1)
+    >>> shifted = offset(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), np.random.default_rng(0), strength=0.1)
     >>> bool((shifted == shifted[0, 0, 0]).all())
     True
     """
-    return eps + strength * _normal(eps, rng, (eps.shape[0], 1, 1))
+    shift = _normal(eps, rng, (eps.shape[0], 1, 1))
+    size: Any = strength * rng.random() if random_strength else strength
+    if adaptive_scale is not None:
+        means = x0.mean((1, 2), keepdim=True).to(eps.device)
+        size = (size + adaptive_scale * means.abs()).clamp(min=0)
+    return eps + size * shift
 
 
 @NOISES.register(
@@ -52,31 +73,35 @@ def offset(eps: Tensor, rng: np.random.Generator, *, strength: Annotated[float, 
 )
 def pyramid(
     eps: Tensor,
+    x0: Tensor,
     rng: np.random.Generator,
     *,
     iterations: Annotated[int, Ge(1), Le(10)] = 6,
     discount: Annotated[float, Gt(0), Lt(1)] = 0.3,
 ) -> Tensor:
-    """Adds coarser and coarser noise, level i scaled by discount^i, rescaled to variance 1: multires noise.
+    """Adds coarser and coarser noise, level i scaled by discount^i, rescaled to variance 1: kohya's multires noise.
+
+    Level i is r^i times coarser, with r = U(2, 4) drawn anew for each; level 0 is fine noise again, as in kohya. The
+    example is divided by its own standard deviation (kohya: by that of the batch).
 
     >>> import numpy as np, torch
-    >>> noise = pyramid(torch.randn(4, 32, 32), np.random.default_rng(0))
-    >>> noise.shape
-    torch.Size([4, 32, 32])
+    >>> eps = torch.randn(4, 32, 32)
+    >>> noise = pyramid(eps, torch.zeros_like(eps), np.random.default_rng(0))
+    >>> noise.shape, round(float(noise.std()), 3)
+    (torch.Size([4, 32, 32]), 1.0)
     """
     from torch.nn.functional import interpolate
 
     channels, height, width = eps.shape
-    total, size = eps, (height, width)
-    for level in range(1, iterations + 1):
-        factor = 2 + 2 * float(rng.random())  # each level is 2 to 4 times coarser than the last
-        size = (max(1, int(size[0] / factor)), max(1, int(size[1] / factor)))
+    total = eps
+    for level in range(iterations):
+        r = 2 + 2 * float(rng.random())
+        size = (max(1, int(height / r**level)), max(1, int(width / r**level)))
         coarse = _normal(eps, rng, (channels, *size))
-        fine = interpolate(coarse[None], size=(height, width), mode="bilinear")[0]
-        total = total + fine * discount**level
+        total = total + interpolate(coarse[None], size=(height, width), mode="bilinear")[0] * discount**level
         if 1 in size:
             break
-    return total / total.std(correction=0)
+    return total / total.std()
 
 
 def _normal(like: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:

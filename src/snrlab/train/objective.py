@@ -2,8 +2,12 @@
 
 x_t = alpha_t x0 + sigma_t (eps + gamma_t xi)       only the network's input is perturbed
 y   = target(prediction_type, x0, eps)              eps | alpha eps - sigma x0 | x0
-mse = mean |model(x_t, t) - y|^2                    per example
-loss = mean of weight_t mse                         over the global batch
+d   = model(x_t, t) - y                             the error
+mse = mean d^2                                      per example, as it is
+loss = weight_t importance mean(mask f(d, c_t))     per example; f is d^2, |d| or Huber's
+
+What is optimised is the mean of `loss` over the global batch. A mask counts the error by element and the mean is over
+all elements, masked ones too, as in kohya: a small region gives a small loss, not a louder one.
 """
 
 from __future__ import annotations
@@ -16,18 +20,29 @@ import torch
 from torch import Tensor
 
 from snrlab.core.prediction import target
+from snrlab.core.registry import Choice
+from snrlab.core.training import LOSSES, usual
 from snrlab.train.batch import Batch
 from snrlab.train.draws import Draws, Slots
+from snrlab.train.losses import Loss
 
 Model = Callable[[Tensor, Tensor], Tensor]
 
 
 class Losses(NamedTuple):
-    """What a forward pass found, each [B]: timestep, unweighted loss, weight on it."""
+    """What a forward pass found, each [B].
+
+    Attributes:
+        timesteps: t, on the CPU.
+        mse: unweighted squared error over the whole picture, whatever is optimised.
+        weight: the recipe's weight at t.
+        loss: what is optimised, weight, importance and mask in it.
+    """
 
     timesteps: Tensor
     mse: Tensor
     weight: Tensor
+    loss: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,30 +54,41 @@ class Objective:
     alpha: Tensor
     sigma: Tensor
     weight: Tensor
+    c: Tensor
+    of_error: Callable[[Tensor, Tensor], Tensor]
 
     @classmethod
-    def of(cls, draws: Draws, device: torch.device) -> Objective:
-        """The objective of a recipe, cast once from its float64 tables."""
+    def of(cls, draws: Draws, device: torch.device, loss: Choice | None = None) -> Objective:
+        """The objective of a recipe with an entry of LOSSES (by default mse), cast once from float64 tables."""
         tables = draws.tables
-        columns = (tables.schedule.alpha, tables.schedule.sigma, tables.weight)
-        alpha, sigma, weight = (torch.tensor(c, dtype=torch.float32, device=device) for c in columns)
-        return cls(draws, draws.recipe.prediction_type, alpha, sigma, weight)
+        found: Loss = (loss or usual(LOSSES, "mse"))(tables.schedule)
+        columns = (tables.schedule.alpha, tables.schedule.sigma, tables.weight, found.threshold)
+        alpha, sigma, weight, c = (torch.tensor(x, dtype=torch.float32, device=device) for x in columns)
+        return cls(draws, draws.recipe.prediction_type, alpha, sigma, weight, c, found.of_error)
 
     def losses(self, model: Model, batch: Batch, step: int, slots: Slots) -> Losses:
-        """The unweighted losses of one forward pass and their weights.
+        """The losses of one forward pass.
 
         Args:
             model: (x_t [B, C, h, w], timesteps [B]) to a prediction [B, C, h, w].
-            batch: what the forward pass is given, of it x0: clean latents [B, C, h, w].
+            batch: clean latents, and where and how much their error counts.
             step: optimizer step.
             slots: the examples' places in the global batch [B].
         """
         x0 = batch.x0
-        t = self.draws.timesteps(step, slots).to(x0.device)  # t ~ p(t)                [B]
+        timesteps = self.draws.timesteps(step, slots)  # t ~ p(t), on the CPU          [B]
+        t = timesteps.to(x0.device)
         alpha, sigma = self.alpha[t].view(-1, 1, 1, 1), self.sigma[t].view(-1, 1, 1, 1)
         eps = self.draws.noise(step, slots, x0)  # eps ~ N(0, I)                       [B, C, h, w]
-        xi = self.draws.extra_noise(step, slots, t.cpu(), x0)  # gamma_t xi, or 0      [B, C, h, w]
+        xi = self.draws.extra_noise(step, slots, timesteps, x0)  # gamma_t xi, or 0    [B, C, h, w]
         x_t = alpha * x0 + sigma * (eps + xi)  # the input alone is perturbed          [B, C, h, w]
         y = target(self.prediction_type, x0, eps, alpha, sigma)  # from the clean eps  [B, C, h, w]
-        mse = (model(x_t, t).float() - y).square().flatten(1).mean(1)  #               [B]
-        return Losses(t, mse, self.weight[t])
+        d = model(x_t, t).float() - y  # the error                                     [B, C, h, w]
+        mse = d.square().flatten(1).mean(1)  #                                         [B]
+        f = self.of_error(d, self.c[t].view(-1, 1, 1, 1))  #                           [B, C, h, w]
+        if batch.mask is not None:
+            f = f * batch.mask
+        loss = self.weight[t] * f.flatten(1).mean(1)  #                                [B]
+        if batch.importance is not None:
+            loss = loss * batch.importance
+        return Losses(timesteps, mse, self.weight[t], loss)

@@ -1,27 +1,169 @@
-"""The optimizer of a run."""
+"""The optimizer of a run: one for all weights, or one for each where they are updated one by one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeAlias
+
 import torch
+from torch import Tensor, nn
 
 from snrlab.config.train import TrainConfig
+from snrlab.core.errors import UserError
+from snrlab.train.optimizer_facts import refuse_missing
+from snrlab.train.rounding import generator, stochastic_bf16
 from snrlab.train.trainable import Trainable
 
+Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
-def make_optimizer(train: TrainConfig, trained: Trainable) -> torch.optim.AdamW:
-    """The optimizer over these weights, one group for each learning rate; `rate` in a group is that rate."""
-    groups: dict[float, list[torch.nn.Parameter]] = {}
+
+class OneByOne:
+    """An optimizer for each weight, so that weights can be updated one after the other.
+
+    With `in_backward` a weight is updated as soon as its gradient is there, and the gradient is freed; outside of a
+    step, from `begin` to `step`, it is freed only. A weight in bf16 is updated in fp32 and rounded back at random; its
+    optimizer holds a stand-in that has memory only meanwhile.
+    """
+
+    def __init__(self, make: Make, trained: Trainable, *, seed: int, in_backward: bool) -> None:
+        """Make an optimizer for each weight; `make` takes groups."""
+        self._parameters, self._seed, self.in_backward = trained.parameters, seed, in_backward
+        self._norms: dict[int, Tensor] = {}
+        self._step: int | None = None
+        self.stand_ins: dict[str, nn.Parameter] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        for index, (name, parameter) in enumerate(trained.parameters.items()):
+            rate = trained.rates[name]
+            half = parameter.dtype == torch.bfloat16
+            stand_in = nn.Parameter(parameter.new_empty(0, dtype=torch.float32)) if half else parameter
+            self.stand_ins[name] = stand_in
+            self.optimizers[name] = make([{"params": [stand_in], "lr": rate, "rate": rate}])
+            if in_backward:
+                parameter.register_post_accumulate_grad_hook(partial(self._gradient_is_there, index, name))
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all."""
+        return [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
+
+    def begin(self, step: int) -> None:
+        """Begin a step, on whose number the rounding depends."""
+        self._step = step
+        self._norms.clear()
+
+    def step(self) -> None:
+        """End a step: update every weight that has a gradient left, which none has with `in_backward`."""
+        for index, name in enumerate(self.optimizers):
+            if self._parameters[name].grad is not None:
+                self._update(index, name)
+        self._step = None
+
+    def zero_grad(self) -> None:
+        """Free the gradients."""
+        for parameter in self._parameters.values():
+            parameter.grad = None
+
+    def norm(self) -> Tensor:
+        """The norm of all gradients of the step, each taken when it was used."""
+        return torch.linalg.vector_norm(torch.stack([self._norms[index] for index in sorted(self._norms)]))
+
+    def _gradient_is_there(self, index: int, name: str, parameter: Tensor) -> None:
+        if self._step is not None:
+            self._update(index, name)
+        parameter.grad = None
+
+    @torch.no_grad()
+    def _update(self, index: int, name: str) -> None:
+        parameter, stand_in = self._parameters[name], self.stand_ins[name]
+        assert parameter.grad is not None
+        assert self._step is not None
+        self._norms[index] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
+        if stand_in is parameter:
+            self.optimizers[name].step()
+        else:
+            stand_in.data = parameter.float()
+            stand_in.grad = parameter.grad.float()
+            self.optimizers[name].step()
+            rng = generator(self._seed, self._step, index, parameter.device)
+            parameter.copy_(stochastic_bf16(stand_in.data, rng))
+            stand_in.data, stand_in.grad = stand_in.new_empty(0), None
+        parameter.grad = None
+
+
+RunOptimizer: TypeAlias = "torch.optim.Optimizer | OneByOne"
+
+
+def make_optimizer(train: TrainConfig, trained: Trainable, seed: int = 0) -> RunOptimizer:
+    """The optimizer over these weights, one group for each learning rate; `rate` in a group is that rate.
+
+    Raises:
+        UserError: its package is missing, it needs a GPU, or it takes one rate where there are several.
+    """
+    choice = train.optimizer
+    refuse_missing(choice.name)
+    rates = sorted(set(trained.rates.values()))
+    if choice.entry.facts.get("one_rate") and len(rates) > 1:
+        shown = ", ".join(f"{rate:g}" for rate in rates)
+        raise UserError(
+            f"train.optimizer: {choice.name} finds one rate for all weights, but there are several: {shown}."
+        )
+    if train.fused_backward or train.weights == "bf16":
+        return OneByOne(choice, trained, seed=seed, in_backward=train.fused_backward)
+    groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in trained.parameters.items():
         groups.setdefault(trained.rates[name], []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": parameters, "lr": rate, "rate": rate} for rate, parameters in groups.items()],
-        betas=(train.beta1, train.beta2),
-        weight_decay=train.weight_decay,
-        fused=True,
-    )
+    made: torch.optim.Optimizer = choice([{"params": ps, "lr": rate, "rate": rate} for rate, ps in groups.items()])
+    switch(made, "train")
+    return made
 
 
-def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+def begin_step(optimizer: RunOptimizer, step: int, factor: float) -> None:
+    """Give every group its learning rate times `factor`, and say which step it is."""
+    set_rates(optimizer, factor)
+    if isinstance(optimizer, OneByOne):
+        optimizer.begin(step)
+
+
+def set_rates(optimizer: RunOptimizer, factor: float) -> None:
     """Give every group its learning rate times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["rate"] * factor
+
+
+def switch(optimizer: RunOptimizer, mode: str) -> bool:
+    """Call the optimizer's own `train` or `eval`, where it has weights of its own for that; whether it has."""
+    change = getattr(optimizer, mode, None)
+    if callable(change):
+        change()
+    return callable(change)
+
+
+@contextmanager
+def evaluating(optimizer: RunOptimizer, parameters: dict[str, nn.Parameter]) -> Iterator[None]:
+    """Within it the weights are those that an averaging optimizer means to be used; after it, to the bit as before.
+
+    Such an optimizer's own way back is a rounding error off, so the weights are kept on the CPU meanwhile.
+    """
+    if not callable(getattr(optimizer, "eval", None)):
+        yield
+        return
+    kept = {name: parameter.detach().cpu().clone() for name, parameter in parameters.items()}
+    switch(optimizer, "eval")
+    try:
+        yield
+    finally:
+        switch(optimizer, "train")
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(kept[name])
+
+
+def parts(
+    optimizer: RunOptimizer, parameters: dict[str, nn.Parameter]
+) -> list[tuple[torch.optim.Optimizer, dict[str, nn.Parameter]]]:
+    """The torch optimizers in it, each with its weights by name: what a checkpoint holds."""
+    if isinstance(optimizer, OneByOne):
+        return [(one, {name: optimizer.stand_ins[name]}) for name, one in optimizer.optimizers.items()]
+    return [(optimizer, parameters)]

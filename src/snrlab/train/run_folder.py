@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def logs(self) -> Path:
+        """What trackers keep of the run, where it has any."""
+        return self.path / "logs"
+
+    @property
     def comparison_file(self) -> Path:
         """Pictures with and without the LoRA beside the true ones, where they were drawn."""
         return self.path / "comparison.png"
@@ -65,13 +70,15 @@ class RunFolder:
         return self.path / "report.html"
 
     def on_the_way(self, config: RunConfig, step: int) -> Path:
-        """The LoRA file saved after `step` steps."""
-        return self.path / f"{config.name}-step{step:08d}.safetensors"
+        """The result saved after `step` steps."""
+        final = self.result(config)
+        return final.with_name(f"{config.name}-step{step:08d}{final.name.removeprefix(config.name)}")
 
     def steps_on_the_way(self, config: RunConfig) -> list[int]:
-        """Steps whose LoRA files are there, in order."""
-        found = self.path.glob(f"{config.name}-step*.safetensors")
-        return sorted(int(file.stem.rpartition("-step")[2]) for file in found)
+        """Steps whose results are there, in order."""
+        ending = self.result(config).name.removeprefix(config.name)
+        found = self.path.glob(f"{config.name}-step{'[0-9]' * 8}{ending}")
+        return sorted(int(file.name.removesuffix(ending)[-8:]) for file in found)
 
     def result(self, config: RunConfig) -> Path:
         """The finished LoRA or model: a file, or a folder."""

@@ -1,27 +1,34 @@
-"""A run from start to finish: folder, loop, log, checkpoints, samples, result, report."""
+"""A run from start to finish: folder, pre-flight, loop, log, checkpoints, samples, result, report."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
+import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from snrlab.config import RunConfig
+from snrlab.core.errors import UserError
+from snrlab.lab.card import write_card
+from snrlab.lab.comparison import compared
 from snrlab.lab.report import write_report
 from snrlab.train import checkpoint, run_folder
 from snrlab.train.export import export
+from snrlab.train.interrupt import stop_on_interrupt
 from snrlab.train.job import Job, prepare
 from snrlab.train.loop import steps
+from snrlab.train.pictures import draw
+from snrlab.train.preflight import preflight, refuse_early
+from snrlab.train.rhythm import due
 from snrlab.train.run_folder import RunFolder
-from snrlab.train.sampling import pipeline, sample, save_grid
 from snrlab.train.telemetry import Display, record
+from snrlab.train.trackers import Trackers, open_trackers
 from snrlab.train.validation import validate
 
 Say = Callable[[str], None]
@@ -36,6 +43,15 @@ class Outcome:
     finished: bool
 
 
+@dataclass(frozen=True)
+class Readers:
+    """What follows a run while it trains."""
+
+    log: IO[str]
+    validation: IO[str] | None
+    trackers: Trackers
+
+
 def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print) -> Outcome:
     """Train as configured into `out/<name>`.
 
@@ -48,51 +64,78 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print)
         say(f"{folder.path} is finished already.")
         return Outcome(folder, config, finished=True)
     started = datetime.now(UTC)
-    job = prepare(config)
+    job = _ready(config, folder, say)
     run_folder.start(folder, job.config)
-    for finding in job.found:
-        say(str(finding))
     done = checkpoint.restore(job, folder.checkpoints)
     if done:
         say(f"resuming {folder.path} at step {done}")
-    else:
-        _sample(job, folder, 0)  # what the model makes before training
     with (
+        _trackers(job, folder, done) as trackers,
         run_folder.open_log(folder.steps_file, done) as log,
         run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
     ):
+        readers = Readers(log, validation, trackers)
         if not done:
-            _validate(job, validation, 0)
-        finished = _train(job, folder, done, log, validation, say)
-    if not finished:
-        return Outcome(folder, job.config, finished=False)
-    _sample(job, folder, config.train.steps)
-    result = folder.result(job.config)
-    write_report(folder.path)
-    with job.averaged():
-        export(job, result, config.train.steps, started)
-    say(f"wrote {result}")
+            _before_training(job, folder, readers)
+        finished = _train(job, folder, done, readers, say)
+        if not finished:
+            return Outcome(folder, job.config, finished=False)
+        _sample(job, folder, job.config.train.steps, trackers)
+    _finish(job, folder, started)
+    say(f"wrote {folder.result(job.config)}")
     return Outcome(folder, job.config, finished=True)
 
 
-def _train(job: Job, folder: RunFolder, done: int, log: IO[str], validation: IO[str] | None, say: Say) -> bool:
+def check(config: RunConfig, out: Path, *, say: Say = print) -> None:
+    """Do all that comes before the first step of a run, say what was found, and leave nothing behind.
+
+    Raises:
+        UserError: whatever would keep the run from starting or from being saved.
+    """
+    folder, config = run_folder.choose(out, config, resume=True)
+    _ready(config, folder, say)
+
+
+def _ready(config: RunConfig, folder: RunFolder, say: Say) -> Job:
+    """The job after its pre-flight."""
+    refuse_early(config, folder)
+    job = prepare(config, say)
+    for finding in job.found:
+        say(str(finding))
+    for line in preflight(job, folder):
+        say(line)
+    return job
+
+
+def _trackers(job: Job, folder: RunFolder, done: int) -> Trackers:
+    """The run's trackers; where one does not start, a folder that has nothing in it yet goes again."""
+    try:
+        return open_trackers(job.config, folder, job.objective.draws.tables, done)
+    except UserError:
+        if not done:
+            shutil.rmtree(folder.path)
+        raise
+
+
+def _train(job: Job, folder: RunFolder, done: int, readers: Readers, say: Say) -> bool:
     """Take every step that is left; False where the user stopped it, with a checkpoint at that step."""
     train, tables = job.config.train, job.objective.draws.tables
     display = Display(train.steps, done, say)
     before = time.monotonic()
     try:
-        with _stop_on_interrupt(say) as stopping:
+        with stop_on_interrupt(say) as stopping:
             for step in steps(job, done):
                 now = time.monotonic()
                 line = record(step, tables, now - before if job.config.output.dates else None)
-                log.write(json.dumps(line) + "\n")
+                readers.log.write(json.dumps(line) + "\n")
+                readers.trackers.step(line)
                 display.update(step)
                 done = step.index + 1
                 stop = stopping() and done < train.steps
-                _on_the_way(job, folder, done, validation)
+                _on_the_way(job, folder, done, readers)
                 if stop or done == train.steps or done % train.checkpoint_every == 0:
-                    log.flush()
-                    os.fsync(log.fileno())  # log and samples reach the disk before the checkpoint that counts on them
+                    readers.log.flush()
+                    os.fsync(readers.log.fileno())  # the log reaches the disk before the checkpoint that counts on it
                     checkpoint.save(job, folder.checkpoints, done)
                 if stop:
                     say(f"stopped after step {done}; the same command with --resume goes on.")
@@ -103,52 +146,54 @@ def _train(job: Job, folder: RunFolder, done: int, log: IO[str], validation: IO[
     return True
 
 
-def _on_the_way(job: Job, folder: RunFolder, done: int, validation: IO[str] | None) -> None:
+def _before_training(job: Job, folder: RunFolder, readers: Readers) -> None:
+    """What the model makes and how it measures before the first step."""
+    if job.config.sample.at_start:
+        _sample(job, folder, 0, readers.trackers)
+    _validate(job, readers, 0)
+
+
+def _on_the_way(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
     """What is measured, drawn and saved after a step where its turn has come."""
     config, last = job.config, done == job.config.train.steps
-    if last or (config.validation.every and done % config.validation.every == 0):
-        _validate(job, validation, done)
-    if not last and config.sample.every and done % config.sample.every == 0:
-        _sample(job, folder, done)
-    if not last and config.output.every and done % config.output.every == 0:
+    if last or due(config.validation, job, done):
+        _validate(job, readers, done)
+    if not last and due(config.sample, job, done):
+        _sample(job, folder, done, readers.trackers)
+    if not last and due(config.output, job, done):
         with job.averaged():
             export(job, folder.on_the_way(config, done), done)
+        _drop_old(folder, config)
 
 
-def _validate(job: Job, validation: IO[str] | None, done: int) -> None:
+def _validate(job: Job, readers: Readers, done: int) -> None:
+    validation = readers.validation
     if validation is not None:
-        validation.write(json.dumps(validate(job, done)) + "\n")
+        line = compared(validate(job, done), list(run_folder.read_log(Path(validation.name))))
+        validation.write(json.dumps(line) + "\n")
         validation.flush()
         os.fsync(validation.fileno())
+        readers.trackers.validation(line)
 
 
-def _sample(job: Job, folder: RunFolder, done: int) -> None:
-    config = job.config
-    if not config.sample.prompts:
-        return
-    pipe = pipeline(job.components, job.objective.draws.tables.schedule, job.recipe.prediction_type)
+def _sample(job: Job, folder: RunFolder, done: int, trackers: Trackers) -> None:
+    if job.config.sample.prompts:
+        with job.averaged():
+            trackers.pictures(draw(job, folder.samples, done), done)
+
+
+def _drop_old(folder: RunFolder, config: RunConfig) -> None:
+    """Delete the results saved on the way that are too many."""
+    keep = config.output.keep_last
+    for step in folder.steps_on_the_way(config)[: -keep if keep else 0]:
+        old = folder.on_the_way(config, step)
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+
+def _finish(job: Job, folder: RunFolder, started: datetime) -> None:
+    """The report and the model card, then the result, which says that all is there."""
+    write_report(folder.path)
+    if job.config.output.model_card:
+        write_card(folder.path)
     with job.averaged():
-        pictures = sample(pipe, config.sample, config.data.resolution)
-    save_grid(pictures, config.sample, folder.samples / f"step-{done:08d}.png", config.name)
-
-
-@contextmanager
-def _stop_on_interrupt(say: Say) -> Iterator[Callable[[], bool]]:
-    """First Ctrl-C: finish the step, save and stop. Second: stop at once."""
-    asked: list[bool] = []
-
-    def handle(signum: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(True)
-        say("stopping after this step and saving; press Ctrl-C again to stop at once")
-
-    try:
-        previous = signal.signal(signal.SIGINT, handle)
-    except ValueError:  # not the main thread: whoever runs us there handles signals
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGINT, previous)
+        export(job, folder.result(job.config), job.config.train.steps, started)

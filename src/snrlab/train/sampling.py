@@ -2,181 +2,202 @@
 
 from __future__ import annotations
 
-import math
-import textwrap
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from PIL import Image
 from torch import Tensor
 
 from snrlab.config.output import SampleConfig
+from snrlab.config.prompts import parse_line
 from snrlab.core.draws import stream
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import NoiseSchedule
-from snrlab.models.components import Components
+from snrlab.models.arithmetic import borrowed, computing
+from snrlab.models.components import ENCODERS, Components
+from snrlab.models.encode import Text, decode_latents, encode_captions
+from snrlab.train.ddim import sampler
+from snrlab.train.grids import labelled, parameters, request_parameters, save_grid, save_png, tiled
+
+__all__ = [
+    "Pipeline", "SampleRequest", "labelled", "parameters", "pipeline", "request_parameters", "requests", "sample",
+    "save_grid", "save_png", "tiled",
+]  # fmt: skip
 
 BATCH = 16
+AREA = 2**20  # pixels drawn at once: 4 pictures of 512 x 512
 RESCALE_AT_ZERO_SNR = 0.7  # arXiv:2305.08891: guidance overexposes where the schedule ends without signal
 
 
-class ScaledDDIM(DDIMScheduler):
-    """DDIM whose predicted noise is divided by `epsilon_scaling`, whatever the network predicts.
+@dataclass(frozen=True)
+class SampleRequest:
+    """One picture to draw.
 
-    Epsilon Scaling (Ning et al. 2024, arXiv:2308.15321): a network trained with input perturbation of
-    strength gamma shrinks its noise estimate by sqrt(1 + gamma^2); this does it without training.
+    Attributes:
+        prompt, negative: what it shows and what it does not.
+        width, height: in pixels, multiples of 8.
+        seed: of the starting noise.
+        guidance: classifier-free guidance, 1 is none.
+        steps: of the sampler.
+        place: which of the noises of that seed; pictures that share a seed and not a noise have places 0, 1, 2, ...
     """
 
-    epsilon_scaling = 1.0
+    prompt: str
+    negative: str = ""
+    width: int = 512
+    height: int = 512
+    seed: int = 0
+    guidance: float = 5.0
+    steps: int = 25
+    place: int = 0
 
-    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """One step, as the parent's."""
-        if self.epsilon_scaling != 1:
-            a = float(self.alphas_cumprod[int(timestep)])
-            model_output = scale_epsilon(
-                model_output, sample, self.config.prediction_type, a**0.5, (1 - a) ** 0.5, self.epsilon_scaling
-            )
-        return super().step(model_output, timestep, sample, *args, **kwargs)
-
-
-def scale_epsilon(
-    output: Tensor, x_t: Tensor, prediction_type: str, alpha: float, sigma: float, scale: float
-) -> Tensor:
-    """The network's output with the noise it implies divided by `scale`, x_t = alpha x0 + sigma epsilon kept.
-
-    >>> float(scale_epsilon(torch.tensor(2.0), torch.tensor(0.5), "epsilon", 0.6, 0.8, 2.0))
-    1.0
-    """
-    if prediction_type == "epsilon":
-        return output / scale
-    if prediction_type == "v_prediction":
-        epsilon = alpha * output + sigma * x_t
-        return output + (epsilon / scale - epsilon) / alpha
-    epsilon = (x_t - alpha * output) / sigma
-    return output - sigma * (epsilon / scale - epsilon) / alpha
+    def __post_init__(self) -> None:
+        """Refuse what no pipeline draws."""
+        for name, value in (("width", self.width), ("height", self.height)):
+            if value < 8 or value % 8:
+                raise UserError(f"sample {name} is {value} pixels; it must be a multiple of 8.")
 
 
-def sampler(schedule: NoiseSchedule, prediction_type: str) -> ScaledDDIM:
-    """DDIM over exactly the schedule that was trained, its last step included."""
-    a = schedule.alphas_cumprod
-    betas = 1 - a / np.r_[1.0, a[:-1]]
-    return ScaledDDIM(
-        num_train_timesteps=len(a),
-        trained_betas=betas.tolist(),
-        prediction_type=prediction_type,
-        clip_sample=False,
-        set_alpha_to_one=False,
-        timestep_spacing="trailing",
-        steps_offset=1,  # unused by this spacing; diffusers warns about any other value
-    )
+@dataclass(frozen=True, eq=False)
+class Pipeline:
+    """A diffusers pipeline over the networks in memory, which it shares, and what they are told by."""
+
+    components: Components
+    diffusers: StableDiffusionPipeline | StableDiffusionXLPipeline
 
 
-def pipeline(components: Components, schedule: NoiseSchedule, prediction_type: str) -> StableDiffusionPipeline:
-    """A diffusers pipeline over the networks in memory; it shares them."""
-    made = StableDiffusionPipeline(
-        vae=components.vae,
-        text_encoder=components.text_encoder,
-        tokenizer=components.tokenizer,
-        unet=components.unet,
-        scheduler=sampler(schedule, prediction_type),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+class _WhereTheUNetIs:
+    """Text encoders and autoencoder may wait elsewhere: a pipeline runs on the UNet's device."""
+
+    @property
+    def _execution_device(self) -> torch.device:
+        return self.unet.device  # type: ignore[attr-defined]
+
+
+class _SD(_WhereTheUNetIs, StableDiffusionPipeline):
+    """Stable Diffusion 1.5 and 2."""
+
+
+class _SDXL(_WhereTheUNetIs, StableDiffusionXLPipeline):
+    """Stable Diffusion XL."""
+
+
+def pipeline(components: Components, schedule: NoiseSchedule, prediction_type: str) -> Pipeline:
+    """A pipeline over the networks in memory."""
+    parts = {
+        "vae": components.vae,
+        "text_encoder": components.text_encoder,
+        "tokenizer": components.tokenizer,
+        "unet": components.unet,
+        "scheduler": sampler(schedule, prediction_type),
+    }
+    if components.family == "sdxl":
+        second = {"text_encoder_2": components.text_encoder_2, "tokenizer_2": components.tokenizer_2}
+        made = _SDXL(**parts, **second, add_watermarker=False)
+    else:
+        made = _SD(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     made.set_progress_bar_config(disable=True)
-    return made
+    return Pipeline(components, made)
+
+
+def requests(config: SampleConfig, resolution: int) -> list[SampleRequest]:
+    """The pictures of a [sample] section: what a prompt's line says, else what the section says, else square.
+
+    Each has a noise of its own; lines that state the same seed share theirs, as in other programs.
+    """
+    found = []
+    for place, text in enumerate(config.prompts):
+        line = parse_line(text, f"prompt {place + 1}")
+        found.append(
+            SampleRequest(
+                line.prompt,
+                config.negative if line.negative is None else line.negative,
+                line.width or resolution,
+                line.height or resolution,
+                config.seed if line.seed is None else line.seed,
+                line.guidance or config.guidance,
+                line.steps or config.steps,
+                place if line.seed is None else 0,
+            )
+        )
+    return found
 
 
 @torch.no_grad()
-def sample(pipe: StableDiffusionPipeline, config: SampleConfig, resolution: int) -> list[Image.Image]:
-    """One picture per prompt, each from the noise of its place and the seed.
+def sample(
+    pipe: Pipeline,
+    wanted: SampleConfig | Sequence[SampleRequest],
+    resolution: int = 512,
+    *,
+    epsilon_scaling: float = 1.0,
+) -> list[Image.Image]:
+    """Draw pictures.
+
+    Args:
+        pipe: the model; networks that wait elsewhere are on its UNet's device only while they are needed.
+        wanted: the pictures, or a [sample] section, of which one picture per prompt is drawn.
+        resolution: pixels a side, for a section.
+        epsilon_scaling: divides the predicted noise; a section has its own.
 
     Raises:
         UserError: epsilon scaling on a schedule that ends at SNR 0.
     """
-    factor = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
-    shape = (pipe.unet.config.in_channels, resolution // factor, resolution // factor)
-    zero = float(pipe.scheduler.alphas_cumprod[-1]) == 0
-    if zero and config.epsilon_scaling != 1:
+    if isinstance(wanted, SampleConfig):
+        return sample(pipe, requests(wanted, resolution), epsilon_scaling=wanted.epsilon_scaling)
+    scheduler = pipe.diffusers.scheduler
+    if float(scheduler.alphas_cumprod[-1]) == 0 and epsilon_scaling != 1:
         raise UserError(
-            f"epsilon_scaling is {config.epsilon_scaling:g}, but this model's schedule ends without signal: there the "
+            f"epsilon_scaling is {epsilon_scaling:g}, but this model's schedule ends without signal: there the "
             "noise says nothing about the picture, and scaling it has no meaning. Leave it at 1."
         )
-    pipe.scheduler.epsilon_scaling = config.epsilon_scaling
-    pictures: list[Image.Image] = []
-    for start in range(0, len(config.prompts), BATCH):
-        prompts = config.prompts[start : start + BATCH]
-        noise = [stream(config.seed, "sample", 0, start + i).standard_normal(shape) for i in range(len(prompts))]
-        latents = torch.tensor(np.stack(noise), dtype=torch.float32, device=pipe.device)
-        bf16 = pipe.unet.dtype == torch.bfloat16
-        with torch.autocast(pipe.device.type, torch.bfloat16, enabled=bf16):
-            pictures += pipe(
-                prompts,
-                negative_prompt=[config.negative] * len(prompts),
-                latents=latents,
-                num_inference_steps=config.steps,
-                guidance_scale=config.guidance,
-                guidance_rescale=RESCALE_AT_ZERO_SNR if zero else 0.0,
-                height=resolution,
-                width=resolution,
-            ).images
-    return pictures
+    scheduler.epsilon_scaling = epsilon_scaling
+    components, device = pipe.components, pipe.components.unet.device
+    with borrowed(components, ENCODERS, device):
+        text = encode_captions(components, [r.prompt for r in wanted] + [r.negative for r in wanted])
+    latents = [batch for rows in _batches(wanted) for batch in _denoised(pipe, wanted, rows, text)]
+    with borrowed(components, ("unet",), torch.device("cpu")), borrowed(components, ("vae",), device):
+        pixels = [decode_latents(components, latent[None], device) for latent in latents]
+    return [pipe.diffusers.image_processor.postprocess(image, output_type="pil")[0] for image in pixels]
 
 
-def save_grid(pictures: Sequence[Image.Image], config: SampleConfig, path: Path, model: str) -> None:
-    """The pictures side by side as a PNG that carries its parameters in the form web UIs read."""
-    save_png(tiled(pictures), parameters(config, pictures[0].size, model), path)
+def _batches(wanted: Sequence[SampleRequest]) -> Iterator[list[int]]:
+    """Places in the list of pictures that are drawn together: neighbours of one size and one setting."""
+    alike = groupby(range(len(wanted)), key=lambda i: _setting(wanted[i]))
+    for (width, height, _, _), group in alike:
+        rows, most = list(group), max(1, min(BATCH, AREA // (width * height)))
+        yield from (rows[start : start + most] for start in range(0, len(rows), most))
 
 
-def tiled(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one size row by row, about as many rows as columns."""
-    columns = math.ceil(math.sqrt(len(pictures)))
-    width, height = pictures[0].size
-    grid = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), "white")
-    for place, picture in enumerate(pictures):
-        grid.paste(picture, (place % columns * width, place // columns * height))
-    return grid
+def _setting(request: SampleRequest) -> tuple[int, int, float, int]:
+    return request.width, request.height, request.guidance, request.steps
 
 
-def labelled(cells: Sequence[Sequence[Image.Image]], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
-    """Pictures of one size as a table with a label for each row and column."""
-    width, height = cells[0][0].size
-    font = ImageFont.load_default(max(11, height // 24))
-    left = max(math.ceil(font.getlength(label)) for label in rows) + 12
-    lines = [textwrap.wrap(label, max(4, int(width / font.getlength("n")))) or [""] for label in columns]
-    line = math.ceil(font.size * 1.25)
-    top = line * max(map(len, lines)) + 6
-    table = Image.new("RGB", (left + len(columns) * (width + 4), top + len(rows) * (height + 4)), "white")
-    draw = ImageDraw.Draw(table)
-    for column, text in enumerate(lines):
-        draw.multiline_text((left + column * (width + 4) + 2, 2), "\n".join(text), "black", font, spacing=2)
-    for row, label in enumerate(rows):
-        draw.text((4, top + row * (height + 4) + height // 2 - line // 2), label, "black", font)
-        for column, picture in enumerate(cells[row]):
-            table.paste(picture, (left + column * (width + 4), top + row * (height + 4)))
-    return table
+def _denoised(pipe: Pipeline, wanted: Sequence[SampleRequest], rows: list[int], text: Text) -> Tensor:
+    """The latents of pictures with one setting, on the CPU: [B, C, h, w]."""
+    components, made = pipe.components, pipe.diffusers
+    unet, factor = components.unet, components.latent_factor
+    width, height, guidance, steps = _setting(wanted[rows[0]])
+    shape = (unet.config.in_channels, height // factor, width // factor)
+    noise = [stream(wanted[i].seed, "sample", 0, wanted[i].place).standard_normal(shape) for i in rows]
+    with computing(components.arithmetic or unet.dtype, unet.device):
+        found = made(
+            **_told(text[rows], ""),
+            **_told(text[[len(wanted) + i for i in rows]], "negative_"),
+            latents=torch.tensor(np.stack(noise), dtype=torch.float32, device=unet.device),
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            guidance_rescale=RESCALE_AT_ZERO_SNR if float(made.scheduler.alphas_cumprod[-1]) == 0 else 0.0,
+            height=height,
+            width=width,
+            output_type="latent",
+        ).images
+    return found.float().cpu()
 
 
-def save_png(picture: Image.Image, facts: str, path: Path) -> None:
-    """Write a PNG with generation parameters in it, whole or not at all."""
-    info = PngInfo()
-    info.add_text("parameters", facts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    picture.save(temporary, format="PNG", pnginfo=info)
-    temporary.replace(path)
-
-
-def parameters(config: SampleConfig, size: tuple[int, int], model: str) -> str:
-    """Generation parameters in the text form of A1111."""
-    return (
-        f"{' | '.join(config.prompts)}\nNegative prompt: {config.negative}\n"
-        f"Steps: {config.steps}, Sampler: DDIM, CFG scale: {config.guidance:g}, Seed: {config.seed}, "
-        f"Size: {size[0]}x{size[1]}, Model: {model}"
-        + (f", Epsilon scaling: {config.epsilon_scaling:g}" if config.epsilon_scaling != 1 else "")
-    )
+def _told(text: Text, prefix: str) -> dict[str, Tensor]:
+    told = {f"{prefix}prompt_embeds": text.hidden}
+    return told if text.pooled is None else told | {f"{prefix}pooled_prompt_embeds": text.pooled}

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from diffusers import StableDiffusionPipeline
 
 from snrlab.config import RunConfig
 from snrlab.config.model import ShippedModel
 from snrlab.config.recipe import build_recipe
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
+from snrlab.models.arithmetic import with_precision
 from snrlab.models.components import Components
 from snrlab.models.lora_file import load_lora, peft_tensors
-from snrlab.models.source import load, load_base, shipped
+from snrlab.models.source import DTYPES, load, shipped
+from snrlab.train.base import as_configured, load_for
 from snrlab.train.run_folder import RunFolder
-from snrlab.train.sampling import pipeline
+from snrlab.train.sampling import Pipeline, pipeline
 
 FINAL = "final"
 
@@ -31,12 +32,13 @@ class Saved:
     """A model ready to sample.
 
     Attributes:
-        pipe: over the networks of `components`, with the schedule and prediction type that were trained.
+        pipe: over the networks of `components`, told captions as in training, with the schedule and prediction
+            type that were trained.
         config: of the run it came from, or None for a bare model.
         adapters: names of the LoRAs that can be put on it: `final`, or `step N` for one saved on the way.
     """
 
-    pipe: StableDiffusionPipeline
+    pipe: Pipeline
     components: Components
     schedule: NoiseSchedule
     prediction_type: str
@@ -53,17 +55,17 @@ class Saved:
     def resolution(self) -> int:
         """The run's resolution, or the model's own."""
         own = self.components.unet.config.sample_size * self.components.latent_factor
-        return self.config.data.resolution if self.config else own
+        return self.config.data.side if self.config else own
 
     def use(self, adapter: str | None, strength: float = 1.0) -> None:
         """Put one of the adapters on, at a strength; None takes all off."""
         if not self.adapters:
             return
         if adapter is None:
-            self.pipe.disable_lora()
+            self.pipe.diffusers.disable_lora()
         else:
-            self.pipe.enable_lora()
-            self.pipe.set_adapters([_peft_name(adapter)], [strength])
+            self.pipe.diffusers.enable_lora()
+            self.pipe.diffusers.set_adapters([_peft_name(adapter)], [strength])
 
 
 def open_source(source: Path, lora: Path | None = None, steps: Sequence[int] = ()) -> Saved:
@@ -91,7 +93,7 @@ def open_source(source: Path, lora: Path | None = None, steps: Sequence[int] = (
         model, files = _open_run(folder, config, lora, steps)
         recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
         schedule, prediction_type, label = recipe.noise_schedule(), recipe.prediction_type, config.name
-    model.freeze()
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")).freeze()
     pipe = pipeline(model, schedule, prediction_type)
     for name, file in files.items():
         _put_lora(pipe, file, _peft_name(name))
@@ -109,7 +111,9 @@ def _open_run(
     if not result.exists():
         raise UserError(f"{folder.path} holds an unfinished run; go on with snrlab train ... --resume.")
     if config.train.method == "full":
-        return load(result), {FINAL: lora} if lora else {}
+        dtype = DTYPES[config.model.precision]
+        model = as_configured(load(result, dtype), config)
+        return with_precision(model, dtype, frozen=True), {FINAL: lora} if lora else {}
     files: dict[str, Path] = {}
     for step in steps:
         file = result if step == config.train.steps else folder.on_the_way(config, step)
@@ -117,20 +121,20 @@ def _open_run(
             there = ", ".join(str(s) for s in [*folder.steps_on_the_way(config), config.train.steps])
             raise UserError(f"--step: there is no LoRA of step {step} in {folder.path}; there are {there}.")
         files[f"step {step}"] = file
-    return load_base(config.model, config.seed), files or {FINAL: lora or result}
+    return load_for(config), files or {FINAL: lora or result}
 
 
 def _peft_name(adapter: str) -> str:
     return adapter.replace(" ", "_")
 
 
-def _put_lora(pipe: StableDiffusionPipeline, path: Path, name: str) -> None:
+def _put_lora(pipe: Pipeline, path: Path, name: str) -> None:
     # diffusers drops a DoRA's lengths from a file in kohya's layout, so it is given peft's
-    tensors = peft_tensors(load_lora(path, pipe.unet.config, field="--lora"), torch.float32)
+    tensors = peft_tensors(load_lora(path, pipe.diffusers.unet.config, field="--lora"), torch.float32)
     try:
         with warnings.catch_warnings():
             # several adapters side by side are what we want here
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-            pipe.load_lora_weights(tensors, adapter_name=name)
+            pipe.diffusers.load_lora_weights(tensors, adapter_name=name)
     except (ValueError, RuntimeError, KeyError) as reason:
         raise UserError(f"--lora: {path.name} does not fit this model: {str(reason).splitlines()[0]}") from None

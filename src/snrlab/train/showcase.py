@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from PIL import Image
@@ -39,12 +39,12 @@ def showcase(folder: RunFolder, count: int = COUNT) -> Evaluation:
     style = config.data.shipped
     if style is None:
         raise UserError(f"{folder.path} was not trained on a shipped style, so there are no true pictures to compare.")
-    saved = open_source(folder.path)
-    shown = _named(config.sample.prompts, style, seen_in_training(saved))
-    others = choose_concepts(style, "known", count + len(shown), seen_in_training(saved))
+    saved, seen = open_source(folder.path), seen_in_training(config)
+    shown = _named(config.sample.prompts, style, seen)
+    others = choose_concepts(style, "known", count + len(shown), seen)
     concepts = [*shown, *(c for c in others if c not in shown)][:count]
     drawn = draw(saved, concepts, config.sample, (1.0,))
-    found = judge(concepts, style, drawn, kid=False)
+    found = replace(judge(concepts, style, drawn, kid=False), left_out=len(seen))
     true = emoji.images(style)[[emoji.concepts(style).index(c) for c in shown]]
     rows = {f"true, {style}": true, "without the LoRA": drawn[None, None], "with the LoRA": drawn["final", 1.0]}
     cells = [[_zoomed(pixels) for pixels in pictures[: len(shown)]] for pictures in rows.values()]

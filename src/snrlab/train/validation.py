@@ -18,13 +18,15 @@ from snrlab.core.draws import stream
 from snrlab.core.prediction import gain, target
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.lab.statistics import mean
-from snrlab.models.components import Components
+from snrlab.models.arithmetic import borrowed
+from snrlab.models.components import ENCODERS, Components
 from snrlab.models.denoise import denoise
 from snrlab.models.encode import Text, encode_captions
 from snrlab.train.job import Job
 
 LEVELS = 3  # noise levels in each band
 BATCH = 64
+AREA = 2**14  # latent elements of a channel that are measured at once: 4 pictures of 512 x 512
 
 
 def grid(schedule: NoiseSchedule) -> NDArray[np.int64]:
@@ -48,6 +50,7 @@ def epsilon_errors(
     latents: Tensor,
     text: Text,
     seed: int = 0,
+    sizes: Tensor | None = None,
 ) -> NDArray[np.float64]:
     """Unweighted epsilon error of every picture at every noise level of the grid: [N, levels].
 
@@ -58,21 +61,24 @@ def epsilon_errors(
         latents: clean latents [N, C, h, w].
         text: embeddings of the captions [N, L, D].
         seed: of the noise, which is the same for every model.
+        sizes: what SDXL is told of size and crop [N, 6]; None is of pictures that were neither scaled nor cropped.
     """
     device = components.unet.device
+    most = max(1, min(BATCH, AREA // (latents.shape[2] * latents.shape[3])))
     found = np.empty((len(latents), len(grid(schedule))))
     for column, t in enumerate(grid(schedule)):
         alpha, sigma = float(schedule.alpha[t]), float(schedule.sigma[t])
         scale = float(gain("epsilon", schedule.log_snr[t]) / gain(prediction_type, schedule.log_snr[t]))
-        for start in range(0, len(latents), BATCH):
-            x0 = latents[start : start + BATCH].to(device)
+        for start in range(0, len(latents), most):
+            rows = slice(start, start + most)
+            x0 = latents[rows].to(device)
             noise = [_noise(seed, column, start + i, x0) for i in range(len(x0))]
             eps = torch.stack(noise).to(device)
             steps = torch.full((len(x0),), int(t), device=device)
-            words = text[slice(start, start + BATCH)].to(device)
-            output = denoise(components, alpha * x0 + sigma * eps, steps, words)
+            told = None if sizes is None else sizes[rows].to(device)
+            output = denoise(components, alpha * x0 + sigma * eps, steps, text[rows].to(device), told)
             error = output.float() - target(prediction_type, x0, eps, alpha, sigma)
-            found[start : start + BATCH, column] = error.square().flatten(1).mean(1).cpu().numpy() * scale
+            found[rows, column] = error.square().flatten(1).mean(1).cpu().numpy() * scale
     return found
 
 
@@ -86,10 +92,18 @@ def validate(job: Job, step: int) -> dict[str, Any]:
     """The line of validation.jsonl after `step` steps: mean by band with its interval, and every picture's error."""
     held, schedule = job.held_back, job.objective.draws.tables.schedule
     assert held is not None
+    found = []
     with job.averaged():
-        text = encode_captions(job.components, held.captions)
-        found = epsilon_errors(job.components, schedule, job.recipe.prediction_type, held.latents, text)
-    errors = by_band(found, schedule)
+        for group in held.by_size:
+            text = group.text
+            if text is None:
+                with borrowed(job.components, ENCODERS, job.device):
+                    text = encode_captions(job.components, group.captions)
+            latents, sizes = group.latents, group.sizes
+            found.append(
+                epsilon_errors(job.components, schedule, job.recipe.prediction_type, latents, text, sizes=sizes)
+            )
+    errors = by_band(np.concatenate(found), schedule)
     return {
         "step": step,
         "bands": {band: asdict(mean(values)) for band, values in errors.items()},

@@ -1,0 +1,61 @@
+"""Files that are no run file of ours: what they are, and what to do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from snrlab.config.kohya_options import OPTIONS
+from snrlab.core.errors import UserError
+
+SURE = {"pretrained_model_name_or_path", "network_module", "train_data_dir", "output_name"}
+SHOWN = 60
+WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+START = "snrlab init IMAGES --model MODEL --preset style-lora -o run.toml"
+
+
+def refuse_other_kind(path: Path) -> None:
+    """Say what a path is that cannot be a run file (UserError)."""
+    if path.is_dir():
+        if (path / "run.toml").is_file():
+            raise UserError(f"{path} is a run folder; its run file is {path / 'run.toml'}.")
+        raise UserError(f"{path} is a folder, and the run file cannot be read from it. To get one: {START}")
+    if path.suffix.lower() in WEIGHTS:
+        raise UserError(f"{path} holds weights; a run file is TOML. To get one: {START}")
+    if path.suffix.lower() in (".json", ".yaml", ".yml"):
+        raise UserError(f"{path} is {path.suffix[1:].upper()}; a run file is TOML. To get one: {START}")
+
+
+def refuse_foreign(data: dict[str, Any], path: Path) -> None:
+    """Say that a TOML is another trainer's, and what its options are called here (UserError)."""
+    if isinstance(data.get("datasets"), list):
+        raise UserError(
+            f"{path} is a dataset file of kohya's trainer. It is used as it is: in a run file of snrlab write\n"
+            f"  [data]\n  dataset_config = '{path}'\nTo get a run file: {START}"
+        )
+    options = list(_leaves(data))
+    known = [(name, value) for name, value in options if name in OPTIONS]
+    if not SURE & {name for name, _ in options} or 2 * len(known) < len(options):
+        return
+    lines = [f"  {name} = {_short(value)}  ->  {OPTIONS[name]}" for name, value in known[:SHOWN]]
+    rest = sorted({name for name, _ in options} - OPTIONS.keys())
+    lines += [f"  not known: {', '.join(rest)}"] if rest else []
+    raise UserError(
+        f"{path} is a run file of kohya's trainer, which snrlab does not run as it is. Get a run file by\n  {START}\n"
+        "and carry over what you changed:\n" + "\n".join(lines)
+    )
+
+
+def _leaves(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Options by their last name: kohya ignores the names of sections."""
+    for name, value in data.items():
+        if isinstance(value, dict):
+            yield from _leaves(value)
+        else:
+            yield name, value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,31 @@
+"""[log]: where else a run is shown while it trains; the run folder has it all in any case."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from snrlab.config.section import Section
+from snrlab.core.errors import UserError
+
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+
+
+class LogConfig(Section):
+    """[log]: experiment trackers; each is an extra of its own, such as pip install 'snrlab[tensorboard]'."""
+
+    trackers: list[Tracker] = Field(
+        default_factory=list, description="Trackers that get losses by SNR band, rates, validation and pictures."
+    )
+    every: int = Field(1, ge=1, description="Steps between points in the trackers; each is the mean since the last.")
+    project: str = Field("snrlab", min_length=1, description="Project or experiment that the trackers file the run in.")
+
+    @model_validator(mode="after")
+    def _something_to_log_to(self) -> LogConfig:
+        for name in ("every", "project"):  # by value: a resolved run states every field
+            if not self.trackers and getattr(self, name) != type(self).model_fields[name].default:
+                raise UserError(f"{name} is set but trackers is empty: there is nothing that it is for.")
+        if len(set(self.trackers)) < len(self.trackers):
+            raise UserError("a tracker is named twice.")
+        return self

@@ -1,0 +1,150 @@
+"""Prompt lines as kohya's trainer reads them: `a red apple --n blurry --w 512 --h 768 --d 1 --l 7 --s 30`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snrlab.core.errors import UserError, nearest
+
+SIDE_MULTIPLE = 8
+FLAGS = {
+    "n": "negative prompt",
+    "w": "width",
+    "h": "height",
+    "d": "seed",
+    "l": "guidance",
+    "s": "sampler steps",
+}
+
+
+@dataclass(frozen=True)
+class PromptLine:
+    """A prompt and what its line says of the picture; None is left to the section.
+
+    Attributes:
+        prompt: the text.
+        negative: negative prompt.
+        width, height: in pixels.
+        seed: of the starting noise.
+        guidance: classifier-free guidance scale.
+        steps: of the sampler.
+    """
+
+    prompt: str
+    negative: str | None = None
+    width: int | None = None
+    height: int | None = None
+    seed: int | None = None
+    guidance: float | None = None
+    steps: int | None = None
+
+
+def parse_line(line: str, where: str) -> PromptLine:
+    """Read one line; `where` begins the message of a mistake.
+
+    >>> parse_line("a cat, sitting --n blurry --d 7", "line 1")
+    PromptLine(prompt='a cat, sitting', negative='blurry', width=None, height=None, seed=7, guidance=None, steps=None)
+
+    Raises:
+        UserError: an unknown flag, one that is given twice, or a value that it cannot have.
+    """
+    if "\n" in line.strip():
+        raise UserError(f"{where}: a prompt is one line.")
+    prompt, *flags = re.split(r"(?:^|\s)--(?=[A-Za-z])", line.strip())
+    found: dict[str, Any] = {}
+    for flag in flags:
+        name, _, value = flag.partition(" ")
+        field, read = _reader(name.lower(), where)
+        if field in found:
+            raise UserError(f"{where}: --{name} is given twice.")
+        found[field] = read(value.strip(), f"{where}: --{name} ({FLAGS.get(name.lower(), 'sampler')})")
+    found.pop("sampler", None)
+    return PromptLine(prompt.strip(), **found)
+
+
+def is_comment(line: str) -> bool:
+    """Whether a line is a comment."""
+    return line.lstrip().startswith("#")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The prompt lines of a file, without blank ones and comments, each checked.
+
+    Raises:
+        UserError: it cannot be read, a line has a mistake, or there is no prompt in it.
+    """
+    if path.suffix.lower() in (".toml", ".json"):
+        raise UserError(f"sample.prompts_file: {path} is a {path.suffix} file; write one prompt a line in a .txt file.")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"sample.prompts_file: there is no file {path}.") from None
+    except (OSError, UnicodeDecodeError) as reason:
+        raise UserError(f"sample.prompts_file: {path} cannot be read ({reason}).") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not is_comment(line):
+            parse_line(line, f"sample.prompts_file, {path.name}, line {number}")
+            found.append(line.strip())
+    if not found:
+        raise UserError(f"sample.prompts_file: there is no prompt in {path}.")
+    return found
+
+
+def check_lines(lines: Iterable[str]) -> list[str]:
+    """The lines that are no comments, each checked (UserError)."""
+    found = [line for line in lines if not is_comment(line)]
+    for place, line in enumerate(found, 1):
+        parse_line(line, f"prompt {place}")
+    return found
+
+
+def _reader(name: str, where: str) -> tuple[str, Callable[[str, str], Any]]:
+    """The field that a flag sets, and what reads its value."""
+    match name:
+        case "n":
+            return "negative", lambda value, _: value
+        case "w" | "h":
+            return {"w": "width", "h": "height"}[name], _side
+        case "d":
+            return "seed", lambda value, at: _number(value, at, int, 0, 2**63 - 1)
+        case "s":
+            return "steps", lambda value, at: _number(value, at, int, 1, 1000)
+        case "l":
+            return "guidance", lambda value, at: _number(value, at, float, 1, 100)
+        case "ss":
+            return "sampler", _ddim
+    known = ", ".join(f"--{flag} {meaning}" for flag, meaning in FLAGS.items())
+    guess = nearest(name, [meaning.split()[0] for meaning in FLAGS.values()])
+    hint = next((f" Did you mean --{f}?" for f, m in FLAGS.items() if guess and m.startswith(guess)), "")
+    raise UserError(f"{where}: --{name} is not known.{hint} Allowed: {known}.")
+
+
+def _side(value: str, at: str) -> int:
+    side = int(_number(value, at, int, SIDE_MULTIPLE, 8192))
+    if side % SIDE_MULTIPLE:
+        raise UserError(
+            f"{at} is {side}; it must be a multiple of {SIDE_MULTIPLE}, such as {side - side % SIDE_MULTIPLE}."
+        )
+    return side
+
+
+def _ddim(value: str, at: str) -> str:
+    if value.lower() != "ddim":
+        raise UserError(f"{at} is '{value}'; pictures of a run are made with DDIM. Leave the flag out.")
+    return value
+
+
+def _number(value: str, at: str, kind: type[int] | type[float], low: float, high: float) -> float:
+    try:
+        number = kind(value)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise UserError(f"{at} is '{value}'; it must be {what}.") from None
+    if not low <= number <= high:
+        raise UserError(f"{at} is {value}; it must be {low:g} to {high:g}.")
+    return number

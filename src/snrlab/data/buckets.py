@@ -1,0 +1,137 @@
+"""Which size an image is trained at: kohya's published bucket rule.
+
+Sizes are (width, height) in pixels. Reproduces `library/model_util.py` and `BucketManager` of `library/train_util.py`
+in kohya-ss/sd-scripts, commit 48d368f, to the pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from snrlab.core.errors import UserError
+from snrlab.data.items import BucketRule
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an image gets to its size: it is scaled to `scaled`, then a window of `target` is cut out of that.
+
+    Attributes:
+        target: size of the window, what the network sees.
+        scaled: covers the window, so nothing is ever padded.
+        exact: whether the image's aspect ratio is kept to a fraction of a pixel when the middle is cut out.
+    """
+
+    target: Size
+    scaled: Size
+    exact: bool = False
+
+    @property
+    def slack(self) -> Size:
+        """Pixels cut off in all, across and down."""
+        return self.scaled[0] - self.target[0], self.scaled[1] - self.target[1]
+
+    @property
+    def middle(self) -> Size:
+        """Left and top of the window in the middle."""
+        return self.slack[0] // 2, self.slack[1] // 2
+
+
+@lru_cache(maxsize=16)
+def bucket_sizes(resolution: Size, rule: BucketRule) -> tuple[Size, ...]:
+    """All bucket sizes for images that may be enlarged, sorted.
+
+    >>> bucket_sizes((192, 192), BucketRule(smallest=128, largest=256))
+    ((128, 256), (192, 192), (256, 128))
+
+    Raises:
+        UserError: the area's own sides lie outside the bounds.
+    """
+    step = rule.multiple
+    smallest, largest = rule.smallest // step * step, -(-rule.largest // step) * step
+    if not smallest <= min(resolution) <= max(resolution) <= largest:
+        raise UserError(
+            f"the resolution {resolution[0]}x{resolution[1]} has a side outside the buckets' bounds, "
+            f"{smallest} to {largest} pixels."
+        )
+    area = resolution[0] * resolution[1]
+    side = int(math.sqrt(area) // step) * step
+    sizes = {(side, side)}
+    for width in range(smallest or step, largest + 1, step):
+        height = min(largest, area // width // step * step)
+        if height >= max(smallest, step):
+            sizes |= {(width, height), (height, width)}
+    return tuple(sorted(sizes))
+
+
+def fit(size: Size, resolution: Size, rule: BucketRule | None) -> Fit:
+    """Where an image of this size goes.
+
+    Args:
+        size: of the image.
+        resolution: of every image without buckets; with them its area is what is aimed at.
+        rule: the buckets, or None.
+
+    Raises:
+        UserError: the image is too small or too long for any bucket that may not enlarge it.
+    """
+    if rule is None:
+        return Fit(resolution, _cover(size, resolution), exact=True)
+    if rule.upscale:
+        target = _nearest(size, bucket_sizes(resolution, rule))
+        return Fit(target, _cover(size, target))
+    scaled = _shrunk(size, resolution[0] * resolution[1], rule.multiple)
+    target = (scaled[0] - scaled[0] % rule.multiple, scaled[1] - scaled[1] % rule.multiple)
+    if min(target) == 0:
+        raise UserError(
+            f"the image is {size[0]}x{size[1]}, and without enlarging it no bucket with sides that are multiples of "
+            f"{rule.multiple} fits into it. Allow upscaling, or leave the image out."
+        )
+    return Fit(target, scaled)
+
+
+def _nearest(size: Size, buckets: tuple[Size, ...]) -> Size:
+    """The bucket of the image's own size, else of the nearest aspect ratio (width / height), the first of equals."""
+    if size in buckets:
+        return size
+    ratios = np.array([width / height for width, height in buckets])
+    return buckets[int(np.abs(ratios - size[0] / size[1]).argmin())]
+
+
+def _cover(size: Size, target: Size) -> Size:
+    """The image scaled so that it just covers the target."""
+    wider = size[0] / size[1] > target[0] / target[1]
+    scale = target[1] / size[1] if wider else target[0] / size[0]
+    return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
+
+
+def _shrunk(size: Size, area: int, multiple: int) -> Size:
+    """The image at its size, or scaled down to about the area so that one side is a multiple.
+
+    Of the two sides, that is made a multiple whose rounded size is nearer to the image's aspect ratio.
+    """
+    if size[0] * size[1] <= area:
+        return size
+    ratio = size[0] / size[1]
+    ideal = math.sqrt(area * ratio)
+
+    def rounded(x: float) -> int:
+        return int(x + 0.5) // multiple * multiple
+
+    width = rounded(ideal)
+    height = rounded(area / ideal)
+    by_width = (width, rounded(width / ratio))
+    by_height = (rounded(height * ratio), height)
+    if _ratio_error(by_width, ratio) < _ratio_error(by_height, ratio):
+        return width, int(width / ratio + 0.5)
+    return int(height * ratio + 0.5), height
+
+
+def _ratio_error(size: Size, ratio: float) -> float:
+    return abs(size[0] / size[1] - ratio) if size[1] else math.inf

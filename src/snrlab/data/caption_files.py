@@ -1,0 +1,104 @@
+"""Caption files: which one belongs to an image, and what it says."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from snrlab.core.errors import UserError, nearest
+
+SUFFIXES = (".txt", ".caption", ".cap")
+Lines = Literal["join", "first", "alternatives"]
+_NO_CAPTIONS = {"readme", "license", "licence", "notice", "credits", "copying", "changelog"}
+
+
+def key(stem: str) -> str:
+    """What an image and its caption have in common; the same however the file system writes accents."""
+    return unicodedata.normalize("NFC", stem)
+
+
+@dataclass(frozen=True)
+class CaptionFiles:
+    """The caption files of a folder.
+
+    Attributes:
+        by_stem: files by the stem they share with an image, then by suffix in small letters.
+        extension: the only suffix that is read, or None for any of `SUFFIXES`.
+    """
+
+    by_stem: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    extension: str | None = None
+
+    @classmethod
+    def among(cls, files: Iterable[Path], extension: str | None) -> CaptionFiles:
+        """Those among the files of a folder."""
+        wanted = {*SUFFIXES, extension}
+        found: dict[str, dict[str, Path]] = {}
+        for file in files:
+            if file.suffix.lower() in wanted and file.stem.lower() not in _NO_CAPTIONS:
+                found.setdefault(key(file.stem), {})[file.suffix.lower()] = file
+        return cls(found, extension)
+
+    def of(self, image: Path) -> Path | None:
+        """The caption file of an image, or None.
+
+        Raises:
+            UserError: it has several; the message names them.
+        """
+        found = self.by_stem.get(key(image.stem), {})
+        if self.extension is not None:
+            return found.get(self.extension)
+        if len(found) > 1:
+            names = " and ".join(file.name for file in found.values())
+            raise UserError(f'{image.name} has {names}; state which to read, such as caption_extension = ".txt".')
+        return next(iter(found.values()), None)
+
+    def strays(self, images: Iterable[Path]) -> tuple[Path, ...]:
+        """Caption files that belong to no image, or have another suffix than the one that is read."""
+        stems = {key(image.stem) for image in images}
+        return tuple(
+            file
+            for stem, files in sorted(self.by_stem.items())
+            for suffix, file in files.items()
+            if stem not in stems or self.extension not in (None, suffix)
+        )
+
+
+def read_caption(file: Path, lines: Lines) -> tuple[str, ...]:
+    """What a caption file says: its lines joined to one text, its first line, or all of them as alternatives.
+
+    Raises:
+        UserError: it is empty or not UTF-8.
+    """
+    data = file.read_bytes()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{file.name} is UTF-16 text; save it as UTF-8.")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as reason:
+        wrong = f"byte {data[reason.start]:#04x} in line {data[: reason.start].count(10) + 1}"
+        raise UserError(f"{file.name} is not UTF-8 text ({wrong}); save it as UTF-8.") from None
+    found = [" ".join(line.split()) for line in text.splitlines()]
+    filled = [line for line in found if line]
+    if not filled or (lines == "first" and not found[0]):
+        what = "is empty" if not filled else "starts with an empty line"
+        raise UserError(f'{file.name} {what}; write a caption, or delete it and set caption = "" to train without one.')
+    if lines == "join":
+        return (" ".join(filled),)
+    return tuple(filled) if lines == "alternatives" else (found[0],)
+
+
+def unmatched(strays: Sequence[Path], images: Sequence[Path]) -> str:
+    """What to say of caption files that match no image, with the likely reason where there is one."""
+    first = strays[0]
+    text = f"{len(strays)} caption {'file is' if len(strays) == 1 else 'files are'} not used, {first.name} the first"
+    stems = {key(image.stem): image for image in images}
+    if key(first.stem) in stems:
+        return f'{text}: set caption_extension = "{first.suffix}" to read {"it" if len(strays) == 1 else "them"}'
+    if first.stem in {image.name for image in images}:
+        return f"{text}: name it {Path(first.stem).stem}{first.suffix}, without the image's own suffix"
+    guess = nearest(first.stem, stems)
+    return f"{text}: if it belongs to {stems[guess].name}, name it {guess}{first.suffix}" if guess else text

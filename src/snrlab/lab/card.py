@@ -1,0 +1,142 @@
+"""A run's model card: README.md as model hubs read it, made from the files of the run folder alone."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from snrlab import __version__
+from snrlab.config import RunConfig, dump, parse
+from snrlab.config.recipe import build_recipe
+from snrlab.config.share import shareable
+from snrlab.core.schedule import SCHEDULES
+from snrlab.lab.figures import recipe_picture
+from snrlab.lab.report import change_by_band
+from snrlab.lab.statistics import Estimate
+from snrlab.lab.tables import describe
+
+PLOT = "recipe.png"
+
+
+def write_card(folder: Path) -> Path:
+    """Write README.md and the recipe's plot into a run folder; the path of the card."""
+    file = folder / "run.toml"
+    config = parse(tomllib.loads(file.read_text(encoding="utf-8")), source=str(file))
+    recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
+    (folder / PLOT).write_bytes(recipe_picture(recipe.tables()))
+    path = folder / "README.md"
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(card(config, folder, describe(recipe)), encoding="utf-8", newline="\n")
+    return temporary.replace(path)
+
+
+def card(config: RunConfig, folder: Path, recipe: str) -> str:
+    """The card as Markdown with a YAML head; `recipe` describes the recipe in a line."""
+    shown = shareable(config)
+    output = config.output
+    parts = [
+        front_matter(config, _last_pictures(folder)),
+        f"# {output.title or config.name}\n",
+        f"{output.description}\n" if output.description else "",
+        _use(config),
+        _pictures(config, folder),
+        f"## Recipe\n\n{recipe[0].upper()}{recipe[1:]}.\n\n![weight and emphasis by noise level]({PLOT})\n",
+        _numbers(config, folder),
+        f"## Configuration\n\nTrained with snrlab {__version__}:\n\n```toml\n{dump(shown).strip()}\n```\n",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def front_matter(config: RunConfig, pictures: list[Path]) -> str:
+    """The YAML head: base model, tags, licence, the words to prompt with, pictures."""
+    output = config.output
+    lora = config.train.method == "lora"
+    tags = ["text-to-image", "stable-diffusion", "diffusers", *(["lora", "template:sd-lora"] if lora else []), "snrlab"]
+    lines = ["---", f"base_model: {_yaml(base_name(config))}", "tags:"]
+    lines += [f"- {_yaml(tag)}" for tag in dict.fromkeys([*tags, *output.tags])]
+    if output.license is not None:
+        lines.append(f"license: {_yaml(output.license)}")
+    if output.trigger_phrase is not None:
+        lines.append(f"instance_prompt: {_yaml(output.trigger_phrase)}")
+    if pictures:
+        lines.append("widget:")
+    for prompt, picture in zip(config.sample.prompts, pictures, strict=False):
+        lines += [f"- text: {_yaml(prompt.partition(' --')[0])}", "  output:", f"    url: {picture.as_posix()}"]
+    return "\n".join([*lines, "---", ""])
+
+
+def base_name(config: RunConfig) -> str:
+    """What the base model is called: as the run says, else its own name."""
+    model = config.model
+    own = Path(model.path).name if model.path is not None else f"snrlab-{model.shipped or model.random}"
+    return config.output.base_model or own.replace("_", "-")
+
+
+def _use(config: RunConfig) -> str:
+    output, lora = config.output, config.train.method == "lora"
+    what = f"A LoRA of rank {config.lora.rank} for" if lora else "All weights, trained from"
+    text = f"{what} {base_name(config)}."
+    if output.trigger_phrase:
+        text += f" Put `{output.trigger_phrase}` into the prompt."
+    if output.author:
+        text += f" By {output.author}."
+    return text + "\n"
+
+
+def _pictures(config: RunConfig, folder: Path) -> str:
+    files = _last_pictures(folder)
+    if not files:
+        return ""
+    rows = [
+        f"![{prompt.partition(' --')[0]}]({file.as_posix()})"
+        for prompt, file in zip(config.sample.prompts, files, strict=False)
+    ]
+    return "## Samples\n\n" + "\n".join(rows) + "\n"
+
+
+def _numbers(config: RunConfig, folder: Path) -> str:
+    """What was measured on images that were not trained on; and against true pictures, where there are."""
+    text = ""
+    validation = folder / "validation.jsonl"
+    changes = change_by_band(_lines(validation))
+    if changes:
+        rows = "".join(f"| {band} | {first} | {last} | {change} |\n" for band, (first, last, change) in changes.items())
+        text += (
+            "## Numbers\n\nUnweighted epsilon error on images that were not trained on, with 95 % intervals:\n\n"
+            f"| SNR band | before | after | change |\n|---|---|---|---|\n{rows}"
+        )
+    evaluation = folder / "evaluation.json"
+    if evaluation.exists():
+        text += _evaluation(json.loads(evaluation.read_text(encoding="utf-8")))
+    return text
+
+
+def _evaluation(found: dict[str, Any]) -> str:
+    """Measures of pictures with and without what was trained, of a style whose true pictures are known."""
+    model, trained = found["rows"][:2]
+    rows = "".join(
+        f"| {name} | {Estimate(**model['measures'][name])} | {Estimate(**value)} | "
+        f"{Estimate(**trained['change'][name])} |\n"
+        for name, value in trained["measures"].items()
+    )
+    return (
+        f"\n{found['count']} pictures against the true pictures of {found['style']}:\n\n"
+        f"| measure | without | with | change |\n|---|---|---|---|\n{rows}"
+    )
+
+
+def _last_pictures(folder: Path) -> list[Path]:
+    """The single pictures of the last grid, relative to the folder."""
+    last = max((folder / "samples").glob("step-*/"), default=None)
+    return sorted(p.relative_to(folder) for p in last.glob("*.png")) if last is not None else []
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def _yaml(text: str) -> str:
+    """A text as YAML reads it for certain: JSON's quotes."""
+    return json.dumps(text, ensure_ascii=False)

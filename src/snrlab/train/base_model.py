@@ -1,0 +1,88 @@
+"""Which model a path or a name means, from its header alone: no weights are read and no torch is needed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from snrlab.config.model import ShippedModel
+from snrlab.config.presets import NAMES, Base
+from snrlab.core.errors import UserError, nearest
+from snrlab.models.header import read_header
+from snrlab.models.recognise import recognise
+
+PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model that has been looked at.
+
+    Attributes:
+        kind: its family, or small for those that ship.
+        path: where it is; None for one that ships.
+        shipped: the name of one that ships.
+        prediction_type: what it predicts, or None where it does not say.
+        about: a line that says what was found.
+    """
+
+    kind: Base
+    path: Path | None
+    shipped: ShippedModel | None
+    prediction_type: str | None
+    about: str
+
+
+def known(model: str) -> BaseModel:
+    """The model of that path or name.
+
+    Raises:
+        UserError: nothing there, or nothing that can be trained; the message says what it is.
+    """
+    names = get_args(ShippedModel)
+    path = Path(model).expanduser()
+    if model in names and not path.exists():
+        predicts = "v_prediction" if model == "small_v" else "epsilon"
+        about = f"model: {model}, which ships with snrlab"
+        return BaseModel("small", None, cast(ShippedModel, model), predicts, about)
+    if not path.exists():
+        guess = nearest(model, names)
+        hint = f" Did you mean '{guess}'?" if guess else f" Models that ship: {', '.join(names)}."
+        raise UserError(f"--model: there is no file or folder {model}.{hint}")
+    return _folder(path.absolute()) if path.is_dir() else _file(path.absolute())
+
+
+def _file(path: Path) -> BaseModel:
+    found = recognise(read_header(path, "--model"))
+    says = f"predicts {found.prediction_type}" if found.prediction_type else "what it predicts is not said"
+    about = f"model: {path.name}, {NAMES[found.family]}, {says} ({found.source})"
+    return BaseModel(found.family, path, None, found.prediction_type, about)
+
+
+def _folder(path: Path) -> BaseModel:
+    """A diffusers folder, by its config files."""
+    kind = _json(path, "model_index.json").get("_class_name")
+    if kind not in PIPELINES:
+        raise UserError(f"--model: {path} holds a {kind}; allowed: {', '.join(PIPELINES)}.")
+    unet = _json(path, "unet/config.json")
+    predicts = _json(path, "scheduler/scheduler_config.json").get("prediction_type") or "epsilon"
+    family: Base = "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
+    if kind == "StableDiffusionXLPipeline":
+        family = "sdxl"
+    about = f"model: {path.name}, {NAMES[family]} in a diffusers folder, predicts {predicts}"
+    return BaseModel(family, path, None, predicts, about)
+
+
+def _json(path: Path, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads((path / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"--model: {path} has no {name}; a folder in diffusers layout has one. "
+            "For a single file give the file itself."
+        ) from None
+    except (OSError, ValueError) as reason:
+        raise UserError(f"--model: {path / name} cannot be read ({reason}).") from None
+    return content if isinstance(content, dict) else {}

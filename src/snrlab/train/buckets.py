@@ -1,0 +1,135 @@
+"""The images of a run by size: where the tensors of each belong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snrlab.core.errors import UserError
+from snrlab.data.buckets import Fit, Size, fit
+from snrlab.data.items import Item
+from snrlab.data.pixels import size_facts
+from snrlab.models.components import Components
+
+
+@dataclass(frozen=True, eq=False)
+class Bucket:
+    """The images of one size.
+
+    Attributes:
+        size: width and height in pixels.
+        members: indices of the images among all of the run.
+        fits: how each gets to its size.
+        flips: which are mirrored half of the time; crops: which are cut anywhere and so encoded at every step.
+        latents: [n, C, h, w]; rows of images that are cut anywhere are not used.
+        mirrored: the same of the mirrored images, or None where none is mirrored.
+        masks: where the error counts [n, 1, h, w] in 0..1, or None where no image has a mask.
+        sizes: what SDXL is told of each image as it is and mirrored [2, n, 6].
+        importance: factors on the losses [n].
+    """
+
+    size: Size
+    members: NDArray[np.int64]
+    fits: tuple[Fit, ...]
+    flips: NDArray[np.bool_]
+    crops: NDArray[np.bool_]
+    latents: Tensor
+    mirrored: Tensor | None
+    masks: Tensor | None
+    sizes: Tensor
+    importance: Tensor
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the tensors."""
+        tensors = (t for t in (self.latents, self.mirrored, self.masks) if t is not None)
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    def to(self, device: torch.device) -> Bucket:
+        """The same with its large tensors on a device."""
+        names = ("latents", "mirrored", "masks")
+        return replace(self, **{n: t.to(device) for n in names if (t := getattr(self, n)) is not None})
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where an image's tensors belong."""
+
+    item: Item
+    fit: Fit
+    bucket: Bucket
+    row: int
+
+    @property
+    def wanted(self) -> list[str]:
+        """Names of the bucket's tensors that this image has a row of and that can be made once."""
+        if self.item.part.random_crop:
+            return []
+        return ["latents"] + ["mirrored"] * self.item.part.flip + ["masks"] * has_mask(self.item)
+
+    def put(self, name: str, value: Tensor) -> None:
+        """Fill in the row of a tensor.
+
+        Raises:
+            UserError: a mask that is black everywhere.
+        """
+        if name == "masks" and not float(value.max()):
+            raise UserError(
+                f"the mask of {self.item.name} is black wherever the image is seen: nothing of it would be trained."
+            )
+        getattr(self.bucket, name)[self.row] = value
+
+
+def has_mask(item: Item) -> bool:
+    """Whether something says where the error of an image counts."""
+    return item.mask is not None or item.part.alpha_mask
+
+
+def places(components: Components, items: Sequence[Item]) -> list[Place]:
+    """A place for each image in a bucket made for its size, bucket by bucket."""
+    fits = [_fit(item, components.latent_factor) for item in items]
+    found: list[Place] = []
+    for size in sorted({f.target for f in fits}):
+        members = [i for i, f in enumerate(fits) if f.target == size]
+        bucket = _empty(components, size, members, items, fits)
+        found += [Place(items[i], fits[i], bucket, row) for row, i in enumerate(members)]
+    return found
+
+
+def _fit(item: Item, factor: int) -> Fit:
+    try:
+        found = fit(item.size, item.part.resolution, item.part.buckets)
+    except UserError as reason:
+        raise UserError(f"{item.name}: {reason}") from None
+    if any(side % factor for side in found.target):
+        width, height = found.target
+        field = "data.bucket_step" if item.part.buckets else "data.resolution"
+        raise UserError(f"{field}: images of {width}x{height}; this model needs sides that are multiples of {factor}.")
+    return found
+
+
+def _empty(
+    components: Components, size: Size, members: list[int], items: Sequence[Item], fits: Sequence[Fit]
+) -> Bucket:
+    parts, factor = [items[i].part for i in members], components.latent_factor
+    flips, crops = (np.array([getattr(p, name) for p in parts]) for name in ("flip", "random_crop"))
+    plane = (size[1] // factor, size[0] // factor)
+    shape = (len(members), components.vae.config.latent_channels, *plane)
+    told = [[size_facts(items[i].size, fits[i], mirrored=m) for i in members] for m in (False, True)]
+    return Bucket(
+        size=size,
+        members=np.array(members),
+        fits=tuple(fits[i] for i in members),
+        flips=flips,
+        crops=crops,
+        latents=torch.zeros(shape),
+        mirrored=torch.zeros(shape) if (flips & ~crops).any() else None,
+        masks=torch.ones(len(members), 1, *plane) if any(has_mask(items[i]) for i in members) else None,
+        sizes=torch.tensor(told, dtype=torch.float32),
+        importance=torch.tensor([p.importance for p in parts], dtype=torch.float32),
+    )

@@ -1,0 +1,104 @@
+"""Pictures side by side, and files of them that say how they were made."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from snrlab.config.output import SampleConfig
+from snrlab.models.encode_rule import PLAIN, EncodeRule
+
+if TYPE_CHECKING:
+    from snrlab.train.sampling import SampleRequest
+
+
+def save_grid(pictures: Sequence[Image.Image], config: SampleConfig, path: Path, model: str) -> None:
+    """The pictures side by side as a PNG that carries its parameters in the form web UIs read."""
+    save_png(tiled(pictures), parameters(config, pictures[0].size, model), path)
+
+
+def tiled(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures row by row, about as many rows as columns, each in a cell as large as the largest."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    width, height = (max(picture.size[side] for picture in pictures) for side in (0, 1))
+    grid = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), "white")
+    for place, picture in enumerate(pictures):
+        grid.paste(picture, (place % columns * width, place // columns * height))
+    return grid
+
+
+def labelled(cells: Sequence[Sequence[Image.Image]], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
+    """Pictures of one size as a table with a label for each row and column."""
+    width, height = cells[0][0].size
+    font = ImageFont.load_default(max(11, height // 24))
+    left = max(math.ceil(font.getlength(label)) for label in rows) + 12
+    lines = [textwrap.wrap(label, max(4, int(width / font.getlength("n")))) or [""] for label in columns]
+    line = math.ceil(font.size * 1.25)
+    top = line * max(map(len, lines)) + 6
+    table = Image.new("RGB", (left + len(columns) * (width + 4), top + len(rows) * (height + 4)), "white")
+    draw = ImageDraw.Draw(table)
+    for column, text in enumerate(lines):
+        draw.multiline_text((left + column * (width + 4) + 2, 2), "\n".join(text), "black", font, spacing=2)
+    for row, label in enumerate(rows):
+        draw.text((4, top + row * (height + 4) + height // 2 - line // 2), label, "black", font)
+        for column, picture in enumerate(cells[row]):
+            table.paste(picture, (left + column * (width + 4), top + row * (height + 4)))
+    return table
+
+
+def save_png(picture: Image.Image, facts: str, path: Path) -> None:
+    """Write a PNG with generation parameters in it, whole or not at all."""
+    info = PngInfo()
+    info.add_text("parameters", facts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    picture.save(temporary, format="PNG", pnginfo=info)
+    temporary.replace(path)
+
+
+def parameters(config: SampleConfig, size: tuple[int, int], model: str) -> str:
+    """Generation parameters of a grid in the text form of A1111."""
+    return (
+        f"{' | '.join(config.prompts)}\nNegative prompt: {config.negative}\n"
+        f"Steps: {config.steps}, Sampler: DDIM, CFG scale: {config.guidance:g}, Seed: {config.seed}, "
+        f"Size: {size[0]}x{size[1]}, Model: {model}"
+        + (f", Epsilon scaling: {config.epsilon_scaling:g}" if config.epsilon_scaling != 1 else "")
+    )
+
+
+def request_parameters(
+    request: SampleRequest, model: str, rule: EncodeRule = PLAIN, *, epsilon_scaling: float = 1.0
+) -> str:
+    """Generation parameters of one picture in the text form of A1111.
+
+    Args:
+        request: the picture.
+        model: what the model is called; never a path.
+        rule: how its prompt was encoded.
+        epsilon_scaling: the divisor of the predicted noise.
+    """
+    facts = {
+        "Steps": request.steps,
+        "Sampler": "DDIM",
+        "CFG scale": f"{request.guidance:g}",
+        "Seed": request.seed,
+        "Size": f"{request.width}x{request.height}",
+        "Model": _quoted(model),
+        "Clip skip": rule.clip_skip,
+        "Noise": request.place or None,
+        "Epsilon scaling": f"{epsilon_scaling:g}" if epsilon_scaling != 1 else None,
+    }
+    lines = [request.prompt] + ([f"Negative prompt: {request.negative}"] if request.negative else [])
+    return "\n".join([*lines, ", ".join(f"{key}: {value}" for key, value in facts.items() if value is not None)])
+
+
+def _quoted(text: str) -> str:
+    """A value as A1111 writes it: in quotes where its own separators are in it."""
+    return json.dumps(text, ensure_ascii=False) if set(",:\n") & set(text) else text

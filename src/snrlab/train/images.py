@@ -1,0 +1,123 @@
+"""The images of a run, encoded once: bucket by bucket, from a cache where they are in one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snrlab.core.errors import UserError
+from snrlab.data.buckets import Fit
+from snrlab.data.items import Item
+from snrlab.data.pixels import View, to_latent_size, view
+from snrlab.models.cache import Cache, Say
+from snrlab.models.components import Components
+from snrlab.models.encode import encode_pixels
+from snrlab.train.buckets import Bucket, Place, places
+from snrlab.train.image_cache import ImageCache
+from snrlab.train.kohya_latents import KohyaReader
+from snrlab.train.throughput import Throughput
+
+AT_ONCE = 32
+AHEAD = 32  # images that are decoded before their turn
+PIXELS_AT_ONCE = 1024 * 1024  # with no batch size stated: one picture of SDXL's size, four of SD 1.5's
+
+
+def encode_images(
+    components: Components,
+    items: Sequence[Item],
+    device: torch.device,
+    *,
+    batch: int | None = None,
+    cache: Cache | None = None,
+    kohya: bool = False,
+    say: Say,
+) -> tuple[Bucket, ...]:
+    """The images by size, the smallest width first.
+
+    Args:
+        components: their autoencoder is on the device.
+        items: the images.
+        device: where the autoencoder is.
+        batch: images encoded at once; None is as many as have the pixels of one of 1024x1024, at most 32.
+        cache: asked first and added to.
+        kohya: take latents from kohya's `.npz` files beside the images.
+        say: told of progress.
+
+    Raises:
+        UserError: an image that cannot be read or fits no bucket, or an autoencoder that makes no numbers of it.
+    """
+    everything = places(components, items)
+    left = {place: place.wanted for place in everything}
+    if kohya:
+        KohyaReader(components, say).fill(left)
+    known = ImageCache(cache, components, say) if cache is not None else None
+    if known is not None:
+        known.fill(left)
+    todo = [place for place, names in left.items() if names]
+    throughput = Throughput("images", len(todo), say)
+    for chunk, views in _viewed(_chunks(todo, batch)):
+        for name in ("latents", "mirrored", "masks"):
+            rows = [i for i, place in enumerate(chunk) if name in left[place]]
+            if rows:
+                made = _make(name, components, [chunk[i] for i in rows], [views[i] for i in rows], device)
+                for i, value in zip(rows, made, strict=True):
+                    chunk[i].put(name, value)
+                    if known is not None:
+                        known.add(chunk[i], name, value)
+        throughput.update(len(chunk))
+    throughput.close()
+    return tuple(dict.fromkeys(place.bucket for place in everything))
+
+
+def _chunks(todo: list[Place], batch: int | None) -> Iterator[list[Place]]:
+    """Places of one bucket each, as many as are encoded at once."""
+    for bucket in dict.fromkeys(place.bucket for place in todo):
+        mine = [place for place in todo if place.bucket is bucket]
+        count = batch or max(1, min(AT_ONCE, PIXELS_AT_ONCE // (bucket.size[0] * bucket.size[1])))
+        for start in range(0, len(mine), count):
+            yield mine[start : start + count]
+
+
+def _viewed(chunks: Iterator[list[Place]]) -> Iterator[tuple[list[Place], list[View]]]:
+    """Each chunk with its decoded images; those of the next ones are decoded meanwhile by other threads."""
+    ahead: deque[tuple[list[Place], list[Future[View]]]] = deque()
+    with ThreadPoolExecutor() as pool:
+        for chunk in chunks:
+            ahead.append((chunk, [pool.submit(view, place.item, place.fit) for place in chunk]))
+            while len(ahead) > 1 and sum(len(c) for c, _ in ahead) > AHEAD:
+                yield _decoded(*ahead.popleft())
+        while ahead:
+            yield _decoded(*ahead.popleft())
+
+
+def _decoded(chunk: list[Place], views: list[Future[View]]) -> tuple[list[Place], list[View]]:
+    return chunk, [view.result() for view in views]
+
+
+def _make(
+    name: str, components: Components, chunk: list[Place], views: list[View], device: torch.device
+) -> Sequence[Tensor]:
+    """One tensor of each image."""
+    if name == "masks":
+        return [mask_latents(components, v, place.fit) for v, place in zip(views, chunk, strict=True)]
+    pixels = np.stack([(v.mirrored if name == "mirrored" else v).pixels for v in views])
+    latents = encode_pixels(components, pixels, device, batch_size=len(pixels))
+    for place, latent in zip(chunk, latents, strict=True):
+        if not latent.isfinite().all():
+            raise UserError(
+                f"the autoencoder makes something that is not a number of {place.item.name}: it needs more precision "
+                "than its weights have, or is damaged. Give another with model.vae."
+            )
+    return list(latents)
+
+
+def mask_latents(components: Components, seen: View, place: Fit) -> Tensor:
+    """An image's mask at the size of its latents [1, h, w], ones where there is none."""
+    if seen.mask is None:
+        return torch.ones(1, *(side // components.latent_factor for side in reversed(place.target)))
+    return torch.from_numpy(to_latent_size(seen.mask, components.latent_factor))[None]

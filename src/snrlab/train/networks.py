@@ -1,0 +1,28 @@
+"""How the networks of a run are kept in memory: number format of trained weights, activations kept or made again."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from snrlab.config.run import RunConfig
+from snrlab.models.components import Components
+
+
+def set_up_networks(config: RunConfig, components: Components) -> None:
+    """Bring the networks into the form that [train] asks for, in place, before anything is made trainable."""
+    train = config.train
+    for network in (components.networks[part] for part in train.parts if part in components.networks):
+        if train.weights == "bf16":
+            nn.Module.to(network, torch.bfloat16)
+        if train.gradient_checkpointing:
+            _checkpoint(network)
+
+
+def _checkpoint(network: nn.Module) -> None:
+    """Make activations again in the backward pass."""
+    if hasattr(network, "enable_gradient_checkpointing"):  # diffusers
+        network.enable_gradient_checkpointing()
+        return
+    network.activation_checkpointing_enable()  # transformers, which does so in training mode only
+    network.train()

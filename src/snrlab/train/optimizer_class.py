@@ -1,0 +1,69 @@
+"""An optimizer by the name of its class, and arguments as text: kohya's optimizer_type and optimizer_args."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from typing import Any
+
+from snrlab.core.errors import UserError
+
+
+class ClassPath:
+    """`Text` that names a class, `module:Class`."""
+
+    example = "torch.optim:SGD"
+
+    def check(self, value: str) -> str:
+        """The path as it is; UserError if it does not look like one."""
+        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+            raise UserError(f"path is '{value}'; write module:Class, such as {self.example}.")
+        return value
+
+
+class Arguments:
+    """`Text` of arguments, `name=value, ...`, values as Python writes them."""
+
+    example = ""
+
+    def check(self, value: str) -> str:
+        """The arguments as they are; UserError if they cannot be read."""
+        read_arguments(value)
+        return value
+
+
+def read_arguments(text: str) -> dict[str, Any]:
+    """The arguments by name; values are literals, nothing is run.
+
+    >>> read_arguments("betas=(0.9, 0.99), nesterov=True")
+    {'betas': (0.9, 0.99), 'nesterov': True}
+    """
+    wrong = UserError(f"args is '{text}'; write name=value, ... with numbers, True, False, None, texts or (a, b).")
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+        if (
+            not isinstance(call, ast.Call)
+            or not isinstance(call.func, ast.Name)
+            or call.args
+            or not all(k.arg for k in call.keywords)
+        ):
+            raise wrong
+        return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError):
+        raise wrong from None
+
+
+def load_class(path: str) -> Any:
+    """The class that `module:Class` names.
+
+    Raises:
+        UserError: there is no such module or class.
+    """
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as reason:
+        raise UserError(f"train.optimizer: {path}: the module does not load ({reason}).") from None
+    except AttributeError:
+        raise UserError(f"train.optimizer: {path}: {module} has no {name}.") from None

@@ -1,0 +1,76 @@
+"""What a run has to know about an optimizer: facts of its entry, and the bytes that its state takes.
+
+class_name     what kohya's metadata calls it
+state_bytes    shape of a weight to the bytes that are kept for it between steps
+requires       package that it is from, where that is no dependency of snrlab; extra: snrlab's extra that has it
+one_by_one     each weight can be updated on its own, which fused_backward and weights = "bf16" do
+one_rate       all weights have the same learning rate
+finds_rate     it estimates the rate, and learning_rate multiplies that
+own_schedule   it needs no schedule beyond warm-up
+averages       it has an average of the weights, which is what is sampled and saved
+paged          its state lies in memory that the GPU shares with the CPU
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+
+from snrlab.core.errors import UserError
+from snrlab.core.training import OPTIMIZERS
+
+Shape = tuple[int, ...]
+FP32 = 4
+BLOCK = 256  # weights that share a scale in an 8-bit state
+SMALL = 4096  # weights below which bitsandbytes keeps 32 bits
+
+
+def moments(count: int, *, counter: bool = False) -> Callable[[Shape], int]:
+    """State of `count` fp32 numbers for each weight, and a step counter as a tensor where there is one.
+
+    >>> moments(2, counter=True)((10, 10))
+    804
+    """
+    return lambda shape: count * FP32 * math.prod(shape) + FP32 * counter
+
+
+def factored(shape: Shape) -> int:
+    """State of Adafactor: sums over the last two dimensions, or the whole of a vector, and the weight's size.
+
+    >>> [factored(shape) for shape in ((100, 10), (100,))]
+    [444, 404]
+    """
+    if len(shape) < 2:
+        return FP32 * math.prod(shape) + FP32
+    return FP32 * (math.prod(shape[:-1]) + math.prod((*shape[:-2], shape[-1]))) + FP32
+
+
+def eight_bit(shape: Shape) -> int:
+    """State of AdamW in 8 bits: two moments of a byte, and a scale for each block; all of it where there is little.
+
+    >>> [eight_bit(shape) for shape in ((64, 64), (10, 10))]
+    [8320, 800]
+    """
+    size = math.prod(shape)
+    if size < SMALL:
+        return 2 * FP32 * size
+    return 2 * (size + FP32 * -(-size // BLOCK))
+
+
+def refuse_missing(name: str) -> None:
+    """Refuse an optimizer whose package is not installed, or that needs a GPU where there is none (UserError)."""
+    import torch
+
+    facts = OPTIMIZERS[name].facts
+    package = facts.get("requires")
+    if package:
+        try:
+            importlib.import_module(package)
+        except (ImportError, OSError, RuntimeError) as reason:
+            raise UserError(
+                f"train.optimizer: {name} is from the package {package}, which does not load ({reason}). "
+                f"Install it with: pip install 'snrlab[{facts.get('extra', 'optim')}]'"
+            ) from None
+    if facts.get("paged") and not torch.cuda.is_available():
+        raise UserError(f"train.optimizer: {name} moves its state between GPU and CPU, and there is no GPU here.")

@@ -1,0 +1,94 @@
+"""The state of any torch optimizer as named tensors and plain numbers, and back, to the bit.
+
+A weight's state is a dict, and so is a group: tensors in them go one way, everything else the other. torch's own
+`load_state_dict` casts state to the weight's number format, which is not what was saved.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from snrlab.core.errors import UserError
+
+PLAIN = (bool, int, float, str, type(None))
+STATED = ("params", "lr", "rate")  # of a group; the run says these
+
+
+class Numbers(TypedDict):
+    """What is no tensor: by group, by weight and key; and the tensors that lay on the CPU beside a GPU."""
+
+    groups: list[dict[str, Any]]
+    state: dict[str, dict[str, Any]]
+    host: list[str]
+
+
+def take_state(
+    optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter]
+) -> tuple[dict[str, Tensor], Numbers]:
+    """(tensors named KEY/NAME, the rest) of an optimizer over these weights.
+
+    Raises:
+        UserError: it keeps something that is neither tensor, number nor text.
+    """
+    tensors: dict[str, Tensor] = {}
+    numbers = Numbers(groups=[], state={}, host=[])
+    for index, group in enumerate(optimizer.param_groups):
+        kept = {key: value for key, value in group.items() if key not in STATED}
+        numbers["groups"].append(_split(kept, f"group {index}", tensors))
+    for name, parameter in parameters.items():
+        kept = optimizer.state.get(parameter, {})
+        numbers["state"][name] = _split(kept, name, tensors)
+        if parameter.device.type != "cpu":
+            numbers["host"] += [
+                f"{k}/{name}" for k, v in kept.items() if isinstance(v, Tensor) and v.device.type == "cpu"
+            ]
+    return tensors, numbers
+
+
+def put_state(
+    optimizer: torch.optim.Optimizer,
+    parameters: dict[str, nn.Parameter],
+    tensors: dict[str, Tensor],
+    numbers: Numbers,
+    device: torch.device,
+) -> None:
+    """Give an optimizer the state that `take_state` took; tensors go to `device`, where they were on one."""
+    for index, (group, plain) in enumerate(zip(optimizer.param_groups, numbers["groups"], strict=True)):
+        for key, value in (plain | _of(tensors, f"group {index}")).items():
+            group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
+    for name, parameter in parameters.items():
+        found = {**numbers["state"][name]}
+        for key, value in _of(tensors, name).items():
+            found[key] = value if f"{key}/{name}" in numbers["host"] else _placed(optimizer, parameter, value, device)
+        if found:
+            optimizer.state[parameter] = found
+
+
+def _split(values: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Tensor):
+            tensors[f"{key}/{name}"] = value.detach()
+        elif isinstance(value, PLAIN):
+            plain[key] = value
+        elif isinstance(value, list | tuple) and all(isinstance(item, PLAIN) for item in value):
+            plain[key] = list(value)
+        else:
+            raise UserError(f"train.optimizer keeps '{key}' as {type(value).__name__}, which a checkpoint cannot hold.")
+    return plain
+
+
+def _of(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors of a weight or a group by key."""
+    return {key.partition("/")[0]: value for key, value in tensors.items() if key.partition("/")[2] == name}
+
+
+def _placed(optimizer: Any, parameter: nn.Parameter, value: Tensor, device: torch.device) -> Tensor:
+    """A tensor of state where the optimizer has it: on the device, or in memory that bitsandbytes pages."""
+    if not getattr(optimizer, "is_paged", False) or value.shape != parameter.shape:
+        return value.to(device)
+    buffer: Tensor = optimizer.get_state_buffer(parameter, dtype=value.dtype)
+    return buffer.copy_(value)

@@ -1,0 +1,27 @@
+"""Pictures of a run: drawn from the model as it is, written with what made them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snrlab.train.job import Job
+from snrlab.train.sampling import pipeline, request_parameters, requests, sample, save_grid, save_png
+
+
+def draw(job: Job, folder: Path, done: int) -> list[Path]:
+    """Draw the run's prompts after `done` steps: a grid, and each picture in a folder beside it.
+
+    Returns:
+        The files of the single pictures, in the order of the prompts.
+    """
+    config, model = job.config, job.components
+    wanted = requests(config.sample, config.data.side)
+    pipe = pipeline(model, job.objective.draws.tables.schedule, job.recipe.prediction_type)
+    scaling = config.sample.epsilon_scaling
+    pictures = sample(pipe, wanted, epsilon_scaling=scaling)
+    grid = folder / f"step-{done:08d}.png"
+    files = [grid.with_suffix("") / f"{place + 1:02d}.png" for place in range(len(wanted))]
+    for request, picture, file in zip(wanted, pictures, files, strict=True):
+        save_png(picture, request_parameters(request, config.name, model.encode_rule, epsilon_scaling=scaling), file)
+    save_grid(pictures, config.sample, grid, config.name)
+    return files

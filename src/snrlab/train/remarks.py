@@ -1,0 +1,61 @@
+"""Remarks on a run as a whole, beside those on its recipe: what is allowed, and seldom meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from snrlab.core.errors import UserError
+from snrlab.core.finding import Finding
+from snrlab.train.job import Job
+
+HIGH_RATE = {"lora": 0.1, "full": 1e-3}  # of AdamW; nobody's recipe is near
+
+
+def remarks(job: Job) -> list[Finding]:
+    """All remarks on a run.
+
+    Raises:
+        UserError: a batch that would hold the same image twice.
+    """
+    return [finding for rule in RULES for finding in rule(job)]
+
+
+def batch_of_repeats(job: Job) -> Iterator[Finding]:
+    """A forward pass with more images than there are: some would be in it twice."""
+    images, batch = len(job.conditions), job.config.train.batch_size
+    if batch > images:
+        raise UserError(
+            f"train.batch_size is {batch}, but there are only {images} images to train on, so that a batch would hold "
+            f"the same image more than once. Set train.batch_size to {images} or less."
+        )
+    yield from ()
+
+
+def unseen_images(job: Job) -> Iterator[Finding]:
+    """A run that ends before every image has been seen."""
+    images, steps = len(job.conditions), job.config.train.steps
+    if steps * job.total < images:
+        yield Finding(
+            "images_unseen",
+            "warning",
+            f"{steps} steps of {job.total} images are {steps * job.total} images of {images}: the others are never "
+            "seen.",
+            f"For one pass over all of them set train.steps to {-(-images // job.total)}.",
+            {"images": images, "seen": steps * job.total},
+        )
+
+
+def high_rate(job: Job) -> Iterator[Finding]:
+    """A rate that optimizers which find their own are given, on AdamW."""
+    rate, highest = job.config.train.learning_rate, HIGH_RATE[job.config.train.method]
+    if rate >= highest:
+        yield Finding(
+            "learning_rate_high",
+            "warning",
+            f"train.learning_rate is {rate:g}, and AdamW moves every weight by about that much a step.",
+            "1e-4 is usual for a LoRA and 1e-5 for all weights; 1 belongs to optimizers that find their own rate.",
+            {"learning_rate": rate},
+        )
+
+
+RULES: tuple[Callable[[Job], Iterator[Finding]], ...] = (batch_of_repeats, unseen_images, high_rate)

@@ -1,0 +1,41 @@
+"""When something that recurs is due: every so many steps, or every so many passes over the images."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from snrlab.train.job import Job
+
+
+class Recurring(Protocol):
+    """A section of the run file with a rhythm; 0 is never, and at most one of the two is set."""
+
+    @property
+    def every(self) -> int:
+        """Steps between."""
+
+    @property
+    def every_epochs(self) -> int:
+        """Passes over the images between."""
+
+
+def due(section: Recurring, job: Job, done: int) -> bool:
+    """Whether a section's turn has come after `done` steps; the end of the run is not looked at.
+
+    A pass that ends within a step counts after that step.
+    """
+    if section.every:
+        return done % section.every == 0
+    if not section.every_epochs:
+        return False
+    return passes(job, done) // section.every_epochs > passes(job, done - 1) // section.every_epochs
+
+
+def passes(job: Job, done: int) -> int:
+    """Whole passes over the images after `done` steps."""
+    return job.conditions.epoch(done)
+
+
+def turns(section: Recurring, job: Job) -> int:
+    """How often a section is due in the whole run, its end left out."""
+    return sum(due(section, job, done) for done in range(1, job.config.train.steps))

@@ -1,0 +1,100 @@
+"""Captions that are known before the run, as embeddings that are made once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from snrlab.models.cache import Cache, Say, fingerprint, key
+from snrlab.models.components import Components
+from snrlab.models.encode import BATCH, Text, encode_captions
+from snrlab.train.throughput import Throughput
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Captions and what text encoders make of them: `rows` says which row of `text` a caption has."""
+
+    rows: dict[str, int]
+    text: Text
+
+    def of(self, captions: Sequence[str]) -> Text | None:
+        """Their embeddings, or None where one of them is not known."""
+        rows = [self.rows.get(caption) for caption in captions]
+        return None if None in rows else self.text[rows]
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the tensors."""
+        return sum(t.numel() * t.element_size() for t in (self.text.hidden, self.text.pooled) if t is not None)
+
+    def to(self, device: torch.device) -> Embeddings:
+        """The same with its tensors on a device."""
+        return replace(self, text=self.text.to(device))
+
+
+def embed(components: Components, captions: Sequence[str], cache: Cache | None, say: Say) -> Embeddings:
+    """Embeddings of captions, each made once, from the cache where they are in it."""
+    distinct = list(dict.fromkeys(captions))
+    keys = _keys(components, distinct) if cache is not None else {}
+    found = {caption: text for caption in distinct if (text := _from_cache(cache, keys, caption)) is not None}
+    missing = [caption for caption in distinct if caption not in found]
+    throughput = Throughput("captions", len(missing), say)
+    for start in range(0, len(missing), BATCH):
+        some = missing[start : start + BATCH]
+        made = encode_captions(components, some)
+        for row, caption in enumerate(some):
+            found[caption] = made[row]
+            _keep(cache, keys, caption, made[row])
+        throughput.update(len(some))
+    throughput.close()
+    texts = [found[caption] for caption in distinct]
+    pooled = [t.pooled for t in texts if t.pooled is not None]
+    text = Text(torch.stack([t.hidden for t in texts]), torch.stack(pooled) if pooled else None)
+    return Embeddings({caption: row for row, caption in enumerate(distinct)}, text)
+
+
+def _keys(components: Components, captions: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The keys of each caption's tensors, by all that decides their values."""
+    encoders = [e for e in (components.text_encoder, components.text_encoder_2) if e is not None]
+    tokenizers = [t for t in (components.tokenizer, components.tokenizer_2) if t is not None]
+    made_by = {
+        "encoders": [fingerprint(encoder) for encoder in encoders],
+        "tokenizers": [_vocabulary(tokenizer) for tokenizer in tokenizers],
+        "family": components.family,
+        "rule": asdict(components.encode_rule),
+        "arithmetic": str(components.arithmetic),
+    }
+    both = ("hidden", "pooled") if components.text_encoder_2 is not None else ("hidden",)
+    return {c: {part: key(kind="text", part=part, caption=c, **made_by) for part in both} for c in captions}
+
+
+def _vocabulary(tokenizer: CLIPTokenizer) -> str:
+    """What decides its tokens; padding and truncation are of the last call, not of the tokenizer."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    return key(content=content | {"padding": None, "truncation": None}, length=tokenizer.model_max_length)
+
+
+def _from_cache(cache: Cache | None, keys: dict[str, dict[str, str]], caption: str) -> Text | None:
+    if cache is None:
+        return None
+    tensors = {part: cache.get(k) for part, k in keys[caption].items()}
+    hidden = tensors["hidden"]
+    if hidden is None or ("pooled" in tensors and tensors["pooled"] is None):
+        return None
+    return Text(hidden, tensors.get("pooled"))
+
+
+def _keep(cache: Cache | None, keys: dict[str, dict[str, str]], caption: str, text: Text) -> None:
+    if cache is None:
+        return
+    tensors: dict[str, Tensor | None] = {"hidden": text.hidden, "pooled": text.pooled}
+    for part, k in keys[caption].items():
+        tensor = tensors[part]
+        assert tensor is not None
+        cache.add(k, tensor.clone())

@@ -1,0 +1,75 @@
+"""The data side of a run on the tiny model, without the rest: what is served, and what is said meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import tiny
+from snrlab.core.recipe import Recipe
+from snrlab.data.examples import load_items
+from snrlab.models.components import Components
+from snrlab.train.conditions import Conditions, encode_examples
+from snrlab.train.draws import Draws
+
+SIZES = ((48, 28), (28, 48), (64, 24), (33, 33), (48, 28), (100, 80))
+CPU = torch.device("cpu")
+
+
+@cache
+def model() -> Components:
+    made = tiny.components()
+    made.freeze()
+    return made
+
+
+@dataclass
+class Encoded:
+    """Conditions with what was said and how many pictures each encoding had."""
+
+    conditions: Conditions
+    said: list[str] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+    @property
+    def encoded(self) -> int:
+        return sum(self.batches)
+
+    def batch(self, step=0, slots=4, components=None):
+        return self.conditions.batch(components or model(), step, np.arange(slots), CPU)
+
+
+def encode(pictures: Path, components: Components | None = None, **sections) -> Encoded:
+    """The conditions of a run on the tiny model."""
+    components = components or model()
+    data = {"caption_dropout": 0.0, **sections.pop("data", {})}
+    config = tiny.run_config(Path("model"), pictures, data=data, **sections)
+    recipe = Recipe()
+    draws = Draws(recipe, recipe.tables(), config.seed, config.train.batch_size * config.train.gradient_accumulation)
+    found = Encoded(None)
+    hook = components.vae.encoder.register_forward_pre_hook(lambda _, inputs: found.batches.append(len(inputs[0])))
+    try:
+        items, _ = load_items(config.data, config.seed)
+        found.conditions = encode_examples(config, components, draws, items, CPU, found.said.append)
+    finally:
+        hook.remove()
+    return found
+
+
+def save_mixed(folder: Path, sizes=SIZES, mode="RGB") -> Path:
+    """Pictures of noise of several sizes, with captions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    for index, (width, height) in enumerate(sizes):
+        pixels = rng.integers(0, 255, (height // 4 + 1, width // 4 + 1, len(mode)), dtype=np.uint8)
+        Image.fromarray(pixels).resize((width, height)).save(folder / f"{index:02d}.png")
+        (folder / f"{index:02d}.txt").write_text(f"picture {index}, colour")
+    return folder
+
+
+BUCKETS = {"resolution": 32, "buckets": True, "bucket_step": 8, "bucket_min": 16, "bucket_max": 64}

@@ -1,0 +1,302 @@
+"""Images and captions encoded once, kept, and served: what is fresh, what is found again, what an edit changes."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tiny
+import tiny_families
+from encoding import BUCKETS, CPU, encode, model, save_mixed
+from snrlab import UserError
+from snrlab.data.pixels import scaled
+from snrlab.models.components import Components
+from snrlab.models.denoise import denoise
+from snrlab.models.encode import encode_captions, encode_pixels
+from snrlab.train.batch import Batch
+
+
+@pytest.fixture
+def mixed(tmp_path) -> Path:
+    return save_mixed(tmp_path / "mixed")
+
+
+def served(found, steps=8) -> list[Batch]:
+    return [found.batch(step) for step in range(steps)]
+
+
+def same(a, b) -> bool:
+    return all(
+        torch.equal(one.x0, other.x0) and torch.equal(one.text.hidden, other.text.hidden)
+        for one, other in zip(a, b, strict=True)
+    )
+
+
+def test_every_image_comes_in_its_own_size(mixed):
+    found = encode(mixed, data=BUCKETS)
+    conditions = found.conditions
+    assert [b.size for b in conditions.buckets] == [(24, 40), (32, 32), (40, 24), (48, 16)]
+    assert sorted(i for b in conditions.buckets for i in b.members) == list(range(6))
+    for step in range(12):
+        batch = found.batch(step)
+        _, indices = conditions.examples(step, np.arange(4))
+        bucket = conditions.buckets[conditions.order.bucket(step)]
+        assert batch.x0.shape == (4, 4, bucket.size[1] // 4, bucket.size[0] // 4)
+        for row, index in enumerate(indices):
+            place = list(bucket.members).index(index)
+            assert torch.equal(batch.x0[row], bucket.latents[place])
+            wanted = encode_captions(model(), [f"picture {index}, colour"]).hidden[0]
+            assert torch.allclose(batch.text.hidden[row], wanted, atol=1e-6)
+
+
+def test_latents_are_those_of_the_cut_pixels(mixed):
+    found = encode(mixed, data={"resolution": 16})
+    (bucket,) = found.conditions.buckets
+    for index, item in enumerate(found.conditions.items):
+        with Image.open(item.file) as image:
+            side = min(image.size)
+            left, top = ((s - side) / 2 for s in image.size)
+            box = (left, top, left + side, top + side)
+            pixels = np.asarray(image.resize((16, 16), Image.Resampling.LANCZOS, box=box))
+        assert torch.allclose(bucket.latents[index], encode_pixels(model(), pixels[None], CPU)[0], atol=1e-5)
+
+
+def test_batch_4_equals_2_times_2(mixed):
+    data = {**BUCKETS, "flip": True, "shuffle_tags": True, "caption_dropout": 0.3}
+    whole = encode(mixed, data=data)
+    parts = encode(mixed, data=data, train={"batch_size": 2, "gradient_accumulation": 2})
+    for step in range(6):
+        one = whole.batch(step)
+        halves = [parts.conditions.batch(model(), step, np.arange(s, s + 2), CPU) for s in (0, 2)]
+        assert torch.equal(one.x0, torch.cat([half.x0 for half in halves]))
+        hidden = torch.cat([half.text.hidden for half in halves])
+        assert torch.allclose(one.text.hidden, hidden, atol=1e-6)
+
+
+def test_a_cached_run_is_the_same_run(mixed, tmp_path):
+    data = {**BUCKETS, "flip": True, "cache": True, "cache_folder": str(tmp_path / "cache")}
+    plain = encode(mixed, data={**BUCKETS, "flip": True})
+    first, second = encode(mixed, data=data), encode(mixed, data=data)
+    assert first.encoded == plain.encoded == 12
+    assert second.encoded == 0
+    assert f"6 of 6 images were in the cache {tmp_path / 'cache'}" in second.said
+    assert any(text.startswith("encoded 6 images in") and text.endswith("a second") for text in first.said)
+    assert any(text.startswith("encoded 7 captions in") for text in first.said)
+    assert not any(text.startswith("encoded") for text in second.said)
+    assert same(served(plain), served(first))
+    assert same(served(first), served(second))
+
+
+@pytest.mark.parametrize("touch", ["newer", "same time"])
+def test_an_edited_image_is_encoded_again(mixed, tmp_path, touch):
+    """By its content: an editor that keeps the file's time and size changes nothing about that."""
+    data = {**BUCKETS, "cache": True, "cache_folder": str(tmp_path / "cache")}
+    encode(mixed, data=data)
+    edited = mixed / "02.png"
+    time = edited.stat().st_mtime_ns
+    with Image.open(edited) as image:
+        image.load()
+    image.putpixel((20, 10), (1, 2, 3))
+    image.save(edited)
+    if touch == "same time":
+        os.utime(edited, ns=(time, time))
+    again, fresh = encode(mixed, data=data), encode(mixed, data=BUCKETS)
+    assert again.encoded == 1
+    assert any(text.startswith("5 of 6 images") for text in again.said)
+    assert same(served(again), served(fresh))
+
+
+def test_a_renamed_image_is_found_again(mixed, tmp_path):
+    data = {**BUCKETS, "cache": True, "cache_folder": str(tmp_path / "cache")}
+    encode(mixed, data=data)
+    for suffix in ("png", "txt"):
+        (mixed / f"02.{suffix}").rename(mixed / f"zz.{suffix}")
+    assert encode(mixed, data=data).encoded == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "encoded"),
+    [({"flip": True}, 6), ({"resolution": 40}, 6), ({"bucket_max": 40}, 1), ({"buckets": False}, 6)],
+    ids=str,
+)
+def test_what_another_option_changes_is_encoded(mixed, tmp_path, change, encoded):
+    data = {**BUCKETS, "cache": True, "cache_folder": str(tmp_path / "cache")}
+    encode(mixed, data=data)
+    changed = {k: v for k, v in {**data, **change}.items() if change.get("buckets", True) or "bucket_" not in k}
+    found = encode(mixed, data=changed)
+    assert found.encoded == encoded
+    plain = {k: v for k, v in changed.items() if "cache" not in k}
+    assert same(served(found), served(encode(mixed, data=plain)))
+
+
+def test_other_weights_are_another_cache(mixed, tmp_path):
+    data = {**BUCKETS, "cache": True, "cache_folder": str(tmp_path / "cache")}
+    encode(mixed, data=data)
+    other = tiny.components()
+    other.freeze()
+    with torch.no_grad():
+        other.vae.encoder.conv_in.bias[0] += 0.01
+    found = encode(mixed, other, data=data)
+    assert found.encoded == 6
+    assert not any("captions" in text for text in found.said), "the text encoder is the same"
+    with torch.no_grad():
+        other.text_encoder.get_input_embeddings().weight[5] += 0.01
+    assert any(text.startswith("encoded 7 captions") for text in encode(mixed, other, data=data).said)
+
+
+def test_another_rule_of_encoding_is_another_cache(mixed, tmp_path):
+    data = {**BUCKETS, "cache": True, "cache_folder": str(tmp_path / "cache")}
+    encode(mixed, data=data)
+    rule = replace(model().encode_rule, max_tokens=150)
+    found = encode(mixed, replace(model(), encode_rule=rule), data=data)
+    assert any(text.startswith("encoded 7 captions") for text in found.said)
+
+
+KILLED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from snrlab.models import cache
+from encoding import BUCKETS, encode
+cache.SHARD_SECONDS = 0.0  # a shard for each image
+written = []
+def die(handle, fsync=os.fsync):
+    written.append(handle)
+    if len(written) == 4:
+        os._exit(9)
+    fsync(handle)
+os.fsync = die
+encode(Path(sys.argv[2]), data={**BUCKETS, "cache": True, "cache_folder": sys.argv[3], "vae_batch_size": 1})
+"""
+
+
+def test_an_interrupted_cache_goes_on_where_it_stopped(mixed, tmp_path):
+    folder = tmp_path / "cache"
+    tests = Path(__file__).parents[1]
+    command = [sys.executable, "-c", KILLED, str(tests), str(mixed), str(folder)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert len(list(folder.glob("*.safetensors"))) == 3
+    assert len(list(folder.glob("*.tmp"))) == 1, "it was killed while it wrote the fourth"
+    data = {**BUCKETS, "cache": True, "cache_folder": str(folder)}
+    found = encode(mixed, data=data)
+    assert found.encoded == 3
+    assert any(text.startswith("3 of 6 images") for text in found.said)
+    assert same(served(found), served(encode(mixed, data=BUCKETS)))
+    assert encode(mixed, data=data).encoded == 0
+
+
+def test_a_damaged_shard_is_made_again(mixed, tmp_path):
+    data = {**BUCKETS, "cache": True, "cache_folder": str(tmp_path / "cache")}
+    encode(mixed, data=data)
+    for shard in (tmp_path / "cache").iterdir():
+        content = bytearray(shard.read_bytes())
+        content[-1] ^= 1
+        shard.write_bytes(content)
+    found = encode(mixed, data=data)
+    assert any("is damaged and is made again" in text for text in found.said)
+    assert found.encoded > 0
+    assert same(served(found), served(encode(mixed, data=BUCKETS)))
+    assert encode(mixed, data=data).encoded == 0
+
+
+def test_equal_captions_are_encoded_once(mixed):
+    for file in mixed.glob("*.txt"):
+        file.write_text("one for all")
+    found = encode(mixed)
+    assert any(text.startswith("encoded 2 captions") for text in found.said), "the empty one too"
+    assert found.conditions.text.text.hidden.shape[0] == 2
+
+
+def test_an_autoencoder_that_overflows_is_named(mixed, tmp_path):
+    broken = tiny.components()
+    broken.freeze()
+    with torch.no_grad():
+        broken.vae.quant_conv.weight[0] = float("inf")
+    with pytest.raises(UserError, match=r"not a number of 0\d\.png"):
+        encode(mixed, broken, data={"cache": True, "cache_folder": str(tmp_path / "cache")})
+    assert not list((tmp_path / "cache").glob("*.safetensors")), "nothing of it is kept"
+
+
+def test_images_that_fit_no_bucket_are_named(tmp_path):
+    save_mixed(tmp_path / "two", ((64, 64), (64, 24)))
+    with pytest.raises(UserError, match=r"01\.png: the image is 64x24, and without enlarging it no bucket"):
+        encode(tmp_path / "two", data={"resolution": 64, "buckets": True, "bucket_step": 32, "bucket_upscale": False})
+
+
+def test_a_cache_with_nothing_to_keep(mixed):
+    with pytest.raises(UserError, match=r"data\.cache is set, but with random_crop every image"):
+        encode(mixed, data={"cache": True, "random_crop": True})
+
+
+def test_a_black_mask_is_named(mixed):
+    (mixed / "mask").mkdir()
+    for number, file in enumerate(sorted(mixed.glob("*.png"))):
+        Image.new("L", Image.open(file).size, 0 if number == 3 else 255).save(mixed / "mask" / file.name)
+    with pytest.raises(UserError, match=r"the mask of 03\.png is black"):
+        encode(mixed, data={"masked_loss": True})
+
+
+def test_random_crops_are_functions_of_seed_step_and_slot(mixed):
+    data = {**BUCKETS, "random_crop": True, "flip": True}
+    found, again = encode(mixed, data=data), encode(mixed, data=data)
+    assert found.encoded == 0, "nothing can be encoded beforehand"
+    assert found.conditions.needs_autoencoder
+    assert same(served(found), list(reversed([again.batch(step) for step in reversed(range(8))])))
+    assert not same(served(found, 2), served(encode(mixed, data=data, seed=4), 2))
+    bucket = found.conditions.order.bucket(0)
+    later = next(s for s in range(1, 20) if found.conditions.order.bucket(s) == bucket)
+    assert not torch.equal(found.batch(0).x0, found.batch(later).x0)
+
+
+LARGE = {"resolution": 64, "buckets": True, "bucket_step": 16, "flip": True}
+
+
+@pytest.fixture(scope="module")
+def sdxl() -> Components:
+    made = tiny_families.family("sdxl")
+    made.freeze()
+    return made
+
+
+@pytest.mark.parametrize("random_crop", [False, True], ids=["middle", "anywhere"])
+def test_sdxl_is_told_the_size_and_the_crop(mixed, sdxl, random_crop):
+    found = encode(mixed, sdxl, data={**LARGE, "random_crop": random_crop})
+    lefts = set()
+    for step in range(16):
+        batch = found.batch(step, components=sdxl)
+        _, indices = found.conditions.examples(step, np.arange(4))
+        bucket = found.conditions.buckets[found.conditions.order.bucket(step)]
+        for index, told, latents in zip(indices, batch.sizes.int().tolist(), batch.x0, strict=True):
+            item, place = found.conditions.items[index], bucket.fits[list(bucket.members).index(index)]
+            height, width, top, left, target_height, target_width = told
+            assert (width, height) == item.size
+            assert (target_width, target_height) == bucket.size
+            whole = scaled(item, place).pixels
+            seen = [
+                whole[top : top + target_height, left : left + target_width],
+                whole[:, ::-1][top : top + target_height, left : left + target_width, :],
+            ]
+            lefts.add((index, left))
+            made = encode_pixels(sdxl, np.stack(seen), CPU)
+            assert any(torch.allclose(latents, known, atol=1e-4) for known in made)
+    assert (len(lefts) > 12) == random_crop
+    output = denoise(sdxl, batch.x0, torch.zeros(4, dtype=torch.long), batch.text, batch.sizes)
+    assert output.shape == batch.x0.shape
+    assert encode(mixed, data=BUCKETS).batch().sizes is None, "other families are told nothing"
+
+
+def test_both_text_encoders_of_sdxl_are_kept(mixed, sdxl, tmp_path):
+    data = {**LARGE, "cache": True, "cache_folder": str(tmp_path / "cache")}
+    first, second = (encode(mixed, sdxl, data=data) for _ in range(2))
+    assert second.encoded == 0
+    assert not any("captions" in text for text in second.said)
+    for step in range(3):
+        one, other = (found.batch(step, components=sdxl).text for found in (first, second))
+        assert torch.equal(one.hidden, other.hidden)
+        assert torch.equal(one.pooled, other.pooled)

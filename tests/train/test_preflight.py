@@ -1,0 +1,99 @@
+"""Pre-flight: what it finds before the first step, and that a run is the same with it and without."""
+
+import shutil
+from collections import namedtuple
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import tiny
+from snrlab import UserError
+from snrlab.train import preflight, runner
+from snrlab.train.job import prepare
+from snrlab.train.run_folder import RunFolder
+
+
+def files_of(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+SETUPS = {
+    "lora": {"train": {"text_encoder": True, "gradient_accumulation": 2}},
+    "full": {"train": {"method": "full", "ema": 0.9}},
+    "captions that vary": {"data": {"shuffle_tags": True, "tag_dropout": 0.5, "flip": True}},
+}
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_a_run_is_the_same_with_and_without(setup, tiny_model, pictures, tmp_path, monkeypatch):
+    sections = {"sample": {"prompts": ["a"], "steps": 2}, **SETUPS[setup]}
+    sections["train"] = {"steps": 3, **sections.get("train", {})}
+    config = tiny.run_config(tiny_model, pictures, **sections)
+    found = []
+    for name in ("with", "without"):
+        if name == "without":
+            monkeypatch.setattr(runner, "preflight", lambda job, folder: [])
+        found.append(files_of(runner.run(config, tmp_path / name, say=lambda text: None).folder.path))
+    assert found[0] == found[1]
+
+
+def test_nothing_that_a_run_computes_with_is_changed(tiny_model, pictures, tmp_path):
+    job = prepare(tiny.run_config(tiny_model, pictures, train={"text_encoder": True}))
+    before = {name: p.detach().clone() for name, p in job.parameters.items()}
+    random = torch.get_rng_state().clone()
+    preflight.preflight(job, RunFolder(tmp_path / "runs" / "tiny"))
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(before[name], p) and p.grad is None for name, p in job.parameters.items())
+    assert not job.optimizer.state
+    assert not list(tmp_path.iterdir())
+
+
+def test_check_says_what_a_run_takes_and_leaves_nothing(tiny_model, pictures, tmp_path):
+    said = []
+    config = tiny.run_config(tiny_model, pictures, train={"gradient_accumulation": 2, "steps": 9})
+    runner.check(config, tmp_path / "some" / "where", say=said.append)
+    assert "6 images / (batch 4 x 2 accumulated x 1 device) = 0.75 steps a pass; 9 steps = 12 passes" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_without_a_finite_loss_is_refused(tiny_model, pictures, tmp_path):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    file = model / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["conv_in.bias"] = torch.full_like(tensors["conv_in.bias"], float("nan"))
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match="the loss of the first batch is nan"):
+        runner.run(tiny.run_config(model, pictures), tmp_path / "runs", say=print)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_result_that_its_number_format_cannot_hold_is_refused(tiny_model, pictures, tmp_path):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    file = model / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["decoder.conv_out.bias"] = torch.full_like(tensors["decoder.conv_out.bias"], 1e6)  # above fp16's largest
+    save_file(tensors, file, metadata={"format": "pt"})
+    config = tiny.run_config(model, pictures, train={"method": "full"}, output={"precision": "fp16"})
+    with pytest.raises(UserError, match=r"decoder.conv_out.bias holds what is not a number: .* output.precision"):
+        runner.run(config, tmp_path / "runs", say=print)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("free", "refused"), [(2**30, False), (2**20, True)])
+def test_a_disk_that_is_too_small_is_refused(free, refused, tiny_model, pictures, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage(2**40, 0, free))
+    job = prepare(tiny.run_config(tiny_model, pictures))
+    if not refused:
+        preflight.preflight(job, RunFolder(tmp_path / "tiny"))
+        return
+    with pytest.raises(UserError, match=r"has 1.0 MB free, and the run would write 256"):
+        preflight.preflight(job, RunFolder(tmp_path / "tiny"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_where_the_folder_should_be(tiny_model, pictures, tmp_path):
+    (tmp_path / "runs").write_text("mine")
+    with pytest.raises(UserError, match="cannot be written"):
+        preflight.preflight(prepare(tiny.run_config(tiny_model, pictures)), RunFolder(tmp_path / "runs" / "a" / "b"))

@@ -1,0 +1,121 @@
+"""Trackers get what the logs hold: TensorBoard's files are read back with its own reader."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiny
+from snrlab import UserError
+from snrlab.train import runner
+from snrlab.train.run_folder import read_log
+from snrlab.train.trackers import band_keys
+
+accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+
+def finish(config, out, **kwargs):
+    return runner.run(config, out, say=lambda text: None, **kwargs).folder
+
+
+def config(tiny_model, pictures, every=1):
+    return tiny.run_config(
+        tiny_model,
+        pictures,
+        sample={"prompts": ["a", "b"], "steps": 2},
+        validation={"images": 2, "every": 3},
+        log={"trackers": ["tensorboard"], "every": every},
+    )
+
+
+def events(folder):
+    found = accumulator.EventAccumulator(str(folder.logs / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    return found.Reload()
+
+
+def scalars(found, tag):
+    return {event.step: event.value for event in found.Scalars(tag)}
+
+
+def test_every_step_is_sent(tiny_model, pictures, tmp_path):
+    folder = finish(config(tiny_model, pictures), tmp_path)
+    found, lines = events(folder), list(read_log(folder.steps_file))
+    for tag, value in {
+        "loss/weighted": lambda line: line["loss"],
+        "loss/unweighted": lambda line: np.mean(line["mse"]),
+        "learning_rate": lambda line: line["lr"],
+        "grad_norm": lambda line: line["grad_norm"],
+    }.items():
+        assert scalars(found, tag) == pytest.approx({line["step"] + 1: value(line) for line in lines}, rel=1e-6)
+    for band, key in band_keys().items():
+        wanted = {line["step"] + 1: line["bands"][band] for line in lines if line["bands"][band] is not None}
+        if wanted:
+            assert scalars(found, f"unweighted/{key}") == pytest.approx(wanted, rel=1e-6)
+    for line in read_log(folder.validation_file):
+        for band, estimate in line["bands"].items():
+            sent = scalars(found, f"validation/{band_keys()[band]}")
+            assert sent[line["step"]] == pytest.approx(estimate["value"], rel=1e-6)
+    assert [image.step for image in found.Images("samples/1")] == [0, 6]
+    text = found.Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "learning_rate" in text
+    assert str(tmp_path) not in text
+    assert str(pictures.parent) not in text
+
+
+def test_means_of_several_steps(tiny_model, pictures, tmp_path):
+    folder = finish(config(tiny_model, pictures, every=4), tmp_path)
+    losses = [line["loss"] for line in read_log(folder.steps_file)]
+    assert scalars(events(folder), "loss/weighted") == pytest.approx(
+        {4: np.mean(losses[:4]), 6: np.mean(losses[4:])}, rel=1e-6
+    )
+
+
+def test_a_resumed_run_goes_on_without_doubles(tiny_model, pictures, tmp_path, monkeypatch):
+    original = runner._on_the_way
+
+    def die(job, folder, done, readers):
+        original(job, folder, done, readers)
+        if done == 3:  # after the checkpoint at 2
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "_on_the_way", die)
+    with pytest.raises(KeyboardInterrupt):
+        finish(config(tiny_model, pictures), tmp_path)
+    monkeypatch.setattr(runner, "_on_the_way", original)
+    folder = finish(config(tiny_model, pictures), tmp_path, resume=True)
+    lines = list(read_log(folder.steps_file))
+    sent = [(event.step, event.value) for event in events(folder).Scalars("loss/weighted")]
+    assert sent == [(line["step"] + 1, pytest.approx(line["loss"], rel=1e-6)) for line in lines]
+
+
+def test_a_run_is_the_same_with_trackers(tiny_model, pictures, tmp_path):
+    tracked = finish(config(tiny_model, pictures), tmp_path / "a")
+    plain = config(tiny_model, pictures).model_copy(update={"log": tiny.run_config(tiny_model, pictures).log})
+    untracked = finish(plain, tmp_path / "b")
+    for name in ("steps.jsonl", "validation.jsonl"):
+        assert (tracked.path / name).read_bytes() == (untracked.path / name).read_bytes()
+    results = [load_file(folder.path / "tiny.safetensors") for folder in (tracked, untracked)]
+    assert all(torch.equal(tensor, results[1][name]) for name, tensor in results[0].items())
+    assert not untracked.logs.exists()
+
+
+def test_a_tracker_that_is_not_installed(tiny_model, pictures, tmp_path):
+    if importlib.util.find_spec("wandb") is not None:
+        pytest.skip("wandb is installed here")
+    run = tiny.run_config(tiny_model, pictures, log={"trackers": ["wandb"]})
+    with pytest.raises(UserError, match=r"wandb is not installed: pip install 'snrlab\[wandb\]'"):
+        finish(run, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_impossible_logs(tiny_model, pictures):
+    for log, says in (
+        ({"every": 5}, "every is set but trackers is empty"),
+        ({"project": "mine"}, "project is set but trackers is empty"),
+        ({"trackers": ["tensorboard", "tensorboard"]}, "named twice"),
+        ({"trackers": ["tensorbord"]}, "log.trackers"),
+    ):
+        with pytest.raises(UserError, match=says):
+            tiny.run_config(tiny_model, pictures, log=log)
