@@ -32,9 +32,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from snrlab.files.header import read_header
 from snrlab.models import families
 from snrlab.models.families import Family
-from snrlab.models.header import read_header
 from snrlab.models.networks import empty
 from snrlab.models.original_layout import Stored, layout
 from snrlab.models.safetensors_file import Pending, write_tensors
