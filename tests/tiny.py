@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from snrlab.config import RunConfig, parse
+from snrlab.models import families
+from snrlab.models.clip import clip_tokenizer
 from snrlab.models.components import Components
 from snrlab.models.encode import Text
 from snrlab.models.save_folder import save_folder
@@ -54,6 +56,52 @@ def components(prediction_type: str = "epsilon", **scheduler) -> Components:
     return Components(
         vae, text_encoder, tokenizer, unet, {**config, "prediction_type": prediction_type, **scheduler}, "tiny"
     )
+
+
+# what sets the families apart, on few channels
+UNETS = {
+    "sd1": {
+        "block_out_channels": (8, 16), "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), "attention_head_dim": 2, "cross_attention_dim": 16,
+    },
+    "sd2": {
+        "block_out_channels": (8, 16), "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), "attention_head_dim": (2, 4),
+        "cross_attention_dim": 16, "use_linear_projection": True,
+    },
+    "sdxl": {
+        "block_out_channels": (8, 16, 16), "down_block_types": ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
+        "up_block_types": ("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",), "attention_head_dim": (2, 4, 4),
+        "transformer_layers_per_block": (1, 1, 2), "cross_attention_dim": 24, "use_linear_projection": True,
+        "addition_embed_type": "text_time", "addition_time_embed_dim": 4,
+        "projection_class_embeddings_input_dim": 6 * 4 + 8,
+    },
+}  # fmt: skip
+
+
+def family_model(family: str, prediction_type: str | None = "epsilon", **scheduler) -> Components:
+    """A random model with the structure of a family and CLIP's own vocabulary; the same weights each time."""
+    text = {
+        "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 77,
+        "vocab_size": 49408, "bos_token_id": 49406, "eos_token_id": 49407,
+    }  # fmt: skip
+    open_clip = {"hidden_act": "gelu", "pad_token_id": 0, "projection_dim": 8}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(sample_size=4, layers_per_block=2, norm_num_groups=4, **UNETS[family])
+        vae = AutoencoderKL(
+            block_out_channels=(4, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3, norm_num_groups=2,
+            up_block_types=("UpDecoderBlock2D",) * 3, layers_per_block=2, latent_channels=4, sample_size=16,
+            scaling_factor=0.13025 if family == "sdxl" else 0.18215,
+        )  # fmt: skip
+        first = CLIPTextModel(CLIPTextConfig(hidden_size=16, **text, **(open_clip if family == "sd2" else {})))
+        second = {}
+        if family == "sdxl":
+            config = CLIPTextConfig(hidden_size=8, **text, **open_clip)
+            second = {"text_encoder_2": CLIPTextModelWithProjection(config), "tokenizer_2": clip_tokenizer("!")}
+    tokenizer = clip_tokenizer("!") if family == "sd2" else clip_tokenizer()
+    config = families.config(family, "scheduler") | {"prediction_type": prediction_type} | scheduler
+    return Components(vae, first, tokenizer, unet, config, f"tiny-{family}", **second)
 
 
 def save_model(folder: Path, prediction_type: str = "epsilon", **scheduler) -> Path:

@@ -101,11 +101,10 @@ def test_a_long_caption_is_its_chunks_each_a_caption_of_its_own(model, max_token
         assert torch.allclose(long.pooled, own.pooled[:1], atol=1e-6)
 
 
-@given(
-    words=st.lists(
-        st.sampled_from(["a", "red", "cat,", "(hat:1.2)", "!", "1girl", "supercalifragilistic"]), max_size=120
-    )
-)
+WORDS = ["a", "red", "cat,", "(hat:1.2)", "!", "1girl", "supercalifragilistic"]
+
+
+@given(words=st.lists(st.sampled_from(WORDS), max_size=120))
 def test_every_chunk_has_a_beginning_its_tokens_an_end_and_padding(words):
     for tokenizer in TOKENIZERS:
         caption = " ".join(words)

@@ -15,20 +15,20 @@ from peft import LoraConfig as PeftConfig
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-import tiny_blocks
+import adapted
+from adapted import CONV
 from snrlab import UserError
 from snrlab.config.lora import LoraConfig
 from snrlab.models import families
 from snrlab.models.adapter import Adapter
 from snrlab.models.kohya_names import kohya_name
 from snrlab.models.kohya_names import layer_path as path_of
-from snrlab.models.lora import add_lora, layer_path, lora_layers, lora_parameters, sizes, start_from, trained_lora
+from snrlab.models.lora import add_lora, layer_path, lora_layers, sizes, start_from, trained_lora
 from snrlab.models.lora_file import convert_lora, family_of, load_lora, write_lora
 from snrlab.models.networks import empty
 from snrlab.models.original_layout import layout
 
 LINEAR = ["attention", "feed_forward"]
-CONV = [*LINEAR, "convolution"]
 FAMILIES = ("sd1", "sd2", "sdxl")
 COUNTS = {
     ("sd1", False): (192, 72), ("sd2", False): (192, 138), ("sdxl", False): (722, 264),
@@ -122,13 +122,7 @@ CHOICES = {
 
 
 def trained(family, choice, parts=None):
-    """A tiny model with an adapter that has gone somewhere."""
-    model = tiny_blocks.components(family)
-    add_lora(model, LoraConfig(rank=4, **CHOICES[choice]), parts or ["unet", *encoders(family)], seed=0)
-    generator = torch.Generator().manual_seed(2)
-    for _, parameter in lora_parameters(model):
-        parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
-    return model
+    return adapted.trained(family, CHOICES[choice], parts)
 
 
 def write(model, path, form="kohya", metadata=None, dtype=torch.float32):
@@ -159,14 +153,14 @@ def complaints():
 def test_diffusers_makes_the_same_of_the_file(choice, form, family, tmp_path, complaints):
     model = trained(family, choice)
     file = write(model, tmp_path / "lora.safetensors", form)
-    other = tiny_blocks.components(family)
-    before = tiny_blocks.predict(other)
+    other = adapted.fresh(family)
+    before = adapted.predict(other)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # peft's, of an alpha that has found no layer
-        tiny_blocks.pipeline(other).load_lora_weights(str(file))
+        adapted.pipeline(other).load_lora_weights(str(file))
     assert complaints == []
-    wanted = tiny_blocks.predict(model)
-    assert torch.allclose(tiny_blocks.predict(other), wanted, atol=1e-5)
+    wanted = adapted.predict(model)
+    assert torch.allclose(adapted.predict(other), wanted, atol=1e-5)
     assert (wanted - before).abs().max() > 0.05
     matrices = [key for key in load_file(file) if key.endswith(("lora_down.weight", "lora_A.weight"))]
     assert len([n for n, _ in named_parameters(other) if "lora_A" in n]) == len(matrices), "every tensor has its place"
@@ -183,16 +177,16 @@ def test_diffusers_hears_of_lengths_through_peft(family, tmp_path):
 
     model = trained(family, "DoRA")
     file = write(model, tmp_path / "lora.safetensors")
-    other = tiny_blocks.components(family)
+    other = adapted.fresh(family)
     tensors = peft_tensors(load_lora(file, other.unet.config), torch.float32)
-    tiny_blocks.pipeline(other).load_lora_weights(tensors)
-    assert torch.allclose(tiny_blocks.predict(other), tiny_blocks.predict(model), atol=1e-5)
+    adapted.pipeline(other).load_lora_weights(tensors)
+    assert torch.allclose(adapted.predict(other), adapted.predict(model), atol=1e-5)
 
 
 def test_diffusers_own_files_are_read(tmp_path):
     """Written by diffusers, with alphas in the configuration in the header; and in its older names."""
     for family in FAMILIES:
-        model = tiny_blocks.components(family)
+        model = adapted.fresh(family)
         from diffusers.utils import convert_state_dict_to_diffusers
         from peft.utils import get_peft_model_state_dict
 
@@ -205,7 +199,7 @@ def test_diffusers_own_files_are_read(tmp_path):
             network.add_adapter(config)
             layers[f"{part}_lora_layers"] = get_peft_model_state_dict(network)
             metadata[f"{part}_lora_adapter_metadata"] = json.loads(json.dumps(config.to_dict(), default=list))
-        tiny_blocks.pipeline(model).save_lora_weights(tmp_path / family, **layers, **metadata)
+        adapted.pipeline(model).save_lora_weights(tmp_path / family, **layers, **metadata)
         file = tmp_path / family / "pytorch_lora_weights.safetensors"
         found = load_lora(file, model.unet.config)
         ours = trained_lora(model)
@@ -288,10 +282,10 @@ def test_the_family_is_told_by_the_layers(family):
 def test_training_starts_from_a_file(form, choice, family, tmp_path):
     model = trained(family, choice)
     file = write(model, tmp_path / "lora.safetensors", form)
-    other = tiny_blocks.components(family)
+    other = adapted.fresh(family)
     add_lora(other, LoraConfig(rank=4, **CHOICES[choice]), ["unet", *encoders(family)], seed=5)
     start_from(other, load_lora(file, other.unet.config), "lora")
-    assert torch.allclose(tiny_blocks.predict(other), tiny_blocks.predict(model), atol=1e-5)
+    assert torch.allclose(adapted.predict(other), adapted.predict(model), atol=1e-5)
     assert [layer.lora_alpha for layer in lora_layers(other).values()] == [
         layer.lora_alpha for layer in lora_layers(model).values()
     ]
@@ -303,10 +297,10 @@ def test_a_convolution_of_one_pixel_starts_a_matrix(tmp_path):
     tensors = load_file(write(model, tmp_path / "a.safetensors"))
     pixel = {k: v[:, :, None, None] if "_proj_" in k and k.endswith("weight") else v for k, v in tensors.items()}
     save_file({k: v.contiguous() for k, v in pixel.items()}, tmp_path / "b.safetensors")
-    other = tiny_blocks.components("sd2")
+    other = adapted.fresh("sd2")
     add_lora(other, LoraConfig(rank=4), ["unet"], seed=5)
     start_from(other, load_lora(tmp_path / "b.safetensors", other.unet.config), "b")
-    assert torch.equal(tiny_blocks.predict(other), tiny_blocks.predict(model))
+    assert torch.equal(adapted.predict(other), adapted.predict(model))
 
 
 def broken(tensors, how):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import adapted
 import tiny
-import tiny_blocks
 from effects import shows
 from snrlab import UserError
 from snrlab.models.lora import lora_layers, lora_parameters, start_from, trained_lora
@@ -119,7 +119,7 @@ def test_blocks_have_ranks_and_alphas_of_their_own(train):
 @shows("lora.dora")
 def test_dora_trains_lengths_and_changes_nothing_at_first(train, tiny_model, pictures):
     configs = [tiny.run_config(tiny_model, pictures, lora={"rank": 2, "dora": dora}) for dora in (False, True)]
-    before, fresh = (tiny_blocks.predict(prepare(config).components) for config in configs)
+    before, fresh = (adapted.predict(prepare(config).components) for config in configs)
     assert torch.allclose(fresh, before, atol=1e-5)
     plain, job = train(), train(lora={"rank": 2, "dora": True})
     for path, layer in lora_layers(job.components).items():
@@ -135,10 +135,10 @@ def test_dora_trains_lengths_and_changes_nothing_at_first(train, tiny_model, pic
 def test_dropouts_change_the_training_but_not_what_is_sampled(kind, train):
     plain, dropped = train(), train(lora={"rank": 2, kind: 0.5})
     assert different(plain, dropped) == set(adapters(plain))
-    found = tiny_blocks.predict(dropped.components)
+    found = adapted.predict(dropped.components)
     other = prepare(plain.config).components
     start_from(other, adapters(dropped), "the same values")  # in a model without dropout
-    assert torch.equal(found, tiny_blocks.predict(other))
+    assert torch.equal(found, adapted.predict(other))
 
 
 @shows("lora.loraplus_ratio")
@@ -209,7 +209,7 @@ def test_the_second_text_encoder(method, tiny_model, pictures):
         ({"text_encoder": True, "text_encoder_2": True, "unet": False}, {"text_encoder", "text_encoder_2"}),
     ):
         config = tiny.run_config(tiny_model, pictures, train={"method": method, **train})
-        model = tiny_blocks.components("sdxl")
+        model = adapted.fresh("sdxl")
         found = trainable(config, model)
         assert {name.partition(".")[0] for name in found.parameters} == parts
         for part, network in model.networks.items():
@@ -228,7 +228,7 @@ def test_networks_have_rates_of_their_own(method, tiny_model, pictures):
     own = {"unet_learning_rate": 1e-4, "text_encoder_learning_rate": 1e-5, "text_encoder_2_learning_rate": 1e-6}
     for more, wanted in (({}, (1e-3,) * 3), (own, (1e-4, 1e-5, 1e-6))):
         config = tiny.run_config(tiny_model, pictures, train={**train, **more})
-        found = trainable(config, tiny_blocks.components("sdxl"))
+        found = trainable(config, adapted.fresh("sdxl"))
         rates = {}
         for name, rate in found.rates.items():
             rates.setdefault(name.partition(".")[0], set()).add(rate)

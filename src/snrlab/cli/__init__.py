@@ -12,7 +12,10 @@ from snrlab.cli.data import data
 from snrlab.cli.demo import demo
 from snrlab.cli.doctor import doctor
 from snrlab.cli.evaluate import evaluate
+from snrlab.cli.explain import explain
 from snrlab.cli.init import init
+from snrlab.cli.merge import merge
+from snrlab.cli.plot import plot
 from snrlab.cli.sample import sample
 from snrlab.cli.table import table
 from snrlab.cli.train import train
@@ -46,7 +49,7 @@ def _options(
     pass
 
 
-for command in (demo, table, data, init, train, sample, evaluate, convert, doctor):
+for command in (demo, table, plot, explain, data, init, train, sample, evaluate, convert, merge, doctor):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""`snrlab convert`: a model from a single file to a diffusers folder, or back."""
+"""`snrlab convert`: a model from a single file to a diffusers folder, or back; a LoRA from one layout to the other."""
 
 from __future__ import annotations
 
@@ -53,15 +53,22 @@ def convert(
     """Turn a single-file model into a diffusers folder, or a folder into a single file.
 
     Without --precision every tensor stays equal to the bit. A single file gets the keys v_pred and ztsnr where they
-    are true, so that web UIs know.
+    are true, so that web UIs know. A LoRA in kohya's layout becomes one in peft's, and the other way round.
 
     Example: snrlab convert model.safetensors -o model
     """  # fmt: skip
     quiet_libraries()
     from snrlab.models.convert import convert as convert_model
+    from snrlab.models.lora_file import convert_lora, is_lora
     from snrlab.models.source import DTYPES
 
-    target = _free(out or Path(f"{source.name}.safetensors" if source.is_dir() else source.stem))
+    if source.is_file() and is_lora(source):
+        if vae or prediction or zero_terminal_snr or precision:
+            raise UserError(f"{source.name} is a LoRA: of the options it takes --out alone.")
+        target = free_path(out or Path(source.name))
+        typer.echo(f"{convert_lora(source, target)}'s names instead of the other ones\nwrote {target}")
+        return
+    target = free_path(out or Path(f"{source.name}.safetensors" if source.is_dir() else source.stem))
     dtype = DTYPES[precision.value] if precision else None
     made = convert_model(
         source,
@@ -75,7 +82,7 @@ def convert(
     typer.echo(f"wrote {target}")
 
 
-def _free(path: Path) -> Path:
+def free_path(path: Path) -> Path:
     """The path, or the first of path-2, path-3, ... that does not exist."""
     if not path.absolute().parent.is_dir():
         raise UserError(f"--out: there is no folder {path.parent}.")

@@ -20,11 +20,11 @@ def nearest(word: str, allowed: Iterable[str]) -> str | None:
     >>> nearest("min_snr_gama", ["min_snr_gamma", "max_weight"])
     'min_snr_gamma'
     """
-    candidates = list(allowed)
+    candidates = {name.lower(): name for name in allowed}
     found = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.6)
     if found:
-        return found[0]
-    return next((name for name in candidates if len(word) > 2 and name.startswith(word.lower())), None)
+        return candidates[found[0]]
+    return next((name for low, name in candidates.items() if len(word) > 2 and low.startswith(word.lower())), None)
 
 
 def unknown(field: str, value: object, allowed: Iterable[str]) -> UserError:

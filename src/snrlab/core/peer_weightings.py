@@ -8,13 +8,16 @@ their own: they multiply the network's own loss, after the weightings.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
+from snrlab.core.loss_weight import loss_weight
 from snrlab.core.prediction import GAINS
+from snrlab.core.schedule import sd
 from snrlab.core.weighting import WEIGHTINGS, Gamma
 
 Array = NDArray[np.float64]
@@ -165,6 +168,37 @@ def v_pred_like_loss(log_snr: Array, *, scale: Annotated[float, Gt(0), Le(100)] 
     """
     with np.errstate(divide="ignore"):
         return 1 + scale / _capped_share(log_snr)
+
+
+@dataclass(frozen=True)
+class WeightingText:
+    """Marker of a parameter that names another weighting, as the command line writes it."""
+
+    example: str = "min_snr:gamma=5"
+
+    def check(self, value: str) -> str:
+        """The weighting with all its parameters."""
+        return WEIGHTINGS.parse(value).spec
+
+
+@WEIGHTINGS.register(
+    paper="kohya-ss/sd-scripts, train_network.py and eight more: the SNR table is made, then the schedule is rescaled",
+    peer="kohya sd-scripts",
+    stated_for="v_prediction",
+    deviates="weights under zero_terminal_snr must use the rescaled SNR, which is 4.8 times smaller at t = 900",
+)
+def kohya_before_rescale(log_snr: Array, *, of: Annotated[str, WeightingText()] = "min_snr:gamma=5") -> Array:
+    """On v the weight `of` another weighting at the SNR that the step had before the rescaling to SNR 0.
+
+    >>> kohya_before_rescale(np.array([-np.inf])).round(6)  # min(S, 5)/(S + 1) at S = 0.0046819 instead of 0
+    array([0.00466])
+    """
+    abar = sd().alphas_cumprod
+    first, last = np.sqrt(abar[0]), np.sqrt(abar[-1])
+    rescaled = np.exp(-0.5 * np.logaddexp(0, -log_snr))  # sqrt(abar) of the step as it is trained
+    before = (rescaled * (first - last) / first + last) ** 2
+    stale = np.log(before) - np.log1p(-np.minimum(before, abar[0]))
+    return _on_v(loss_weight([WEIGHTINGS.parse(of)], stale, "v_prediction"), log_snr)
 
 
 def _clipped_inverse(log_snr: Array, gamma: float) -> Array:

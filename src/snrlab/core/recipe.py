@@ -82,6 +82,7 @@ class Recipe:
             weight_x0 = weight * gain(self.prediction_type, log_snr)
         return Tables(
             schedule=schedule,
+            prediction_type=self.prediction_type,
             t=np.arange(len(snr)),
             alphas_cumprod=schedule.alphas_cumprod,
             snr=snr,
@@ -120,6 +121,7 @@ class Tables:
     """
 
     schedule: NoiseSchedule
+    prediction_type: PredictionType
     t: NDArray[np.int64]
     alphas_cumprod: Array
     snr: Array
@@ -145,7 +147,9 @@ class Tables:
     def weight_share(self, space: str | None = None) -> Array:
         """Share of each step in the summed p x weight, on the network's own loss or in `space`."""
         weight = self.weight if space is None else self.weight_x0 / gain(space, self.log_snr)
-        mass = np.where(self.p > 0, self.p * weight, 0.0)
+        mass = np.zeros_like(self.p)
+        drawn = self.p > 0
+        mass[drawn] = self.p[drawn] * weight[drawn]
         return mass / mass.sum()
 
     def emphasis(self, space: str | None = None) -> Array:
@@ -162,13 +166,17 @@ class Tables:
     @property
     def mean_weight(self) -> float:
         """Mean of the weight under the density."""
-        return float(np.sum(np.where(self.p > 0, self.p * self.weight, 0.0)))
+        return self._mean(self.weight)
 
     @property
     def effective_sample_size(self) -> float:
         """(E w)^2 / E w^2 under the density, between 0 and 1: the part of a batch that counts."""
-        square = float(np.sum(np.where(self.p > 0, self.p * self.weight**2, 0.0)))
+        square = self._mean(self.weight**2)
         return self.mean_weight**2 / square if square > 0 else 0.0
+
+    def _mean(self, values: Array) -> float:
+        drawn = self.p > 0  # a value where nothing is drawn may be infinite
+        return float(np.sum(self.p[drawn] * values[drawn]))
 
     def rows(self, timesteps: NDArray[np.int64] | list[int]) -> list[dict[str, Any]]:
         """One dict per timestep with plain numbers; None where a column has no finite value."""

@@ -1,4 +1,4 @@
-"""Figures of recipes and runs, as SVG text: colour-blind-safe, labelled, the same bytes each time."""
+"""Figures of a run's report, as SVG text."""
 
 from __future__ import annotations
 
@@ -13,19 +13,9 @@ from matplotlib.figure import Figure
 from snrlab.core.bands import BANDS
 from snrlab.core.recipe import Tables
 from snrlab.lab.comparison import change
+from snrlab.lab.theme import THEMES
 
-# Okabe and Ito's palette in an order that also differs in lightness; line styles differ too
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-STYLES = ("-", "--", "-.", ":")
-STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "svg.hashsalt": "snrlab",
-    "svg.fonttype": "path",
-}
+LIGHT = THEMES["light"]
 
 
 def recipe_figure(tables: Tables) -> str:
@@ -36,23 +26,23 @@ def recipe_figure(tables: Tables) -> str:
 def recipe_picture(tables: Tables) -> bytes:
     """The same as a PNG, which every page shows."""
     content = io.BytesIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(LIGHT.rc()):
         _recipe(tables).savefig(content, format="png", dpi=110, metadata={"Software": None})
     return content.getvalue()
 
 
 def _recipe(tables: Tables) -> Figure:
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(LIGHT.rc()):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         finite = np.isfinite(tables.log_snr)
         log_snr = tables.log_snr[finite]
-        left.plot(log_snr, tables.weight[finite], color=COLORS[0])
+        left.plot(log_snr, tables.weight[finite], color=LIGHT.lines[0])
         left.set(title="Weight on the network's own loss", xlabel="log SNR", ylabel="weight")
         left.set_ylim(bottom=0)
         density = tables.emphasis("v_prediction")[finite]
-        right.fill_between(log_snr, density, color=COLORS[1], alpha=0.25)
-        right.plot(log_snr, density, color=COLORS[1])
+        right.fill_between(log_snr, density, color=LIGHT.lines[1], alpha=0.25)
+        right.plot(log_snr, density, color=LIGHT.lines[1])
         right.set(title="Effective emphasis, in v space", xlabel="log SNR", ylabel="p w / |d log SNR / dt|")
         right.set_ylim(bottom=0)
         if not finite[-1]:
@@ -65,17 +55,17 @@ def _recipe(tables: Tables) -> Figure:
 
 def loss_figure(records: Sequence[dict[str, Any]]) -> str:
     """The unweighted training loss by SNR band over the steps, smoothed."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(LIGHT.rc()):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         axes = figure.subplots()
         window = max(1, len(records) // 20)
-        for band, color, style in zip(BANDS, COLORS, STYLES, strict=True):
+        for index, band in enumerate(BANDS):
             found = [(r["step"], r["bands"][band]) for r in records if r["bands"][band] is not None]
             if not found:
                 continue
             at, value = (np.array(column, dtype=float) for column in zip(*found, strict=True))
             smooth = _running_mean(value, window)
-            axes.plot(at, smooth, color=color, linestyle=style, label=band)
+            axes.plot(at, smooth, **LIGHT.line(index), label=band)
         axes.set(title="Unweighted loss by SNR band", xlabel="step", ylabel="mean squared error", yscale="log")
         axes.set_xlim(0, max(records[-1]["step"], 1))
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -89,17 +79,17 @@ def validation_figure(lines: Sequence[dict[str, Any]]) -> str:
         lines: of validation.jsonl, the first of the base; at least two.
     """
     base = {band: found["value"] for band, found in lines[0]["bands"].items()}
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(LIGHT.rc()):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         axes = figure.subplots()
-        for band, color, style in zip(BANDS, COLORS, STYLES, strict=True):
+        for index, band in enumerate(BANDS):
             if band not in base:
                 continue
             at = [line["step"] for line in lines]
             changes = [change(line, lines[0])[band] for line in lines]
             value, low, high = 100 / base[band] * np.array([(e.value, e.low, e.high) for e in changes]).T
-            axes.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
-            axes.plot(at, value, color=color, linestyle=style, label=band)
+            axes.fill_between(at, low, high, color=LIGHT.line(index)["color"], alpha=0.15, linewidth=0)
+            axes.plot(at, value, **LIGHT.line(index), label=band)
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set(title="Unweighted validation error against the base", xlabel="step", ylabel="change, %")
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -123,7 +113,7 @@ def _running_mean(value: Any, window: int) -> Any:
 
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(LIGHT.rc()):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     found = text.getvalue()
     return found[found.index("<svg") :]

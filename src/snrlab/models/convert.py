@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,15 +39,27 @@ def convert(
         UserError: the source does not load, says otherwise, or holds what the layout has no place for.
     """
     model = _stated(load(source, None, None, vae, "SOURCE"), prediction_type, zero_terminal_snr)
+    save(model, target, dtype)
+    return model
+
+
+def save(model: Components, target: Path, dtype: torch.dtype | None, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a model whole or not at all: a single file where the target's name ends in .safetensors, else a folder.
+
+    Args:
+        model: what to write.
+        target: what does not exist yet.
+        dtype: number format of the weights; None keeps each one's own.
+        metadata: for the header of a single file.
+    """
     if target.suffix.lower() == ".safetensors":
-        save_single_file(model, target, dtype)
-        return model
+        save_single_file(model, target, dtype, metadata)
+        return
     temporary = target.with_name(target.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     save_folder(model, temporary, dtype)
     temporary.replace(target)
-    return model
 
 
 def _stated(model: Components, prediction_type: str | None, zero_terminal_snr: bool | None) -> Components:

@@ -55,13 +55,16 @@ def load_lora(path: Path, unet_config: Mapping[str, Any] | None = None, *, field
     Raises:
         UserError: not such a file, a pickle, or an adapter that is not a LoRA, LoCon or DoRA.
     """
-    tensors, metadata = _read(path, field)
+    header = read_header(path, field)
+    if not any("lora" in name for name in header.shapes):
+        first = next(iter(header.shapes), "none")
+        raise UserError(f"{field}: {path.name} holds no LoRA weights (its first tensor is {first}).")
     config = unet_config or families.config("sdxl", "unet")
     layers: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
+    for key, tensor in load_file(path).items():
         layer, role = _place(key, config, f"{field}: {path.name}")
         layers.setdefault(layer, {})[role] = tensor
-    return {layer: _adapter(layer, parts, metadata, f"{field}: {path.name}") for layer, parts in layers.items()}
+    return {layer: _adapter(layer, parts, header.metadata, f"{field}: {path.name}") for layer, parts in layers.items()}
 
 
 def kohya_tensors(lora: Lora, family: Family, unet_config: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
@@ -106,20 +109,34 @@ def write_lora(
     write_atomically(path, to_bytes(tensors, {**metadata, **hashes}))
 
 
-def convert_lora(source: Path, target: Path, to: LoraFormat, family: Family) -> None:
-    """Write a LoRA file in the other layout, in its own number format, with its metadata.
+def convert_lora(source: Path, target: Path, to: LoraFormat | None = None, family: Family | None = None) -> LoraFormat:
+    """Write a LoRA file in the other layout, in its own number format, with its metadata; the layout it now has.
+
+    Args:
+        source: the file.
+        target: a new file.
+        to: the layout; by default the one that the source does not have.
+        family: what it is of; by default what its layers tell.
 
     Raises:
         UserError: the source is not a LoRA, or the target is there already.
     """
     if target.exists():
         raise UserError(f"{target} exists; it is never overwritten. Choose another name.")
-    unet_config = families.config(family, "unet")
-    lora = load_lora(source, unet_config)
+    header = read_header(source, "SOURCE")
+    form: LoraFormat = to or ("peft" if any(map(_KOHYA.fullmatch, header.shapes)) else "kohya")
+    unet_config = families.config(family, "unet") if family else None
+    lora = load_lora(source, unet_config, field="SOURCE")
+    family = family or family_of(lora)
+    metadata = {key: value for key, value in header.metadata.items() if key != _METADATA}
     dtype = next(iter(lora.values())).down.dtype
-    _, metadata = _read(source, "LoRA")
-    metadata.pop(_METADATA, None)
-    write_lora(target, lora, metadata, to, family, unet_config, dtype)
+    write_lora(target, lora, metadata, form, family, unet_config or families.config(family, "unet"), dtype)
+    return form
+
+
+def is_lora(path: Path) -> bool:
+    """Whether a file has tensors by names that LoRAs have."""
+    return path.suffix == ".safetensors" and any("lora" in name for name in read_header(path, "SOURCE").shapes)
 
 
 def family_of(lora: Lora) -> Family:
@@ -145,15 +162,6 @@ def _readable_alphas(lora: Lora) -> Lora:
         if careless and (tie or careless != {counts[0][0]}):
             found |= {path: adapter.with_alpha(counts[0][0]) for path, adapter in layers.items()}
     return found
-
-
-def _read(path: Path, field: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    header = read_header(path, field)
-    tensors = load_file(path)
-    if not any("lora" in key for key in tensors):
-        first = next(iter(tensors), "none")
-        raise UserError(f"{field}: {path.name} holds no LoRA weights (its first tensor is {first}).")
-    return tensors, dict(header.metadata)
 
 
 def _place(key: str, unet_config: Mapping[str, Any], file: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from snrlab import __version__
 from snrlab.config.lora import LoraConfig
+from snrlab.config.model import ModelConfig
 from snrlab.config.run import RunConfig
 from snrlab.core.recipe import Recipe
 from snrlab.core.training import kohya_optimizer
@@ -79,6 +80,7 @@ def lora_metadata(config: RunConfig, recipe: Recipe, training: Training) -> dict
         "ss_session_id": zlib.crc32(json.dumps(run, sort_keys=True).encode()),
         "ss_output_name": config.name,
         **_base_keys(recipe, training.base),
+        **_text_keys(config.model, training.base.family),
         **_network_keys(config.lora),
         **_optimisation_keys(config, training),
         **_image_keys(config, training.images),
@@ -139,6 +141,15 @@ def _base_keys(recipe: Recipe, base: Base) -> dict[str, object]:
     if base.vae_hashes:
         keys |= {"ss_vae_hash": base.vae_hashes[0], "ss_new_vae_hash": base.vae_hashes[1]}
     return keys
+
+
+def _text_keys(model: ModelConfig, family: Family) -> dict[str, object]:
+    """How captions were encoded; kohya's trainers write None for 75 tokens."""
+    return {
+        "ss_clip_skip": model.clip_skip,
+        "ss_max_token_length": model.max_tokens if model.max_tokens > 75 else None,
+        "modelspec.encoder_layer": model.clip_skip or (1 if family == "sd1" else 2),
+    }
 
 
 def _network_keys(lora: LoraConfig) -> dict[str, object]:

@@ -138,7 +138,7 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
         trained=trained,
         optimizer=make_optimizer(train, trained, config.seed),
         ema=EMAModel(list(trained.parameters.values()), decay=train.ema) if train.ema else None,
-        loss_scale=LossScale.of(half=config.model.precision == "fp16"),
+        loss_scale=LossScale.of(half=components.arithmetic == torch.float16),
         device=device,
     )
 

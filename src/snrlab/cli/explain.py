@@ -1,0 +1,73 @@
+"""`snrlab explain`: what a configuration really does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snrlab.core.errors import UserError, unknown
+
+FORMATS = ("text", "json", "md", "html")
+
+
+def explain(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="kohya TOML, kohya_ss JSON, LoRA_Easy TOML, OneTrainer JSON, a finished .safetensors, or a run."
+        ),
+    ],
+    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "text",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write instead of the terminal.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw it too: PNG, SVG or HTML file.", metavar="FILE")] = None,
+) -> None:
+    """Say what settings ask for, what that trainer really computes, where the effort goes, and what was meant.
+
+    Nothing is loaded but the file, and of a .safetensors only its header. Example: snrlab explain my-lora.safetensors
+    """
+    from snrlab.lab import explain_text
+    from snrlab.lab.explain import as_data
+    from snrlab.lab.explain import explain as explained_file
+
+    if format not in FORMATS:
+        raise unknown("--format", format, FORMATS)
+    for option, path in (("--out", out), ("--figure", figure)):
+        if path is not None and path.exists():
+            raise UserError(f"{option}: {path} exists; name another file.")
+    found = explained_file(source)
+    recipes = {"as it is": found.understood.as_is, "as meant": found.understood.as_meant}
+    if not found.understood.changes:
+        del recipes["as meant"]
+    match format:
+        case "json":
+            text = json.dumps(as_data(found), indent=1, default=str)
+        case "md":
+            text = explain_text.to_markdown(found)
+        case "html":
+            from snrlab.lab.plots import draw, save
+            from snrlab.lab.report import CSS
+
+            picture = save(draw({k: r.tables() for k, r in recipes.items()}, ["weight", "emphasis"]), "svg").decode()
+            text = explain_text.to_html(found, CSS, picture[picture.index("<svg") :])
+        case _:
+            text = explain_text.to_text(found)
+    if figure is not None:
+        from snrlab.cli.plot import content
+
+        content_of = content(recipes, figure.suffix.lower(), ["snr", "weight", "emphasis"])
+        _write(figure, content_of)
+    if out is None:
+        typer.echo(text)
+    else:
+        _write(out, text.encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as reason:
+        raise UserError(f"{path} cannot be written ({reason.strerror}).") from None
+    typer.echo(f"wrote {path}")

@@ -1,0 +1,60 @@
+"""`snrlab merge`: LoRAs into a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snrlab.cli.convert import Precision, free_path
+from snrlab.cli.train import quiet_libraries
+
+
+def merge(
+    base: Annotated[Path, typer.Argument(help="Checkpoint: a .safetensors file or a diffusers folder.")],
+    loras: Annotated[
+        list[str], typer.Argument(help="LoRA files of any layout, LoCon and DoRA too.", metavar="LORA[:STRENGTH]...")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="What to write: a name ending in .safetensors is a single file, any other a folder. What exists is "
+            "kept and the new one numbered.",
+        ),
+    ],
+    precision: Annotated[
+        Precision | None, typer.Option(help="Number format of the weights.", show_default="as they are")
+    ] = None,
+) -> None:
+    """Merge LoRAs into a checkpoint, computed in fp32: the result draws what the checkpoint draws with them.
+
+    Example: snrlab merge base.safetensors style.safetensors:0.8 -o merged.safetensors
+    """
+    target, chosen = free_path(out), [_with_strength(text) for text in loras]
+    quiet_libraries()
+    from dataclasses import replace
+
+    from snrlab.models.convert import save
+    from snrlab.models.lora_file import load_lora
+    from snrlab.models.merge import merge as merge_into
+    from snrlab.models.source import DTYPES, load
+
+    model = load(base, None, None, field="BASE")
+    for path, strength in chosen:
+        merge_into(model, load_lora(path, model.unet.config), strength, name=path.name)
+    merged_from = ", ".join([model.label, *(f"{path.stem}:{strength:g}" for path, strength in chosen)])
+    dtype = DTYPES[precision.value] if precision else None
+    save(replace(model, label=target.stem), target, dtype, {"modelspec.merged_from": merged_from})
+    typer.echo(f"wrote {target}")
+
+
+def _with_strength(text: str) -> tuple[Path, float]:
+    """Path and strength of `file.safetensors:0.8`; a colon may be in the path too, as in one that begins with C:."""
+    path, colon, strength = text.rpartition(":")
+    try:
+        return (Path(path), float(strength)) if colon else (Path(text), 1.0)
+    except ValueError:
+        return Path(text), 1.0

@@ -1,0 +1,104 @@
+"""`snrlab plot`: recipes as graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from snrlab.core.errors import UserError, unknown
+from snrlab.lab.panels import DEFAULT, PANELS
+from snrlab.lab.theme import MODES
+
+if TYPE_CHECKING:
+    from snrlab.core.recipe import Recipe
+
+SUFFIXES = (".png", ".svg", ".html", ".csv")
+
+
+def plot(
+    recipe: Annotated[
+        list[str] | None,
+        typer.Argument(help='Recipes, such as plain "min_snr:gamma=5" "Limited = debiased max_weight=7".'),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help=f"File to write; its ending says what: {', '.join(SUFFIXES)}.")
+    ] = Path("recipes.png"),
+    show: Annotated[str, typer.Option(help=f"Graphs, with commas between: {', '.join(PANELS)}.")] = ",".join(DEFAULT),
+    theme: Annotated[str, typer.Option(help="light or dark (HTML follows its reader).")] = "light",
+    log: Annotated[bool, typer.Option("--log", help="Draw weights on a logarithmic axis.")] = False,
+    ceiling: Annotated[
+        float | None, typer.Option(help="Cut the SNR graph at this value, on a linear axis.", min=1e-3)
+    ] = None,
+    article: Annotated[
+        Path | None, typer.Option(help="Write the classic set of graphs and tables for SD into DIR.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Draw recipes over each other: SNR, weight, density, effective emphasis, perturbation.
+
+    A recipe is words with spaces between: a prediction type, weightings, a perturbation, zero_terminal_snr,
+    max_weight=7, density=laplace:mean=0.5 and so on.
+
+    Example: snrlab plot plain min_snr "Debiased, at most 7 = debiased max_weight=7" -o recipes.html
+    """
+    if article is not None:
+        from snrlab.lab.article import write_article
+
+        if recipe:
+            raise UserError("--article writes a fixed set; leave out the recipes.")
+        for path in write_article(article):
+            typer.echo(f"wrote {path}")
+        return
+    panels = [name.strip() for name in show.split(",")]
+    for name in panels:
+        if name not in PANELS:
+            raise unknown("--show", name, PANELS)
+    if theme not in MODES:
+        raise unknown("--theme", theme, MODES)
+    if not recipe:
+        raise UserError("there is nothing to draw; name recipes, such as: snrlab plot plain min_snr debiased.")
+    data = content(_parsed(recipe), out.suffix.lower(), panels, theme, log=log, ceiling=ceiling)
+    try:
+        out.write_bytes(data)
+    except OSError as reason:
+        raise UserError(f"--out: {out} cannot be written ({reason.strerror}).") from None
+    typer.echo(f"wrote {out}")
+
+
+def _parsed(recipes: list[str]) -> dict[str, Recipe]:
+    from snrlab.lab.recipe_text import parse_recipe
+
+    parsed = [parse_recipe(text) for text in recipes]
+    repeated = next((label for i, (label, _) in enumerate(parsed) if label in [k for k, _ in parsed[:i]]), None)
+    if repeated is not None:
+        raise UserError(f"two recipes are called '{repeated}'; give one of them a name: \"Name = {repeated}\".")
+    return dict(parsed)
+
+
+def content(
+    recipes: dict[str, Recipe],
+    suffix: str,
+    panels: list[str],
+    theme: str = "light",
+    *,
+    log: bool = False,
+    ceiling: float | None = None,
+) -> bytes:
+    """The file of this ending with these recipes (UserError for an ending that is not drawn)."""
+    if suffix not in SUFFIXES:
+        raise unknown("ending", suffix or "(none)", SUFFIXES)
+    tables = {label: recipe.tables() for label, recipe in recipes.items()}
+    if suffix == ".csv":
+        from snrlab.lab.data_files import to_csv
+
+        return to_csv(tables).encode()
+    if suffix == ".html":
+        from snrlab.lab.page import page
+        from snrlab.lab.tables import describe
+
+        return page({label: (describe(recipe), tables[label]) for label, recipe in recipes.items()}, panels).encode()
+    from snrlab.lab.plots import draw, save
+
+    figure = draw(tables, panels, mode=theme, log_weight=log, ceiling=ceiling)  # type: ignore[arg-type]
+    return save(figure, suffix[1:])  # type: ignore[arg-type]

@@ -1,0 +1,136 @@
+"""What a configuration really does: asked, computed, where the effort goes, what to know, what was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snrlab.core.bands import BANDS
+from snrlab.core.finding import GRADES, Finding
+from snrlab.core.findings import findings
+from snrlab.core.recipe import Recipe, Tables
+from snrlab.lab.profile import Profile, by_band, by_fifth, shares, shipped_profile
+from snrlab.lab.sources import kohya, onetrainer
+from snrlab.lab.sources.asked import Asked, Understood
+from snrlab.lab.sources.read import read_source
+
+# what the trainer's own account of a setting already says
+SAID_OTHERWISE = {"peer_variant", "peer_prediction_type", "product_on_network", "double_counting", "damped_twice"}
+
+
+@dataclass(frozen=True, eq=False)
+class Effort:
+    """Where a recipe's effort goes, each share by its name.
+
+    Attributes:
+        fifths: share of weight, loss and gradient energy by fifths of the timesteps, cleanest first.
+        bands: the same by SNR band.
+        mean_weight, effective_sample_size, floor: of the weights, and the largest loss that perturbation leaves.
+        untrained: timesteps that are never drawn or have weight 0, as ranges.
+    """
+
+    fifths: Mapping[str, list[float]]
+    bands: Mapping[str, dict[str, float]]
+    mean_weight: float
+    effective_sample_size: float
+    floor: float
+    untrained: str
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """All that is said about a source."""
+
+    understood: Understood
+    found: tuple[Finding, ...]
+    as_is: Effort | None
+    as_meant: Effort | None
+    profile: str
+
+    @property
+    def asked(self) -> Asked:
+        """What the source states."""
+        return self.understood.asked
+
+
+def explain(path: Path) -> Explanation:
+    """Explain a file or run folder (UserError where there is nothing to explain)."""
+    return explain_asked(read_source(path))
+
+
+def explain_asked(asked: Asked) -> Explanation:
+    """Explain settings that were read."""
+    understood = understand(asked)
+    profile = shipped_profile()
+    own = findings(understood.as_is)
+    skip = SAID_OTHERWISE if asked.trainer != "snrlab" else set()
+    found = [*understood.found, *(f for f in own if f.code not in skip)]
+    ordered = tuple(sorted(found, key=lambda f: GRADES.index(f.grade)))
+    return Explanation(
+        understood, ordered, _effort(understood.as_is, profile), _effort(understood.as_meant, profile), profile.of
+    )
+
+
+def understand(asked: Asked) -> Understood:
+    """What settings mean in the program they are for."""
+    if asked.recipe is not None:
+        return Understood(asked, (), asked.recipe, asked.recipe, asked.remarks, (), "snrlab")
+    return {"kohya": kohya.understand, "onetrainer": onetrainer.understand}[asked.trainer](asked)
+
+
+def _effort(recipe: Recipe, profile: Profile) -> Effort | None:
+    """None where the recipe has no finite weights."""
+    tables = recipe.tables()
+    if not np.isfinite(tables.weight[tables.p > 0]).all() or tables.mean_weight == 0:
+        return None
+    found = shares(tables, profile)
+    return Effort(
+        fifths={name: by_fifth(share) for name, share in found.items()},
+        bands={name: by_band(share, tables.snr) for name, share in found.items()},
+        mean_weight=tables.mean_weight,
+        effective_sample_size=tables.effective_sample_size,
+        floor=float(tables.ip_floor.max()),
+        untrained=_untrained(tables),
+    )
+
+
+def _untrained(tables: Tables) -> str:
+    at = np.flatnonzero((tables.p == 0) | (tables.weight == 0))
+    if not len(at):
+        return ""
+    return f"t = {at[0]}" if len(at) == 1 else f"{len(at)} steps, t = {at[0]} to {at[-1]}"
+
+
+def as_data(explained: Explanation) -> dict[str, Any]:
+    """The explanation as plain data."""
+    understood = explained.understood
+
+    def effort(found: Effort | None) -> dict[str, Any] | None:
+        return None if found is None else {k: getattr(found, k) for k in found.__dataclass_fields__}
+
+    return {
+        "source": explained.asked.source,
+        "kind": explained.asked.kind,
+        "program": understood.version,
+        "asked": {k: v for k, v in explained.asked.options.items() if _plain(v)},
+        "does": list(understood.does),
+        "recipe_as_is": understood.as_is.as_dict(),
+        "recipe_as_meant": understood.as_meant.as_dict(),
+        "changes": list(understood.changes),
+        "effort_as_is": effort(explained.as_is),
+        "effort_as_meant": effort(explained.as_meant),
+        "profile": explained.profile,
+        "bands": list(BANDS),
+        "findings": [
+            {"code": f.code, "grade": f.grade, "message": f.message, "action": f.action, "numbers": dict(f.numbers)}
+            for f in explained.found
+        ],
+    }
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool | list | dict)

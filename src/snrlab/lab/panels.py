@@ -1,0 +1,60 @@
+"""What can be drawn of a recipe: each panel a function from tables to a curve over log-SNR, in one registry.
+
+A panel's curve has a value for every timestep; nan where there is none. Panels know nothing of colours or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snrlab.core.recipe import Tables
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One graph.
+
+    Attributes:
+        title, unit: of the graph and of its vertical axis.
+        curve: the values [T].
+        log: whether the vertical axis is logarithmic.
+        bar: the share of a step at SNR = 0, which has no place on a log-SNR axis, or None where it has no meaning.
+        over_time: whether the horizontal axis is the timestep instead of log-SNR.
+    """
+
+    title: str
+    unit: str
+    curve: Callable[[Tables], Array]
+    log: bool = False
+    bar: Callable[[Tables], float] | None = None
+    over_time: bool = False
+
+
+def _terminal_share(tables: Tables) -> float:
+    return float(tables.weight_share("v_prediction")[-1]) if tables.schedule.terminal_snr_is_zero else 0.0
+
+
+def _snr(tables: Tables) -> Array:
+    return np.where(tables.snr > 0, tables.snr, np.nan)
+
+
+PANELS: Mapping[str, Panel] = {
+    "snr": Panel("Signal-to-noise ratio of the schedule", "SNR", _snr, log=True, over_time=True),
+    "density": Panel("How often each step is drawn", "p(t) x T", lambda t: t.p * len(t.p), over_time=True),
+    "weight": Panel("Weight on the network's own loss", "weight", lambda t: t.weight),
+    "weight_epsilon": Panel("The same weight, on the epsilon loss", "weight on epsilon", lambda t: t.weight_epsilon),
+    "emphasis": Panel(
+        "Effective emphasis: where training effort goes",
+        "p w per unit of log SNR, in v space",
+        lambda t: t.emphasis("v_prediction"),
+        bar=_terminal_share,
+    ),
+    "perturbation": Panel("Input perturbation: loss that no training removes", "floor", lambda t: t.ip_floor),
+}
+DEFAULT = ("snr", "weight", "emphasis")

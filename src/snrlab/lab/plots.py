@@ -1,0 +1,195 @@
+"""Graphs of one or several recipes, overlaid and labelled at their lines."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from snrlab.core.recipe import Tables
+from snrlab.lab.panels import PANELS, Panel
+from snrlab.lab.theme import THEMES, Mode
+
+Format = Literal["png", "svg"]
+WIDTH, HEIGHT = 8.0, 3.4  # inches a panel
+DPI = 150
+LABEL_GAP = 0.085  # smallest distance of two labels, in heights of a panel
+
+
+def draw(
+    recipes: Mapping[str, Tables],
+    panels: Sequence[str],
+    *,
+    mode: Mode = "light",
+    log_weight: bool = False,
+    ceiling: float | None = None,
+) -> Figure:
+    """A figure with one panel below the other; every recipe has the same colour and dashes in each.
+
+    Args:
+        recipes: tables by label.
+        panels: names from PANELS.
+        mode: light or dark.
+        log_weight: draw weights on a logarithmic axis.
+        ceiling: cut the SNR graph at this value on a linear axis, as articles do.
+    """
+    theme = THEMES[mode]
+    with mpl.rc_context(theme.rc()):
+        figure = Figure(figsize=(WIDTH, HEIGHT * len(panels)), layout="constrained")
+        grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+        for axes, name in zip(grid, panels, strict=True):
+            panel = PANELS[name]
+            log = panel.log or (log_weight and name.startswith("weight"))
+            cut = ceiling if name == "snr" else None
+            curves = _distinct(recipes, panel)
+            for label, index in curves.items():
+                _line(axes, panel, recipes[label.split("\n")[0]], theme.line(index))
+            _axes(axes, panel, list(recipes.values()), log=log and cut is None)
+            if cut is not None:
+                axes.set_ylim(0, cut)
+            colors = [theme.line(i)["color"] for i in curves.values()]
+            _labels(axes, curves, recipes, panel, colors)
+            if panel.bar is not None:
+                _bars(axes, [panel.bar(recipes[label.split("\n")[0]]) for label in curves], colors)
+        return figure
+
+
+def save(figure: Figure, format: Format) -> bytes:
+    """The figure as the bytes of a file, without dates."""
+    with mpl.rc_context({"svg.hashsalt": "snrlab", "svg.fonttype": "path"}):
+        data = io.BytesIO()
+        facts = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
+        figure.savefig(data, format=format, dpi=DPI, metadata=facts)
+        return data.getvalue()
+
+
+def _distinct(recipes: Mapping[str, Tables], panel: Panel) -> dict[str, int]:
+    """The curves to draw: label(s) and the place of the first recipe; equal curves share one line and its label."""
+    found: list[tuple[list[str], int, np.ndarray[Any, Any]]] = []
+    for index, (label, tables) in enumerate(recipes.items()):
+        curve = panel.curve(tables)
+        for labels, _, other in found:
+            if curve.shape == other.shape and np.allclose(curve, other, rtol=1e-9, equal_nan=True):
+                labels.append(label)
+                break
+        else:
+            found.append(([label], index, curve))
+    if len(found) == 1 and len(recipes) > 1:
+        return {found[0][0][0] + "\nthe same for all": found[0][1]}
+    return {"\n".join(labels): index for labels, index, _ in found}
+
+
+def _line(axes: Any, panel: Panel, tables: Tables, style: dict[str, Any]) -> None:
+    x = tables.t if panel.over_time else tables.log_snr
+    curve = panel.curve(tables)
+    seen = np.isfinite(x) & np.isfinite(curve)
+    axes.plot(x[seen], curve[seen], **style)
+
+
+def _bars(axes: Any, shares: Sequence[float], colors: Sequence[str]) -> None:
+    """The share of a step without signal, which has no place on a log-SNR axis: bars in a frame of their own."""
+    if not any(shares):
+        return
+    frame = axes.inset_axes((0.84, 0.42, 0.13, 0.42))
+    places = np.arange(len(shares))
+    frame.bar(places, [100 * share for share in shares], color=list(colors), width=0.7)
+    for place, share, color in zip(places, shares, colors, strict=True):
+        frame.text(
+            place, 100 * share, f"{share:.2%}" if share else "0", ha="center", va="bottom", fontsize=7, color=color
+        )
+    frame.set_title("step at SNR 0", fontsize=8, weight="normal")
+    frame.set_ylim(0, 130 * max(shares))
+    frame.set(xticks=[], yticks=[])
+    frame.grid(visible=False)
+    frame.spines["left"].set_visible(False)
+
+
+def _axes(axes: Any, panel: Panel, tables: Sequence[Tables], *, log: bool) -> None:
+    axes.set_title(panel.title)
+    axes.set_ylabel("\n".join(_wrapped(panel.unit)))
+    axes.set_yscale("log" if log else "linear")
+    if not log:
+        axes.set_ylim(bottom=0)
+    first = tables[0]
+    if panel.over_time:
+        axes.set_xlabel("timestep t (0 is the cleanest)")
+        axes.set_xlim(0, first.t[-1])
+        return
+    finite = np.concatenate([t.log_snr[np.isfinite(t.log_snr)] for t in tables])
+    axes.set_xlabel("log SNR (clean pictures left, noise right)")
+    axes.set_xlim(finite.max(), max(finite.min(), -12.0))
+    if all(np.array_equal(t.log_snr, first.log_snr) for t in tables):
+        _timesteps(axes, first)
+
+
+def _timesteps(axes: Any, tables: Tables) -> None:
+    """The timestep as a second axis, where all recipes have one schedule."""
+    finite = np.flatnonzero(np.isfinite(tables.log_snr))
+    total = len(tables.t)
+    marks = [t for t in (0, total // 20, total // 5, total * 2 // 5, total * 7 // 10, total - 1) if t in finite]
+    marks = [t for t in marks if tables.log_snr[t] >= axes.get_xlim()[1]]
+    top = axes.secondary_xaxis("top")
+    top.xaxis.set_major_locator(FixedLocator([float(tables.log_snr[t]) for t in marks]))
+    top.xaxis.set_minor_locator(NullLocator())
+    top.set_xticklabels([f"t={t}" for t in marks], fontsize=9)
+
+
+def _labels(
+    axes: Any, curves: Mapping[str, int], recipes: Mapping[str, Tables], panel: Panel, colors: Sequence[str]
+) -> None:
+    """Each line's name at its right end, moved apart where they would overlap."""
+    to_axes = axes.transAxes.inverted()
+    ends = []
+    for label in curves:
+        tables = recipes[label.split("\n")[0]]
+        x = tables.t if panel.over_time else tables.log_snr
+        curve = panel.curve(tables)
+        low, high = sorted(axes.get_xlim())
+        seen = np.flatnonzero(np.isfinite(x) & np.isfinite(curve) & (x >= low) & (x <= high))
+        y = curve[seen[-1]]
+        ends.append(float(to_axes.transform(axes.transData.transform((x[seen[-1]], y)))[1]))
+    heights = [LABEL_GAP * (1 + label.count("\n")) for label in curves]
+    for label, end, place, color in zip(curves, ends, _apart(ends, heights), colors, strict=True):
+        axes.annotate(
+            label, xy=(1.0, min(max(end, 0), 1)), xytext=(1.03, place), xycoords="axes fraction", color=color,
+            va="center", fontsize=10, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.8, "shrinkA": 1, "shrinkB": 0},
+        )  # fmt: skip
+
+
+def _apart(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
+    """Places near the wanted ones, below 1 and at least a label's height apart.
+
+    >>> [round(p, 3) for p in _apart([0.5, 0.5], [0.1, 0.1])]
+    [0.45, 0.55]
+    """
+    order = np.argsort(wanted, kind="stable")
+    places = np.array(wanted, dtype=float).clip(0, 1)
+    for _ in range(200):
+        moved = False
+        for a, b in pairwise(order):
+            lack = (heights[a] + heights[b]) / 2 - (places[b] - places[a])
+            if lack > 1e-6:
+                places[a] -= lack / 2
+                places[b] += lack / 2
+                moved = True
+        if not moved:
+            break
+    ceiling = 1.0  # above it stand the timesteps
+    for place in order[::-1]:
+        places[place] = min(places[place], ceiling - heights[place] / 2)
+        ceiling = places[place] - heights[place] / 2
+    return [float(p) for p in places]
+
+
+def _wrapped(text: str) -> list[str]:
+    words, lines = text.split(), [""]
+    for word in words:
+        lines = [*lines, word] if len(lines[-1]) + len(word) > 22 else [*lines[:-1], f"{lines[-1]} {word}".strip()]
+    return lines

@@ -1,0 +1,134 @@
+"""Recipes written on one line, as the commands that show several at once take them.
+
+    plain
+    min_snr:gamma=5
+    min_snr debiased max_weight=7
+    v_prediction zero_terminal_snr min_snr min_weight=0.01 ip_noise:gamma=0.1
+    Debiased, limited = debiased max_weight=7
+
+Words are separated by spaces: a prediction type, a weighting, a perturbation or a noise shape with its parameters, a
+switch (`zero_terminal_snr`, `normalize`, `plain`), or `field=value` of the recipe. What stands before ` = ` is its
+label.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from snrlab.core.density import DENSITIES
+from snrlab.core.errors import UserError, unknown
+from snrlab.core.noise import NOISES
+from snrlab.core.parameters import parse_value
+from snrlab.core.perturbation import PERTURBATIONS
+from snrlab.core.prediction import PREDICTION_TYPES
+from snrlab.core.recipe import Recipe
+from snrlab.core.registry import Registry
+from snrlab.core.schedule import SCHEDULES
+from snrlab.core.weighting import WEIGHTINGS
+
+PLAIN = "plain"
+SWITCHES = ("zero_terminal_snr", "normalize")
+# a word alone is looked up here; a name that is also a prediction type means that: write weighting=NAME for the other
+WORDS: Mapping[str, Registry] = {"perturbation": PERTURBATIONS, "noise": NOISES}
+VALUES: Mapping[str, Callable[[str], Any]] = {
+    "schedule": SCHEDULES.parse,
+    "density": DENSITIES.parse,
+    "perturbation": PERTURBATIONS.parse,
+    "noise": NOISES.parse,
+    "prediction_type": str,
+    "product_on": str,
+    "sampling": str,
+    "max_weight": lambda text: _number("max_weight", text),
+    "min_weight": lambda text: _number("min_weight", text),
+}
+
+
+def parse_recipe(text: str) -> tuple[str, Recipe]:
+    """(label, recipe) of a line.
+
+    >>> label, recipe = parse_recipe("Both = min_snr:gamma=5 debiased max_weight=7")
+    >>> label, [c.name for c in recipe.weighting], recipe.max_weight
+    ('Both', ['min_snr', 'debiased'], 7.0)
+
+    Raises:
+        UserError: an unknown word, a word given twice, or a value out of range; it names the word.
+    """
+    label, found, rest = text.partition(" = ")
+    words = _words(rest if found else text)
+    if not words:
+        raise UserError(f"recipe '{text}' is empty; write {PLAIN} for the plain loss on epsilon.")
+    parts: dict[str, Any] = {}
+    for word in words:
+        _take(word, parts)
+    weighting = tuple(WEIGHTINGS.parse(spec) for spec in parts.pop("weighting", ()))
+    return (label if found else text).strip(), Recipe(weighting=weighting, **parts)
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """The line that `parse_recipe` reads back, without what has its default.
+
+    >>> write_recipe(parse_recipe("v_prediction min_snr:gamma=5 max_weight=7 zero_terminal_snr")[1])
+    'v_prediction zero_terminal_snr min_snr:gamma=5 max_weight=7'
+    """
+    plain = Recipe()
+    words: list[str] = []
+    if recipe.prediction_type != plain.prediction_type:
+        words.append(recipe.prediction_type)
+    words += [switch for switch in SWITCHES if getattr(recipe, switch)]
+    for choice in recipe.weighting:
+        words.append(choice.spec if choice.name not in PREDICTION_TYPES else f"weighting={choice.spec}")
+    for field in ("schedule", "density", "perturbation", "noise"):
+        choice = getattr(recipe, field)
+        if choice is not None and choice != getattr(plain, field):
+            words.append(f"{field}={choice.spec}")
+    for field in ("product_on", "sampling", "max_weight", "min_weight"):
+        value = getattr(recipe, field)
+        if value != getattr(plain, field):
+            words.append(f"{field}={value:g}" if isinstance(value, float) else f"{field}={value}")
+    return " ".join(shlex.quote(word) if " " in word else word for word in words) or PLAIN
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as reason:
+        raise UserError(f"recipe '{text}' cannot be read: {str(reason).lower()}.") from None
+
+
+def _take(word: str, parts: dict[str, Any]) -> None:
+    """Put what a word says among the recipe's fields."""
+    name = word.partition(":")[0]
+    key, equals, value = word.partition("=")
+    kind = next((kind for kind, registry in WORDS.items() if name in registry), None)
+    if word == PLAIN:
+        return
+    if word in PREDICTION_TYPES:
+        _once(parts, "prediction_type", word)
+    elif word in SWITCHES:
+        _once(parts, word, True)
+    elif name in WEIGHTINGS:
+        parts.setdefault("weighting", []).append(word)
+    elif kind is not None:
+        _once(parts, kind, WORDS[kind].parse(word))
+    elif key == "weighting" and equals:
+        parts.setdefault("weighting", []).append(value)
+    elif key in VALUES and equals:
+        _once(parts, key, VALUES[key](value))
+    else:
+        lone = [*WEIGHTINGS, *PERTURBATIONS, *NOISES, *PREDICTION_TYPES, *SWITCHES, PLAIN]
+        raise unknown("recipe", name if ":" in word else key, [*lone, *(f"{field}=..." for field in VALUES)])
+
+
+def _once(parts: dict[str, Any], key: str, value: Any) -> None:
+    if key in parts:
+        raise UserError(f"recipe: {key} is given twice.")
+    parts[key] = value
+
+
+def _number(key: str, text: str) -> float:
+    value = parse_value(text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"recipe: {key} is '{text}'; it must be a number.")
+    return float(value)

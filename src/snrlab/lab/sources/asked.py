@@ -1,0 +1,55 @@
+"""What a source asks for, before anybody says what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snrlab.core.finding import Finding
+from snrlab.core.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Settings as a source states them.
+
+    Attributes:
+        source: name of the file or folder.
+        kind: what it is, in words.
+        trainer: whose settings they are: `kohya`, `onetrainer` or `snrlab`.
+        options: by the trainer's own names.
+        matter: names among them that make up the recipe, or that nobody knows.
+        remarks: what reading it brought up.
+        recipe: of a run of ours, which needs no translation.
+    """
+
+    source: str
+    kind: str
+    trainer: str
+    options: Mapping[str, Any]
+    matter: tuple[str, ...] = ()
+    remarks: tuple[Finding, ...] = ()
+    recipe: Recipe | None = None
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What the settings mean.
+
+    Attributes:
+        does: sentences on what the trainer computes, each for one setting.
+        as_is: the recipe that the trainer really follows.
+        as_meant: the recipe that does what the settings say, with the right formulas.
+        found: remarks, worst first.
+        changes: what `as_meant` does differently, in words; empty where nothing has to change.
+        version: which program and version was read for this.
+    """
+
+    asked: Asked
+    does: tuple[str, ...]
+    as_is: Recipe
+    as_meant: Recipe
+    found: tuple[Finding, ...]
+    changes: tuple[str, ...] = ()
+    version: str = ""

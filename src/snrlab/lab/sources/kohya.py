@@ -1,0 +1,154 @@
+"""What kohya sd-scripts computes from its options, and the recipe that was meant.
+
+Read in the program's sources at the commit that `VERSION` names: library/custom_train_functions.py,
+library/train_util.py, train_network.py, sdxl_train.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snrlab.core.density import DENSITIES
+from snrlab.core.errors import UserError
+from snrlab.core.noise import NOISES
+from snrlab.core.perturbation import PERTURBATIONS
+from snrlab.core.recipe import Recipe, Tables
+from snrlab.core.registry import Choice
+from snrlab.core.weighting import WEIGHTINGS
+from snrlab.lab.sources.asked import Asked, Understood
+from snrlab.lab.sources.kohya_findings import formulas, unknown_options
+from snrlab.lab.sources.kohya_options import VERSION
+from snrlab.lab.sources.kohya_settings import STEPS, Settings
+
+
+def understand(asked: Asked) -> Understood:
+    """What the options do and what they were meant to do.
+
+    Raises:
+        UserError: a value that the program itself would stop at.
+    """
+    options = Settings(asked.options)
+    _refuse_what_stops(options)
+    weighting, product = _as_is_weighting(options)
+    shared = _shared(options)
+    as_is = Recipe(weighting=weighting, product_on=product, **shared)
+    as_meant, changes = _as_meant(options, as_is, shared)
+    found = [*asked.remarks, *unknown_options(asked.options), *formulas(options)]
+    return Understood(asked, tuple(_does(options)), as_is, as_meant, tuple(found), tuple(changes), VERSION)
+
+
+def _refuse_what_stops(options: Settings) -> None:
+    if options.scale_v and not options.v:
+        raise UserError("scale_v_pred_loss_like_noise_pred needs v_parameterization; kohya's program stops here.")
+    if options.v_like is not None and options.v:
+        raise UserError("v_pred_like_loss is for epsilon-prediction, and v_parameterization is set; kohya stops here.")
+    if not 0 <= options.first < options.stop <= STEPS:
+        raise UserError(
+            f"min_timestep {options.first} and max_timestep {options.stop} must be 0 <= min < max <= {STEPS}."
+        )
+
+
+def _as_is_weighting(options: Settings) -> tuple[tuple[Choice, ...], Any]:
+    """The weights as the program multiplies them: on the network's own loss."""
+    chosen = []
+    if options.min_snr is not None:
+        chosen.append(WEIGHTINGS.bind("min_snr", gamma=options.min_snr))
+    if options.scale_v:
+        chosen.append(WEIGHTINGS.bind("scale_v_pred_loss_like_noise_pred"))
+    if options.v_like is not None:
+        chosen.append(WEIGHTINGS.bind("v_pred_like_loss", scale=options.v_like))
+    if options.debiased and options.v:
+        chosen.append(WEIGHTINGS.bind("kohya_debiased_v"))
+    elif options.debiased:
+        chosen.append(WEIGHTINGS.bind("debiased", max_snr=1000.0))
+    if options.zero_terminal and options.v:
+        chosen = [WEIGHTINGS.bind("kohya_before_rescale", of=choice.spec) for choice in chosen]
+    return tuple(chosen), "network" if len(chosen) > 1 else "epsilon"
+
+
+def _shared(options: Settings) -> dict[str, Any]:
+    """What the right formulas do not change."""
+    parts: dict[str, Any] = {
+        "prediction_type": "v_prediction" if options.v else "epsilon",
+        "zero_terminal_snr": options.zero_terminal,
+        "density": DENSITIES.bind("uniform", min_timestep=options.first, max_timestep=options.stop),
+        "sampling": "plain",
+    }
+    if options.first == 0 and options.stop == STEPS:
+        parts["density"] = DENSITIES.bind("uniform")
+    if options.ip_gamma is not None:
+        random = {"per": "batch"} if options.ip_random else {}
+        name = "ip_noise_random" if options.ip_random else "ip_noise"
+        parts["perturbation"] = PERTURBATIONS.bind(name, gamma=options.ip_gamma, **random)
+    if options.multires is not None:
+        parts["noise"] = NOISES.bind("pyramid", iterations=int(options.multires), discount=options.discount)
+    elif options.noise_offset is not None:
+        parts["noise"] = NOISES.bind("offset", strength=options.noise_offset)
+    return parts
+
+
+def _as_meant(options: Settings, as_is: Recipe, shared: dict[str, Any]) -> tuple[Recipe, list[str]]:
+    chosen, changes = [], []
+    if options.min_snr is not None:
+        chosen.append(WEIGHTINGS.bind("min_snr", gamma=options.min_snr))
+    if options.debiased:
+        chosen.append(WEIGHTINGS.bind("debiased"))
+    if options.debiased and options.v:
+        changes.append("Debiased with the paper's weight on v, sqrt(S) / (S + 1), instead of 1 / (S + 1)")
+    if options.scale_v and chosen:
+        changes.append("no scale_v_pred_loss_like_noise_pred: the other weights on v contain its factor already")
+    elif options.scale_v:
+        chosen.append(WEIGHTINGS.bind("epsilon"))
+    if options.v_like is not None:
+        chosen.append(WEIGHTINGS.bind("v_pred_like_loss", scale=options.v_like))
+    if options.zero_terminal and options.v and as_is.weighting:
+        changes.append("weights from the rescaled SNR, the one that is trained with")
+    if len(chosen) > 1 and options.v:
+        changes.append("the product taken on epsilon, so that the conversion to v counts once")
+    parts = shared | {"sampling": "stratified"}
+    if options.stop == STEPS - 1:
+        changes.append(f"max_timestep {STEPS}, so that the last step is trained: the program leaves the bound out")
+        first = {"min_timestep": options.first} if options.first else {}
+        parts["density"] = DENSITIES.bind("uniform", **first)
+    recipe = Recipe(weighting=tuple(chosen), **parts)
+    if options.v and options.zero_terminal and recipe.tables().weight[-1] == 0:
+        recipe = Recipe(weighting=tuple(chosen), min_weight=0.01, **parts)
+        changes.append(_effect_of_the_floor(recipe.tables()))
+    return recipe, changes
+
+
+def _effect_of_the_floor(tables: Tables) -> str:
+    raised = tables.raw_weight < 0.01
+    share = float(tables.weight_share()[raised].sum())
+    return (
+        f"min_weight 0.01, since the right weight of the last step is 0 and sampling starts there: it raises "
+        f"{int(raised.sum())} steps, which then have {share:.2%} of the weight"
+    )
+
+
+def _does(options: Settings) -> list[str]:
+    """One sentence for each option that changes the recipe."""
+    space = "v" if options.v else "epsilon"
+    said = [f"predicts {space}; timesteps uniform from {options.first} to {options.stop - 1}, drawn independently"]
+    if options.zero_terminal:
+        said.append("rescales the schedule to zero terminal SNR after its table of SNRs for weights was made")
+    if options.min_snr is not None:
+        weight = f"min(S, {options.min_snr:g}) / " + ("(S + 1)" if options.v else "S")
+        said.append(f"min_snr_gamma: multiplies the {space} loss by {weight}")
+    elif options.stated("min_snr_gamma"):
+        said.append("min_snr_gamma 0: switched off, as if it were not there")
+    if options.debiased:
+        weight = "1 / (S + 1)" if options.v else "1 / sqrt(S)"
+        said.append(f"debiased_estimation_loss: multiplies the {space} loss by {weight}, S capped at 1000")
+    if options.scale_v:
+        said.append("scale_v_pred_loss_like_noise_pred: multiplies the v loss by S / (S + 1)")
+    if options.v_like is not None:
+        said.append(f"v_pred_like_loss: multiplies the epsilon loss by 1 + {options.v_like:g} (S + 1) / S")
+    if options.ip_gamma is not None:
+        strength = f"U(0, 1) x {options.ip_gamma:g}, one draw a batch" if options.ip_random else f"{options.ip_gamma:g}"
+        said.append(f"ip_noise_gamma: adds noise of strength {strength} to the network's input, not to its target")
+    if options.multires is not None:
+        said.append(f"multires noise: {options.multires:g} levels, discount {options.discount:g}, in input and target")
+    if options.noise_offset is not None:
+        said.append(f"noise_offset: shifts each channel's noise by {options.noise_offset:g} x N(0, 1)")
+    return said

@@ -1,0 +1,98 @@
+"""Where kohya sd-scripts reads over what is asked, or computes something else than the method it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from snrlab.core.errors import nearest
+from snrlab.core.finding import Finding
+from snrlab.core.recipe import Recipe
+from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
+from snrlab.core.weighting import WEIGHTINGS
+from snrlab.lab.sources.kohya_options import OPTIONS
+from snrlab.lab.sources.kohya_settings import STEPS, Settings
+
+FORKS = {
+    "debias_limit_val": "EasyTrainer_Wasabi_addon",
+    "timestep_attention": "EasyTrainer_Wasabi_addon",
+    "time_attention": "EasyTrainer_Wasabi_addon",
+    "scale_ip_gamma_noise": "EasyTrainer_Wasabi_addon",
+    "save_lossmap": "EasyTrainer_Wasabi_addon",
+    "ip_noise_gamma_scaling": "the 67372a fork",
+    "edm2_loss_weighting": "the 67372a fork",
+    "laplace_timestep_sampling_mu": "the 67372a fork",
+    "laplace_timestep_sampling_b": "the 67372a fork",
+    "flow_model": "the 67372a fork",
+}
+
+
+def unknown_options(stated: Mapping[str, Any]) -> list[Finding]:
+    """Keys that the program takes without a word and never reads."""
+    found = []
+    for name in stated:
+        if name in OPTIONS:
+            continue
+        if name in FORKS:
+            message = f"{name} is an option of {FORKS[name]}; sd-scripts itself never reads it."
+            found.append(Finding("fork_option", "warning", message))
+            continue
+        meant = nearest(name, OPTIONS)
+        hint = f"Did you mean {meant} (default {OPTIONS[meant].default or 'none'})?" if meant else ""
+        message = f"{name} = {stated[name]!r} is no option of sd-scripts, which reads over it without a word."
+        found.append(Finding("unknown_option", "warning", message, hint))
+    return found
+
+
+def formulas(options: Settings) -> list[Finding]:
+    """Where the program's numbers are not those of the methods it names."""
+    found = []
+    weights = [n for n, on in (("min_snr_gamma", options.min_snr), ("debiased_estimation_loss", options.debiased),
+                               ("scale_v_pred_loss_like_noise_pred", options.scale_v)) if on]  # fmt: skip
+    if len(weights) > 1:
+        twice = " scale_v_pred_loss_like_noise_pred counts what the others contain already." if options.scale_v else ""
+        found.append(
+            Finding(
+                "weights_multiply",
+                "warning",
+                f"{', '.join(weights)} are all on: their weights multiply.{twice}",
+                "Keep the one that you want.",
+            )
+        )
+    if options.zero_terminal and options.v and weights:
+        before = SCHEDULES.bind("sd")()
+        factor = float(before.snr[900] / zero_terminal_snr(before).snr[900])
+        found.append(
+            Finding(
+                "stale_snr_table",
+                "warning",
+                f"the SNR in the weights is the schedule's before zero_terminal_snr rescaled it: {factor:.2f} "
+                "times the right one at t = 900, and 0.0047 instead of 0 at the last step.",
+                numbers={"factor_at_900": factor},
+            )
+        )
+    if options.debiased and options.v:
+        theirs = Recipe(prediction_type="v_prediction", weighting=(WEIGHTINGS.bind("kohya_debiased_v"),)).tables()
+        paper = Recipe(prediction_type="v_prediction", zero_terminal_snr=options.zero_terminal,
+                       weighting=(WEIGHTINGS.bind("debiased"),)).tables()  # fmt: skip
+        at = {f"{who}_{t}": float(x.weight[t]) for who, x in (("kohya", theirs), ("paper", paper)) for t in (900, 999)}
+        found.append(
+            Finding(
+                "kohya_debiased_v",
+                "warning",
+                "debiased_estimation_loss under v is not the paper's weight but the plain x0 loss: "
+                f"{at['kohya_900']:.3f} against {at['paper_900']:.3f} at t = 900 and {at['kohya_999']:.3f} against "
+                f"{at['paper_999']:.3g} at the end.",
+                numbers=at,
+            )
+        )
+    if options.stated("max_timestep") and options.stop == STEPS - 1:
+        found.append(
+            Finding(
+                "max_timestep_exclusive",
+                "warning",
+                "max_timestep is left out by the program: 999 never trains the last step, t = 999.",
+                f"Set it to {STEPS} or leave it out.",
+            )
+        )
+    return found

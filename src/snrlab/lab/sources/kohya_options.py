@@ -1,0 +1,68 @@
+"""The options of kohya sd-scripts: their names, types and defaults, read in its sources at commit 48d368f."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from snrlab.core.parameters import parse_value
+
+VERSION = "kohya sd-scripts 48d368f (February 2026)"
+# what a finished file leaves out although it changes the recipe
+NOT_RECORDED = ("v_parameterization", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "min_timestep",
+                "max_timestep")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its name, type in words, and default as text."""
+
+    name: str
+    type: str
+    default: str
+
+
+def _load() -> Mapping[str, Option]:
+    text = resources.files("snrlab.lab").joinpath("assets", "kohya_options.csv").read_text(encoding="utf-8")
+    return {row["name"]: Option(row["name"], row["type"], row["default"]) for row in csv.DictReader(text.splitlines())}
+
+
+OPTIONS: Mapping[str, Option] = _load()
+
+
+def split_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with `network_args` and `optimizer_args` as tables, in whichever form they are written."""
+    found = dict(options)
+    for name in ("network_args", "optimizer_args"):
+        value = found.get(name)
+        if isinstance(value, str):
+            value = value.split()
+        if isinstance(value, list):
+            pairs = (str(item).partition("=") for item in value)
+            found[name] = {key.strip(): parse_value(text.strip()) for key, _, text in pairs}
+    return found
+
+
+def from_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """(options, options that the file does not tell) of the `ss_*` keys of a finished file."""
+    renamed = {"debiased_estimation": "debiased_estimation_loss"}
+    found: dict[str, Any] = {}
+    for key, text in metadata.items():
+        if key.startswith("ss_"):
+            name = renamed.get(key[3:], key[3:])
+            if name in OPTIONS and text not in ("None", ""):
+                found[name] = parse_value(text)
+    said = metadata.get("modelspec.prediction_type", "")
+    left_open = list(NOT_RECORDED)
+    if said in ("v", "epsilon") or metadata.get("ss_base_model_version", "").endswith("_v"):
+        found["v_parameterization"] = said == "v" or metadata.get("ss_base_model_version", "").endswith("_v")
+        left_open.remove("v_parameterization")
+    if "modelspec.timestep_range" in metadata:
+        low, _, high = metadata["modelspec.timestep_range"].partition(",")
+        if low.strip().isdigit() and high.strip().isdigit():
+            found |= {"min_timestep": int(low), "max_timestep": int(high)}
+            left_open = [name for name in left_open if not name.endswith("_timestep")]
+    return found, tuple(left_open)

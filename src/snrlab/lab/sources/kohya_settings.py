@@ -1,0 +1,59 @@
+"""The options of kohya sd-scripts that make up a recipe, read from whatever states them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from snrlab.core.errors import UserError
+
+STEPS = 1000
+NAMES = (
+    "v_parameterization", "zero_terminal_snr", "min_snr_gamma", "debiased_estimation_loss",
+    "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "ip_noise_gamma", "ip_noise_gamma_random_strength",
+    "noise_offset", "multires_noise_iterations", "multires_noise_discount", "min_timestep", "max_timestep",
+)  # fmt: skip
+
+
+class Settings:
+    """The options that make up a recipe, with the program's defaults for what is not stated."""
+
+    def __init__(self, stated: Mapping[str, Any]) -> None:
+        """Read them; a value of the wrong type is a UserError."""
+        self._stated = stated
+        self.v = self.flag("v_parameterization")
+        self.zero_terminal = self.flag("zero_terminal_snr")
+        self.min_snr = self.number("min_snr_gamma")  # 0 switches it off, as none does
+        self.debiased = self.flag("debiased_estimation_loss")
+        self.scale_v = self.flag("scale_v_pred_loss_like_noise_pred")
+        self.v_like = self.number("v_pred_like_loss")
+        self.ip_gamma = self.number("ip_noise_gamma")
+        self.ip_random = self.flag("ip_noise_gamma_random_strength")
+        self.noise_offset = self.number("noise_offset")
+        self.multires = self.number("multires_noise_iterations")
+        self.discount = self.number("multires_noise_discount") or 0.3
+        self.first = int(self.number("min_timestep") or 0)
+        last = self.number("max_timestep")
+        self.stop = STEPS if last is None else int(last)
+
+    def flag(self, name: str) -> bool:
+        """Whether a switch is on."""
+        value = self._stated.get(name, False)
+        if not isinstance(value, bool):
+            raise UserError(f"{name} is {value!r}; it must be true or false.")
+        return value
+
+    def number(self, name: str) -> float | None:
+        """The value of a number, None where it is not stated or 0, which the program takes for not stated."""
+        value = self._stated.get(name)
+        if value is None or value == "":
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            raise UserError(f"{name} is {value!r}; it must be a number.")
+        return float(value) or None
+
+    def stated(self, name: str) -> bool:
+        """Whether the source names the option."""
+        return name in self._stated

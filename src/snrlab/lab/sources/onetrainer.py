@@ -1,0 +1,183 @@
+"""What OneTrainer computes from its configuration, and the recipe that was meant.
+
+Read in its sources at commit 23df383: modules/modelSetup/mixin/ModelSetupDiffusionLossMixin.py and
+ModelSetupNoiseMixin.py, modules/util/config/TrainConfig.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from snrlab.core.errors import UserError, unknown
+from snrlab.core.finding import Finding
+from snrlab.core.noise import NOISES
+from snrlab.core.perturbation import PERTURBATIONS
+from snrlab.core.recipe import Recipe
+from snrlab.core.registry import Choice
+from snrlab.core.weighting import WEIGHTINGS
+from snrlab.lab.sources.asked import Asked, Understood
+from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density
+
+VERSION = "OneTrainer 23df383 (August 2026)"
+LOSS_WEIGHTS = ("CONSTANT", "P2", "MIN_SNR_GAMMA", "DEBIASED_ESTIMATION", "SIGMA")
+NAMES = (
+    "model_type", "force_v_prediction", "force_epsilon_prediction", "rescale_noise_scheduler_to_zero_terminal_snr",
+    "loss_weight_fn", "loss_weight_strength", "perturbation_noise_weight", "offset_noise_weight",
+    "generalized_offset_noise", "timestep_distribution", "min_noising_strength", "max_noising_strength",
+    "noising_weight", "noising_bias", "timestep_shift", "mae_strength", "log_cosh_strength", "huber_strength",
+)  # fmt: skip
+FAMILIES = ("STABLE_DIFFUSION_1", "STABLE_DIFFUSION_2", "STABLE_DIFFUSION_XL")
+V_MODELS = ("STABLE_DIFFUSION_20", "STABLE_DIFFUSION_20_INPAINTING", "STABLE_DIFFUSION_20_DEPTH", "STABLE_DIFFUSION_21")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The fields that make up a recipe, with the program's defaults for what is not stated."""
+
+    v: bool
+    zero_terminal: bool
+    loss_weight: str
+    strength: float
+    perturbation: float
+    offset: float
+    generalized: bool
+    distribution: str
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Settings:
+        """Read them; a value that the program would stop at is a UserError."""
+        zero = _flag(options, "rescale_noise_scheduler_to_zero_terminal_snr")
+        model = str(options.get("model_type", "STABLE_DIFFUSION_15"))
+        if not model.startswith(FAMILIES):
+            raise UserError(f"model_type is {model}; SNR weights are explained for {', '.join(FAMILIES)}... only.")
+        forced = {k: _flag(options, f"force_{k}_prediction") for k in ("v", "epsilon")}
+        weight = str(options.get("loss_weight_fn", "CONSTANT"))
+        distribution = str(options.get("timestep_distribution", "UNIFORM"))
+        for name, value, allowed in (("loss_weight_fn", weight, LOSS_WEIGHTS),
+                                     ("timestep_distribution", distribution, DISTRIBUTIONS)):  # fmt: skip
+            if value not in allowed:
+                raise unknown(name, value, allowed)
+        if weight == "SIGMA":
+            raise UserError("loss_weight_fn is SIGMA, which OneTrainer has for flow models only; it stops here.")
+        return cls(
+            v=forced["v"] or zero or (model in V_MODELS and not forced["epsilon"]),
+            zero_terminal=zero,
+            loss_weight=weight,
+            strength=_number(options, "loss_weight_strength", 5.0),
+            perturbation=_number(options, "perturbation_noise_weight", 0.0),
+            offset=_number(options, "offset_noise_weight", 0.0),
+            generalized=_flag(options, "generalized_offset_noise"),
+            distribution=distribution,
+        )
+
+
+def understand(asked: Asked) -> Understood:
+    """What the configuration does and what it was meant to do (UserError where the program would stop)."""
+    options = asked.options
+    settings = Settings.of(options)
+    shared: dict[str, Any] = {
+        "prediction_type": "v_prediction" if settings.v else "epsilon",
+        "zero_terminal_snr": settings.zero_terminal,
+        "density": density(options, zero_terminal=settings.zero_terminal),
+        "noise": NOISES.bind("offset", strength=settings.offset) if settings.offset > 0 else None,
+    }
+    as_is = Recipe(weighting=_weighting(settings, right=False), sampling="plain", **shared)
+    changes, parts = [], dict(shared)
+    if settings.perturbation > 0:
+        parts["perturbation"] = PERTURBATIONS.bind("ip_noise", gamma=settings.perturbation)
+        changes.append("the perturbation in the network's input only, as input perturbation is defined")
+    weighting = _weighting(settings, right=True)
+    if settings.v and weighting != as_is.weighting:
+        changes.append(f"{weighting[0].name} with the paper's weight on v")
+    as_meant = Recipe(weighting=weighting, **parts)
+    if settings.zero_terminal and weighting and as_meant.tables().weight[-1] == 0:
+        as_meant = Recipe(weighting=weighting, min_weight=0.01, **parts)
+        changes.append("min_weight 0.01, since the right weight of the last step is 0 and sampling starts there")
+    found = (*asked.remarks, *_remarks(settings, options))
+    return Understood(asked, tuple(_does(settings)), as_is, as_meant, found, tuple(changes), VERSION)
+
+
+def _weighting(settings: Settings, *, right: bool) -> tuple[Choice, ...]:
+    as_paper = right or not settings.v
+    match settings.loss_weight:
+        case "MIN_SNR_GAMMA":
+            return (WEIGHTINGS.bind("min_snr", gamma=settings.strength),)
+        case "DEBIASED_ESTIMATION" if as_paper:
+            return (WEIGHTINGS.bind("debiased", max_snr=None if right else 1000.0),)
+        case "DEBIASED_ESTIMATION":
+            return (WEIGHTINGS.bind("onetrainer_debiased_v"),)
+        case "P2" if as_paper:
+            return (WEIGHTINGS.bind("p2", gamma=settings.strength),)
+        case "P2":
+            return (WEIGHTINGS.bind("onetrainer_p2_v", gamma=settings.strength),)
+    return ()
+
+
+def _does(settings: Settings) -> list[str]:
+    space, one = ("v", " + 1") if settings.v else ("epsilon", "")
+    said = [f"predicts {space}; timesteps drawn by {settings.distribution}"]
+    if settings.zero_terminal:
+        said.append("rescales the schedule to zero terminal SNR, which makes it predict v; weights use the new SNR")
+    weights = {
+        "MIN_SNR_GAMMA": f"min(S, {settings.strength:g}) / (S{one})",
+        "DEBIASED_ESTIMATION": f"1 / sqrt(S{one}), S capped at 1000",
+        "P2": f"(1 + S{one})^-{settings.strength:g}",
+    }
+    if settings.loss_weight in weights:
+        said.append(f"{settings.loss_weight}: multiplies the {space} loss by {weights[settings.loss_weight]}")
+    if settings.perturbation > 0:
+        said.append(f"perturbation_noise_weight: adds {settings.perturbation:g} x noise to input and target alike")
+    if settings.offset > 0:
+        said.append(f"offset_noise_weight: shifts each channel's noise by {settings.offset:g} x N(0, 1)")
+    return said
+
+
+def _remarks(settings: Settings, options: Mapping[str, Any]) -> list[Finding]:
+    found = []
+    if settings.perturbation > 0:
+        scale = (1 + settings.perturbation**2) ** 0.5
+        message = (
+            "perturbation_noise_weight is not input perturbation: the noise goes into the target too, so it only makes "
+            f"the noise {scale:.4f} times as strong, of which the network is asked to predict all."
+        )
+        found.append(Finding("perturbation_in_the_target", "warning", message, numbers={"scale": scale}))
+    if settings.v and settings.loss_weight in ("DEBIASED_ESTIMATION", "P2"):
+        theirs, paper = (
+            Recipe(prediction_type="v_prediction", weighting=_weighting(settings, right=right)).tables().weight
+            for right in (False, True)
+        )
+        message = (
+            f"{settings.loss_weight} under v is not the paper's weight: {theirs[900]:.3f} against {paper[900]:.3f} at "
+            f"t = 900, {theirs[999]:.3f} against {paper[999]:.3f} at 999."
+        )
+        found.append(Finding("onetrainer_v_weight", "warning", message))
+    if settings.offset > 0 and settings.generalized:
+        message = "generalized_offset_noise scales the offset with the timestep, which has no counterpart here."
+        found.append(Finding("not_carried", "warning", message))
+    mixed = {k: options[k] for k in ("mae_strength", "log_cosh_strength", "huber_strength") if options.get(k)}
+    if mixed:
+        listed = ", ".join(f"{name} {value}" for name, value in mixed.items())
+        message = f"the loss is no plain squared error ({listed}); shares of loss and gradient are of a squared one."
+        found.append(Finding("other_loss", "info", message))
+    if settings.loss_weight == "CONSTANT" and "loss_weight_strength" in options:
+        message = "loss_weight_strength is read by MIN_SNR_GAMMA and P2 only; with CONSTANT it does nothing."
+        found.append(Finding("ignored_option", "info", message))
+    return found
+
+
+def _flag(options: Mapping[str, Any], name: str) -> bool:
+    value = options.get(name, False)
+    if not isinstance(value, bool):
+        raise UserError(f"{name} is {value!r}; it must be true or false.")
+    return value
+
+
+def _number(options: Mapping[str, Any], name: str, default: float) -> float:
+    value = options.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise UserError(f"{name} is {value!r}; it must be a number.")
+    return float(value)

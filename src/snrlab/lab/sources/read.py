@@ -1,0 +1,144 @@
+"""Finding out what a source is, and reading the settings in it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snrlab.config import parse
+from snrlab.config.recipe import build_recipe
+from snrlab.core.errors import UserError
+from snrlab.core.finding import Finding
+from snrlab.core.parameters import parse_value
+from snrlab.core.schedule import SCHEDULES
+from snrlab.lab.sources import kohya_settings, onetrainer
+from snrlab.lab.sources.asked import Asked
+from snrlab.lab.sources.files import parse_json, read_header, read_json, read_text, read_toml
+from snrlab.lab.sources.kohya_options import OPTIONS, from_metadata, split_arguments
+
+ONETRAINER_KEYS = {"training_method", "model_type", "loss_weight_fn", "base_model_name", "__version"}
+GUI_KEYS = {"LoRA_type", "train_batch_size", "max_resolution", "additional_parameters", "optimizer"}
+GUI_NAMES = {"optimizer": "optimizer_type", "epoch": "max_train_epochs", "max_resolution": "resolution",
+             "lora_network_weights": "network_weights"}  # fmt: skip
+
+
+def read_source(path: Path) -> Asked:
+    """The settings in a file or run folder.
+
+    Raises:
+        UserError: nothing there, or nothing that is known; the message says what can be read.
+    """
+    if path.is_dir():
+        if (path / "run.toml").is_file():
+            return _own(read_text(path / "run.toml"), path.name, "a run of snrlab")
+        raise UserError(f"{path} is a folder without run.toml, so it is no run.")
+    match path.suffix.lower():
+        case ".toml":
+            return _toml(path)
+        case ".json":
+            return _json(path)
+        case _:
+            return _weights(path)
+
+
+def _toml(path: Path) -> Asked:
+    tables = read_toml(path)
+    if "datasets" in tables:
+        raise UserError(f"{path.name} is kohya's dataset TOML; recipes stand in the training TOML.")
+    if isinstance(tables.get("model"), dict) and isinstance(tables.get("data"), dict):
+        return _own(read_text(path), path.name, "a run file of snrlab")
+    if any(isinstance(section, dict) and isinstance(section.get("args"), dict) for section in tables.values()):
+        return _kohya(path.name, "a TOML of LoRA_Easy_Training_Scripts", _easy(tables))
+    flat: dict[str, Any] = {}
+    for name, value in tables.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    if not set(flat) & set(OPTIONS):
+        raise UserError(
+            f"{path.name} has none of the options of a trainer that is known here (kohya, LoRA_Easy, snrlab)."
+        )
+    return _kohya(path.name, "a training TOML of kohya sd-scripts", flat)
+
+
+def _easy(tables: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for section in tables.values():
+        if isinstance(section, dict):
+            for part in ("args", "dataset_args"):
+                inner = section.get(part)
+                flat |= inner if isinstance(inner, dict) else {}
+    return flat
+
+
+def _json(path: Path) -> Asked:
+    found = read_json(path)
+    if set(found) & ONETRAINER_KEYS and not set(found) & GUI_KEYS:
+        return _onetrainer(path.name, "a configuration of OneTrainer", found)
+    if set(found) & GUI_KEYS:
+        options = {GUI_NAMES.get(k, k): v for k, v in found.items()}
+        multires = str(options.pop("noise_offset_type", "")).startswith("Multires")
+        for name in ("multires_noise_iterations",) if not multires else ("noise_offset",):
+            options.pop(name, None)
+        known = {k: _as_typed(k, v) for k, v in options.items() if k in OPTIONS and v != ""}
+        return _kohya(path.name, "a settings file of kohya_ss (GUI)", known)
+    raise UserError(f"{path.name} is neither a settings file of kohya_ss nor a configuration of OneTrainer.")
+
+
+def _weights(path: Path) -> Asked:
+    metadata, tensors = read_header(path)
+    what = "a LoRA" if any("lora" in name for name in tensors) else "a checkpoint"
+    if "snrlab.recipe" in metadata:
+        stated = parse_json(metadata["snrlab.recipe"], f"the recipe in {path.name}")
+        return Asked(
+            path.name, f"{what} trained by snrlab", "snrlab", stated, tuple(stated), recipe=_recipe(stated, path.name)
+        )
+    if "ot_config" in metadata:
+        config = parse_json(metadata["ot_config"], f"ot_config in {path.name}")
+        return _onetrainer(path.name, f"{what} trained by OneTrainer", config)
+    if any(key.startswith("ss_") for key in metadata):
+        options, left_open = from_metadata(metadata)
+        remark = Finding(
+            "not_recorded",
+            "info",
+            f"the file does not record {', '.join(left_open)}: what is said here holds if they were left alone.",
+        )
+        return _kohya(path.name, f"{what} trained by kohya sd-scripts", options, (remark,))
+    raise UserError(f"{path.name} is {what} whose metadata says nothing of how it was trained.")
+
+
+def _kohya(name: str, kind: str, options: Mapping[str, Any], remarks: tuple[Finding, ...] = ()) -> Asked:
+    matter = tuple(k for k in options if k in kohya_settings.NAMES or k not in OPTIONS)
+    return Asked(name, kind, "kohya", split_arguments(options), matter, remarks)
+
+
+def _onetrainer(name: str, kind: str, options: Mapping[str, Any]) -> Asked:
+    return Asked(name, kind, "onetrainer", options, tuple(k for k in options if k in onetrainer.NAMES))
+
+
+def _as_typed(name: str, value: Any) -> Any:
+    """A number that the GUI keeps as text, or as false where the field is empty."""
+    if OPTIONS[name].type not in ("int", "float", "int_or_float"):
+        return value
+    return 0 if value is False else parse_value(value) if isinstance(value, str) else value
+
+
+def _own(text: str, name: str, kind: str) -> Asked:
+    try:
+        config = parse(tomllib.loads(text), source=name)
+    except tomllib.TOMLDecodeError as reason:
+        raise UserError(f"{name} is not valid TOML: {reason}.") from None
+    recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
+    stated = json.loads(config.recipe.model_dump_json(exclude_none=True))
+    return Asked(name, kind, "snrlab", stated, tuple(stated), recipe=recipe)
+
+
+def _recipe(stated: dict[str, Any], name: str) -> Any:
+    from snrlab.config.recipe import RecipeConfig
+
+    try:
+        section = RecipeConfig.model_validate(stated)
+    except ValueError as reason:
+        raise UserError(f"{name}: its recipe cannot be read ({reason}).") from None
+    return build_recipe(section, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")

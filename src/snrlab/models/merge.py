@@ -1,0 +1,52 @@
+"""A LoRA merged into the weights of a model: the same pictures without an adapter."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from snrlab.core.errors import UserError
+from snrlab.models.components import Components
+from snrlab.models.lora_file import Lora
+
+
+@torch.no_grad()
+def merge(components: Components, lora: Lora, strength: float = 1.0, *, name: str = "the LoRA") -> None:
+    """Add a LoRA to the weights in place, computed in fp32 and kept in each weight's number format.
+
+    Args:
+        components: the model.
+        lora: its adapters.
+        strength: part of the change that is made; 0 leaves the model as it is.
+        name: of the LoRA, for messages.
+
+    Raises:
+        UserError: it belongs to another model; then nothing has been changed.
+    """
+    layers = {path: find_layer(components, path) for path in lora}
+    strange = [path for path, layer in layers.items() if layer is None]
+    if strange:
+        raise UserError(f"{name} does not fit {components.label}, which has no {strange[0]}: another family's?")
+    for path, layer in layers.items():
+        weight = tuple(layer.weight.shape)  # type: ignore[union-attr]  # None has been refused
+        if lora[path].shape != (weight[:2] if weight[2:] == (1, 1) else weight):
+            raise UserError(
+                f"{name} does not fit {components.label}: its update of {path} is {list(lora[path].shape)}, the weight "
+                f"{list(weight)}. It was trained on another family."
+            )
+    for path, layer in layers.items():
+        layer.weight = nn.Parameter(lora[path].merged(layer.weight.data, strength), requires_grad=False)  # type: ignore[union-attr]
+
+
+def find_layer(components: Components, path: str) -> nn.Module | None:
+    """The layer with this path, or None; transformers 5 dropped the level `text_model` from one text encoder."""
+    part, _, name = path.partition(".")
+    network = components.networks.get(part)
+    for attempt in (name, name.removeprefix("text_model.")):
+        try:
+            layer = network.get_submodule(attempt) if network is not None else None
+        except AttributeError:
+            continue
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            return layer
+    return None

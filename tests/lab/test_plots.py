@@ -1,0 +1,146 @@
+"""Graphs: every panel for every strategy, the same bytes each time, nothing that hides or overlaps."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tiny
+from drawing import all_of, default, entry_id
+from snrlab.core.density import DENSITIES
+from snrlab.core.errors import UserError
+from snrlab.core.perturbation import PERTURBATIONS
+from snrlab.core.recipe import Recipe
+from snrlab.core.weighting import WEIGHTINGS
+from snrlab.lab.article import PLATES, write_article
+from snrlab.lab.data_files import to_csv
+from snrlab.lab.page import page
+from snrlab.lab.panels import PANELS
+from snrlab.lab.plots import _apart, draw, save
+from snrlab.lab.recipe_text import parse_recipe
+
+FIELDS = {"weighting": WEIGHTINGS, "density": DENSITIES, "perturbation": PERTURBATIONS}
+
+
+def tables_of(*texts):
+    return {label: recipe.tables() for label, recipe in map(parse_recipe, texts)}
+
+
+@pytest.mark.parametrize(
+    ("field", "entry"),
+    [(field, entry) for field, registry in FIELDS.items() for entry in all_of(registry)],
+    ids=lambda v: v if isinstance(v, str) else entry_id(v),
+)
+def test_every_strategy_can_be_drawn(field, entry):
+    choice = default(entry)
+    tables = Recipe(prediction_type="v_prediction", **{field: (choice,) if field == "weighting" else choice}).tables()
+    figure = draw({"plain": Recipe(prediction_type="v_prediction").tables(), entry.name: tables}, list(PANELS))
+    assert len(save(figure, "svg")) > 10_000
+
+
+def test_every_entry_has_a_word():
+    for field, registry in FIELDS.items():
+        for entry in all_of(registry):
+            choice = default(entry)
+            _, recipe = parse_recipe(f"{field}='{choice.spec}'" if " " in choice.spec else f"{field}={choice.spec}")
+            found = getattr(recipe, field)
+            assert found == ((choice,) if field == "weighting" else choice)
+
+
+@pytest.mark.parametrize("format", ["png", "svg"])
+def test_the_same_bytes_each_time(format):
+    files = [save(draw(tables_of("plain", "min_snr"), ["weight"]), format) for _ in range(2)]
+    assert files[0] == files[1]
+
+
+def test_dark_is_dark():
+    light, dark = (
+        np.asarray(Image.open(io.BytesIO(save(draw(tables_of("plain"), ["emphasis"], mode=m), "png"))).convert("L"))
+        for m in ("light", "dark")
+    )
+    assert np.median(light) > 240
+    assert np.median(dark) < 40
+
+
+def test_equal_curves_share_a_label():
+    figure = draw(tables_of("a = min_snr debiased", "b = debiased min_snr", "c = plain"), ["weight"])
+    labels = [text.get_text() for text in figure.axes[0].texts]
+    assert sorted(labels) == ["a\nb", "c"]
+
+
+def test_a_step_without_signal_is_a_bar():
+    def bars(text):
+        axes = draw(tables_of(text), ["emphasis"]).axes[0]
+        return [patch.get_height() for frame in axes.child_axes for patch in frame.patches]
+
+    assert bars("v_prediction") == []
+    assert bars("v_prediction zero_terminal_snr") == pytest.approx([0.1])  # percent: one step of a thousand
+
+
+@pytest.mark.parametrize("wanted", [[0.5] * 4, [0.0, 0.01, 0.99, 1.0], [0.98, 0.97, 0.99]])
+def test_labels_keep_apart_and_below_the_top(wanted):
+    heights = [0.1] * len(wanted)
+    places = np.sort(_apart(wanted, heights))
+    assert (np.diff(places) >= 0.0999).all()
+    assert places[-1] <= 0.95
+
+
+def test_csv_has_every_panel_and_blank_where_nothing_is_finite():
+    rows = list(csv.DictReader(io.StringIO(to_csv(tables_of("v_prediction zero_terminal_snr min_snr")))))
+    assert len(rows) == 1000
+    assert set(PANELS) <= set(rows[0])
+    assert rows[999]["log_snr"] == rows[999]["weight_epsilon"] == ""
+    assert float(rows[999]["weight"]) == 0
+    assert float(rows[500]["weight"]) == pytest.approx(0.31988662 / 1.31988662, rel=2e-2)
+
+
+def test_the_page_needs_nothing_else():
+    text = page({k: ("described", t) for k, t in tables_of("a</script>b = plain", "debiased").items()}, ["weight"])
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", text)
+    assert "http" not in re.sub(r"https?://(?:github\.com/leeoniya|www\.w3\.org)", "", text)
+    content = re.search(r'id="data">(.*?)</script>', text, re.S)[1]
+    series = json.loads(content)["panels"][0]["series"]
+    assert [s["label"] for s in series] == ["a</script>b", "debiased"]
+    assert series[1]["y"][0] == pytest.approx(14.6146412, rel=1e-4)
+
+
+def test_the_article_shows_all_and_never_overwrites(tmp_path):
+    written = write_article(tmp_path / "article")
+    assert len(written) == 2 * (len(PLATES) + 1) + 1
+    text = written[-1].read_text()
+    assert all(file.name in text for file in written[:-1])
+    with pytest.raises(UserError, match="not empty"):
+        write_article(tmp_path / "article")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to draw"),
+        (["plain", "plain"], "two recipes are called 'plain'"),
+        (["min_snrr"], "Did you mean 'min_snr'"),
+        (["plain", "--show", "weights"], "Did you mean 'weight'"),
+        (["plain", "-o", "x.jpg"], "Allowed: .png, .svg, .html, .csv"),
+        (["plain", "--theme", "drak"], "Did you mean 'dark'"),
+        (["plain", "-o", "nowhere/x.png"], "cannot be written"),
+        (["max_weight=0"], "must be a number > 0"),
+        (["'min_snr"], "cannot be read"),
+    ],
+)
+def test_mistakes(arguments, message, tmp_path):
+    done = tiny.snrlab("plot", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "html", "csv"])
+def test_the_command_writes_each_kind(suffix, tmp_path):
+    done = tiny.snrlab("plot", "plain", "Limited = debiased max_weight=7", "-o", f"out.{suffix}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / f"out.{suffix}").stat().st_size > 5000

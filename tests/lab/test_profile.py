@@ -1,0 +1,75 @@
+"""Three shares of a noise level, which must not be taken for one another."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snrlab.core.bands import BANDS
+from snrlab.core.recipe import Recipe
+from snrlab.lab.profile import by_band, by_fifth, gradient_size, ideal_profile, shares, shipped_profile
+from snrlab.lab.recipe_text import parse_recipe
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def tables_of(text):
+    return parse_recipe(text)[1].tables()
+
+
+IDEAL = ideal_profile(Recipe().tables().log_snr)
+
+
+def test_debiased_asks_most_where_least_can_be_lost():
+    """The numbers of science.md and of the design: 58 % of the weight, 8 % of the loss, 31 % of the gradient energy."""
+    found = {name: by_fifth(share)[-1] for name, share in shares(tables_of("debiased"), IDEAL).items()}
+    assert found["weight"] == pytest.approx(0.585, abs=1e-3)
+    assert found["loss"] == pytest.approx(0.076, abs=2e-3)
+    assert found["gradient"] == pytest.approx(0.314, abs=2e-3)
+
+
+@pytest.mark.parametrize("profile", [IDEAL, shipped_profile()], ids=["ideal", "shipped"])
+@pytest.mark.parametrize("text", ["plain", "min_snr", "v_prediction zero_terminal_snr", "sample debiased"])
+def test_shares_are_shares(text, profile):
+    tables = tables_of(text)
+    for share in shares(tables, profile).values():
+        assert share.sum() == pytest.approx(1)
+        assert (share >= 0).all()
+        assert sum(by_fifth(share)) == pytest.approx(1)
+        assert sum(by_band(share, tables.snr).values()) == pytest.approx(1)
+        assert list(by_band(share, tables.snr)) == list(BANDS)
+
+
+def test_plain_v_of_an_ideal_denoiser_is_flat():
+    for share in shares(tables_of("v_prediction"), IDEAL).values():
+        assert by_fifth(share) == pytest.approx([0.2] * 5, abs=1e-6)
+
+
+def test_the_scale_of_a_weight_scales_the_gradient_and_no_share():
+    one, other = tables_of("debiased"), tables_of("debiased normalize")
+    assert gradient_size(one, IDEAL) / gradient_size(other, IDEAL) == pytest.approx(one.mean_weight)
+    for a, b in zip(shares(one, IDEAL).values(), shares(other, IDEAL).values(), strict=True):
+        assert a == pytest.approx(b)
+
+
+def test_measured_levels_are_met_and_noise_beyond_them_follows_the_signal():
+    profile = shipped_profile()
+    error, energy = profile.at(profile.log_snr)
+    assert error == pytest.approx(profile.epsilon_error)
+    assert energy == pytest.approx(profile.gradient_energy)
+    last = profile.log_snr.min()
+    assert np.log(profile.at(np.array([last - 3.0]))[0] / profile.at(np.array([last]))[0]) == pytest.approx(-3.0)
+
+
+@pytest.mark.slow
+def test_the_profile_can_be_measured_again(tmp_path):
+    file = tmp_path / "profile.json"
+    command = [sys.executable, ROOT / "scripts" / "measure_profile.py", "--levels", "3", "--pictures", "2"]
+    done = subprocess.run([*command, "--out", file], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert len(found["t"]) == len(found["epsilon_error"]) == len(found["gradient_energy"]) == 3
+    assert found["epsilon_error"][0] > found["epsilon_error"][-1]
