@@ -85,7 +85,7 @@ def main(out):
     for option in ("linear", "conv"):
         done = subprocess.run([sys.executable, __file__, str(out), option], capture_output=True, text=True, check=True)
         cases |= json.loads(done.stdout.splitlines()[-1])
-    how = "networks.lora.create_network(1.0, 8, 4, None, text_encoders, unet[, conv_dim='4', conv_alpha='1']), meta device"
+    how = "networks.lora.create_network(1.0, 8, 4, None, text_encoders, unet[, conv_dim='4', conv_alpha='1'])"
     for name, content in (("buckets", buckets()), ("lora_modules", {"how": how, "cases": cases})):
         raw = json.dumps(HEADER | content, separators=(",", ":"), sort_keys=True).encode()
         (out / f"{name}.json.gz").write_bytes(gzip.compress(raw, 9, mtime=0))
