@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick lint format mutants emoji docs base card clean
+.PHONY: demo test quick lint format mutants emoji docs base card full-size clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -35,6 +35,10 @@ emoji: $(READY)
 # rebuilds the small models; resumes from STATE, which is kept outside the tree
 base: $(READY)
 	$(BIN)/python scripts/build_base.py --state $(or $(STATE),$(HOME)/.cache/snrlab-base)
+
+# trains and converts SD 1.5, SD 2 and SDXL models of full size (random weights); needs 20 GB of disk at STATE
+full-size: $(READY)
+	$(BIN)/python scripts/full_size.py --state $(or $(STATE),$(HOME)/.cache/snrlab-full-size) --log docs/full-size.log
 
 # measures the small models again and writes their card
 card: $(READY)

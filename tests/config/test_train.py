@@ -42,6 +42,7 @@ MISTAKES = [
     ({"weights": "bf16"}, 'is for method = "full"'),
     ({"weights": "bf16", "method": "full", "ema": 0.9}, "ema would average weights that are rounded"),
     ({"weights": "bf16", "method": "full", "optimizer": {"name": "custom", "path": "torch.optim:SGD"}}, "one by one"),
+    ({"weights": "bf16", "method": "full"}, 'set model.precision = "bf16"'),
     ({"loss": "hubr"}, "Did you mean 'huber'"),
     ({"loss": {"name": "huber", "c": 1.5}}, "it must be a number > 0 and < 1"),
 ]

@@ -34,7 +34,8 @@ def job_of(entry, model, pictures, **options):
         train["learning_rate"] = 1.0
     if entry.facts.get("own_schedule"):
         train["lr_schedule"] = "constant"
-    return prepare(tiny.run_config(model, pictures, train=train | options))
+    precision = options.get("weights", "fp32")
+    return prepare(tiny.run_config(model, pictures, train=train | options, model={"precision": precision}))
 
 
 def run(job, start=0, stop=None):

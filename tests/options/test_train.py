@@ -15,10 +15,15 @@ from snrlab.train.job import prepare
 from snrlab.train.loop import steps
 from snrlab.train.memory import estimate
 
+BF16 = {"precision": "bf16"}
+
 
 @pytest.fixture
 def job_of(tiny_model, pictures):
-    return lambda **train: prepare(tiny.run_config(tiny_model, pictures, train=train))
+    def job(model=None, **train):
+        return prepare(tiny.run_config(tiny_model, pictures, train=train, model=model or {}))
+
+    return job
 
 
 @pytest.fixture
@@ -195,7 +200,7 @@ def test_gradient_checkpointing(job_of, method):
 
 @shows("train.weights")
 def test_weights(job_of):
-    whole, half = job_of(method="full"), job_of(method="full", weights="bf16")
+    whole, half = job_of(BF16, method="full"), job_of(BF16, method="full", weights="bf16")
     assert {p.dtype for p in half.parameters.values()} == {torch.bfloat16}
     assert sum(p.nbytes for p in half.parameters.values()) == sum(p.nbytes for p in whole.parameters.values()) / 2
     losses = [[step.loss for step in steps(job)] for job in (whole, half)]
@@ -207,7 +212,7 @@ def test_weights(job_of):
 def test_small_updates_of_bf16_weights_are_not_lost(job_of):
     """At a rate far below what bf16 can hold, the weights still go as far as in fp32, on average."""
     options = {"method": "full", "learning_rate": 1e-5, "lr_schedule": "constant", "steps": 20}
-    jobs = job_of(**options), job_of(weights="bf16", **options)
+    jobs = job_of(BF16, **options), job_of(BF16, weights="bf16", **options)
     large = weights(jobs[0]).abs() > 0.05  # half a bf16 step is 2.4e-4 at least there
     moved = []
     for job in jobs:

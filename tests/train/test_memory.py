@@ -1,14 +1,19 @@
 """The memory estimate: what it counts is what is allocated, and full-size models fit where they should."""
 
+import json
+from importlib import resources
+
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from torch.profiler import ProfilerActivity, profile
-from transformers import CLIPTextConfig, CLIPTextModel
 
 import tiny
+from snrlab.models import families
+from snrlab.models.arithmetic import with_precision
+from snrlab.models.clip import clip_tokenizer
 from snrlab.models.components import Components
 from snrlab.models.encode import Text
+from snrlab.models.networks import empty
 from snrlab.train.batch import Batch
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
@@ -25,16 +30,7 @@ THRIFTY_FULL = {
     "max_grad_norm": 0.0,
     "gradient_checkpointing": True,
 }
-SD15 = {"cross_attention_dim": 768, "attention_head_dim": 8}
-SDXL = {
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "cross_attention_dim": 2048,
-    "attention_head_dim": (5, 10, 20),
-    "transformer_layers_per_block": (1, 2, 10),
-    "use_linear_projection": True,
-}
+BOTH = {"text_encoder": True, "text_encoder_2": True}
 
 
 def allocated(compute):
@@ -81,42 +77,45 @@ def test_the_rest_is_exact(options, tiny_model, pictures):
     assert found.gradients == held[0]
     assert found.optimizer == sum(v.nbytes for v in state)
     assert found.average == (sum(v.nbytes for v in job.ema.shadow_params) if job.ema else 0)
-    networks = job.components.networks.values()
+    networks = [network for network in job.components.networks.values() if network.device.type == "cpu"]
     assert found.weights == sum(t.nbytes for n in networks for t in (*n.parameters(), *n.buffers()))
     assert found.reserve == 0, "no GPU, no share of one"
 
 
-def full_size(unet, train, pixels):
-    """The estimate for a model of full size at batch 1, its text encoders and autoencoder gone."""
-    with torch.device("meta"):
-        network = UNet2DConditionModel(**unet)
-        text_encoder = CLIPTextModel(CLIPTextConfig())
-    dim = network.config.cross_attention_dim
-    network.to(torch.bfloat16)
-    components = Components(None, text_encoder, None, network, {}, "full size")
-    lora = {} if train.get("method") == "full" else {"lora": {"rank": 16}}
+def full_size(family, train, pixels):
+    """The estimate for a model of full size at batch 1, what is not trained gone."""
+    folder = resources.files(families) / family
+    configs = {f.name.removesuffix(".json"): json.loads(f.read_text()) for f in folder.iterdir() if ".json" in f.name}
+    scheduler = configs.pop("scheduler")
+    networks = {part: empty(part, config) for part, config in configs.items()}
+    second = {"tokenizer_2": clip_tokenizer("!")} if family == "sdxl" else {}
+    model = Components(tokenizer=clip_tokenizer(), scheduler_config=scheduler, label="full size", **networks, **second)
+    method = train.get("method", "lora")
+    lora = {"lora": {"rank": 16}} if method == "lora" else {}
     config = tiny.run_config("nowhere", "nowhere", train=train, model={"precision": "bf16"}, **lora)
-    if config.train.method == "full" and config.train.weights == "fp32":
-        network.float()
-    components.freeze()
-    set_up_networks(config, components)
-    trained = trainable(config, components)
-    latents = torch.empty(1, 4, pixels // 8, pixels // 8, device="meta")
-    batch = Batch(latents, Text(torch.empty(1, 77, dim, device="meta")))
-    return estimate_of(config.train, components, trained.parameters, batch, ["unet"])
+    model = with_precision(model, torch.bfloat16, frozen=method == "lora")
+    model.freeze()
+    set_up_networks(config, model)
+    trained = trainable(config, model)
+    side, dim = pixels // model.latent_factor, model.unet.config.cross_attention_dim
+    text = Text(torch.empty(1, 77, dim), torch.empty(1, 1280) if family == "sdxl" else None)
+    batch = Batch(torch.empty(1, 4, side, side), text, torch.empty(1, 6) if family == "sdxl" else None)
+    return estimate_of(config.train, model, trained.parameters, batch, config.train.parts)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("unet", "train", "pixels", "limit"),
+    ("family", "train", "pixels", "limit"),
     [
-        pytest.param(SD15, {}, 512, 6, id="sd15-lora"),
-        pytest.param(SDXL, {"gradient_checkpointing": True}, 1024, 12, id="sdxl-lora"),
-        pytest.param(SDXL, THRIFTY_FULL, 1024, 24, id="sdxl-full"),
+        pytest.param("sd1", {}, 512, 6, id="sd15-lora"),
+        pytest.param("sdxl", {"gradient_checkpointing": True}, 1024, 12, id="sdxl-lora"),
+        pytest.param("sdxl", {"gradient_checkpointing": True} | BOTH, 1024, 12, id="sdxl-lora-with-text"),
+        pytest.param("sdxl", THRIFTY_FULL, 1024, 24, id="sdxl-full"),
+        pytest.param("sdxl", THRIFTY_FULL | BOTH, 1024, 24, id="sdxl-full-with-text"),
     ],
 )
-def test_full_size_models_fit(unet, train, pixels, limit):
-    found = full_size(unet, train, pixels)
+def test_full_size_models_fit(family, train, pixels, limit):
+    found = full_size(family, train, pixels)
     assert found.total < limit * GB, str(found)
     assert found.total > found.weights + found.activations > GB
 
@@ -124,4 +123,4 @@ def test_full_size_models_fit(unet, train, pixels, limit):
 @pytest.mark.slow
 def test_sdxl_needs_its_thrift():
     """Without what saves memory the same fine-tune is far beyond 24 GB."""
-    assert full_size(SDXL, {"method": "full"}, 1024).total > 40 * GB
+    assert full_size("sdxl", {"method": "full"}, 1024).total > 40 * GB

@@ -83,7 +83,9 @@ def _summary(folder: RunFolder, config: RunConfig, found: Evaluation) -> str:
     bands = change_by_band(list(read_log(folder.validation_file)))
     heading = ("", "without the LoRA", "with it", "change")
     result = folder.result(config)
-    snrlab = "snrlab" if shutil.which("snrlab") else Path(sys.argv[0]).as_posix()  # as in .venv/bin/snrlab
+    started_as = Path(sys.argv[0])  # .venv/bin/snrlab, or the module's file by python -m snrlab
+    by_path = "python -m snrlab" if started_as.suffix == ".py" else started_as.as_posix()
+    snrlab = "snrlab" if shutil.which("snrlab") else by_path
     return "\n".join(
         [
             "",

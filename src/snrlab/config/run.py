@@ -48,6 +48,15 @@ class RunConfig(Section):
             raise UserError('output.format is of a whole model, but train.method is "lora"; remove it.')
         return self
 
+    @model_validator(mode="after")
+    def _weights_fit(self) -> RunConfig:
+        if self.train.weights == "bf16" and self.model.precision != "bf16":
+            raise UserError(
+                f'train.weights = "bf16" computes in bf16, but model.precision is "{self.model.precision}": '
+                'set model.precision = "bf16".'
+            )
+        return self
+
     @property
     def single_file(self) -> bool:
         """Whether the result is one file: a LoRA, or a whole model in the layout of single files."""

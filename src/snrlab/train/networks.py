@@ -12,10 +12,10 @@ from snrlab.models.components import Components
 def set_up_networks(config: RunConfig, components: Components) -> None:
     """Bring the networks into the form that [train] asks for, in place, before anything is made trainable."""
     train = config.train
-    for network in (components.networks[part] for part in train.parts if part in components.networks):
-        if train.weights == "bf16":
+    for name, network in components.networks.items():
+        if train.weights == "bf16" and name in train.parts:
             nn.Module.to(network, torch.bfloat16)
-        if train.gradient_checkpointing:
+        if train.gradient_checkpointing and (name in train.parts or name == "unet"):  # gradients pass through it
             _checkpoint(network)
 
 

@@ -1,16 +1,25 @@
 """What a model predicts, by what it does: a look before training, because a wrong belief yields empty pictures.
 
-At high noise x_t = alpha x0 + sigma eps the three prediction types ask for three different things, nearly at right
-angles: the noise, the picture, or one turned against the other. So the output of a trained network, read as the type
-that it was trained on, errs far less than one that knows nothing, and read as another it errs more:
+At high noise x_t = alpha x0 + sigma eps a network tells the noise from the picture, whatever the picture. So how much
+of the noise is in its output, how that changes from level to level, and how much of the picture is in it, say what it
+was trained on. Fitted at each noise level and over the levels:
 
-    error(type) = |output - target(type)|^2 / |target(type)|^2       1 is what an output of zeros gets
+    output = n eps + p detail + the rest        detail: x0 without its mean colours, scaled to size 1
+    n = a + b alpha
 
-A network with random weights has an error of about 1 or more under every reading.
+    epsilon       a = 1    b = 0
+    v_prediction  a = 0    b = 1    p <= 0
+    sample        a = 0    b = 0    p > 0
+
+The error of a reading is the distance from (a, b, p) to what it asks for, over the distance to (0, 0, 0), where a
+network that knows nothing is: 1 is chance. The plain |output - target|^2 tells less: a good v network that does not
+know pictures like the user's has about the error of chance, because what it makes up is most of its output; and it may
+well make up the opposite of the picture's colours, which is why p does not look at them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,21 +30,20 @@ from torch import Tensor
 from snrlab.core.draws import stream
 from snrlab.core.errors import UserError
 from snrlab.core.finding import Finding
-from snrlab.core.prediction import target
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise
 from snrlab.train.batch import Batch
-from snrlab.train.resolve import TRAINABLE
 
-LEVELS = (0.5, 0.2, 0.08, 0.03)  # SNR; one forward pass each
-KNOWS = 0.75  # an error below it is of a network that knows the picture from the noise ...
-MARGIN = 1.5  # ... and speaks for a type if the next best reading errs this many times as much
+LEVELS = (0.5, 0.2, 0.1, 0.05)  # SNR; one forward pass each
+LEAST = 0.3  # of the picture's detail, below which an output is not said to be a picture
+KNOWS = 0.67  # an error below it is of a network that speaks of the noise or the picture ...
+MARGIN = 1.5  # ... and for a type if the next best reading errs this many times as much
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What was found: the error of the output read as each prediction type, over that of an output of zeros."""
+    """What was found: the error of each reading of the output, over that of a network that knows nothing."""
 
     errors: Mapping[str, float]
 
@@ -82,8 +90,11 @@ def probe(components: Components, schedule: NoiseSchedule, batches: Sequence[Bat
         components: the model.
         schedule: its noise levels by timestep.
         batches: pictures with their captions; each noise level takes the next of them, around and around.
+
+    Raises:
+        UserError: the model gives what is not a finite number.
     """
-    found: dict[str, list[float]] = {name: [] for name in TRAINABLE}
+    alphas, parts = [], []
     for level, snr in enumerate(LEVELS):
         batch = batches[level % len(batches)]
         t = _timestep(schedule, snr)
@@ -91,10 +102,37 @@ def probe(components: Components, schedule: NoiseSchedule, batches: Sequence[Bat
         eps = _noise(level, batch.x0)
         timesteps = torch.full((len(batch.x0),), t, device=batch.x0.device)
         output = denoise(components, alpha * batch.x0 + sigma * eps, timesteps, batch.text, batch.sizes).float()
-        for name in TRAINABLE:
-            y = target(name, batch.x0, eps, alpha, sigma)
-            found[name].append(float((output - y).square().sum() / y.square().sum()))
-    return Probe({name: float(np.mean(errors)) for name, errors in found.items()})
+        if not torch.isfinite(output).all():
+            raise UserError(
+                f"what {components.label} computes on your images is not a finite number: its weights are broken, or "
+                "too large for model.precision."
+            )
+        alphas.append(alpha)
+        parts.append(_made_of(output, eps, batch.x0))
+    noise, picture = np.array(parts).T
+    b, a = np.polyfit(alphas, noise, 1)
+    distances = _distances(float(a), float(b), float(picture.mean()))
+    chance = max(distances.pop("nothing"), LEAST / 2)
+    return Probe({name: distance / chance for name, distance in distances.items()})
+
+
+def _made_of(output: Tensor, eps: Tensor, x0: Tensor) -> tuple[float, float]:
+    """How much of the noise and of the picture's detail is in the output, by least squares: n and p."""
+    detail = x0 - x0.mean((2, 3), keepdim=True)
+    size = float(detail.square().mean().sqrt())
+    parts = torch.stack([eps.flatten(), detail.flatten() / max(size, 1e-6)], dim=1).double().cpu()
+    n, p = torch.linalg.lstsq(parts, output.flatten().double().cpu()[:, None]).solution[:, 0].tolist()
+    return n, min(p, size)  # more than all of it is chance
+
+
+def _distances(a: float, b: float, p: float) -> dict[str, float]:
+    """How far the output is from nothing and from what each type asks for."""
+    return {
+        "nothing": math.hypot(a, b, p),
+        "epsilon": math.hypot(a - 1, b),
+        "v_prediction": math.hypot(a, b - 1, max(p, 0.0)),
+        "sample": math.hypot(a, b, max(LEAST - p, 0.0)),
+    }
 
 
 def _timestep(schedule: NoiseSchedule, snr: float) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from snrlab.core.errors import UserError
 from snrlab.core.finding import Finding
+from snrlab.models.tokens import room, token_count
 from snrlab.train.job import Job
 
 HIGH_RATE = {"lora": 0.1, "full": 1e-3}  # of AdamW; nobody's recipe is near
@@ -29,6 +30,21 @@ def batch_of_repeats(job: Job) -> Iterator[Finding]:
             f"the same image more than once. Set train.batch_size to {images} or less."
         )
     yield from ()
+
+
+def small_buckets(job: Job) -> Iterator[Finding]:
+    """Sizes with fewer images than a step takes: a step is of one size, so it takes some of them twice."""
+    sizes = [len(rows) for rows in job.conditions.order.buckets]
+    small = [count for count in sizes if count < job.total]
+    if small and len(sizes) > 1:
+        yield Finding(
+            "buckets_small",
+            "warning",
+            f"{len(small)} of {len(sizes)} sizes have fewer images than a step of {job.total}: {sum(small)} of "
+            f"{sum(sizes)} images are seen more than once in a step of theirs.",
+            "Lower train.batch_size, raise data.bucket_step for fewer sizes, or set data.buckets = false.",
+            {"sizes": len(sizes), "small": len(small), "images": sum(small)},
+        )
 
 
 def unseen_images(job: Job) -> Iterator[Finding]:
@@ -58,4 +74,27 @@ def high_rate(job: Job) -> Iterator[Finding]:
         )
 
 
-RULES: tuple[Callable[[Job], Iterator[Finding]], ...] = (batch_of_repeats, unseen_images, high_rate)
+def cut_captions(job: Job) -> Iterator[Finding]:
+    """Captions with more tokens than are read."""
+    components, read = job.components, room(job.components.tokenizer, job.components.encode_rule)
+    captions = {text for item in job.conditions.items for text in item.captions}
+    counts = [token_count(components.tokenizer, text, components.encode_rule) for text in captions]
+    longer = [count for count in counts if count > read]
+    if longer:
+        yield Finding(
+            "captions_cut",
+            "warning",
+            f"{len(longer)} of {len(captions)} captions have more than the {read} tokens that are read, up to "
+            f"{max(longer)}: the end of them counts for nothing.",
+            "Shorten them." if read >= 225 else "Set model.max_tokens to 150 or 225, or shorten them.",
+            {"captions": len(longer), "most": max(longer), "read": read},
+        )
+
+
+RULES: tuple[Callable[[Job], Iterator[Finding]], ...] = (
+    batch_of_repeats,
+    small_buckets,
+    unseen_images,
+    high_rate,
+    cut_captions,
+)
