@@ -34,7 +34,7 @@ def job_of(entry, model, pictures, **options):
     if entry.facts.get("finds_rate"):
         train["learning_rate"] = 1.0
     if entry.facts.get("own_schedule"):
-        train["lr_schedule"] = next(name for name, e in LR_SCHEDULES.items() if e.facts.get("constant"))
+        train["lr_schedule"] = next(name for name, e in LR_SCHEDULES.items() if e.facts.get("flat"))
     precision = options.get("weights", "fp32")
     return prepare(tiny.run_config(model, pictures, train=train | options, model={"precision": precision}))
 
