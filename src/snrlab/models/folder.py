@@ -96,7 +96,7 @@ def load_network(folder: Path, part: str, dtype: torch.dtype | None, field: str 
     """
     config = read_json(folder, "config.json", field)
     kind = config.get("_class_name")
-    if part in CLASSES and kind not in CLASSES[part]:
+    if part in CLASSES and kind is not None and kind not in CLASSES[part]:
         raise UserError(f"{field}: {folder} holds a {kind}; allowed: {', '.join(CLASSES[part])}.")
     try:
         network = empty(part, config)

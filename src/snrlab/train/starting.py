@@ -15,8 +15,8 @@ from snrlab.config.presets import NAMES, Preset, load
 from snrlab.config.run_text import Stated, run_text
 from snrlab.core.errors import UserError
 from snrlab.data.examples import Found, find
-from snrlab.data.trigger import are_tags, guess_trigger
 from snrlab.train.base_model import BaseModel, known
+from snrlab.train.trigger import are_tags, guess_trigger
 
 HELD_BACK_FROM, HELD_BACK_PART, HELD_BACK_MOST = 40, 10, 16
 SCENES = ("on a beach", "in a city street at night", "made of glass")
