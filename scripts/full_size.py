@@ -32,9 +32,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from snrlab.core.registry import load_plugins
+from snrlab.files.header import read_header
 from snrlab.models import families
 from snrlab.models.families import Family
-from snrlab.models.header import read_header
 from snrlab.models.networks import empty
 from snrlab.models.original_layout import Stored, layout
 from snrlab.models.safetensors_file import Pending, write_tensors
@@ -216,6 +217,7 @@ def main() -> None:
     asked = parser.parse_args()
     asked.state.mkdir(parents=True, exist_ok=True)
     if asked.inside:
+        load_plugins()
         found = jobs[asked.jobs[0]](asked.jobs[0], asked.state)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if peak > LIMIT:

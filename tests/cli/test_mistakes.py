@@ -220,7 +220,7 @@ def test_unwritable_folder(place, capsys, monkeypatch):
         (["sample", "../model"], "there is nothing to draw"),
         (["sample", "../model", "--prompt", "a", "--lora", "no.safetensors"], "there is no file"),
         (["sample", "../model", "--prompt", "a", "--lora", "../lora.ckpt"], "is a pickle"),
-        (["sample", "../model", "--prompt", "a", "--lora", "../half.safetensors"], "not a readable safetensors file"),
+        (["sample", "../model", "--prompt", "a", "--lora", "../half.safetensors"], "is not a safetensors file"),
         (["sample", "../model", "--prompt", "a", "--lora", "../model/unet/diffusion_pytorch_model.safetensors"],
          "holds no LoRA weights"),
         (["sample", "../model", "--prompt", "a", "--out", "no/where.png"], "there is no folder"),

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from snrlab.core.errors import UserError
+from snrlab.files.header import PICKLES, Header, read_header, refuse_pickle
 from snrlab.models.clip import with_plain_padding
 from snrlab.models.components import Components
-from snrlab.models.header import PICKLES, Header, read_header, refuse_pickle
 from snrlab.models.networks import TensorFile, empty, fill, fitted, opened
 from snrlab.models.recognise import Claim
 
@@ -96,7 +96,7 @@ def load_network(folder: Path, part: str, dtype: torch.dtype | None, field: str 
     """
     config = read_json(folder, "config.json", field)
     kind = config.get("_class_name")
-    if part in CLASSES and kind not in CLASSES[part]:
+    if part in CLASSES and kind is not None and kind not in CLASSES[part]:
         raise UserError(f"{field}: {folder} holds a {kind}; allowed: {', '.join(CLASSES[part])}.")
     try:
         network = empty(part, config)

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from snrlab.core.errors import UserError
+from snrlab.files.header import read_header
 from snrlab.models import families
 from snrlab.models.adapter import Adapter
 from snrlab.models.families import Family
-from snrlab.models.header import read_header
 from snrlab.models.kohya_names import kohya_name, layer_path
 from snrlab.models.safetensors_file import kohya_hashes, to_bytes, write_atomically
 

@@ -8,6 +8,7 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -35,6 +36,11 @@ class Pending:
     def size(self) -> int:
         """Bytes."""
         return self.dtype.itemsize * torch.Size(self.shape).numel()
+
+
+def pending(tensors: Mapping[str, Tensor]) -> list[Pending]:
+    """Tensors that are there already, in their own formats."""
+    return [Pending(name, tuple(t.shape), t.dtype, partial(Tensor.detach, t)) for name, t in tensors.items()]
 
 
 def write_tensors(

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 from snrlab.config.model import ShippedModel
 from snrlab.config.presets import NAMES, Base
 from snrlab.core.errors import UserError, nearest
-from snrlab.models.header import read_header
+from snrlab.files.header import read_header
 from snrlab.models.recognise import recognise
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")

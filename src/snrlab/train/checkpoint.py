@@ -14,7 +14,7 @@ import safetensors
 from torch import Tensor
 
 from snrlab.core.errors import UserError
-from snrlab.models.safetensors_file import to_bytes, write_atomically
+from snrlab.models.safetensors_file import pending, write_tensors
 from snrlab.train.job import Job
 from snrlab.train.optimizer import parts
 from snrlab.train.optimizer_state import Numbers, put_state, take_state
@@ -34,8 +34,7 @@ def save(job: Job, folder: Path, step: int) -> Path:
     found, numbers = _state(job)
     scale = [job.loss_scale.value, job.loss_scale.good]
     metadata = {"step": str(step), "optimizer": json.dumps(numbers), "loss_scale": json.dumps(scale)}
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in found.items()}
-    write_atomically(path, to_bytes(tensors, metadata))
+    write_tensors(path, pending(found), metadata)
     for old in checkpoints(folder)[:-KEEP]:
         old.unlink()
     return path

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from snrlab.core.errors import UserError
 from snrlab.core.finding import Finding
+from snrlab.models.tokens import room, token_count
 from snrlab.train.job import Job
 
 HIGH_RATE = {"lora": 0.1, "full": 1e-3}  # of AdamW; nobody's recipe is near
@@ -73,4 +74,27 @@ def high_rate(job: Job) -> Iterator[Finding]:
         )
 
 
-RULES: tuple[Callable[[Job], Iterator[Finding]], ...] = (batch_of_repeats, small_buckets, unseen_images, high_rate)
+def cut_captions(job: Job) -> Iterator[Finding]:
+    """Captions with more tokens than are read."""
+    components, read = job.components, room(job.components.tokenizer, job.components.encode_rule)
+    captions = {text for item in job.conditions.items for text in item.captions}
+    counts = [token_count(components.tokenizer, text, components.encode_rule) for text in captions]
+    longer = [count for count in counts if count > read]
+    if longer:
+        yield Finding(
+            "captions_cut",
+            "warning",
+            f"{len(longer)} of {len(captions)} captions have more than the {read} tokens that are read, up to "
+            f"{max(longer)}: the end of them counts for nothing.",
+            "Shorten them." if read >= 225 else "Set model.max_tokens to 150 or 225, or shorten them.",
+            {"captions": len(longer), "most": max(longer), "read": read},
+        )
+
+
+RULES: tuple[Callable[[Job], Iterator[Finding]], ...] = (
+    batch_of_repeats,
+    small_buckets,
+    unseen_images,
+    high_rate,
+    cut_captions,
+)

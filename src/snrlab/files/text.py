@@ -1,9 +1,8 @@
-"""Opening files that may be anything: bounded in size and time, one clear message for what is not what it should be."""
+"""Configuration files: text, TOML and JSON."""
 
 from __future__ import annotations
 
 import json
-import struct
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ from typing import Any
 from snrlab.core.errors import UserError
 
 LARGEST_TEXT = 8 * 2**20  # bytes; the largest real configuration files have some hundred kilobytes
-LARGEST_HEADER = 100 * 2**20  # what the safetensors library itself accepts
-PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
 
 def read_text(path: Path) -> str:
@@ -21,7 +18,7 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: not there, not a file, too large, or not UTF-8.
     """
-    size = _size(path)
+    size = size_of(path)
     if size > LARGEST_TEXT:
         raise UserError(f"{path.name} has {size / 2**20:.0f} MiB; a configuration has at most {LARGEST_TEXT >> 20}.")
     try:
@@ -56,35 +53,8 @@ def parse_json(text: str, name: str) -> dict[str, Any]:
     return found
 
 
-def read_header(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """(metadata, tensors by name with dtype, shape and offsets) of a safetensors file; no tensor is read.
-
-    Raises:
-        UserError: a pickle, or no safetensors file.
-    """
-    if path.suffix.lower() in PICKLES:
-        raise UserError(f"{path.name} is a pickle, which can run code when opened; save it as safetensors first.")
-    size = _size(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= length <= min(size - 8, LARGEST_HEADER):
-                raise UserError(f"{path.name} is no safetensors file: it does not begin with the length of a header.")
-            text = file.read(length).decode("utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{path.name} is no safetensors file: its header is not text.") from None
-    except OSError as reason:
-        raise UserError(f"{path.name} cannot be read ({reason.strerror}).") from None
-    header = parse_json(text, f"the header of {path.name}")
-    metadata = header.pop("__metadata__", {})
-    tensors = {name: facts for name, facts in header.items() if isinstance(facts, dict) and "shape" in facts}
-    if len(tensors) != len(header) or not isinstance(metadata, dict):
-        raise UserError(f"{path.name} is no safetensors file: its header lists things that are no tensors.")
-    return {str(k): str(v) for k, v in metadata.items()}, tensors
-
-
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Bytes of an ordinary file (UserError for anything else: a pipe or a device might never end)."""
     try:
         if path.is_dir():
             raise UserError(f"{path} is a folder, not a file.")
