@@ -77,7 +77,7 @@ def test_every_preset_is_a_valid_run_for_every_family(preset, base, photos, tmp_
     head = " ".join(line.removeprefix("# ") for line in itertools.takewhile(lambda line: line, lines))
     assert f"{config.train.steps} steps of {batch}" in head
     if base != "small":
-        assert f"about {load(preset).memory[base]} GB" in head
+        assert f"Fits a graphics card with {load(preset).memory[base]} GB" in head
     for field in load(preset).fields:
         if base in field.values:
             place = next(i for i, line in enumerate(lines) if line.startswith(f"{field.name.split('.')[1]} ="))
