@@ -148,7 +148,7 @@ def whole(name: families.Family, unet: UNet2DConditionModel) -> Components:
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 @pytest.mark.parametrize("name", ["sd1", "sd2", "sdxl"])
 def test_full_size_models_whose_answer_is_known(name):
     """Of pale smooth pictures x_t is nearly the noise, of strong ones its local mean is nearly the picture: a network
@@ -164,7 +164,7 @@ def test_full_size_models_whose_answer_is_known(name):
         assert found.prediction_type == predicts, found.errors
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 def test_a_full_size_model_with_random_weights_does_not_tell():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
