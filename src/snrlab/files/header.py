@@ -52,7 +52,7 @@ def read_header(path: Path, field: str = "model.path") -> Header:
     """
     refuse_pickle(path, field)
     try:
-        length = size_of(path)
+        length = size_of(path, field)
     except UserError as reason:
         raise UserError(f"{field}: {reason}") from None
     try:
