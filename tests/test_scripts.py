@@ -15,9 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from snrlab.data import emoji
-from snrlab.models import components
 from snrlab.models import judge as shipped_judge
-from snrlab.models.source import shipped_folder
+from snrlab.models.source import load, shipped_folder
 from snrlab.train.saved import open_source
 
 ROOT = Path(__file__).parent.parent
@@ -44,9 +43,9 @@ def test_the_base_can_be_rebuilt(tmp_path):
     run("build_base", "--state", tmp_path, "--dry-run", cwd=tmp_path)
     assert {p: p.stat().st_mtime for p in before} == before, "a dry run leaves the package alone"
     assert (tmp_path / "base" / "base" / "model_index.json").is_file()
-    made = {name: components.load(tmp_path / "models" / name) for name in ("small", "small_v")}
+    made = {name: load(tmp_path / "models" / name) for name in ("small", "small_v")}
     for name, model in made.items():
-        own = components.load(shipped_folder(name))
+        own = load(shipped_folder(name))
         assert model.scheduler_config == own.scheduler_config
         for part in ("vae", "unet", "text_encoder"):
             new, old = (getattr(m, part).state_dict() for m in (model, own))
