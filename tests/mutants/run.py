@@ -1,6 +1,7 @@
 """Plant each bug of mutants.toml into a copy of the source and see whether the contract suite catches it.
 
     python tests/mutants/run.py [NAME ...]      # exit code 1 if a mutant survives
+    python tests/mutants/run.py --core          # those in the maths only: minutes, so CI runs these every time
 
 Only tests that name no registry entry are run (`tests/contract`).
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+CORE = "src/snrlab/core/"
 # quick ones first
 SUITE = ["test_registries.py", "test_theory.py", "test_step.py", "test_losses.py", "test_runs.py", "test_optimizers.py"]
 OPTIONS = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(ROOT)]
@@ -63,7 +65,8 @@ def killer(mutant: dict[str, str]) -> str | None:
 
 def main(names: list[str]) -> int:
     """Run the mutants and print who killed each."""
-    chosen = [m for m in mutants() if not names or m["name"] in names]
+    core = names == ["--core"]
+    chosen = [m for m in mutants() if (m["file"].startswith(CORE) if core else not names or m["name"] in names)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         found = [(m["name"], test) for m, test in zip(chosen, pool.map(killer, chosen), strict=True)]
     for name, test in found:
