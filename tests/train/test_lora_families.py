@@ -12,6 +12,7 @@ from snrlab.train import runner
 from snrlab.train.export import export
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
+from snrlab.train.saved import open_source
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
 
@@ -71,3 +72,22 @@ def test_a_resumed_run_is_the_uninterrupted_one(family, models, pictures, tmp_pa
     one, other = (load_file(outcome.folder.result(chosen)) for outcome in (whole, resumed))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [{"dora": True}, {"block_ranks": {"mid_block": 3}, "block_alphas": {"up_blocks": 1.0}}],
+    ids=["dora", "blocks"],
+)
+def test_pictures_of_a_finished_run_are_those_of_the_training(lora, models, pictures, tmp_path):
+    """Also where diffusers by itself would read the file in kohya's layout otherwise."""
+    train = {"steps": 3, "learning_rate": 3e-2}
+    chosen = tiny.run_config(models["sd1"], pictures, train=train, lora={"rank": 2, **lora}, sample={"prompts": ["a"]})
+    outcome = runner.run(chosen, tmp_path, say=lambda text: None)
+    job = prepare(chosen)
+    for _ in steps(job):
+        pass
+    saved = open_source(outcome.folder.path)
+    trained, again = adapted.predict(job.components), adapted.predict(saved.components)
+    assert torch.allclose(again, trained, atol=1e-5)
+    assert (adapted.predict(adapted.fresh("sd1")) - trained).abs().max() > 1e-3

@@ -53,16 +53,20 @@ def parse_json(text: str, name: str) -> dict[str, Any]:
     return found
 
 
-def size_of(path: Path) -> int:
-    """Bytes of an ordinary file (UserError for anything else: a pipe or a device might never end)."""
+def size_of(path: Path, field: str = "") -> int:
+    """Bytes of an ordinary file (UserError for anything else: a pipe or a device might never end).
+
+    `field` is what the user gave the path as, for messages.
+    """
+    where = f"{field}: " if field else ""
     try:
         if path.is_dir():
-            raise UserError(f"{path} is a folder, not a file.")
+            raise UserError(f"{where}{path} is a folder, not a file.")
         if path.exists() and not path.is_file():
-            raise UserError(f"{path} is not an ordinary file.")
+            raise UserError(f"{where}{path} is not an ordinary file.")
         return path.stat().st_size
     except FileNotFoundError:
-        raise UserError(f"there is no file {path}.") from None
+        raise UserError(f"{where}there is no file {path}.") from None
     except (OSError, RuntimeError) as reason:
         text = reason.strerror if isinstance(reason, OSError) else str(reason)
-        raise UserError(f"{path} cannot be opened ({text}).") from None
+        raise UserError(f"{where}{path} cannot be opened ({text}).") from None

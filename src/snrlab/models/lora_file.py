@@ -44,7 +44,7 @@ _PEFT = re.compile(rf"(?P<layer>.+?)[._](?P<role>{'|'.join(map(re.escape, ROLES)
 _METADATA = "lora_adapter_metadata"  # where diffusers writes peft's configuration
 
 
-def load_lora(path: Path, unet_config: Mapping[str, Any] | None = None, *, field: str = "LoRA") -> Lora:
+def load_lora(path: Path, unet_config: Mapping[str, Any] | None = None, *, field: str = "LORA") -> Lora:
     """The adapters in a file, on the CPU, by the path of their layer.
 
     Args:
