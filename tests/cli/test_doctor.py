@@ -87,7 +87,7 @@ def test_without_torch_it_answers_and_says_what_is_missing(tmp_path):
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
-    assert "pip install 'snrlab[train]'" in done.stdout
+    assert 'pip install "snrlab[train]"' in done.stdout
     assert not done.stderr
 
 

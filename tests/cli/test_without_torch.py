@@ -40,7 +40,7 @@ def test_training_without_torch_says_what_to_install(command, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
-    assert "pip install 'snrlab[train]'" in done.stderr
+    assert 'pip install "snrlab[train]"' in done.stderr
     assert "Traceback" not in done.stderr
 
 

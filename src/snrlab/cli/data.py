@@ -33,7 +33,7 @@ def data(
         from snrlab.data.examples import find, settle
         from snrlab.data.overview import arithmetic, overview
     except ImportError:
-        raise UserError("reading images needs Pillow: pip install 'snrlab[train]'.") from None
+        raise UserError('reading images needs Pillow: pip install "snrlab[train]".') from None
     config, run = _described(source, sets or [])
     found = find(config)
     items, held_back = settle(

@@ -100,6 +100,6 @@ def _summary(folder: RunFolder, config: RunConfig, found: Evaluation) -> str:
             "Next:",
             f"  {snrlab} sample {folder.path.as_posix()} --strength 0 --strength 0.5 --strength 1",
             f"  {snrlab} evaluate {folder.path.as_posix()} --style {found.style}",
-            f"""  {snrlab} train {folder.config_file.as_posix()} --set 'recipe.weighting=["debiased"]'""",
+            f"  {snrlab} train {folder.config_file.as_posix()} --set \"recipe.weighting=['debiased']\"",
         ]
     )

@@ -68,11 +68,11 @@ def _packages() -> Iterator[Check]:
             continue
         needs = f"{requirement.name}{requirement.specifier}"
         if version is None:
-            yield Check(requirement.name, "problem", "not installed", "pip install 'snrlab[train]'")
+            yield Check(requirement.name, "problem", "not installed", 'pip install "snrlab[train]"')
         elif requirement.specifier.contains(version, prereleases=True):
             yield Check(requirement.name, "ok", version)
         else:
-            yield Check(requirement.name, "problem", f"{version}; snrlab needs {needs}", f"pip install '{needs}'")
+            yield Check(requirement.name, "problem", f"{version}; snrlab needs {needs}", f'pip install "{needs}"')
     shown = [f"{name} ({', '.join(packages)})" for name, packages in extras.items()]
     yield Check("extras", "ok", ", ".join(shown) or "none installed, none needed")
 
@@ -101,7 +101,7 @@ def _imports() -> Iterator[Check]:
         return
     fault = _fault(TRAINING)
     if fault:
-        yield Check("training libraries", "problem", f"they do not load: {fault}", "pip install -U 'snrlab[train]'")
+        yield Check("training libraries", "problem", f"they do not load: {fault}", 'pip install -U "snrlab[train]"')
     else:
         yield Check("training libraries", "ok", "torch, diffusers, transformers and peft load")
 

@@ -67,7 +67,7 @@ def evaluate(
     try:
         import torchmetrics  # noqa: F401
     except ImportError:
-        raise UserError("evaluating needs torchmetrics: pip install 'snrlab[metrics]'.") from None
+        raise UserError('evaluating needs torchmetrics: pip install "snrlab[metrics]".') from None
     from snrlab.config.output import SampleConfig
     from snrlab.models.features import JUDGE, open_net
     from snrlab.train.judging import evaluate_folder, evaluate_source

@@ -38,7 +38,7 @@ def init(
     try:
         started = start(images, model, preset, name)
     except ImportError:
-        raise UserError("reading images needs Pillow: pip install 'snrlab[train]'.") from None
+        raise UserError('reading images needs Pillow: pip install "snrlab[train]".') from None
     path = free_path(out)
     path.write_text(started.text, encoding="utf-8", newline="\n")
     typer.echo("\n".join([*started.found, "", f"wrote {path}", *next_steps(path)]))

@@ -87,7 +87,7 @@ def quiet_libraries() -> None:
         import transformers
     except ImportError as missing:
         raise UserError(
-            f"training needs {missing.name}, which is not installed: pip install 'snrlab[train]'."
+            f'training needs {missing.name}, which is not installed: pip install "snrlab[train]".'
         ) from None
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()

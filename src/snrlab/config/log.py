@@ -13,7 +13,7 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class LogConfig(Section):
-    """[log]: experiment trackers; each is an extra of its own, such as pip install 'snrlab[tensorboard]'."""
+    """[log]: experiment trackers; each is an extra of its own, such as pip install "snrlab[tensorboard]"."""
 
     trackers: list[Tracker] = Field(
         default_factory=list, description="Trackers that get losses by SNR band, rates, validation and pictures."

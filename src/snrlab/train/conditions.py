@@ -224,12 +224,16 @@ def encode_held_back(
     return HeldBack(tuple(found))
 
 
+def cache_folder(config: RunConfig) -> Path:
+    """Where a run keeps what it has encoded, if it keeps it."""
+    return Path(config.data.cache_folder) if config.data.cache_folder else CACHE_FOLDER.expanduser()
+
+
 @contextmanager
 def _cache(config: RunConfig, say: Say) -> Iterator[Cache | None]:
     """The cache of a run, where it has one."""
     if not config.data.cache:
         yield None
         return
-    folder = Path(config.data.cache_folder) if config.data.cache_folder else CACHE_FOLDER.expanduser()
-    with Cache(folder, say) as cache:
+    with Cache(cache_folder(config), say) as cache:
         yield cache

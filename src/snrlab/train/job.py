@@ -25,7 +25,8 @@ from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.save_single_file import refuse_unsavable
 from snrlab.train.base import load_for
-from snrlab.train.conditions import Conditions, HeldBack, encode_examples, encode_held_back
+from snrlab.train.cache_room import tight_cache
+from snrlab.train.conditions import Conditions, HeldBack, cache_folder, encode_examples, encode_held_back
 from snrlab.train.draws import Draws
 from snrlab.train.loss_scale import LossScale
 from snrlab.train.networks import set_up_networks
@@ -102,6 +103,9 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     refuse_missing(config.train.optimizer.name)
     config, items, held_back = _images(config, say)
     components = load_for(config)
+    tight = tight_cache(config, items, components, cache_folder(config)) if config.data.cache else None
+    if tight:
+        say(tight)
     config, recipe = resolve_recipe(config, components)
     if config.train.method == "full" and config.single_file:
         refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components, recipe)))

@@ -70,7 +70,7 @@ def refuse_missing(name: str) -> None:
         except (ImportError, OSError, RuntimeError) as reason:
             raise UserError(
                 f"train.optimizer: {name} is from the package {package}, which does not load ({reason}). "
-                f"Install it with: pip install 'snrlab[{facts.get('extra', 'optim')}]'"
+                f'Install it with: pip install "snrlab[{facts.get("extra", "optim")}]"'
             ) from None
     if facts.get("paged") and not torch.cuda.is_available():
         raise UserError(f"train.optimizer: {name} moves its state between GPU and CPU, and there is no GPU here.")

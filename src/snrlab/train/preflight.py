@@ -52,8 +52,8 @@ def preflight(job: Job, folder: RunFolder, *, thorough: bool = False) -> list[st
             written and read back, too little memory or too small a disk.
     """
     said = [str(finding) for finding in remarks(job)]
-    with _made(folder.path.parent) as out:
-        rehearsal = rehearse(job, out)
+    with _made(folder.path.parent):
+        rehearsal = rehearse(job, folder)
     return [*said, *summary(job, rehearsal), *_memory(job, rehearsal, thorough=thorough)]
 
 

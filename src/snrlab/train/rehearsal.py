@@ -42,8 +42,8 @@ class Rehearsal:
     memory: int | None
 
 
-def rehearse(job: Job, out: Path) -> Rehearsal:
-    """Try a pass and the result's file, in a folder that exists.
+def rehearse(job: Job, folder: RunFolder) -> Rehearsal:
+    """Try a pass and the result's file, beside the run's folder.
 
     Raises:
         UserError: no finite loss, too little memory, a file that cannot be written and read back, too small a disk.
@@ -53,8 +53,8 @@ def rehearse(job: Job, out: Path) -> Rehearsal:
     except torch.cuda.OutOfMemoryError:
         raise UserError(f"the graphics card has too little memory for a step. {lighter(job.config)}") from None
     memory = torch.cuda.max_memory_allocated(job.device) if job.device.type == "cuda" else None
-    found = Rehearsal(seconds, _trial_result(job, out), memory)
-    _refuse_full_disk(job, out, found.result)
+    found = Rehearsal(seconds, _trial_result(job, folder.path.parent), memory)
+    _refuse_full_disk(job, folder, found.result)
     return found
 
 
@@ -143,14 +143,16 @@ def _refuse_not_finite(names: list[str]) -> None:
         )
 
 
-def _refuse_full_disk(job: Job, out: Path, result: int) -> None:
-    """Compare what the run will write with the room there is (UserError)."""
+def _refuse_full_disk(job: Job, folder: RunFolder, result: int) -> None:
+    """Compare what the run will write, as far as it is not there already, with the room there is (UserError)."""
     trained = sum(p.numel() for p in job.parameters.values())
     state = 4 * trained * (3 + (job.ema is not None))  # weights, two moments and the average, in fp32
     kept = turns(job.config.output, job)
     if job.config.output.keep_last is not None:
         kept = min(kept, job.config.output.keep_last + 1)
-    needed = state * (KEEP + 1) + result * (kept + 1) + SPARE
+    there = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
+    needed = max(state * (KEEP + 1) + result * (kept + 1) - there, 0) + SPARE
+    out = folder.path.parent
     free = shutil.disk_usage(out).free
     if free < needed:
         raise UserError(

@@ -46,7 +46,7 @@ def refuse_missing(config: RunConfig) -> None:
     """Say which tracker is not installed, before a run starts (UserError)."""
     for name in config.log.trackers:
         if importlib.util.find_spec(name) is None:
-            raise UserError(f"log.trackers: {name} is not installed: pip install 'snrlab[{name}]'.")
+            raise UserError(f'log.trackers: {name} is not installed: pip install "snrlab[{name}]".')
 
 
 class Trackers:

@@ -1,0 +1,42 @@
+"""Whether the disk has room for what a cache of encoded images and captions may take."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from snrlab.config.run import RunConfig
+from snrlab.data.items import Item
+from snrlab.models.components import Components
+
+CHUNK = 77  # embeddings of a caption for every 75 tokens that are read
+FP32 = 4  # bytes
+
+
+def cache_size(config: RunConfig, items: Sequence[Item], components: Components) -> int:
+    """Bytes that all latents and caption embeddings of a run take, as far as they are not kept already."""
+    channels = components.unet.config.in_channels
+    latents = 0
+    for item in items:
+        width, height = item.part.resolution
+        area = width * height // components.latent_factor**2
+        latents += FP32 * channels * area * (2 if item.part.flip else 1)
+    text = 0
+    if not config.train.trains_text:
+        length = CHUNK * config.model.max_tokens // 75
+        text = FP32 * components.unet.config.cross_attention_dim * length * (len(items) + 1)
+    return latents + text
+
+
+def tight_cache(config: RunConfig, items: Sequence[Item], components: Components, folder: Path) -> str | None:
+    """A warning where the disk has less room than the cache may take, or None."""
+    needed = cache_size(config, items, components)
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(nearest).free
+    if free >= needed:
+        return None
+    return (
+        f"warning: data.cache may take up to {needed / 2**30:.1f} GB, and {folder} has {free / 2**30:.1f} GB free. "
+        "Choose another data.cache_folder, or set data.cache = false. [cache_room]"
+    )
