@@ -210,11 +210,13 @@ def main() -> None:
     jobs: dict[str, Callable[[str, Path], dict[str, Any]]] = dict.fromkeys(ROUND_TRIPS, round_trip)
     jobs |= dict.fromkeys(TRAINING, train)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("jobs", nargs="*", choices=[*jobs, []], default=list(jobs), metavar="JOB", help=", ".join(jobs))
+    parser.add_argument("jobs", nargs="*", metavar="JOB", help=f"all, or some of {', '.join(jobs)}")
     parser.add_argument("--state", type=Path, required=True, help="folder for models and runs, outside the tree")
     parser.add_argument("--log", type=Path, help="file to write what was found to")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if unknown := set(asked.jobs) - set(jobs):
+        parser.error(f"no such job: {', '.join(unknown)}")
     asked.state.mkdir(parents=True, exist_ok=True)
     if asked.inside:
         load_plugins()
@@ -226,12 +228,12 @@ def main() -> None:
         return
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     lines = [
-        f"$ python scripts/full_size.py --state DIR {' '.join(asked.jobs)}",
+        " ".join(["$ python scripts/full_size.py --state DIR", *asked.jobs]),
         f"seed {SEED}; {os.cpu_count()} {platform.machine()} cores, {memory:.0f} GiB, {platform.system()}; "
         f"Python {platform.python_version()}, torch {torch.__version__}",
     ]
     print("\n".join(lines), flush=True)
-    for name in asked.jobs:
+    for name in asked.jobs or jobs:
         begun = time.monotonic()
         command = [sys.executable, __file__, "--state", asked.state, "--inside", name]
         done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True)

@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import tiny_families
 from snrlab.data import emoji
-from snrlab.models import components
+from snrlab.models import families
 from snrlab.models import judge as shipped_judge
-from snrlab.models.source import shipped_folder
+from snrlab.models.save_single_file import save_single_file
+from snrlab.models.source import load, shipped_folder
 from snrlab.train.saved import open_source
 
 ROOT = Path(__file__).parent.parent
@@ -44,9 +46,9 @@ def test_the_base_can_be_rebuilt(tmp_path):
     run("build_base", "--state", tmp_path, "--dry-run", cwd=tmp_path)
     assert {p: p.stat().st_mtime for p in before} == before, "a dry run leaves the package alone"
     assert (tmp_path / "base" / "base" / "model_index.json").is_file()
-    made = {name: components.load(tmp_path / "models" / name) for name in ("small", "small_v")}
+    made = {name: load(tmp_path / "models" / name) for name in ("small", "small_v")}
     for name, model in made.items():
-        own = components.load(shipped_folder(name))
+        own = load(shipped_folder(name))
         assert model.scheduler_config == own.scheduler_config
         for part in ("vae", "unet", "text_encoder"):
             new, old = (getattr(m, part).state_dict() for m in (model, own))
@@ -181,3 +183,16 @@ def test_the_autoencoder_is_as_good_as_its_card_says():
     assert min(found.values()) >= 29
     quality = ", ".join(f"{style} {value:.2f} dB" for style, value in found.items())
     assert quality in (shipped_folder("small") / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_full_size_jobs_on_tiny_models(tmp_path):
+    """The same jobs by the same code; models that are there already are not built."""
+    for family in families.PARTS:
+        save_single_file(tiny_families.family(family), tmp_path / f"{family}.safetensors", torch.bfloat16)
+    script, log = ROOT / "scripts" / "full_size.py", tmp_path / "log"
+    done = subprocess.run([sys.executable, script, "--state", tmp_path, "--log", log], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = {line.partition(": ")[0]: line for line in log.read_text().splitlines()[2:]}
+    assert set(found) == {"sd1-convert", "sd2-convert", "sdxl-convert", "sd1-lora", "sdxl-lora", "sd1-full"}
+    assert all("tensors_trained" in found[job] for job in ("sd1-lora", "sdxl-lora", "sd1-full"))
