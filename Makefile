@@ -13,7 +13,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not full_size"
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -38,6 +38,7 @@ base: $(READY)
 
 # trains and converts SD 1.5, SD 2 and SDXL models of full size (random weights); needs 20 GB of disk at STATE
 full-size: $(READY)
+	$(BIN)/python -m pytest -m full_size
 	$(BIN)/python scripts/full_size.py --state $(or $(STATE),$(HOME)/.cache/snrlab-full-size) --log docs/full-size.log
 
 # measures the small models again and writes their card

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny_families
 from snrlab.cli import main
-from snrlab.models.header import read_header
+from snrlab.files.header import read_header
 from snrlab.models.save_folder import save_folder
 from snrlab.models.save_single_file import save_single_file
 
@@ -74,7 +74,7 @@ def test_mistakes(model, monkeypatch, tmp_path, capsys):
     (tmp_path / "old.ckpt").write_bytes(b"\x80\x02")
     for arguments, says in (
         (("nowhere",), "SOURCE: there is no file or folder"),
-        ((tmp_path / "lora.safetensors",), "is a LoRA, which goes on top of a model"),
+        ((tmp_path / "lora.safetensors",), "it is not a whole LoRA"),
         ((tmp_path / "old.ckpt",), "is a pickle"),
         ((model, "-o", "no/m.safetensors"), "--out: there is no folder no"),
         ((model, "--precision", "fp8"), "fp8"),

@@ -220,10 +220,19 @@ def test_unwritable_folder(place, capsys, monkeypatch):
         (["sample", "../model"], "there is nothing to draw"),
         (["sample", "../model", "--prompt", "a", "--lora", "no.safetensors"], "there is no file"),
         (["sample", "../model", "--prompt", "a", "--lora", "../lora.ckpt"], "is a pickle"),
-        (["sample", "../model", "--prompt", "a", "--lora", "../half.safetensors"], "not a readable safetensors file"),
+        (["sample", "../model", "--prompt", "a", "--lora", "../half.safetensors"], "is not a safetensors file"),
         (["sample", "../model", "--prompt", "a", "--lora", "../model/unet/diffusion_pytorch_model.safetensors"],
          "holds no LoRA weights"),
         (["sample", "../model", "--prompt", "a", "--out", "no/where.png"], "there is no folder"),
+        (["merge", "nowhere", "../half.safetensors", "-o", "x"], "BASE: there is no file or folder"),
+        (["merge", "../model", "no.safetensors", "-o", "x"], "LORA: there is no file"),
+        (["merge", "../model", "no.safetensors:0.5", "-o", "x"], "LORA: there is no file no.safetensors."),
+        (["merge", "../model", "../lora.ckpt", "-o", "x"], "is a pickle"),
+        (["merge", "../model", "../half.safetensors", "-o", "x"], "is not a safetensors file"),
+        (["merge", "../model", "../strange.safetensors", "-o", "x"], "does not fit model, which has no unet.mid_block"),
+        (["merge", "../model", "../strange.safetensors", "-o", "no/where"], "there is no folder"),
+        (["merge", "../model", "../strange.safetensors"], "Missing option"),
+        (["merge", "../model", "-o", "x"], "Missing argument"),
         (["sample", "../model", "--prompt", "a", "--resolution", "18"], "--resolution is 18"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
@@ -233,5 +242,7 @@ def test_wrong_commands(arguments, says, place, capsys, monkeypatch):
     (place / "broken.toml").write_text("[model\n")
     (place / "lora.ckpt").write_bytes(b"\x80\x02")
     (place / "half.safetensors").write_bytes(b"\x00" * 40)
+    ones = {f"lora_unet_mid_block_x.lora_{side}.weight": torch.ones(1, 1) for side in ("up", "down")}
+    save_file(ones, place / "strange.safetensors")
     assert says in " ".join(fails(arguments, capsys, monkeypatch).split())
     assert not list((place / "work").iterdir()), "nothing half-written"

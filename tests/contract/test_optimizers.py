@@ -8,6 +8,7 @@ import torch
 
 import tiny
 from drawing import all_of, default, entry_id
+from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.training import OPTIMIZERS
 from snrlab.models.denoise import denoise
 from snrlab.train import checkpoint
@@ -33,7 +34,7 @@ def job_of(entry, model, pictures, **options):
     if entry.facts.get("finds_rate"):
         train["learning_rate"] = 1.0
     if entry.facts.get("own_schedule"):
-        train["lr_schedule"] = "constant"
+        train["lr_schedule"] = next(name for name, e in LR_SCHEDULES.items() if e.facts.get("flat"))
     precision = options.get("weights", "fp32")
     return prepare(tiny.run_config(model, pictures, train=train | options, model={"precision": precision}))
 

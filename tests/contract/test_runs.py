@@ -121,7 +121,7 @@ def test_accumulated_is_the_same_as_one_batch(method, tiny_model, pictures, tmp_
 @pytest.mark.parametrize("stop", [1, 2, 3, 5])
 def test_resuming_is_exact(method, text_encoder, stop, tiny_model, pictures, tmp_path, monkeypatch):
     """A run that dies after any step and goes on ends with the same bits and the same log."""
-    train = {"method": method, "text_encoder": text_encoder, "warmup_steps": 2, "ema": 0.9}
+    train = {"method": method, "text_encoder": text_encoder, "warmup": 2, "ema": 0.9}
     data = {"flip": True, "shuffle_tags": True, "tag_dropout": 0.2}
     config = tiny.run_config(tiny_model, pictures, train=train, data=data)
     whole = finish(config, tmp_path / "whole")
@@ -230,7 +230,7 @@ def test_unknown_keys_are_errors(tiny_model, pictures):
 
 
 def test_warm_up_and_decay(tiny_model, pictures):
-    train = {"steps": 8, "warmup_steps": 3, "learning_rate": 1e-3}
+    train = {"steps": 8, "warmup": 3, "learning_rate": 1e-3}
     rates = [s.learning_rate for s in steps(prepare(tiny.run_config(tiny_model, pictures, train=train)))]
     assert rates[2] == pytest.approx(1e-3)
     assert rates[0] == pytest.approx(1e-3 / 3)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 import tiny
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
+from snrlab.files.header import read_header
 from snrlab.lab import explain_text
 from snrlab.lab.explain import as_data, explain
 from snrlab.lab.recipe_text import parse_recipe, write_recipe
-from snrlab.lab.sources.files import read_header
 from snrlab.lab.sources.kohya_options import OPTIONS
 from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS
 
@@ -274,9 +274,9 @@ MISTAKES = {
     "scale.toml": (b"scale_v_pred_loss_like_noise_pred = true", "needs v_parameterization"),
     "range.toml": (b"min_snr_gamma = 5\nmin_timestep = 700\nmax_timestep = 300", "must be 0 <= min < max"),
     "x.ckpt": (b"PK", "is a pickle"),
-    "long.safetensors": (struct.pack("<Q", 10 * 2**30) + b"{}", "no safetensors file"),
-    "zip.safetensors": (b"PK\x03\x04" + b"\0" * 100, "no safetensors file"),
-    "short.safetensors": (b"\1", "no safetensors file"),
+    "long.safetensors": (struct.pack("<Q", 10 * 2**30) + b"{}", "not a safetensors file"),
+    "zip.safetensors": (b"PK\x03\x04" + b"\0" * 100, "not a safetensors file"),
+    "short.safetensors": (b"\1", "not a safetensors file"),
     "bare.safetensors": (struct.pack("<Q", 2) + b"{}", "says nothing of how it was trained"),
     "flux.json": (b'{"training_method": "LORA", "model_type": "FLUX_DEV_1"}', "STABLE_DIFFUSION"),
     "weight.json": (b'{"training_method": "LORA", "loss_weight_fn": "MIN_SNR"}', "Did you mean 'MIN_SNR_GAMMA'"),

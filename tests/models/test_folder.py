@@ -11,8 +11,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 import tiny_families
 from snrlab import UserError
+from snrlab.files.header import read_header
 from snrlab.models.clip import clip_tokenizer, vocabulary
-from snrlab.models.header import read_header
 from snrlab.models.save_folder import save_folder
 from snrlab.models.save_single_file import save_single_file
 from snrlab.models.source import load

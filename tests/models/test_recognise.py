@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from snrlab import UserError
-from snrlab.models.header import read_header
+from snrlab.files.header import read_header
 from snrlab.models.recognise import recognise
 
 UNET = {"model.diffusion_model.input_blocks.0.0.weight": [320, 4, 3, 3]}

@@ -9,8 +9,8 @@ import tiny_families
 from effects import shows
 from snrlab import UserError
 from snrlab.config import parse
+from snrlab.files.header import read_header
 from snrlab.models.encode_rule import EncodeRule
-from snrlab.models.header import read_header
 from snrlab.models.save_folder import save_folder
 from snrlab.models.source import shipped
 from snrlab.train import runner

@@ -1,18 +1,22 @@
-"""Against what kohya's own program gives: its LoRA modules and its buckets, dumped by kohya/dump.py."""
+"""Against what kohya's own program gives: its LoRA modules, buckets and tokens, dumped by kohya/dump.py."""
 
 import gzip
 import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from snrlab.config.lora import LoraConfig
 from snrlab.data.buckets import bucket_sizes, fit
 from snrlab.data.items import BucketRule
 from snrlab.models import families
+from snrlab.models.clip import clip_tokenizer
+from snrlab.models.encode_rule import EncodeRule
 from snrlab.models.kohya_names import kohya_name
 from snrlab.models.lora import layer_path, sizes
 from snrlab.models.networks import empty
+from snrlab.models.tokens import tokenize
 
 FAMILIES = {"sd15": "sd1", "sd2": "sd2", "sdxl": "sdxl"}
 LINEAR = ["attention", "feed_forward"]
@@ -26,6 +30,7 @@ def dumped(name):
 
 MODULES = dumped("lora_modules")["cases"]
 BUCKETS = dumped("buckets")
+TOKENS = dumped("captions")
 
 
 @pytest.mark.parametrize("case", MODULES)
@@ -50,3 +55,20 @@ def test_an_image_goes_to_kohyas_bucket(case):
         assert sorted(bucket_sizes(resolution, rule)) == sorted(map(tuple, case["buckets"]))
     for size, (bucket, _) in zip(BUCKETS["sizes"], case["chosen"], strict=True):
         assert fit(tuple(size), resolution, rule).target == tuple(bucket), size
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("max_tokens", [75, 150, 225])
+@pytest.mark.parametrize("pad", ["<|endoftext|>", "!"])
+def test_a_caption_has_kohyas_tokens_and_weights(pad, max_tokens, weighted):
+    """In the one order that kohya's chunks and our joined captions share: beginning, bodies, end."""
+    rule, tokenizer = EncodeRule(max_tokens=max_tokens, weighted=weighted), clip_tokenizer(pad)
+    cases = [c for c in TOKENS["cases"] if (c["pad"], c["max_tokens"], c["weighted"]) == (pad, max_tokens, weighted)]
+    assert len(cases) == len(TOKENS["captions"]) == 16
+    for case in cases:
+        found = tokenize(tokenizer, [TOKENS["captions"][case["caption"]]], rule)
+        assert found.ids.tolist() == case["ids"], case["caption"]
+        if weighted:
+            chunks = torch.tensor(case["weights"])
+            joined = torch.cat([chunks[0, :1], chunks[:, 1:-1].flatten(), chunks[-1, -1:]])
+            assert torch.allclose(found.weights[0], joined)

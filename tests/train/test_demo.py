@@ -21,7 +21,7 @@ COUNT = 20
 def short(name="demo", **train):
     config = demo_config("ink", dates=False).model_dump(exclude_none=True)
     config["name"] = name
-    config["train"] |= {"steps": 8, "batch_size": 4, "learning_rate": 5e-3, "warmup_steps": 1, **train}
+    config["train"] |= {"steps": 8, "batch_size": 4, "learning_rate": 5e-3, "warmup": 1, **train}
     config["validation"]["images"] = 4
     config["sample"]["steps"] = 4
     return parse(config)

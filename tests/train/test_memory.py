@@ -8,6 +8,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import tiny
+from snrlab.config import presets
 from snrlab.models import families
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.clip import clip_tokenizer
@@ -22,15 +23,6 @@ from snrlab.train.networks import set_up_networks
 from snrlab.train.trainable import trainable
 
 GB = 10**9
-THRIFTY_FULL = {
-    "method": "full",
-    "weights": "bf16",
-    "optimizer": "adafactor",
-    "fused_backward": True,
-    "max_grad_norm": 0.0,
-    "gradient_checkpointing": True,
-}
-BOTH = {"text_encoder": True, "text_encoder_2": True}
 
 
 def allocated(compute):
@@ -82,40 +74,54 @@ def test_the_rest_is_exact(options, tiny_model, pictures):
     assert found.reserve == 0, "no GPU, no share of one"
 
 
-def full_size(family, train, pixels):
-    """The estimate for a model of full size at batch 1, what is not trained gone."""
+def settings(preset, family, **train):
+    """What a preset says for a family, in sections."""
+    found = {"train": {}}
+    for field in presets.load(preset).fields:
+        section, _, name = field.name.partition(".")
+        if family in field.values:
+            found.setdefault(section, {})[name] = field.values[family]
+    return found | {"train": found["train"] | train}
+
+
+def full_size(family, sections):
+    """The estimate for a model of full size, what is not trained gone."""
     folder = resources.files(families) / family
     configs = {f.name.removesuffix(".json"): json.loads(f.read_text()) for f in folder.iterdir() if ".json" in f.name}
     scheduler = configs.pop("scheduler")
     networks = {part: empty(part, config) for part, config in configs.items()}
     second = {"tokenizer_2": clip_tokenizer("!")} if family == "sdxl" else {}
     model = Components(tokenizer=clip_tokenizer(), scheduler_config=scheduler, label="full size", **networks, **second)
-    method = train.get("method", "lora")
-    lora = {"lora": {"rank": 16}} if method == "lora" else {}
-    config = tiny.run_config("nowhere", "nowhere", train=train, model={"precision": "bf16"}, **lora)
-    model = with_precision(model, torch.bfloat16, frozen=method == "lora")
+    config = tiny.run_config("nowhere", "nowhere", **sections)
+    train = config.train
+    model = with_precision(model, torch.bfloat16, frozen=train.method == "lora")
     model.freeze()
     set_up_networks(config, model)
     trained = trainable(config, model)
-    side, dim = pixels // model.latent_factor, model.unet.config.cross_attention_dim
-    text = Text(torch.empty(1, 77, dim), torch.empty(1, 1280) if family == "sdxl" else None)
-    batch = Batch(torch.empty(1, 4, side, side), text, torch.empty(1, 6) if family == "sdxl" else None)
-    return estimate_of(config.train, model, trained.parameters, batch, config.train.parts)
+    n, side, dim = (
+        train.batch_size,
+        config.data.resolution // model.latent_factor,
+        model.unet.config.cross_attention_dim,
+    )
+    text = Text(torch.empty(n, 77, dim), torch.empty(n, 1280) if family == "sdxl" else None)
+    batch = Batch(torch.empty(n, 4, side, side), text, torch.empty(n, 6) if family == "sdxl" else None)
+    return estimate_of(train, model, trained.parameters, batch, train.parts)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("family", "train", "pixels", "limit"),
+    ("preset", "family", "train", "limit"),
     [
-        pytest.param("sd1", {}, 512, 6, id="sd15-lora"),
-        pytest.param("sdxl", {"gradient_checkpointing": True}, 1024, 12, id="sdxl-lora"),
-        pytest.param("sdxl", {"gradient_checkpointing": True} | BOTH, 1024, 12, id="sdxl-lora-with-text"),
-        pytest.param("sdxl", THRIFTY_FULL, 1024, 24, id="sdxl-full"),
-        pytest.param("sdxl", THRIFTY_FULL | BOTH, 1024, 24, id="sdxl-full-with-text"),
+        ("style-lora", "sd1", {}, 6),
+        ("style-lora", "sdxl", {}, 12),
+        ("fine-tune", "sd1", {}, 10),
+        ("fine-tune", "sdxl", {}, 24),
+        ("fine-tune", "sdxl", {"text_encoder": True, "text_encoder_2": True}, 24),
     ],
 )
-def test_full_size_models_fit(family, train, pixels, limit):
-    found = full_size(family, train, pixels)
+def test_presets_fit_into_the_memory_they_state(preset, family, train, limit):
+    found = full_size(family, settings(preset, family, **train))
+    assert presets.load(preset).memory[family] == limit
     assert found.total < limit * GB, str(found)
     assert found.total > found.weights + found.activations > GB
 
@@ -123,4 +129,5 @@ def test_full_size_models_fit(family, train, pixels, limit):
 @pytest.mark.slow
 def test_sdxl_needs_its_thrift():
     """Without what saves memory the same fine-tune is far beyond 24 GB."""
-    assert full_size("sdxl", {"method": "full"}, 1024).total > 40 * GB
+    plain = {"method": "full"}
+    assert full_size("sdxl", {"train": plain, "data": {"resolution": 1024}}).total > 40 * GB

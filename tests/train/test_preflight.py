@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from snrlab import UserError
-from snrlab.train import preflight, runner
+from snrlab.train import preflight, rehearsal, runner
 from snrlab.train.job import prepare
 from snrlab.train.run_folder import RunFolder
 
@@ -21,8 +21,15 @@ def files_of(folder):
 SETUPS = {
     "lora": {"train": {"text_encoder": True, "gradient_accumulation": 2}},
     "full": {"train": {"method": "full", "ema": 0.9}},
+    "updates in the backward pass": {
+        "model": {"precision": "bf16"},
+        "train": {
+            "method": "full", "optimizer": "adafactor", "weights": "bf16", "fused_backward": True, "max_grad_norm": 0.0,
+        },
+    },
+    "dropout in the adapter": {"lora": {"rank": 2, "dropout": 0.5, "rank_dropout": 0.5, "module_dropout": 0.3}},
     "captions that vary": {"data": {"shuffle_tags": True, "tag_dropout": 0.5, "flip": True}},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("setup", SETUPS)
@@ -33,7 +40,7 @@ def test_a_run_is_the_same_with_and_without(setup, tiny_model, pictures, tmp_pat
     found = []
     for name in ("with", "without"):
         if name == "without":
-            monkeypatch.setattr(runner, "preflight", lambda job, folder: [])
+            monkeypatch.setattr(runner, "preflight", lambda job, folder, thorough: [])
         found.append(files_of(runner.run(config, tmp_path / name, say=lambda text: None).folder.path))
     assert found[0] == found[1]
 
@@ -63,8 +70,10 @@ def test_a_model_without_a_finite_loss_is_refused(tiny_model, pictures, tmp_path
     tensors = load_file(file)
     tensors["conv_in.bias"] = torch.full_like(tensors["conv_in.bias"], float("nan"))
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(UserError, match="the loss of the first batch is nan"):
-        runner.run(tiny.run_config(model, pictures), tmp_path / "runs", say=print)
+    for probe, says in ((True, "computes on your images is not a finite number"), (False, "first batch is nan")):
+        config = tiny.run_config(model, pictures, model={"path": str(model), "probe": probe})
+        with pytest.raises(UserError, match=says):
+            runner.run(config, tmp_path / "runs", say=print)
     assert not (tmp_path / "runs").exists()
 
 
@@ -83,7 +92,7 @@ def test_a_result_that_its_number_format_cannot_hold_is_refused(tiny_model, pict
 @pytest.mark.parametrize(("free", "refused"), [(2**30, False), (2**20, True)])
 def test_a_disk_that_is_too_small_is_refused(free, refused, tiny_model, pictures, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage(2**40, 0, free))
+    monkeypatch.setattr(rehearsal.shutil, "disk_usage", lambda path: usage(2**40, 0, free))
     job = prepare(tiny.run_config(tiny_model, pictures))
     if not refused:
         preflight.preflight(job, RunFolder(tmp_path / "tiny"))

@@ -232,7 +232,7 @@ def test_samples_and_report(tiny_model, pictures, tmp_path):
         tiny_model, pictures, sample={"prompts": ["red <b>", "blue"], "every": 3, "steps": 2}, output={"dates": True}
     )
     outcome = finish(config, tmp_path)
-    grids = sorted(p.name for p in outcome.folder.samples.iterdir())
+    grids = sorted(p.name for p in outcome.folder.samples.glob("*.png"))
     assert grids == ["step-00000000.png", "step-00000003.png", "step-00000006.png"]
     with Image.open(outcome.folder.samples / grids[0]) as image:
         assert image.size == (32, 16)

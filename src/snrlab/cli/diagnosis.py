@@ -56,22 +56,32 @@ def _python() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    """The packages that snrlab declares for running and training, and whether they are new enough."""
+    """The packages that snrlab declares, and whether they are new enough; those of an extra in one line."""
+    extras: dict[str, list[str]] = {}
     for text in metadata.requires("snrlab") or []:
         requirement = Requirement(text)
-        extra = re.search(r"extra == ['\"](\w+)['\"]", text)
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", text)
+        version = _version(requirement.name)
         if extra is not None and extra[1] != "train":
+            if extra[1] != "dev" and version is not None:
+                extras.setdefault(extra[1], []).append(f"{requirement.name} {version}")
             continue
         needs = f"{requirement.name}{requirement.specifier}"
-        try:
-            version = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
+        if version is None:
             yield Check(requirement.name, "problem", "not installed", "pip install 'snrlab[train]'")
-            continue
-        if requirement.specifier.contains(version, prereleases=True):
+        elif requirement.specifier.contains(version, prereleases=True):
             yield Check(requirement.name, "ok", version)
         else:
             yield Check(requirement.name, "problem", f"{version}; snrlab needs {needs}", f"pip install '{needs}'")
+    shown = [f"{name} ({', '.join(packages)})" for name, packages in extras.items()]
+    yield Check("extras", "ok", ", ".join(shown) or "none installed, none needed")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _imports() -> Iterator[Check]:

@@ -68,7 +68,11 @@ def _by_driver_files() -> list[Card]:
     """From the files of the Linux driver, which are there without its tools too, as in many containers."""
     names = []
     for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        found = [line for line in file.read_text(errors="replace").splitlines() if line.startswith("Model:")]
+        found = [
+            line
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines()
+            if line.startswith("Model:")
+        ]
         names += [line.partition(":")[2].strip() for line in found]
     devices = [path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()]
     return [Card(name) for name in names] or [Card("NVIDIA card") for _ in devices]

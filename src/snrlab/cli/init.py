@@ -54,7 +54,8 @@ def listing() -> str:
         memory = ", ".join(f"{NAMES[base]} {size} GB" for base, size in preset.memory.items())  # type: ignore[index]
         lines += [
             f"{name}: {preset.summary}",
-            f"    {memory}; each picture is seen {preset.views} times, {preset.least} to {preset.most} steps",
+            f"    fits a card with: {memory}; each picture is seen {preset.views} times, "
+            f"{preset.least} to {preset.most} steps",
         ]
     return "\n".join(lines)
 

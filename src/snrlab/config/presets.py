@@ -40,7 +40,7 @@ class Preset:
         name: what it is asked for by.
         summary: what it is for, in a sentence.
         views: how often each picture is seen, between `least` and `most` steps.
-        memory: GiB on the graphics card, by family.
+        memory: of a graphics card that it fits, in GB, by family.
         trigger: whether what is learnt is called by a word of its own.
     """
 

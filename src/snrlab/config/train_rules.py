@@ -81,7 +81,7 @@ def refuse_foreign_schedule(value: Any) -> None:
 def refuse_impossible(train: TrainConfig) -> None:
     """Refuse what cannot be together, or would be ignored (UserError)."""
     name, facts = train.optimizer.name, train.optimizer.entry.facts
-    if facts.get("own_schedule") and not train.lr_schedule.entry.facts.get("constant"):
+    if facts.get("own_schedule") and not train.lr_schedule.entry.facts.get("flat"):
         raise UserError(f'{name} needs no schedule, its averages take that place: set lr_schedule = "constant".')
     if facts.get("finds_rate") and train.learning_rate < ADAPTIVE_RATE:
         raise UserError(

@@ -36,7 +36,7 @@ def progress(step: int, warmup: int, total: int) -> float:
     return (step - warmup) / (total - warmup)
 
 
-@LR_SCHEDULES.register(paper=TRANSFORMERS, constant=True)
+@LR_SCHEDULES.register(paper=TRANSFORMERS, flat=True)
 def constant(step: int, warmup: int, total: int) -> float:
     """The full rate to the end.
 
@@ -46,7 +46,7 @@ def constant(step: int, warmup: int, total: int) -> float:
     return 1.0
 
 
-@LR_SCHEDULES.register(paper=TRANSFORMERS, constant=True)
+@LR_SCHEDULES.register(paper=TRANSFORMERS, flat=True)
 def constant_with_warmup(step: int, warmup: int, total: int) -> float:
     """The same as constant, which warms up too; the name other trainers have for it.
 

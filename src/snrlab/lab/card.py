@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from snrlab import __version__
 from snrlab.config import RunConfig, dump, parse
+from snrlab.config.prompts import parse_line
 from snrlab.config.recipe import build_recipe
 from snrlab.config.share import shareable
 from snrlab.core.schedule import SCHEDULES
@@ -63,7 +65,7 @@ def front_matter(config: RunConfig, pictures: list[Path]) -> str:
     if pictures:
         lines.append("widget:")
     for prompt, picture in zip(config.sample.prompts, pictures, strict=False):
-        lines += [f"- text: {_yaml(prompt.partition(' --')[0])}", "  output:", f"    url: {picture.as_posix()}"]
+        lines += [f"- text: {_yaml(_text(prompt))}", "  output:", f"    url: {picture.as_posix()}"]
     return "\n".join([*lines, "---", ""])
 
 
@@ -76,7 +78,9 @@ def base_name(config: RunConfig) -> str:
 
 def _use(config: RunConfig) -> str:
     output, lora = config.output, config.train.method == "lora"
-    what = f"A LoRA of rank {config.lora.rank} for" if lora else "All weights, trained from"
+    what = (
+        f"`{config.name}.safetensors`: a LoRA of rank {config.lora.rank} for" if lora else "All weights, trained from"
+    )
     text = f"{what} {base_name(config)}."
     if output.trigger_phrase:
         text += f" Put `{output.trigger_phrase}` into the prompt."
@@ -86,14 +90,9 @@ def _use(config: RunConfig) -> str:
 
 
 def _pictures(config: RunConfig, folder: Path) -> str:
-    files = _last_pictures(folder)
-    if not files:
-        return ""
-    rows = [
-        f"![{prompt.partition(' --')[0]}]({file.as_posix()})"
-        for prompt, file in zip(config.sample.prompts, files, strict=False)
-    ]
-    return "## Samples\n\n" + "\n".join(rows) + "\n"
+    shown = zip(config.sample.prompts, _last_pictures(folder), strict=False)
+    rows = [f"![{_plain(_text(prompt))}]({file.as_posix()})" for prompt, file in shown]
+    return "## Samples\n\n" + "\n".join(rows) + "\n" if rows else ""
 
 
 def _numbers(config: RunConfig, folder: Path) -> str:
@@ -135,6 +134,16 @@ def _last_pictures(folder: Path) -> list[Path]:
 
 def _lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def _text(prompt: str) -> str:
+    """What a prompt's line shows, without its flags."""
+    return parse_line(prompt, "prompt").prompt
+
+
+def _plain(text: str) -> str:
+    """A text that Markdown leaves as it is within brackets."""
+    return re.sub(r"([\\\[\]])", r"\\\1", text)
 
 
 def _yaml(text: str) -> str:

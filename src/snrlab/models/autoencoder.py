@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from snrlab.core.errors import UserError
+from snrlab.files.header import Header, read_header
 from snrlab.models.folder import fill_from, load_network, read_json
-from snrlab.models.header import Header, read_header
 from snrlab.models.networks import empty, fill, fitted, opened
 from snrlab.models.original_layout import PREFIXES, layout
 from snrlab.models.recognise import other_kind

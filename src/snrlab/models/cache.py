@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from snrlab.core.errors import UserError
 from snrlab.models.safetensors_file import to_bytes
 
-FORMAT = "1"
+FORMAT = "1"  # to be raised when the same facts come to make other tensors, as after a change of how pixels are cut
 PREFIX = "cache-"
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 20.0  # what an interruption costs at most

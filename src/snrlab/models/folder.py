@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from snrlab.core.errors import UserError
+from snrlab.files.header import PICKLES, Header, read_header, refuse_pickle
 from snrlab.models.clip import with_plain_padding
 from snrlab.models.components import Components
-from snrlab.models.header import PICKLES, Header, read_header, refuse_pickle
 from snrlab.models.networks import TensorFile, empty, fill, fitted, opened
 from snrlab.models.recognise import Claim
 

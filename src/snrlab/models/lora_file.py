@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from snrlab.core.errors import UserError
+from snrlab.files.header import read_header
 from snrlab.models import families
 from snrlab.models.adapter import Adapter
 from snrlab.models.families import Family
-from snrlab.models.header import read_header
 from snrlab.models.kohya_names import kohya_name, layer_path
 from snrlab.models.safetensors_file import kohya_hashes, to_bytes, write_atomically
 
@@ -44,7 +44,7 @@ _PEFT = re.compile(rf"(?P<layer>.+?)[._](?P<role>{'|'.join(map(re.escape, ROLES)
 _METADATA = "lora_adapter_metadata"  # where diffusers writes peft's configuration
 
 
-def load_lora(path: Path, unet_config: Mapping[str, Any] | None = None, *, field: str = "LoRA") -> Lora:
+def load_lora(path: Path, unet_config: Mapping[str, Any] | None = None, *, field: str = "LORA") -> Lora:
     """The adapters in a file, on the CPU, by the path of their layer.
 
     Args:

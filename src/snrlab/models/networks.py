@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from snrlab.core.errors import UserError
-from snrlab.models.header import Header
+from snrlab.files.header import Header
 from snrlab.models.pixels import PixelIdentity
 
 

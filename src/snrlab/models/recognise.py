@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from snrlab.core.errors import UserError
+from snrlab.files.header import Header, metadata_of
 from snrlab.models import families
 from snrlab.models.families import NAMES, Family
-from snrlab.models.header import Header, metadata_of
 
 Claim = Literal["prediction_type", "zero_terminal_snr"]
 UNET, VAE = "model.diffusion_model.", "first_stage_model."

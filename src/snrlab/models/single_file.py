@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from snrlab.core.errors import UserError
+from snrlab.files.header import read_header
 from snrlab.models import families
 from snrlab.models.clip import END, clip_tokenizer
 from snrlab.models.components import Components
 from snrlab.models.families import NAMES, PARTS
-from snrlab.models.header import read_header
 from snrlab.models.networks import TensorFile, empty, fill, fitted, opened
 from snrlab.models.original_layout import PREFIXES, layout
 from snrlab.models.recognise import Checkpoint, recognise

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 from snrlab.config.model import ShippedModel
 from snrlab.config.presets import NAMES, Base
 from snrlab.core.errors import UserError, nearest
-from snrlab.models.header import read_header
+from snrlab.files.header import read_header
 from snrlab.models.recognise import recognise
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -68,7 +68,7 @@ def _folder(path: Path) -> BaseModel:
         raise UserError(f"--model: {path} holds a {kind}; allowed: {', '.join(PIPELINES)}.")
     unet = _json(path, "unet/config.json")
     predicts = _json(path, "scheduler/scheduler_config.json").get("prediction_type") or "epsilon"
-    family: Base = "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
+    family: Base = "sd2" if unet.get("use_linear_projection") else "sd1"
     if kind == "StableDiffusionXLPipeline":
         family = "sdxl"
     about = f"model: {path.name}, {NAMES[family]} in a diffusers folder, predicts {predicts}"

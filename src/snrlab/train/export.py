@@ -12,10 +12,11 @@ import torch
 
 from snrlab.models.lora import trained_lora
 from snrlab.models.lora_file import write_lora
-from snrlab.models.metadata import Base, Images, Training, described, file_hashes, lora_metadata
+from snrlab.models.metadata import described, lora_metadata
 from snrlab.models.save_folder import save_folder
 from snrlab.models.save_single_file import save_single_file
 from snrlab.models.source import DTYPES
+from snrlab.train.facts import training_facts
 from snrlab.train.job import Job
 from snrlab.train.resolve import trained_scheduler
 
@@ -30,7 +31,7 @@ def export(job: Job, path: Path, steps: int, started: datetime | None = None, *,
     if config.train.method == "full":
         _export_model(job, path, dtype, started, largest)
         return
-    metadata = lora_metadata(config, job.recipe, _training(job, steps, started))
+    metadata = lora_metadata(config, job.recipe, training_facts(job, steps, started))
     model, form = job.components, config.output.lora_format
     write_lora(path, trained_lora(model), metadata, form, model.family, model.unet.config, dtype)
 
@@ -50,20 +51,3 @@ def _export_model(job: Job, path: Path, dtype: torch.dtype, started: datetime | 
     temporary.mkdir()
     save_folder(model, temporary, dtype, largest)
     temporary.replace(path)
-
-
-def _training(job: Job, steps: int, started: datetime | None) -> Training:
-    images = len(job.conditions)
-    model = Path(job.config.model.path) if job.config.model.path else None
-    return Training(
-        base=Base(
-            name=job.components.label,
-            family=job.components.family,
-            hashes=file_hashes(model) if model and model.is_file() else None,
-        ),
-        images=Images(train=images, validation=len(job.held_back.names) if job.held_back else 0),
-        steps=steps,
-        epochs=-(-steps * job.total // images),
-        started=started,
-        finished=datetime.now(started.tzinfo) if started else None,
-    )

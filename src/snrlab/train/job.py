@@ -19,6 +19,7 @@ from snrlab.core.finding import Finding
 from snrlab.core.findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
 from snrlab.data.examples import find, settle
+from snrlab.data.items import Item
 from snrlab.data.validation_folder import validation_items
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
@@ -99,23 +100,14 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     refuse_missing(config.train.optimizer.name)
-    batch_size = config.train.batch_size
-    seen = find(config.data)
-    for remark in seen.remarks:
-        say(remark)
-    hold_back = config.validation.images
-    items, held_back = settle(seen, config.data, seed=config.seed, hold_back=hold_back, batch_size=batch_size)
-    if config.validation.folder is not None:
-        held_back = validation_items(config.data, config.validation.folder, items)
-    config = config.model_copy(update={"train": config.train.in_steps(sum(item.repeats for item in items))})
+    config, items, held_back = _images(config, say)
     components = load_for(config)
     config, recipe = resolve_recipe(config, components)
     if config.train.method == "full" and config.single_file:
         refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components, recipe)))
-    tables = recipe.tables()
+    train, tables = config.train, recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)
-    train = config.train
     components.freeze()
     encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
     draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)
@@ -141,6 +133,19 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
         loss_scale=LossScale.of(half=components.arithmetic == torch.float16),
         device=device,
     )
+
+
+def _images(config: RunConfig, say: Callable[[str], None]) -> tuple[RunConfig, tuple[Item, ...], tuple[Item, ...]]:
+    """(the run with its epochs as steps, images to train on, images to validate on); none of them decoded."""
+    found = find(config.data)
+    for remark in found.remarks:
+        say(remark)
+    hold_back, batch_size = config.validation.images, config.train.batch_size
+    items, held_back = settle(found, config.data, seed=config.seed, hold_back=hold_back, batch_size=batch_size)
+    if config.validation.folder is not None:
+        held_back = validation_items(config.data, config.validation.folder, items)
+    train = config.train.in_steps(sum(item.repeats for item in items))
+    return config.model_copy(update={"train": train}), items, tuple(held_back)
 
 
 def _probed(

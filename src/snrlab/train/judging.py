@@ -211,7 +211,7 @@ def _before(saved: Saved) -> Saved | None:
     if config is None or config.train.method == "lora" or saved.adapters:
         return None
     model = load_base(config.model, config.seed)
-    model.freeze()
+    model.to(saved.components.unet.device).freeze()
     schedule = SCHEDULES.bind("scheduler_config", config=json.dumps(model.scheduler_config))()
     kind = model.known_prediction_type()
     return Saved(pipeline(model, schedule, kind), model, schedule, kind, model.label, None, ())

@@ -90,6 +90,9 @@ def probe(components: Components, schedule: NoiseSchedule, batches: Sequence[Bat
         components: the model.
         schedule: its noise levels by timestep.
         batches: pictures with their captions; each noise level takes the next of them, around and around.
+
+    Raises:
+        UserError: the model gives what is not a finite number.
     """
     alphas, parts = [], []
     for level, snr in enumerate(LEVELS):
@@ -99,6 +102,11 @@ def probe(components: Components, schedule: NoiseSchedule, batches: Sequence[Bat
         eps = _noise(level, batch.x0)
         timesteps = torch.full((len(batch.x0),), t, device=batch.x0.device)
         output = denoise(components, alpha * batch.x0 + sigma * eps, timesteps, batch.text, batch.sizes).float()
+        if not torch.isfinite(output).all():
+            raise UserError(
+                f"what {components.label} computes on your images is not a finite number: its weights are broken, or "
+                "too large for model.precision."
+            )
         alphas.append(alpha)
         parts.append(_made_of(output, eps, batch.x0))
     noise, picture = np.array(parts).T

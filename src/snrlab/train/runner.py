@@ -93,16 +93,16 @@ def check(config: RunConfig, out: Path, *, say: Say = print) -> None:
         UserError: whatever would keep the run from starting or from being saved.
     """
     folder, config = run_folder.choose(out, config, resume=True)
-    _ready(config, folder, say)
+    _ready(config, folder, say, thorough=True)
 
 
-def _ready(config: RunConfig, folder: RunFolder, say: Say) -> Job:
+def _ready(config: RunConfig, folder: RunFolder, say: Say, *, thorough: bool = False) -> Job:
     """The job after its pre-flight."""
     refuse_early(config, folder)
     job = prepare(config, say)
     for finding in job.found:
         say(str(finding))
-    for line in preflight(job, folder):
+    for line in preflight(job, folder, thorough=thorough):
         say(line)
     return job
 

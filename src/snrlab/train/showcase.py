@@ -15,6 +15,7 @@ from PIL import Image
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
 from snrlab.data.emoji import Concept
+from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
 from snrlab.models.safetensors_file import write_atomically
 from snrlab.train.judging import Evaluation, choose_concepts, draw, judge, seen_in_training
@@ -52,6 +53,8 @@ def showcase(folder: RunFolder, count: int = COUNT) -> Evaluation:
     save_png(table, parameters(config.sample, table.size, config.name), folder.comparison_file)
     write_atomically(folder.evaluation_file, (json.dumps(asdict(found), indent=1) + "\n").encode())
     write_report(folder.path)
+    if config.output.model_card:
+        write_card(folder.path)
     return found
 
 

@@ -15,8 +15,8 @@ from snrlab.config.presets import NAMES, Preset, load
 from snrlab.config.run_text import Stated, run_text
 from snrlab.core.errors import UserError
 from snrlab.data.examples import Found, find
-from snrlab.data.trigger import are_tags, guess_trigger
 from snrlab.train.base_model import BaseModel, known
+from snrlab.train.trigger import are_tags, guess_trigger
 
 HELD_BACK_FROM, HELD_BACK_PART, HELD_BACK_MOST = 40, 10, 16
 SCENES = ("on a beach", "in a city street at night", "made of glass")
@@ -62,7 +62,7 @@ def start(images: Path, model: str, preset_name: str, name: str = "") -> Started
     steps, batch = _value(fields, "train.steps", 0), _value(fields, "train.batch_size", 1)
     seen = f"each of {pictures.count} images seen about {steps * batch / pictures.count:.0f} times"
     size = preset.memory.get(base.kind)
-    memory = f"needs about {size} GB on the graphics card" if size else "runs on any machine"
+    memory = f"fits a graphics card with {size} GB" if size else "runs on any machine"
     head = [
         f"{preset_name} for {NAMES[base.kind]}. {preset.summary}",
         f"{memory[0].upper()}{memory[1:]}; {steps} steps of {batch}: {seen}.",

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from snrlab.config.run import RunConfig
@@ -65,8 +64,6 @@ def _adapters(config: RunConfig, components: Components) -> Trainable:
               if getattr(lora, name)]  # fmt: skip
     if tables and not train.unet:
         raise UserError(f"lora.{tables[0]} is about the UNet, but train.unet is false; leave it out.")
-    if config.model.precision == "bf16":
-        components.unet.to(torch.bfloat16)
     add_lora(components, lora, train.parts, config.seed)
     if lora.start_from is not None:
         path = Path(lora.start_from)

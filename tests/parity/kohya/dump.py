@@ -2,6 +2,8 @@
 
     PYTHONPATH=SD_SCRIPTS python dump.py OUT        # no weights needed; torchvision may be an empty stand-in
 
+For the tokens of captions it needs snrlab too, whose copy of CLIP's vocabulary is at hand without a hub.
+
 Each option is run in a process of its own: the program adds its convolution classes to a list of the class, so that
 the first LoCon changes every LoRA made after it in the same process.
 """
@@ -20,6 +22,14 @@ SIZES = [
     (333, 777), (1280, 720), (720, 1280), (1152, 896), (896, 1152), (1216, 832), (832, 1216), (1344, 768), (768, 1344),
     (1536, 640), (640, 1536), (1333, 999), (257, 255),
 ]  # fmt: skip
+
+CAPTIONS = [
+    "", "a photo of a cat", "masterpiece, best quality, 1girl, solo, blue eyes, (smile:1.2), [frown], :d",
+    "a ((red)) hat (on a table:0.7), \\(literal\\), (open", "unbalanced) and [more", "(a:1.5) (b:-0.5) (c:0)",
+    "word " * 74, "word " * 75, "word " * 76, "a (word:1.1) " * 60, "tree, " * 76, "word " * 150, "word " * 151,
+    "supercalifragilistic " * 40, "word " * 240, "(nested (deeper [and back] again) here:1.4) " * 20,
+]  # fmt: skip
+HOW_CAPTIONS = "library.strategy_base.TokenizeStrategy()._get_input_ids(tokenizer, caption, max_tokens + 2, weighted)"
 
 
 def buckets():
@@ -77,6 +87,29 @@ def modules(convolution):
     return found
 
 
+def captions():
+    """Token numbers (and weights) of captions, as its trainers of SD 1.5 (pad: end), SD 2 and SDXL ask."""
+    from library.strategy_base import TokenizeStrategy
+    from transformers.utils import logging
+
+    from snrlab.models.clip import END, clip_tokenizer
+
+    logging.set_verbosity_error()
+    cases = []
+    for pad in (END, "!"):
+        tokenizer = clip_tokenizer(pad)
+        for tokens in (75, 150, 225):
+            for weighted in (False, True):
+                for index, caption in enumerate(CAPTIONS):
+                    found = TokenizeStrategy()._get_input_ids(tokenizer, caption, tokens + 2, weighted=weighted)
+                    ids, weights = found if weighted else (found, None)
+                    case = {"pad": pad, "max_tokens": tokens, "weighted": weighted, "caption": index}
+                    case["ids"] = ids.reshape(-1, 77).tolist()
+                    case["weights"] = weights.reshape(-1, 77).tolist() if weighted else None
+                    cases.append(case)
+    return {"how": HOW_CAPTIONS, "captions": CAPTIONS, "cases": cases}
+
+
 def main(out):
     if sys.argv[2:]:
         sys.stdout.write("\n" + json.dumps(modules(sys.argv[2] == "conv")) + "\n")
@@ -86,7 +119,8 @@ def main(out):
         done = subprocess.run([sys.executable, __file__, str(out), option], capture_output=True, text=True, check=True)
         cases |= json.loads(done.stdout.splitlines()[-1])
     how = "networks.lora.create_network(1.0, 8, 4, None, text_encoders, unet[, conv_dim='4', conv_alpha='1'])"
-    for name, content in (("buckets", buckets()), ("lora_modules", {"how": how, "cases": cases})):
+    made = {"buckets": buckets(), "lora_modules": {"how": how, "cases": cases}, "captions": captions()}
+    for name, content in made.items():
         raw = json.dumps(HEADER | content, separators=(",", ":"), sort_keys=True).encode()
         (out / f"{name}.json.gz").write_bytes(gzip.compress(raw, 9, mtime=0))
 

@@ -14,9 +14,10 @@ from snrlab.core.errors import UserError
 from snrlab.core.finding import Finding
 from snrlab.core.parameters import parse_value
 from snrlab.core.schedule import SCHEDULES
+from snrlab.files.header import read_header
+from snrlab.files.text import parse_json, read_json, read_text, read_toml
 from snrlab.lab.sources import kohya_settings, onetrainer
 from snrlab.lab.sources.asked import Asked
-from snrlab.lab.sources.files import parse_json, read_header, read_json, read_text, read_toml
 from snrlab.lab.sources.kohya_options import OPTIONS, from_metadata, split_arguments
 
 ONETRAINER_KEYS = {"training_method", "model_type", "loss_weight_fn", "base_model_name", "__version"}
@@ -87,8 +88,9 @@ def _json(path: Path) -> Asked:
 
 
 def _weights(path: Path) -> Asked:
-    metadata, tensors = read_header(path)
-    what = "a LoRA" if any("lora" in name for name in tensors) else "a checkpoint"
+    header = read_header(path, "source")
+    metadata = header.metadata
+    what = "a LoRA" if any("lora" in name for name in header.shapes) else "a checkpoint"
     if "snrlab.recipe" in metadata:
         stated = parse_json(metadata["snrlab.recipe"], f"the recipe in {path.name}")
         return Asked(

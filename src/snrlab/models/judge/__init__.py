@@ -77,13 +77,15 @@ def style_weight() -> float:
     Set by `scripts/train_judge.py` on true pictures of held-out concepts, so that the same thing in another style
     is as far away as another thing in the same style.
     """
-    return float(json.loads((Path(str(resources.files(__name__))) / "config.json").read_text())["style_weight"])
+    return float(
+        json.loads((Path(str(resources.files(__name__))) / "config.json").read_text(encoding="utf-8"))["style_weight"]
+    )
 
 
 def load_judge() -> tuple[Judge, tuple[str, ...]]:
     """The shipped judge in evaluation mode, and the names of the styles it tells apart."""
     folder = Path(str(resources.files(__name__)))
-    styles = tuple(json.loads((folder / "config.json").read_text())["styles"])
+    styles = tuple(json.loads((folder / "config.json").read_text(encoding="utf-8"))["styles"])
     judge = Judge(len(styles))
     judge.load_state_dict({k: v.float() for k, v in load_file(folder / "judge.safetensors").items()})
     return judge.eval().requires_grad_(False), styles

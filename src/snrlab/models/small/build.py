@@ -21,8 +21,10 @@ def build(name: RandomModel, seed: int) -> Components:
     The caller's random state is untouched.
     """
     small = Path(str(resources.files("snrlab.models.small")))
-    text_config = CLIPTextConfig(**json.loads((small / "text_encoder" / "config.json").read_text()))
-    unet_config = json.loads(resources.files(f"snrlab.models.{name}").joinpath("unet", "config.json").read_text())
+    text_config = CLIPTextConfig(**json.loads((small / "text_encoder" / "config.json").read_text(encoding="utf-8")))
+    unet_config = json.loads(
+        resources.files(f"snrlab.models.{name}").joinpath("unet", "config.json").read_text(encoding="utf-8")
+    )
     # the libraries draw initial weights from torch's global generator: lend it our seed, then give it back
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -30,5 +32,5 @@ def build(name: RandomModel, seed: int) -> Components:
         text_encoder = CLIPTextModel(text_config)
     vae = PixelIdentity() if name == "pixels" else AutoencoderKL.from_pretrained(small / "vae", local_files_only=True)
     tokenizer = CLIPTokenizer.from_pretrained(small / "tokenizer", local_files_only=True)
-    scheduler = json.loads((small / "scheduler" / "scheduler_config.json").read_text())
+    scheduler = json.loads((small / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
     return Components(vae, text_encoder, tokenizer, unet, scheduler, label=f"snrlab-{name}")

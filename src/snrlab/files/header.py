@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.core.errors import UserError
+from snrlab.files.text import size_of
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 LARGEST = 100_000_000  # bytes of a header; the format allows no more
@@ -51,13 +52,14 @@ def read_header(path: Path, field: str = "model.path") -> Header:
     """
     refuse_pickle(path, field)
     try:
+        length = size_of(path, field)
+    except UserError as reason:
+        raise UserError(f"{field}: {reason}") from None
+    try:
         with path.open("rb") as file:
             start = file.read(8)
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             raw = file.read(size) if 2 <= size <= LARGEST else b""
-        length = path.stat().st_size
-    except FileNotFoundError:
-        raise UserError(f"{field}: there is no file {path}.") from None
     except OSError as reason:
         raise UserError(f"{field}: {path} cannot be read ({reason.strerror}).") from None
     if 2 <= size <= LARGEST and len(raw) < size and not _what_instead(start):
@@ -68,7 +70,7 @@ def read_header(path: Path, field: str = "model.path") -> Header:
         ends = [8 + size + entry["data_offsets"][1] for entry in content.values()]
         shapes = {name: tuple(entry["shape"]) for name, entry in content.items()}
         formats = {name: entry["dtype"] for name, entry in content.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{field}: {path} is not a safetensors file{_what_instead(start)}.") from None
     if length < max(ends, default=0):
         raise UserError(_cut_short(path, field, length, max(ends)))

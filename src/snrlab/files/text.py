@@ -1,0 +1,72 @@
+"""Configuration files: text, TOML and JSON."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from snrlab.core.errors import UserError
+
+LARGEST_TEXT = 8 * 2**20  # bytes; the largest real configuration files have some hundred kilobytes
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file.
+
+    Raises:
+        UserError: not there, not a file, too large, or not UTF-8.
+    """
+    size = size_of(path)
+    if size > LARGEST_TEXT:
+        raise UserError(f"{path.name} has {size / 2**20:.0f} MiB; a configuration has at most {LARGEST_TEXT >> 20}.")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path.name} is not UTF-8 text, so it is no configuration.") from None
+    except OSError as reason:
+        raise UserError(f"{path.name} cannot be read ({reason.strerror}).") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file (UserError where it is none)."""
+    try:
+        return tomllib.loads(read_text(path))
+    except (tomllib.TOMLDecodeError, RecursionError) as reason:
+        raise UserError(f"{path.name} is not valid TOML: {reason}.") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file (UserError where it is none)."""
+    return parse_json(read_text(path), path.name)
+
+
+def parse_json(text: str, name: str) -> dict[str, Any]:
+    """The object in a JSON text (UserError where it is none)."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as reason:
+        raise UserError(f"{name} is not valid JSON: {reason}.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{name} holds a JSON {type(found).__name__}; an object is needed.")
+    return found
+
+
+def size_of(path: Path, field: str = "") -> int:
+    """Bytes of an ordinary file (UserError for anything else: a pipe or a device might never end).
+
+    `field` is what the user gave the path as, for messages.
+    """
+    where = f"{field}: " if field else ""
+    try:
+        if path.is_dir():
+            raise UserError(f"{where}{path} is a folder, not a file.")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{where}{path} is not an ordinary file.")
+        return path.stat().st_size
+    except FileNotFoundError:
+        raise UserError(f"{where}there is no file {path}.") from None
+    except (OSError, RuntimeError) as reason:
+        text = reason.strerror if isinstance(reason, OSError) else str(reason)
+        raise UserError(f"{where}{path} cannot be opened ({text}).") from None

@@ -1,0 +1,147 @@
+"""A run in kohya's `ss_*` keys, which A1111, model managers and trainers read back out of a LoRA file.
+
+Keys that kohya always writes are there even where nothing is meant, as `None`. What its keys have no word for (ranks by
+block, weightings of our own, ...) is in `snrlab.config` and `snrlab.recipe`.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+from snrlab.config.lora import LoraConfig
+from snrlab.config.run import RunConfig
+from snrlab.core.recipe import Recipe
+from snrlab.core.training import kohya_optimizer
+from snrlab.models.training_facts import Base, Images, Training
+
+OFF = ("ss_full_fp16", "ss_lowram", "ss_fp8_base", "ss_fp8_base_unet", "ss_color_aug")
+NONE = ("ss_validation_split", "ss_max_validation_steps", "ss_resize_interpolation", "ss_face_crop_aug_range")
+
+
+def kohya_metadata(config: RunConfig, recipe: Recipe, training: Training) -> dict[str, object]:
+    """The keys and their values, dates left out."""
+    run = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return {
+        "ss_session_id": zlib.crc32(run.encode()),  # tells the files of one run from those of another
+        "ss_output_name": config.name,
+        "ss_training_comment": config.output.description,
+        **dict.fromkeys(OFF, False),
+        **dict.fromkeys(NONE),
+        **_base_keys(config, recipe, training.base),
+        **_network_keys(config.lora),
+        **_optimisation_keys(config, training),
+        **_image_keys(training.images),
+        **_recipe_keys(recipe),
+    }
+
+
+def _base_keys(config: RunConfig, recipe: Recipe, base: Base) -> dict[str, object]:
+    version = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}[base.family]
+    if recipe.prediction_type == "v_prediction" and base.family != "sdxl":
+        version += "_v"
+    keys: dict[str, object] = {
+        "ss_v2": base.family == "sd2",
+        "ss_base_model_version": version,
+        "ss_sd_model_name": base.name,
+        "ss_clip_skip": config.model.clip_skip,
+        "ss_max_token_length": config.model.max_tokens if config.model.max_tokens > 75 else None,
+    }
+    if base.hashes:
+        keys |= {"ss_sd_model_hash": base.hashes[0], "ss_new_sd_model_hash": base.hashes[1]}
+    if base.vae_name:
+        keys["ss_vae_name"] = base.vae_name
+    if base.vae_hashes:
+        keys |= {"ss_vae_hash": base.vae_hashes[0], "ss_new_vae_hash": base.vae_hashes[1]}
+    return keys
+
+
+def _network_keys(lora: LoraConfig) -> dict[str, object]:
+    """A DoRA has the tensors that LyCORIS writes and reads; the rest is kohya's own network."""
+    arguments: dict[str, object] = {"algo": "locon", "dora_wd": True} if lora.dora else {}
+    if "convolution" in lora.layers:
+        conv_rank = lora.conv_rank or lora.rank
+        arguments |= {"conv_dim": conv_rank, "conv_alpha": lora.conv_alpha or lora.alpha or float(conv_rank)}
+    arguments |= {name: getattr(lora, name) for name in ("rank_dropout", "module_dropout") if getattr(lora, name)}
+    if lora.loraplus_ratio is not None:
+        arguments["loraplus_lr_ratio"] = lora.loraplus_ratio
+    return {
+        "ss_network_module": "lycoris.kohya" if lora.dora else "networks.lora",
+        "ss_network_dim": lora.rank,
+        "ss_network_alpha": lora.alpha or float(lora.rank),
+        "ss_network_dropout": lora.dropout or None,
+        "ss_network_args": {name: str(value) for name, value in arguments.items()},
+        "ss_scale_weight_norms": lora.max_norm,
+    }
+
+
+def _optimisation_keys(config: RunConfig, training: Training) -> dict[str, object]:
+    train, validation = config.train, config.validation
+    entries = training.images.train + training.images.reg
+    total = train.batch_size * train.gradient_accumulation
+    text_rates = [train.rate(part) for part in train.parts if part != "unet"]
+    loss = train.loss.params
+    return {
+        "ss_learning_rate": train.learning_rate,
+        "ss_unet_lr": train.rate("unet") if train.unet else None,
+        "ss_text_encoder_lr": text_rates[0] if len(text_rates) == 1 else text_rates or None,
+        "ss_optimizer": kohya_optimizer(train.optimizer),
+        "ss_lr_scheduler": train.lr_schedule.name,
+        "ss_lr_warmup_steps": train.warmup_steps,
+        "ss_max_grad_norm": train.max_grad_norm,
+        "ss_max_train_steps": train.steps,
+        "ss_steps": training.steps,
+        "ss_epoch": training.epochs,
+        "ss_num_epochs": -(-train.steps * total // entries),
+        "ss_num_batches_per_epoch": -(-entries // train.batch_size),
+        "ss_batch_size_per_device": train.batch_size,
+        "ss_total_batch_size": total,
+        "ss_gradient_accumulation_steps": train.gradient_accumulation,
+        "ss_gradient_checkpointing": train.gradient_checkpointing,
+        "ss_mixed_precision": "no" if config.model.precision == "fp32" else config.model.precision,
+        "ss_seed": config.seed,
+        "ss_loss_type": {"mse": "l2"}.get(train.loss.name, train.loss.name),
+        "ss_huber_schedule": loss.get("c_schedule"),
+        "ss_huber_c": loss.get("c"),
+        "ss_huber_scale": loss.get("scale"),
+        "ss_validation_seed": config.seed if training.images.validation else None,
+        "ss_validate_every_n_steps": validation.every or None,
+        "ss_validate_every_n_epochs": validation.every_epochs or None,
+    }
+
+
+def _image_keys(images: Images) -> dict[str, object]:
+    facts = {
+        "ss_datasets": list(images.datasets),
+        "ss_dataset_dirs": dict(images.dataset_dirs),
+        "ss_reg_dataset_dirs": dict(images.reg_dataset_dirs),
+        "ss_tag_frequency": dict(images.tag_frequency),
+        "ss_bucket_info": dict(images.bucket_info),
+    }
+    return {
+        "ss_num_train_images": images.train,
+        "ss_num_validation_images": images.validation,
+        "ss_num_reg_images": images.reg,
+        "ss_resolution": f"({images.size[0]}, {images.size[1]})",
+        **images.options,
+        **{key: value for key, value in facts.items() if value},
+    }
+
+
+def _recipe_keys(recipe: Recipe) -> dict[str, object]:
+    """The recipe, where an entry says that kohya has one of the same meaning.
+
+    An entry's fact `kohya` maps a key to the parameter it holds, or to True for a mere switch.
+    """
+    keys: dict[str, object] = dict.fromkeys(
+        ("ss_min_snr_gamma", "ss_ip_noise_gamma", "ss_noise_offset", "ss_multires_noise_iterations",
+         "ss_multires_noise_discount", "ss_adaptive_noise_scale")
+    )  # fmt: skip
+    keys |= dict.fromkeys(
+        ("ss_debiased_estimation", "ss_ip_noise_gamma_random_strength", "ss_noise_offset_random_strength"), False
+    )
+    for choice in (*recipe.weighting, recipe.perturbation, recipe.noise):
+        if choice is not None:
+            for key, parameter in choice.entry.facts.get("kohya", {}).items():
+                keys[key] = True if parameter is True else choice.params[parameter]
+    return keys | {"ss_zero_terminal_snr": recipe.noise_schedule().terminal_snr_is_zero}
