@@ -43,10 +43,11 @@ from snrlab.models.safetensors_file import Pending, write_tensors
 SEED = 0
 LIMIT = 20 * 2**30  # bytes of memory that a job may take
 ROOT = Path(__file__).parent.parent
-SMALL = {"data": {"resolution": 64}, "output": {"dates": False, "precision": "bf16"}, "model": {"precision": "bf16"}}
+# at 128 pixels the lowest level of a UNet has more than one position: over one alone, attention has no gradient
+SMALL = {"data": {"resolution": 128}, "output": {"dates": False, "precision": "bf16"}, "model": {"precision": "bf16"}}
 LORA = SMALL | {"train": {"steps": 5, "batch_size": 2, "learning_rate": 2e-3}, "lora": {"rank": 4}}
 FULL = {
-    "method": "full", "steps": 3, "batch_size": 2, "learning_rate": 1e-4, "weights": "bf16", "optimizer": "adafactor",
+    "method": "full", "steps": 3, "batch_size": 2, "learning_rate": 1e-4, "optimizer": "adafactor",
     "fused_backward": True, "max_grad_norm": 0.0, "lr_schedule": "constant",
 }  # fmt: skip
 TRAINING: dict[str, tuple[Family, dict[str, Any]]] = {
@@ -168,8 +169,8 @@ def _pictures(state: Path) -> Path:
     folder = state / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     for index, colour in enumerate(((200, 40, 40), (40, 60, 200))):
-        pixels = np.full((64, 64, 3), 255, dtype=np.uint8)
-        pixels[16:48, 12:52] = colour
+        pixels = np.full((128, 128, 3), 255, dtype=np.uint8)
+        pixels[32:96, 24:104] = colour
         Image.fromarray(pixels).save(folder / f"{index}.png")
         (folder / f"{index}.txt").write_text(f"a rectangle, number {index}")
     return folder
@@ -210,11 +211,13 @@ def main() -> None:
     jobs: dict[str, Callable[[str, Path], dict[str, Any]]] = dict.fromkeys(ROUND_TRIPS, round_trip)
     jobs |= dict.fromkeys(TRAINING, train)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("jobs", nargs="*", choices=[*jobs, []], default=list(jobs), metavar="JOB", help=", ".join(jobs))
+    parser.add_argument("jobs", nargs="*", metavar="JOB", help=f"all, or some of {', '.join(jobs)}")
     parser.add_argument("--state", type=Path, required=True, help="folder for models and runs, outside the tree")
     parser.add_argument("--log", type=Path, help="file to write what was found to")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if unknown := set(asked.jobs) - set(jobs):
+        parser.error(f"no such job: {', '.join(unknown)}")
     asked.state.mkdir(parents=True, exist_ok=True)
     if asked.inside:
         load_plugins()
@@ -226,12 +229,12 @@ def main() -> None:
         return
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     lines = [
-        f"$ python scripts/full_size.py --state DIR {' '.join(asked.jobs)}",
+        " ".join(["$ python scripts/full_size.py --state DIR", *asked.jobs]),
         f"seed {SEED}; {os.cpu_count()} {platform.machine()} cores, {memory:.0f} GiB, {platform.system()}; "
         f"Python {platform.python_version()}, torch {torch.__version__}",
     ]
     print("\n".join(lines), flush=True)
-    for name in asked.jobs:
+    for name in asked.jobs or jobs:
         begun = time.monotonic()
         command = [sys.executable, __file__, "--state", asked.state, "--inside", name]
         done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True)
