@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 DENSITIES = Registry("density")
 
 
-@DENSITIES.register(paper="arXiv:2006.11239")
+@DENSITIES.register(paper="arXiv:2006.11239", formula="p = 1/(max_timestep - min_timestep)")
 def uniform(
     schedule: NoiseSchedule,
     *,
@@ -48,7 +48,9 @@ def uniform(
     return np.where((t >= min_timestep) & (t < stop), 1.0 / (stop - min_timestep), 0.0)
 
 
-@DENSITIES.register(paper="arXiv:2403.03206")
+@DENSITIES.register(
+    paper="arXiv:2403.03206", formula="p(u) = exp(-((log(u/(1 - u)) - mean)/std)**2/2)/(std*sqrt(2*pi)*u*(1 - u))"
+)
 def logit_normal(
     schedule: NoiseSchedule,
     *,
@@ -65,7 +67,7 @@ def logit_normal(
     return _cells(_normal_cdf((np.log(edges) - np.log1p(-edges) - mean) / std))
 
 
-@DENSITIES.register(paper="arXiv:2407.03297")
+@DENSITIES.register(paper="arXiv:2407.03297", formula="p(log_snr) = exp(-abs(log_snr - mean)/scale)/(2*scale)")
 def laplace(
     schedule: NoiseSchedule,
     *,
@@ -84,7 +86,7 @@ def laplace(
         return _cells(np.where(z < 0, np.exp(np.minimum(z, 0)) / 2, 1 - np.exp(-np.maximum(z, 0)) / 2))
 
 
-@DENSITIES.register(paper="none: drawn by the user")
+@DENSITIES.register(paper="none: drawn by the user", formula="p = points(log_snr)/total; total = sum(points(log_snr))")
 def curve(schedule: NoiseSchedule, *, points: curves.Curve) -> Array:
     """P proportional to a curve of log_snr(t): a flat curve is uniform over timesteps.
 

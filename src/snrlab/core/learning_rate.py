@@ -36,7 +36,7 @@ def progress(step: int, warmup: int, total: int) -> float:
     return (step - warmup) / (total - warmup)
 
 
-@LR_SCHEDULES.register(paper=TRANSFORMERS, flat=True)
+@LR_SCHEDULES.register(paper=TRANSFORMERS, formula="factor = 1", flat=True)
 def constant(step: int, warmup: int, total: int) -> float:
     """The full rate to the end.
 
@@ -46,7 +46,7 @@ def constant(step: int, warmup: int, total: int) -> float:
     return 1.0
 
 
-@LR_SCHEDULES.register(paper=TRANSFORMERS, flat=True)
+@LR_SCHEDULES.register(paper=TRANSFORMERS, formula="factor = 1", flat=True)
 def constant_with_warmup(step: int, warmup: int, total: int) -> float:
     """The same as constant, which warms up too; the name other trainers have for it.
 
@@ -56,7 +56,7 @@ def constant_with_warmup(step: int, warmup: int, total: int) -> float:
     return 1.0
 
 
-@LR_SCHEDULES.register(paper=TRANSFORMERS)
+@LR_SCHEDULES.register(paper=TRANSFORMERS, formula="factor = 1 - u")
 def linear(step: int, warmup: int, total: int) -> float:
     """A straight line down to 0 at the end.
 
@@ -66,7 +66,7 @@ def linear(step: int, warmup: int, total: int) -> float:
     return 1 - progress(step, warmup, total)
 
 
-@LR_SCHEDULES.register(paper="arXiv:1608.03983")
+@LR_SCHEDULES.register(paper="arXiv:1608.03983", formula="factor = (1 + cos(pi*u))/2")
 def cosine(step: int, warmup: int, total: int) -> float:
     """Half a cosine down to 0 at the end.
 
@@ -76,7 +76,7 @@ def cosine(step: int, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress(step, warmup, total)))
 
 
-@LR_SCHEDULES.register(paper="arXiv:1608.03983")
+@LR_SCHEDULES.register(paper="arXiv:1608.03983", formula="factor = (1 + cos(pi*mod(cycles*u, 1)))/2")
 def cosine_with_restarts(step: int, warmup: int, total: int, *, cycles: Annotated[int, Ge(1), Le(1000)] = 2) -> float:
     """Half a cosine down to 0, `cycles` times from the full rate (kohya's default is once, which is plain cosine).
 
@@ -86,7 +86,7 @@ def cosine_with_restarts(step: int, warmup: int, total: int, *, cycles: Annotate
     return 0.5 * (1 + math.cos(math.pi * ((cycles * progress(step, warmup, total)) % 1.0)))
 
 
-@LR_SCHEDULES.register(paper=TRANSFORMERS)
+@LR_SCHEDULES.register(paper=TRANSFORMERS, formula="factor = min_ratio + (1 - min_ratio)*(1 + cos(pi*cycles*u))/2")
 def cosine_with_min_lr(
     step: int, warmup: int, total: int, *, min_ratio: Part = 0.1, cycles: Annotated[int, Ge(1), Le(1000)] = 1
 ) -> float:
@@ -99,7 +99,7 @@ def cosine_with_min_lr(
     return min_ratio + (1 - min_ratio) * wave
 
 
-@LR_SCHEDULES.register(paper=TRANSFORMERS)
+@LR_SCHEDULES.register(paper=TRANSFORMERS, formula="factor = end + (1 - end)*(1 - u)**power")
 def polynomial(
     step: int, warmup: int, total: int, *, power: Annotated[float, Gt(0), Le(10)] = 1.0, end: Part = 0.0
 ) -> float:
@@ -111,7 +111,7 @@ def polynomial(
     return float(end + (1 - end) * (1 - progress(step, warmup, total)) ** power)
 
 
-@LR_SCHEDULES.register(paper="arXiv:2106.04560")
+@LR_SCHEDULES.register(paper="arXiv:2106.04560", formula="factor = 1/sqrt(1 + (step - warmup)/timescale)")
 def inverse_sqrt(
     step: int, warmup: int, total: int, *, timescale: Annotated[int, Ge(1), Le(10**9)] | None = None
 ) -> float:
@@ -124,7 +124,10 @@ def inverse_sqrt(
     return 1 / math.sqrt((step - warmup + scale) / scale)
 
 
-@LR_SCHEDULES.register(paper="arXiv:2404.06395")
+@LR_SCHEDULES.register(
+    paper="arXiv:2404.06395",
+    formula="factor = min_ratio + (1 - min_ratio)*(1 + cos(pi*cycles*v))/2; v = max(0, 1 - (1 - step/total)/decay)",
+)
 def warmup_stable_decay(
     step: int,
     warmup: int,
@@ -154,7 +157,7 @@ class Rules:
         return value
 
 
-@LR_SCHEDULES.register(paper="huggingface/diffusers, optimization.py", by_step=True)
+@LR_SCHEDULES.register(paper="huggingface/diffusers, optimization.py", formula="factor = rules(step)", by_step=True)
 def piecewise_constant(step: int, warmup: int, total: int, *, rules: Annotated[str, Rules()]) -> float:
     """Rates by step, `1:10,0.1:20,0.01`: 1 before step 10, 0.1 before step 20, then 0.01; warm-up steps are counted.
 

@@ -33,6 +33,7 @@ def _on_v(weight: Array, log_snr: Array) -> Array:
 
 @WEIGHTINGS.register(
     paper=KOHYA,
+    formula="w_v = 1/(min(S, 1000) + 1)",
     peer="kohya sd-scripts",
     stated_for="v_prediction",
     kohya={"ss_debiased_estimation": True},
@@ -49,6 +50,7 @@ def kohya_debiased_v(log_snr: Array) -> Array:
 
 @WEIGHTINGS.register(
     paper=ONETRAINER,
+    formula="w_v = 1/sqrt(min(S, 1000) + 1)",
     peer="OneTrainer",
     stated_for="v_prediction",
     deviates="the paper's weight on v is sqrt(S)/(S+1); the 1 is added under the root and nothing is converted",
@@ -64,6 +66,7 @@ def onetrainer_debiased_v(log_snr: Array) -> Array:
 
 @WEIGHTINGS.register(
     paper=ONETRAINER,
+    formula="w_v = 1/(2 + S)**gamma",
     peer="OneTrainer",
     stated_for="v_prediction",
     deviates="the paper's P2 on v is S/((S+1)(1+S)^gamma); the 1 is added twice and nothing is converted",
@@ -79,6 +82,7 @@ def onetrainer_p2_v(log_snr: Array, *, gamma: Annotated[float, Ge(0), Le(4)] = 1
 
 @WEIGHTINGS.register(
     paper="huggingface/diffusers, examples/dreambooth/train_dreambooth_lora_sdxl.py",
+    formula="w_v = min(1, gamma/S) + 1",
     peer="diffusers' DreamBooth scripts",
     stated_for="v_prediction",
     deviates="Min-SNR on v is min(S,gamma)/(S+1); here 1 is added to the epsilon weight, so it lies between 1 and 2",
@@ -94,6 +98,7 @@ def diffusers_dreambooth_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Arr
 
 @WEIGHTINGS.register(
     paper="huggingface/diffusers, examples/research_projects/pixart/train_pixart_controlnet_hf.py",
+    formula="w_v = min(S + 1, gamma)/(S + 1)",
     peer="diffusers' PixArt script",
     stated_for="v_prediction",
     deviates="Min-SNR on v is min(S,gamma)/(S+1); here S+1 is clipped, so noisy steps keep the plain v loss",
@@ -109,6 +114,7 @@ def diffusers_pixart_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
 
 @WEIGHTINGS.register(
     paper="ostris/ai-toolkit, toolkit/train_tools.py",
+    formula="w_v = min(1, gamma/S)",
     peer="ai-toolkit",
     stated_for="v_prediction",
     deviates="Min-SNR on v is min(S,gamma)/(S+1); the epsilon weight is used on the v loss",
@@ -124,6 +130,7 @@ def ai_toolkit_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
 
 @WEIGHTINGS.register(
     paper="ostris/ai-toolkit, toolkit/train_tools.py",
+    formula="w_epsilon = gamma/S",
     peer="ai-toolkit",
     stated_for="epsilon",
     deviates="the name suggests Min-SNR; this is gamma times the plain x0 loss, without the clip at 1",
@@ -139,6 +146,7 @@ def ai_toolkit_snr_gamma(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
 
 @WEIGHTINGS.register(
     paper=KOHYA,
+    formula="factor = min(S, 1000)/(min(S, 1000) + 1)",
     peer="kohya sd-scripts",
     stated_for="v_prediction",
     multiplier=True,
@@ -155,6 +163,7 @@ def scale_v_pred_loss_like_noise_pred(log_snr: Array) -> Array:
 
 @WEIGHTINGS.register(
     paper=KOHYA,
+    formula="factor = 1 + scale*(min(S, 1000) + 1)/min(S, 1000)",
     peer="kohya sd-scripts",
     stated_for="epsilon",
     multiplier=True,
@@ -183,6 +192,7 @@ class WeightingText:
 
 @WEIGHTINGS.register(
     paper="kohya-ss/sd-scripts, train_network.py and eight more: the SNR table is made, then the schedule is rescaled",
+    formula="w_v = of(S_before)",
     peer="kohya sd-scripts",
     stated_for="v_prediction",
     deviates="weights under zero_terminal_snr must use the rescaled SNR, which is 4.8 times smaller at t = 900",

@@ -24,7 +24,7 @@ PERTURBATIONS = Registry("perturbation")
 Strength = Annotated[float, Ge(0), Le(10)]
 
 
-@PERTURBATIONS.register(paper="arXiv:2301.11706", kohya={"ss_ip_noise_gamma": "gamma"})
+@PERTURBATIONS.register(paper="arXiv:2301.11706", formula="gamma_t = gamma", kohya={"ss_ip_noise_gamma": "gamma"})
 def ip_noise(log_snr: Array, *, gamma: Strength = 0.1) -> Array:
     """gamma(t) = gamma: input perturbation as in the paper.
 
@@ -36,6 +36,7 @@ def ip_noise(log_snr: Array, *, gamma: Strength = 0.1) -> Array:
 
 @PERTURBATIONS.register(
     paper="kohya-ss/sd-scripts, library/train_util.py",
+    formula="gamma_rms = gamma/sqrt(3)",
     random_strength=True,
     kohya={"ss_ip_noise_gamma": "gamma", "ss_ip_noise_gamma_random_strength": True},
 )
@@ -48,7 +49,9 @@ def ip_noise_random(log_snr: Array, *, gamma: Strength = 0.1, per: Literal["samp
     return np.full_like(log_snr, gamma / np.sqrt(3))
 
 
-@PERTURBATIONS.register(paper="kukaiN/EasyTrainer_Wasabi_addon, library/train_util.py")
+@PERTURBATIONS.register(
+    paper="kukaiN/EasyTrainer_Wasabi_addon, library/train_util.py", formula="gamma_t = gamma*min(1, sqrt(S))"
+)
 def ip_noise_snr(log_snr: Array, *, gamma: Strength = 0.1) -> Array:
     """gamma(t) = gamma min(1, sqrt(SNR)): fades where the signal does.
 
@@ -58,7 +61,7 @@ def ip_noise_snr(log_snr: Array, *, gamma: Strength = 0.1) -> Array:
     return gamma * np.exp(np.minimum(log_snr, 0) / 2)
 
 
-@PERTURBATIONS.register(paper="none: drawn by the user")
+@PERTURBATIONS.register(paper="none: drawn by the user", formula="gamma_t = points(log(S))")
 def curve(log_snr: Array, *, points: curves.Curve) -> Array:
     """gamma(t) from your own curve of log_snr, piecewise linear: `-5/0;0/0.1`, or `@file.csv`.
 

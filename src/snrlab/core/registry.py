@@ -36,6 +36,7 @@ class Entry:
     name: str
     fn: Callable[..., Any]
     paper: str
+    formula: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -111,13 +112,15 @@ class Registry(Mapping[str, Entry]):
         self._entries: dict[str, Entry] = {}
 
     def register(
-        self, *, paper: str, name: str | None = None, **facts: Any
+        self, *, paper: str, name: str | None = None, formula: str = "", **facts: Any
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Decorator that adds a function under its own name; it is returned unchanged.
 
         Args:
             paper: where the formula comes from (arXiv id, or repository and file for a peer's).
             name: the name to use where the function's own is taken in its module.
+            formula: what the function computes, `left = right` in Python's notation (`w_x0 = min(S, gamma)`), clauses
+                with a semicolon between; a test evaluates it, the documentation typesets it.
             facts: further properties that the kind's users ask for.
 
         Raises:
@@ -125,7 +128,7 @@ class Registry(Mapping[str, Entry]):
         """
 
         def add(fn: Callable[..., Any]) -> Callable[..., Any]:
-            entry = Entry(self.kind, name or fn.__name__, fn, paper, MappingProxyType(facts))
+            entry = Entry(self.kind, name or fn.__name__, fn, paper, formula, MappingProxyType(facts))
             if entry.name in self._entries:
                 raise ValueError(f"{self.kind}: '{entry.name}' is registered twice")
             if not entry.summary:

@@ -131,7 +131,9 @@ def recognise(schedule: NoiseSchedule) -> tuple[Choice, bool] | None:
     return None
 
 
-@SCHEDULES.register(paper="arXiv:2112.10752")
+@SCHEDULES.register(
+    paper="arXiv:2112.10752", formula="beta = (sqrt(0.00085) + (sqrt(0.012) - sqrt(0.00085))*t/(T - 1))**2"
+)
 def sd(*, num_train_timesteps: Steps = 1000) -> NoiseSchedule:
     """Stable Diffusion 1.5, 2 and XL: sqrt(beta) linear from sqrt(0.00085) to sqrt(0.012).
 
@@ -141,7 +143,7 @@ def sd(*, num_train_timesteps: Steps = 1000) -> NoiseSchedule:
     return from_betas(np.linspace(0.00085**0.5, 0.012**0.5, num_train_timesteps, dtype=np.float64) ** 2)
 
 
-@SCHEDULES.register(paper="arXiv:2006.11239")
+@SCHEDULES.register(paper="arXiv:2006.11239", formula="beta = 0.0001 + (0.02 - 0.0001)*t/(T - 1)")
 def ddpm_linear(*, num_train_timesteps: Steps = 1000) -> NoiseSchedule:
     """DDPM: beta linear from 1e-4 to 0.02.
 
@@ -151,7 +153,10 @@ def ddpm_linear(*, num_train_timesteps: Steps = 1000) -> NoiseSchedule:
     return from_betas(np.linspace(1e-4, 0.02, num_train_timesteps))
 
 
-@SCHEDULES.register(paper="arXiv:2102.09672")
+@SCHEDULES.register(
+    paper="arXiv:2102.09672",
+    formula="beta = min(1 - f((t + 1)/T)/f(t/T), max_beta); f(u) = cos(pi/2*(u + offset)/(1 + offset))**2",
+)
 def cosine(
     *,
     offset: Annotated[float, Ge(0), Le(1)] = 0.008,
@@ -166,7 +171,7 @@ def cosine(
     return from_betas(diffusers_config.squared_cosine_betas(num_train_timesteps, offset, max_beta))
 
 
-@SCHEDULES.register(paper="arXiv:2403.03206")
+@SCHEDULES.register(paper="arXiv:2403.03206", formula="sigma = shift*u/(1 + (shift - 1)*u); u = (t + 1/2)/T")
 def rectified_flow(
     *, shift: Annotated[float, Gt(0), Le(100)] = 1.0, num_train_timesteps: Steps = 1000
 ) -> NoiseSchedule:
@@ -186,7 +191,7 @@ def from_flow_sigmas(sigmas: Array) -> NoiseSchedule:
     return NoiseSchedule(signal / (signal + noise), path="linear")
 
 
-@SCHEDULES.register(paper="diffusers, scheduler_config.json")
+@SCHEDULES.register(paper="diffusers, scheduler_config.json", formula="beta = config(t)")
 def scheduler_config(*, config: diffusers_config.ConfigText) -> NoiseSchedule:
     """The schedule that a diffusers `scheduler_config.json` describes (`config`: the file, or its JSON).
 

@@ -24,7 +24,7 @@ WEIGHTINGS = Registry("weighting")
 Gamma = Annotated[float, Gt(0), Le(1000)]
 
 
-@WEIGHTINGS.register(paper="arXiv:2006.11239")
+@WEIGHTINGS.register(paper="arXiv:2006.11239", formula="w_x0 = S")
 def epsilon(log_snr: Array) -> Array:
     """w_x0 = S: the plain epsilon loss, whatever the network predicts.
 
@@ -34,7 +34,7 @@ def epsilon(log_snr: Array) -> Array:
     return GAINS["epsilon"](log_snr)
 
 
-@WEIGHTINGS.register(paper="arXiv:2006.11239")
+@WEIGHTINGS.register(paper="arXiv:2006.11239", formula="w_x0 = 1")
 def sample(log_snr: Array) -> Array:
     """w_x0 = 1: the plain x0 loss, whatever the network predicts.
 
@@ -44,7 +44,7 @@ def sample(log_snr: Array) -> Array:
     return GAINS["sample"](log_snr)
 
 
-@WEIGHTINGS.register(paper="arXiv:2202.00512")
+@WEIGHTINGS.register(paper="arXiv:2202.00512", formula="w_x0 = S + 1")
 def v_prediction(log_snr: Array) -> Array:
     """w_x0 = S + 1: the plain v loss, whatever the network predicts.
 
@@ -54,7 +54,7 @@ def v_prediction(log_snr: Array) -> Array:
     return GAINS["v_prediction"](log_snr)
 
 
-@WEIGHTINGS.register(paper="arXiv:2403.03206")
+@WEIGHTINGS.register(paper="arXiv:2403.03206", formula="w_x0 = (1 + sqrt(S))**2")
 def flow_prediction(log_snr: Array) -> Array:
     """w_x0 = (1 + sqrt(S))^2: the plain flow-matching loss, whatever the network predicts.
 
@@ -64,7 +64,7 @@ def flow_prediction(log_snr: Array) -> Array:
     return GAINS["flow_prediction"](log_snr)
 
 
-@WEIGHTINGS.register(paper="arXiv:2303.09556", kohya={"ss_min_snr_gamma": "gamma"})
+@WEIGHTINGS.register(paper="arXiv:2303.09556", formula="w_x0 = min(S, gamma)", kohya={"ss_min_snr_gamma": "gamma"})
 def min_snr(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
     """w_x0 = min(S, gamma): Min-SNR.
 
@@ -76,7 +76,7 @@ def min_snr(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
     return np.minimum(np.exp(log_snr), gamma)
 
 
-@WEIGHTINGS.register(paper="arXiv:2401.11605")
+@WEIGHTINGS.register(paper="arXiv:2401.11605", formula="w_x0 = S*gamma/(S + gamma)")
 def soft_min_snr(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
     """w_x0 = S gamma / (S + gamma): Soft-Min-SNR, Min-SNR without the kink.
 
@@ -86,7 +86,9 @@ def soft_min_snr(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
     return gamma * _sigmoid(log_snr - np.log(gamma))
 
 
-@WEIGHTINGS.register(paper="arXiv:2310.08442", kohya={"ss_debiased_estimation": True})
+@WEIGHTINGS.register(
+    paper="arXiv:2310.08442", formula="w_x0 = S/sqrt(min(S, max_snr))", kohya={"ss_debiased_estimation": True}
+)
 def debiased(log_snr: Array, *, max_snr: Annotated[float, Gt(0)] | None = None) -> Array:
     """w_x0 = S / sqrt(min(S, max_snr)): Debiased Estimation; the paper has no max_snr.
 
@@ -104,7 +106,7 @@ def debiased(log_snr: Array, *, max_snr: Annotated[float, Gt(0)] | None = None) 
     return np.exp(np.where(log_snr > cap, log_snr - cap / 2, log_snr / 2))
 
 
-@WEIGHTINGS.register(paper="arXiv:2204.00227")
+@WEIGHTINGS.register(paper="arXiv:2204.00227", formula="w_x0 = S/(k + S)**gamma")
 def p2(
     log_snr: Array, *, k: Annotated[float, Gt(0), Le(1000)] = 1.0, gamma: Annotated[float, Ge(0), Le(4)] = 1.0
 ) -> Array:
@@ -116,7 +118,7 @@ def p2(
     return np.exp(log_snr - gamma * np.logaddexp(np.log(k), log_snr))
 
 
-@WEIGHTINGS.register(paper="arXiv:2303.09556")
+@WEIGHTINGS.register(paper="arXiv:2303.09556", formula="w_x0 = max(S, gamma)")
 def max_snr(log_snr: Array, *, gamma: Gamma = 1.0) -> Array:
     """w_x0 = max(S, gamma): Max-SNR, also called truncated SNR.
 
@@ -126,7 +128,7 @@ def max_snr(log_snr: Array, *, gamma: Gamma = 1.0) -> Array:
     return np.maximum(np.exp(log_snr), gamma)
 
 
-@WEIGHTINGS.register(paper="arXiv:2303.00848")
+@WEIGHTINGS.register(paper="arXiv:2303.00848", formula="w_x0 = S/(1 + exp(log(S) - bias))")
 def sigmoid(log_snr: Array, *, bias: Annotated[float, Ge(-20), Le(20)] = 0.0) -> Array:
     """w_x0 = S / (1 + exp(log_snr - bias)): on epsilon a smooth step down at log_snr = bias.
 
@@ -136,7 +138,7 @@ def sigmoid(log_snr: Array, *, bias: Annotated[float, Ge(-20), Le(20)] = 0.0) ->
     return np.exp(bias) * _sigmoid(log_snr - bias)
 
 
-@WEIGHTINGS.register(paper="none: drawn by the user")
+@WEIGHTINGS.register(paper="none: drawn by the user", formula="w_x0 = points(log(S))*gain(space)")
 def curve(log_snr: Array, *, points: curves.Curve, space: PredictionType = "epsilon") -> Array:
     """w_x0 = gain of `space` x your own curve of log_snr: the curve multiplies the loss in `space`.
 

@@ -48,7 +48,7 @@ class Loss:
     threshold: Array
 
 
-@LOSSES.register(paper="arXiv:2006.11239")
+@LOSSES.register(paper="arXiv:2006.11239", formula="loss = d**2")
 def mse(schedule: NoiseSchedule) -> Loss:
     """d^2, which the weights of every recipe are for; kohya's l2.
 
@@ -60,7 +60,7 @@ def mse(schedule: NoiseSchedule) -> Loss:
     return Loss(lambda d, c: d.square(), np.zeros_like(schedule.snr))
 
 
-@LOSSES.register(paper=KOHYA, changes=LINEAR)
+@LOSSES.register(paper=KOHYA, formula="loss = abs(d)", changes=LINEAR)
 def l1(schedule: NoiseSchedule) -> Loss:
     """|d|: the median instead of the mean.
 
@@ -72,7 +72,7 @@ def l1(schedule: NoiseSchedule) -> Loss:
     return Loss(lambda d, c: d.abs(), np.zeros_like(schedule.snr))
 
 
-@LOSSES.register(paper="arXiv:2403.16728", changes=LINEAR)
+@LOSSES.register(paper="arXiv:2403.16728", formula="loss = 2*c_t*(sqrt(d**2 + c_t**2) - c_t)", changes=LINEAR)
 def huber(
     schedule: NoiseSchedule,
     *,
@@ -90,7 +90,7 @@ def huber(
     return Loss(lambda d, c: 2 * c * ((d.square() + c**2).sqrt() - c), threshold(schedule, c_schedule, c, scale))
 
 
-@LOSSES.register(paper="arXiv:2403.16728", changes=LINEAR)
+@LOSSES.register(paper="arXiv:2403.16728", formula="loss = 2*(sqrt(d**2 + c_t**2) - c_t)", changes=LINEAR)
 def smooth_l1(
     schedule: NoiseSchedule,
     *,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@NOISES.register(paper="arXiv:2006.11239")
+@NOISES.register(paper="arXiv:2006.11239", formula="noise = epsilon")
 def gaussian(eps: Tensor, x0: Tensor, rng: np.random.Generator) -> Tensor:
     """Independent standard normal noise, as the schedule's SNR assumes.
 
@@ -31,6 +31,7 @@ def gaussian(eps: Tensor, x0: Tensor, rng: np.random.Generator) -> Tensor:
 
 @NOISES.register(
     paper="https://www.crosslabs.org/blog/diffusion-with-offset-noise",
+    formula="noise = epsilon + strength*delta",
     kohya={
         "ss_noise_offset": "strength",
         "ss_noise_offset_random_strength": "random_strength",
@@ -68,6 +69,7 @@ def offset(
 
 @NOISES.register(
     paper="https://wandb.ai/johnowhitaker/multires_noise",
+    formula="noise = total/std(total); total = epsilon + sum(discount**i*coarse(i))",
     kohya={"ss_multires_noise_iterations": "iterations", "ss_multires_noise_discount": "discount"},
     changes="coarse structure gets more noise and fine structure less, at the same total variance",
 )
