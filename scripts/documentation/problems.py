@@ -1,0 +1,25 @@
+"""What is wrong with the documentation: collected, so that one build shows all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+class Failed(Exception):
+    """The documentation does not hold; the message lists everything found."""
+
+
+@dataclass
+class Problems:
+    """A list of faults, each with its place."""
+
+    found: list[str] = field(default_factory=list)
+
+    def add(self, place: str, what: str) -> None:
+        """Note a fault."""
+        self.found.append(f"{place}: {what}")
+
+    def raise_if_any(self) -> None:
+        """Raise Failed with all faults noted."""
+        if self.found:
+            raise Failed("\n".join(self.found) + f"\n{len(self.found)} problem(s)")
