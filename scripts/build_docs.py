@@ -1,130 +1,71 @@
-"""Rebuild the reference pages from the registries and the run file's schema.
+"""The documentation: reference pages in docs/, and the site.
 
 python scripts/build_docs.py            # writes docs/run-file.md and docs/strategies.md
+python scripts/build_docs.py --site     # builds build/site too; fails for a stale number, a dead link, a missing entry
+python scripts/build_docs.py --write    # puts what is right in the place of stale numbers and outputs
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
+import time
 from pathlib import Path
-from typing import Any, get_args
 
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+sys.path.insert(0, str(Path(__file__).parent))
+from documentation import checked, reference
+from documentation.problems import Failed, Problems
 
-from snrlab import (
-    DENSITIES,
-    LOSSES,
-    LR_SCHEDULES,
-    NOISES,
-    OPTIMIZERS,
-    PERTURBATIONS,
-    SCHEDULES,
-    WEIGHTINGS,
-)
-from snrlab.config.run import RunConfig
-from snrlab.core.registry import Choice, Entry, Registry, load_plugins
+from snrlab.core.registry import load_plugins
 
-DOCS = Path(__file__).parent.parent / "docs"
-NOTE = "<!-- written by scripts/build_docs.py; edit the docstrings and field descriptions instead -->"
-
-
-def run_file() -> str:
-    """Every field of a run file with default and meaning."""
-    top = [(name, f) for name, f in RunConfig.model_fields.items() if section_of(f) is None]
-    parts = [NOTE, "", "# The run file", "", "TOML; an unknown key is an error that names the nearest right one. "
-             "A strategy is written as a table, `{ name = \"min_snr\", gamma = 5.0 }`, or as the command line's text, "
-             "`\"min_snr:gamma=5\"`; [strategies.md](strategies.md) lists them.", "", *field_table(top)]  # fmt: skip
-    for name, field in RunConfig.model_fields.items():
-        section = section_of(field)
-        if section is not None:
-            parts += ["", f"## [{name}]", "", *field_table(list(section.model_fields.items()))]
-            parts += nested_tables(name, section)
-    return "\n".join(parts) + "\n"
-
-
-def nested_tables(name: str, section: type[BaseModel]) -> list[str]:
-    """The tables that a section holds lists of: their own fields, and which they share with the section."""
-    parts: list[str] = []
-    for key, field in section.model_fields.items():
-        nested = section_of(field)
-        if nested is not None:
-            as_above = {k: f.description for k, f in section.model_fields.items()}
-            own = [(k, f) for k, f in nested.model_fields.items() if as_above.get(k) != f.description]
-            shared = [f"`{k}`" for k in nested.model_fields if k not in dict(own)]
-            what = (nested.__doc__ or "").partition(": ")[2]
-            parts += ["", f"## [[{name}.{key}]]", "", f"{what[0].upper()}{what[1:]} Besides its own fields it may "
-                      f"state any of these, as in [{name}]: {', '.join(shared)}.", "", *field_table(own)]  # fmt: skip
-    return parts
-
-
-def section_of(field: Any) -> type[BaseModel] | None:
-    """The section model of a field, or None for a plain value."""
-    kinds = (field.annotation, *get_args(field.annotation))  # a section, or a list of them
-    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
-
-
-def field_table(fields: list[tuple[str, Any]]) -> list[str]:
-    """Markdown rows: field, default, meaning."""
-    rows = ["| field | default | meaning |", "|---|---|---|"]
-    for name, field in fields:
-        value = field.get_default(call_default_factory=True)
-        default = "required" if field.default is PydanticUndefined and not field.default_factory else shown(value)
-        meaning = (field.description or "").replace("|", "\\|")
-        rows.append(f"| `{name}` | {default} | {meaning} |")
-    return rows
-
-
-def shown(value: Any) -> str:
-    """A default as TOML shows it; a dash for none."""
-    if value is None:
-        return "-"
-    if isinstance(value, Choice):
-        value = value.name
-    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else f"{value}"
-    return f"`{text}`"
-
-
-def strategies() -> str:
-    """Every registered strategy."""
-    parts = [NOTE, "", "# Strategies", "", "What a recipe is made of. A weighting is stated as the weight on the x0 "
-             "error, w_x0, with S the SNR; `snrlab table` shows it for what your network predicts."]  # fmt: skip
-    for registry in (SCHEDULES, WEIGHTINGS, DENSITIES, PERTURBATIONS, NOISES):
-        parts += registry_lines(registry)
-    parts += ["", "# Training", "", "What `[train]` names: `loss`, `lr_schedule` and `optimizer`. The recipe's weights "
-              "are for squared errors; with another loss they say how the steps count against each other."]  # fmt: skip
-    for registry in (LOSSES, LR_SCHEDULES, OPTIMIZERS):
-        parts += registry_lines(registry)
-    return "\n".join(parts) + "\n"
-
-
-def registry_lines(registry: Registry) -> list[str]:
-    """Markdown of all entries of a kind."""
-    entries = [line for entry in registry.values() for line in entry_lines(entry)]
-    return ["", f"## {registry.kind.capitalize().replace('_', ' ')}", "", *entries]
-
-
-def entry_lines(entry: Entry) -> list[str]:
-    """Markdown of one entry."""
-    lines = [f"### `{entry.name}`", "", entry.summary, ""]
-    for name, parameter in entry.parameters.items():
-        default = f"default {shown(parameter.default)}" if not parameter.required else "required"
-        lines.append(f"- `{name}`: {parameter.allowed}; {default}")
-    if "deviates" in entry.facts:
-        lines.append(f"- what {entry.facts['peer']} does for {entry.facts['stated_for']}: {entry.facts['deviates']}")
-    if "changes" in entry.facts:
-        lines.append(f"- {entry.facts['changes']}")
-    if "requires" in entry.facts:
-        lines.append(f"- from the package {entry.facts['requires']}")
-    return [*lines, f"- source: {entry.paper}", ""]
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 
 
 def pages() -> dict[str, str]:
-    """The pages by file name."""
-    return {"run-file.md": run_file(), "strategies.md": strategies()}
+    """The reference pages that are kept in docs/, by file name."""
+    return dict(zip(reference.PAGES, (reference.run_file(), reference.strategies()), strict=True))
 
 
-if __name__ == "__main__":
-    load_plugins()
+def write_pages() -> None:
+    """Write them."""
     for file, text in pages().items():
         (DOCS / file).write_text(text, encoding="utf-8")
         print(f"wrote docs/{file}")
+
+
+def refresh() -> None:
+    """Put what is right into every page with computed numbers or outputs."""
+    for file in sorted(set(DOCS.rglob("*.md")) - {DOCS / name for name in reference.PAGES}):
+        problems, text = Problems(), file.read_text(encoding="utf-8")
+        right = checked.check(text, str(file.relative_to(ROOT)), problems)
+        if right != text:
+            file.write_text(right, encoding="utf-8")
+        for problem in problems.found:
+            print(problem)
+
+
+def main() -> None:
+    """Do what the command line asks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--site", action="store_true", help="build the site")
+    parser.add_argument("--write", action="store_true", help="refresh numbers and outputs")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "site", help="folder of the site")
+    options = parser.parse_args()
+    load_plugins()
+    write_pages()
+    if options.write:
+        refresh()
+    if options.site:
+        from documentation import site
+
+        start = time.perf_counter()
+        try:
+            count = site.build(ROOT, options.out)
+        except Failed as reason:
+            raise SystemExit(f"{reason}") from None
+        print(f"built {count} pages in {time.perf_counter() - start:.0f} s: {options.out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()

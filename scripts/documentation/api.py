@@ -1,0 +1,133 @@
+"""The reference of public symbols: `snrlab.__all__`, and what each module of `snrlab.core` defines."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from types import ModuleType
+from typing import Any
+
+import snrlab
+from snrlab import core
+from snrlab.core.registry import Registry
+
+NOTE = "From the docstrings of the code that is installed. `snrlab.core` needs numpy and nothing else."
+SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields):$")
+
+
+def page() -> str:
+    """Markdown of the whole reference."""
+    parts = ["# Python reference", "", NOTE, "", "## `snrlab` { #snrlab }", "", *docstring(snrlab), ""]
+    for name in snrlab.__all__:
+        found = getattr(snrlab, name)
+        parts += registry(name, found) if isinstance(found, Registry) else symbol(name, found, f"snrlab.{name}")
+    for module in modules():
+        parts += [f"## `{module.__name__}` {{ #{module.__name__} }}", "", *docstring(module), ""]
+        for name, found in defined(module).items():
+            if getattr(snrlab, name, None) is found and name in snrlab.__all__:
+                parts += [f"`{name}`: [above](#snrlab.{name}).", ""]
+            else:
+                parts += symbol(name, found, f"{module.__name__}.{name}")
+    return "\n".join(parts)
+
+
+def modules() -> list[ModuleType]:
+    """The modules of the core, by name."""
+    names = sorted(m.name for m in pkgutil.iter_modules(core.__path__))
+    return [importlib.import_module(f"snrlab.core.{name}") for name in names]
+
+
+def defined(module: ModuleType) -> dict[str, Any]:
+    """The public functions and classes that a module defines, in its order; entries of registries have their page."""
+    own = {
+        name: found
+        for name, found in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(found) or inspect.isclass(found))
+        and found.__module__ == module.__name__
+        and not _is_entry(found)
+    }
+    return dict(sorted(own.items(), key=lambda pair: inspect.getsourcelines(pair[1])[1]))
+
+
+def wanted() -> list[str]:
+    """The anchors that the page must have, one for each public symbol."""
+    anchors = [f"snrlab.{name}" for name in snrlab.__all__]
+    for module in modules():
+        public = {n: f for n, f in defined(module).items() if getattr(snrlab, n, None) is not f}
+        anchors += [module.__name__, *(f"{module.__name__}.{name}" for name in public)]
+    return anchors
+
+
+def registry(name: str, found: Registry) -> list[str]:
+    """A registry: what it lists."""
+    kind = found.kind.replace("_", "-")
+    items = ", ".join(f"[`{e}`](strategies.md#{kind}-{e.replace('_', '-')})" for e in found)
+    return [f"### `{name}` {{ #snrlab.{name} }}", "", f"The registry of every {found.kind.replace('_', ' ')}: {items}.",
+            ""]  # fmt: skip
+
+
+def symbol(name: str, found: Any, anchor: str) -> list[str]:
+    """A function, or a class with its public methods."""
+    lines = [f"### `{name}` {{ #{anchor} }}", "", "```python", f"{name}{_signature(found)}", "```", ""]
+    lines += [*docstring(found), ""]
+    if inspect.isclass(found):
+        for own, member in vars(found).items():
+            method = member.fget if isinstance(member, property) else getattr(member, "func", member)
+            if own.startswith("_") or not (inspect.isfunction(method) or isinstance(method, classmethod)):
+                continue
+            method = method.__func__ if isinstance(method, classmethod) else method
+            kind = "" if member is method or isinstance(member, classmethod) else " (attribute)"
+            shown = "" if kind else _signature(method)
+            lines += [f"**`{own}{shown}`**{kind}", "", *docstring(method), ""]
+    return lines
+
+
+def docstring(found: Any) -> list[str]:
+    """A Google docstring as Markdown."""
+    lines: list[str] = []
+    code = item = False
+    for line in (inspect.getdoc(found) or "").splitlines():
+        indented = line.startswith("    ")
+        if line.startswith(">>>") and not code:
+            lines += ["", "```python"]
+            code = True
+        elif code and not line.strip():
+            lines.append("```")
+            code = False
+        heading = SECTION.match(line)
+        if code:
+            lines.append(line)
+        elif heading:
+            lines += [f"*{heading[1]}*", ""]
+            item = True
+        elif item and indented:
+            name, colon, meaning = line.strip().partition(": ")
+            fresh = colon and not line.startswith("     ") and re.fullmatch(r"[\w, `*]+", name)
+            if fresh:
+                lines.append(f"- `{name}`: {_safe(meaning)}")
+            else:
+                lines.append(("  " if lines and lines[-1].startswith(("- ", "  ")) else "") + _safe(line.strip()))
+        else:
+            item = item and not line.strip()
+            lines.append(line if indented else _safe(line))
+    return [*lines, "```"] if code else lines
+
+
+def _is_entry(found: Any) -> bool:
+    return any(found is e.fn for r in vars(snrlab).values() if isinstance(r, Registry) for e in r.values())
+
+
+def _safe(line: str) -> str:
+    parts = line.split("`")
+    return "`".join(re.sub(r"([*_<])", r"\\\1", p) if i % 2 == 0 else p for i, p in enumerate(parts))
+
+
+def _signature(found: Any) -> str:
+    try:
+        text = str(inspect.signature(found))
+    except (TypeError, ValueError):
+        return ""
+    return re.sub(r"<factory>|<[^>]*object at[^>]*>", "...", text).replace("'", "")

@@ -1,0 +1,155 @@
+"""Reference pages from the registries and the run file's schema."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from snrlab import (
+    DENSITIES,
+    LOSSES,
+    LR_SCHEDULES,
+    NOISES,
+    OPTIMIZERS,
+    PERTURBATIONS,
+    SCHEDULES,
+    WEIGHTINGS,
+)
+from snrlab.config.run import RunConfig
+from snrlab.core.registry import Choice, Entry, Registry
+from snrlab.lab.formula import to_latex
+
+PAGES = ("run-file.md", "strategies.md")  # kept in docs/ too, without pictures
+NOTE = "<!-- written by scripts/build_docs.py; edit the docstrings and field descriptions instead -->"
+
+
+def run_file() -> str:
+    """Every field of a run file with default and meaning."""
+    top = [(name, f) for name, f in RunConfig.model_fields.items() if section_of(f) is None]
+    parts = [NOTE, "", "# The run file", "", "TOML; an unknown key is an error that names the nearest right one. "
+             "A strategy is written as a table, `{ name = \"min_snr\", gamma = 5.0 }`, or as the command line's text, "
+             "`\"min_snr:gamma=5\"`; [strategies.md](strategies.md) lists them.", "", *field_table(top)]  # fmt: skip
+    for name, field in RunConfig.model_fields.items():
+        section = section_of(field)
+        if section is not None:
+            parts += ["", f"## [{name}]", "", *field_table(list(section.model_fields.items()))]
+            parts += nested_tables(name, section)
+    return "\n".join(parts) + "\n"
+
+
+def nested_tables(name: str, section: type[BaseModel]) -> list[str]:
+    """The tables that a section holds lists of: their own fields, and which they share with the section."""
+    parts: list[str] = []
+    for key, field in section.model_fields.items():
+        nested = section_of(field)
+        if nested is not None:
+            as_above = {k: f.description for k, f in section.model_fields.items()}
+            own = [(k, f) for k, f in nested.model_fields.items() if as_above.get(k) != f.description]
+            shared = [f"`{k}`" for k in nested.model_fields if k not in dict(own)]
+            what = (nested.__doc__ or "").partition(": ")[2]
+            parts += ["", f"## [[{name}.{key}]]", "", f"{what[0].upper()}{what[1:]} Besides its own fields it may "
+                      f"state any of these, as in [{name}]: {', '.join(shared)}.", "", *field_table(own)]  # fmt: skip
+    return parts
+
+
+def section_of(field: Any) -> type[BaseModel] | None:
+    """The section model of a field, or None for a plain value."""
+    kinds = (field.annotation, *get_args(field.annotation))  # a section, or a list of them
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+
+
+def field_table(fields: list[tuple[str, Any]]) -> list[str]:
+    """Markdown rows: field, default, meaning."""
+    rows = ["| field | default | meaning |", "|---|---|---|"]
+    for name, field in fields:
+        value = field.get_default(call_default_factory=True)
+        default = "required" if field.default is PydanticUndefined and not field.default_factory else shown(value)
+        meaning = (field.description or "").replace("|", "\\|")
+        rows.append(f"| `{name}` | {default} | {meaning} |")
+    return rows
+
+
+def shown(value: Any) -> str:
+    """A default as TOML shows it; a dash for none."""
+    if value is None:
+        return "-"
+    if isinstance(value, Choice):
+        value = value.name
+    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else f"{value}"
+    return f"`{text}`"
+
+
+Illustrate = Callable[[Entry], str]
+
+
+def strategies(illustrate: Illustrate = lambda entry: "") -> str:
+    """Every registered strategy.
+
+    Args:
+        illustrate: gives the Markdown of an entry's picture, or nothing.
+    """
+    parts = [NOTE, "", "# Strategies", "", "What a recipe is made of. A weighting is stated as the weight on the x0 "
+             "error, w_x0, with S the SNR; `snrlab table` shows it for what your network predicts."]  # fmt: skip
+    for registry in (SCHEDULES, WEIGHTINGS, DENSITIES, PERTURBATIONS, NOISES):
+        parts += registry_lines(registry, illustrate)
+    parts += ["", "# Training", "", "What `[train]` names: `loss`, `lr_schedule` and `optimizer`. The recipe's weights "
+              "are for squared errors; with another loss they say how the steps count against each other."]  # fmt: skip
+    for registry in (LOSSES, LR_SCHEDULES, OPTIMIZERS):
+        parts += registry_lines(registry, illustrate)
+    return "\n".join(parts) + "\n"
+
+
+def registry_lines(registry: Registry, illustrate: Illustrate) -> list[str]:
+    """Markdown of all entries of a kind."""
+    entries = [line for entry in registry.values() for line in entry_lines(entry, illustrate(entry))]
+    return ["", f"## {registry.kind.capitalize().replace('_', ' ')}", "", *entries]
+
+
+def entry_lines(entry: Entry, picture: str = "") -> list[str]:
+    """Markdown of one entry: what it is, formula, picture, parameters, example, source."""
+    lines = [f'<a id="{anchor(entry)}"></a>', "", f"### `{entry.name}`", "", *described(entry), ""]
+    if entry.formula:
+        lines += ["$$", to_latex(entry.formula), "$$", ""]
+    if picture:
+        lines += [picture, ""]
+    for name, parameter in entry.parameters.items():
+        default = f"default {shown(parameter.default)}" if not parameter.required else "required"
+        lines.append(f"- `{name}`: {parameter.allowed}; {default}")
+    if "deviates" in entry.facts:
+        lines.append(f"- what {entry.facts['peer']} does for {entry.facts['stated_for']}: {entry.facts['deviates']}")
+    if "changes" in entry.facts:
+        lines.append(f"- {entry.facts['changes']}")
+    if "requires" in entry.facts:
+        lines.append(f"- from the package {entry.facts['requires']}")
+    return [*lines, f"- source: {source(entry.paper)}", "", "```python", *example(entry), "```", ""]
+
+
+def described(entry: Entry) -> list[str]:
+    """The docstring's words, without its example, safe for Markdown."""
+    words = (inspect.getdoc(entry.fn) or "").partition(">>>")[0].strip()
+    kept, _, _ = words.partition("\nRaises:")
+    return [re.sub(r"(?<!`)([*_])", r"\\\1", line) if "`" not in line else line for line in kept.strip().splitlines()]
+
+
+def example(entry: Entry) -> list[str]:
+    """The docstring's example."""
+    lines = (inspect.getdoc(entry.fn) or "").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(">>>"))
+    return lines[start:]
+
+
+def anchor(entry: Entry) -> str:
+    """What links to an entry end with; names such as `curve` are there in several kinds."""
+    return f"{entry.kind}-{entry.name}".replace("_", "-")
+
+
+def source(paper: str) -> str:
+    """A paper or address as a link."""
+    if paper.startswith("arXiv:"):
+        return f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})"
+    return f"<{paper}>" if paper.startswith("https://") else paper

@@ -1,0 +1,144 @@
+"""What trainers really compute: a page from the outputs of their own functions, tests/parity/peers/*.json.
+
+Each file says which repository, commit, file and function it is from, what was set, what came out, whether that is what
+the paper means, and a note. The parity tests hold our formulas against the same files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from snrlab.lab.plots import save
+from snrlab.lab.recipe_text import parse_recipe
+from snrlab.lab.theme import THEMES
+
+Case = Mapping[str, Any]
+LIGHT = THEMES["light"]
+SHOWN = (0, 146, 353, 500, 900, 999)
+NAMES = {
+    "kohya-ss/sd-scripts": "kohya sd-scripts", "Nerogar/OneTrainer": "OneTrainer", "huggingface/diffusers": "diffusers",
+    "ostris/ai-toolkit": "ai-toolkit", "bghira/SimpleTuner": "SimpleTuner", "tdrussell/diffusion-pipe": "diffusion-pipe",
+    "victorchall/EveryDream2trainer": "EveryDream 2", "kukaiN/EasyTrainer_Wasabi_addon": "EasyTrainer Wasabi add-on",
+}  # fmt: skip
+INTRO = """# What trainers really compute
+
+The same name stands for different formulas in different programs. Nothing on this page is said from memory: each value
+came out of the program's own function, called on Stable Diffusion's schedule, at the commit that is named. The outputs
+lie in `tests/parity/peers/`, with the command that makes them again. Programs change; look at the commit before you
+quote a row.
+
+**As meant** says whether the output is what the paper, or the option's name, promises.
+"""
+
+
+def cases(folder: Path) -> dict[str, Case]:
+    """The fixtures by file name."""
+    return {f.stem: json.loads(f.read_text(encoding="utf-8")) for f in sorted(folder.glob("*.json"))}
+
+
+def page(found: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> str:
+    """Markdown of the page.
+
+    Args:
+        found: fixtures by name.
+        figure: (SVG, what it shows, caption) to a figure.
+    """
+    wrong = sum(not case["agrees"] for case in found.values())
+    parts = [INTRO, f"{len(found)} cases of {len(_by_repository(found))} programs; {wrong} are not as meant.", ""]
+    for repository, own in sorted(_by_repository(found).items(), key=lambda p: -sum(not c["agrees"] for c in p[1].values())):
+        parts += section(repository, own, figure)
+    return "\n".join(parts)
+
+
+def anchor(name: str) -> str:
+    """What links to a case end with."""
+    return f"case-{name}"
+
+
+def section(repository: str, own: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> list[str]:
+    """One program: a table, then each case that is not as meant."""
+    commits = sorted({case["commit"] for case in own.values()})
+    licences = sorted({case["licence"] for case in own.values()})
+    links = ", ".join(f"[`{c[:8]}`](https://github.com/{repository}/tree/{c})" for c in commits)
+    lines = [f"## {NAMES.get(repository, repository)}", "", f"[{repository}](https://github.com/{repository}) at "
+             f"{links}; licence: {', '.join(licences)}.", "", "| what is set | function | as meant |", "|---|---|---|"]  # fmt: skip
+    for name, case in own.items():
+        where = f"https://github.com/{repository}/blob/{case['commit']}/{case['file']}"
+        verdict = "yes" if case["agrees"] else f"**no**: [see](#{anchor(name)})"
+        derived = " (formula derived, not run)" if case["derived"] else ""
+        function = case["function"].replace("_", "\\_")
+        lines.append(f"| {_set(case)} | [{function}]({where}){derived} | {verdict} |")
+    lines.append("")
+    for name, case in own.items():
+        if not case["agrees"]:
+            lines += detail(name, case, figure)
+    return lines
+
+
+def detail(name: str, case: Case, figure: Callable[[str, str, str], str]) -> list[str]:
+    """One case that is not as meant: note, place, numbers."""
+    where = f"https://github.com/{case['repository']}/blob/{case['commit']}/{case['file']}"
+    lines = [f"### {name.replace('-', ' ')} {{ #{anchor(name)} }}", "", _set(case), "", _safe(case["note"]), "",
+             f"[`{case['file']}`]({where}), `{case['function']}`", ""]  # fmt: skip
+    outputs = case["outputs"]
+    if case["kind"] == "weight" and case["meant"] and "weight" in outputs:
+        meant = parse_recipe(case["meant"])[1].tables().weight
+        t, theirs = np.array(outputs["t"]), np.array([np.nan if w is None else w for w in outputs["weight"]], dtype=float)
+        rows = [(s, theirs[list(t).index(s)], meant[s]) for s in SHOWN if s in t]
+        lines += ["| t | theirs | as meant |", "|---|---|---|",
+                  *(f"| {s} | {_number(a)} | {_number(b)} |" for s, a, b in rows), ""]  # fmt: skip
+        caption = f"Dots: what came out. Line: `{case['meant']}`."
+        lines += [figure(_drawn(t, theirs, meant), f"weight by timestep, {name} and as meant", caption), ""]
+    elif isinstance(outputs, Mapping) and "t" in outputs:
+        keys = [k for k, v in outputs.items() if k != "t" and isinstance(v, list) and len(v) == len(outputs["t"])]
+        if len(outputs["t"]) <= 12:
+            lines += ["| t | " + " | ".join(k.replace("_", " ") for k in keys) + " |", "|---" * (len(keys) + 1) + "|"]
+            lines += [f"| {t} | " + " | ".join(_number(outputs[k][i]) for k in keys) + " |"
+                      for i, t in enumerate(outputs["t"])] + [""]  # fmt: skip
+    return lines
+
+
+def _by_repository(found: Mapping[str, Case]) -> dict[str, dict[str, Case]]:
+    groups: dict[str, dict[str, Case]] = {}
+    for name, case in found.items():
+        groups.setdefault(case["repository"], {})[name] = case
+    return groups
+
+
+def _set(case: Case) -> str:
+    """The settings, as a line."""
+    inputs = case["inputs"] if isinstance(case["inputs"], Mapping) else {}
+    shown = [f"`{k} = {str(v).lower() if isinstance(v, bool) else v}`" for k, v in inputs.items()]
+    return ", ".join(shown) or "nothing"
+
+
+def _safe(text: str) -> str:
+    """A note with its names and formulas as code is too much to guess; only what Markdown would eat is escaped."""
+    parts = text.split("`")
+    escape = str.maketrans({"*": "\\*", "_": "\\_", "<": "&lt;"})
+    return "`".join(part.translate(escape) if i % 2 == 0 else part for i, part in enumerate(parts))
+
+
+def _number(value: Any) -> str:
+    return "none" if value is None or not np.isfinite(value) else f"{value:.4g}"
+
+
+def _drawn(t: Any, theirs: Any, meant: Any) -> str:
+    with mpl.rc_context(LIGHT.rc()):
+        figure = Figure(figsize=(8, 2.9), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(np.arange(len(meant)), meant, color=LIGHT.lines[0], label="as meant")
+        axes.plot(t, theirs, "o", color=LIGHT.lines[1], markersize=4.5, label="this program")
+        axes.set_xlim(-10, len(meant) + 9)
+        axes.set_ylim(bottom=0)
+        axes.set(xlabel="timestep t (0 is the cleanest)", ylabel="weight on the\nnetwork's own loss")
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=11)
+        text = save(figure, "svg").decode()
+    return text[text.index("<svg") :]
