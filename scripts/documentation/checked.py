@@ -27,6 +27,8 @@ from documentation.problems import Problems
 from snrlab import cli
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Tables
+from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
+from snrlab.lab.gaussian import sampled_variance
 from snrlab.lab.profile import ideal_profile, shares, shipped_profile
 from snrlab.lab.recipe_text import parse_recipe
 
@@ -49,7 +51,18 @@ def share(recipe: str, kind: str = "weight", first: int = 0, last: int = 999, *,
     return float(100 * shares(found, profile)[kind][first : last + 1].sum())
 
 
-NAMES: dict[str, Any] = {"np": np, "tables": tables, "share": share, "parse_recipe": parse_recipe}
+def spread(recipe: str) -> tuple[float, float]:
+    """Mean and standard deviation of log SNR over the steps that a recipe draws."""
+    found = tables(recipe)
+    mean = float(np.sum(found.p * found.log_snr))
+    return mean, float(np.sqrt(np.sum(found.p * (found.log_snr - mean) ** 2)))
+
+
+SD = SCHEDULES.bind("sd")()
+NAMES: dict[str, Any] = {
+    "np": np, "tables": tables, "share": share, "spread": spread, "sd": SD, "zero": zero_terminal_snr(SD),
+    "sampled_variance": sampled_variance, "SCHEDULES": SCHEDULES,
+}  # fmt: skip
 
 
 def check(text: str, place: str, problems: Problems) -> str:
