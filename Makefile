@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick lint format mutants core-mutants emoji docs base card full-size clean
+.PHONY: demo test quick lint format mutants core-mutants emoji docs docs-write gallery base card full-size clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -49,13 +49,21 @@ full-size: $(READY)
 card: $(READY)
 	$(BIN)/python scripts/build_card.py
 
+# the site, into build/site: numbers, links and coverage are checked; make docs-write refreshes what is stale
 docs: $(READY)
-	$(BIN)/python scripts/build_docs.py
+	$(BIN)/python scripts/build_docs.py --site
+
+docs-write: $(READY)
+	$(BIN)/python scripts/build_docs.py --write
+
+# the pictures of the README
+gallery: $(READY)
+	$(BIN)/python scripts/build_gallery.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,metrics,optim,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,metrics,optim,docs,dev]'
 	touch $(READY)
 
 clean:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from documentation import checked, reference
-from documentation.problems import Failed, Problems
+from documentation.problems import DocumentationError, Problems
 
 from snrlab.core.registry import load_plugins
 
@@ -62,7 +62,7 @@ def main() -> None:
         start = time.perf_counter()
         try:
             count = site.build(ROOT, options.out)
-        except Failed as reason:
+        except DocumentationError as reason:
             raise SystemExit(f"{reason}") from None
         print(f"built {count} pages in {time.perf_counter() - start:.0f} s: {options.out / 'index.html'}")
 

@@ -14,6 +14,7 @@ from snrlab import core
 from snrlab.core.registry import Registry
 
 NOTE = "From the docstrings of the code that is installed. `snrlab.core` needs numpy and nothing else."
+WIDTH = 80  # of a signature on one line
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields):$")
 
 
@@ -130,4 +131,10 @@ def _signature(found: Any) -> str:
         text = str(inspect.signature(found))
     except (TypeError, ValueError):
         return ""
-    return re.sub(r"<factory>|<[^>]*object at[^>]*>", "...", text).replace("'", "")
+    text = re.sub(r"<factory>|<[^>]*object at[^>]*>", "...", text)
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
+    if len(text) <= WIDTH:
+        return text
+    inside, _, back = text[1:].rpartition(")")
+    arguments = re.split(r", (?![^\[(]*[\])])", inside)
+    return "(\n    " + ",\n    ".join(arguments) + f",\n){back}"

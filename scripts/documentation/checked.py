@@ -17,13 +17,14 @@ import re
 import shlex
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from documentation.problems import Problems
 
+from documentation.problems import Problems
 from snrlab import cli
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Tables
@@ -32,10 +33,11 @@ from snrlab.lab.gaussian import sampled_variance
 from snrlab.lab.profile import ideal_profile, shares, shipped_profile
 from snrlab.lab.recipe_text import parse_recipe
 
-NUMBER = re.compile(r"(?P<number>[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)(?P<comment><!--=(?P<code>.*?)-->)", re.S)
+NUMBER = re.compile(r"(?P<number>-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)(?P<comment><!--=(?P<code>.*?)-->)", re.S)
 LOOSE = re.compile(r"<!--=(.*?)-->", re.S)
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.S | re.M)
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.S | re.M)
+FOLD = 92  # characters that a page shows without scrolling
 EXAMPLES = Path(__file__).parents[2] / "tests" / "lab" / "configurations"
 
 
@@ -96,20 +98,19 @@ def _number(match: re.Match[str], place: str, text: str, problems: Problems) -> 
 
 
 def _as_written(value: float, written: str) -> str:
-    """The value with as many decimals, the separators and the kind of minus of the text.
+    """The value with as many decimals, and the separators, of the text.
 
-    >>> _as_written(1175.47, "1,175"), _as_written(0.0046819, "0.0047"), _as_written(-2.2, "−2.2")
-    ('1,175', '0.0047', '−2.2')
+    >>> _as_written(1175.47, "1,175"), _as_written(0.0046819, "0.0047")
+    ('1,175', '0.0047')
     """
-    minus = "−" if "−" in written else "-"
     if "e" in written:
         mantissa = written.partition("e")[0]
         digits = len(mantissa.partition(".")[2])
         head, _, exponent = f"{value:.{digits}e}".partition("e")
-        return f"{head}e{int(exponent)}".replace("-", minus)
+        return f"{head}e{int(exponent)}"
     decimals = len(written.partition(".")[2])
     separator = "," if "," in written or (abs(value) >= 10_000 and len(written) < 4) else ""
-    return f"{value:{separator}.{decimals}f}".replace("-", minus)
+    return f"{value:{separator}.{decimals}f}"
 
 
 def _console(match: re.Match[str], place: str, text: str, problems: Problems) -> str:
@@ -147,7 +148,12 @@ def run(command: str) -> str:
                 cli.app(arguments, standalone_mode=False)
             except UserError as mistake:
                 print(f"snrlab: {mistake}")
-    return "".join(line.rstrip() + "\n" for line in output.getvalue().splitlines())
+    return "".join(line + "\n" for text in output.getvalue().splitlines() for line in _folded(text.rstrip()))
+
+
+def _folded(line: str) -> list[str]:
+    """A line of words as a terminal of usual width folds it; tables stay as they are."""
+    return textwrap.wrap(line, FOLD) if len(line) > FOLD and " " in line and "  " not in line else [line]
 
 
 def _doctests(text: str, place: str, problems: Problems) -> None:

@@ -37,7 +37,12 @@ def page() -> str:
         parts += ["```text", " ".join([name, *(_usage(a) for a in arguments), *(["[OPTIONS]"] if options else [])]),
                   "```", ""]  # fmt: skip
         if [*arguments, *options]:
-            parts += ["| | default | |", "|---|---|---|", *(_row(p) for p in (*arguments, *options)), ""]
+            parts += [
+                "| option | default | what it does |",
+                "|---|---|---|",
+                *(_row(p) for p in (*arguments, *options)),
+                "",
+            ]
     return "\n".join(parts)
 
 
@@ -73,5 +78,5 @@ def _row(parameter: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    words = re.sub(r"(?<!`)\b[A-Za-z0-9]*_\w+|\[[A-Z:a-z=,.]+\]", lambda m: f"`{m[0]}`", " ".join(text.split()))
+    words = re.sub(r"\b[A-Za-z0-9]*_\w+(?:[=:][\w=.]+|\([\w, ]*\))?", lambda m: f"`{m[0]}`", " ".join(text.split()))
     return words.replace("|", "\\|").replace("<", "&lt;")

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import snrlab
 from documentation import api, commands, reference
 from documentation.problems import Problems
-
-import snrlab
 from snrlab.config.run import RunConfig
 from snrlab.core.registry import Entry, Registry
 from snrlab.core.training import OPTIMIZERS

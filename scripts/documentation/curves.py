@@ -33,7 +33,8 @@ def example(entry: Entry) -> Any:
 
 def weighting(entry: Entry) -> str:
     """The weight on the loss that the formula is stated for, beside the plain loss."""
-    space = entry.facts.get("stated_for", "epsilon")
+    usual = "v_prediction" if entry.name == "epsilon" else "epsilon"  # on its own loss it is a line at 1
+    space = entry.facts.get("stated_for", usual)
     plain = Recipe(prediction_type=space)
     recipe = Recipe(prediction_type=space, weighting=(example(entry),))
     name = {"v_prediction": "plain v", "epsilon": "plain epsilon"}[space]
@@ -137,5 +138,3 @@ def _svg(figure: Figure) -> str:
 def _text(content: bytes) -> str:
     found = content.decode()
     return found[found.index("<svg") :]
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -29,7 +30,9 @@ def noise_levels() -> str:
     for place, t in zip(axes, STEPS, strict=True):
         place.imshow(_noisy(_picture(), schedule, t, 0), interpolation="none")
         place.set_title(f"t = {t}", fontsize=11, loc="center")
-        place.set_xlabel(f"SNR {schedule.snr[t]:.0f}" if schedule.snr[t] >= 100 else f"SNR {schedule.snr[t]:.2g}", fontsize=11)
+        place.set_xlabel(
+            f"SNR {schedule.snr[t]:.0f}" if schedule.snr[t] >= 100 else f"SNR {schedule.snr[t]:.2g}", fontsize=11
+        )
     return _svg(figure)
 
 
@@ -65,7 +68,7 @@ def effort(recipe: str) -> str:
                 values = 100 * np.array(by_fifth(found[kind]))
                 axes.bar(np.arange(FIFTHS) + 0.28 * (index - 1), values, 0.26, color=LIGHT.lines[index],
                          hatch=("", "///", "...")[index], edgecolor=LIGHT.paper, label=kind)  # fmt: skip
-            axes.set_xticks(range(FIFTHS), [f"{a}-{b - 1}" for a, b in zip(edges, edges[1:], strict=False)])
+            axes.set_xticks(range(FIFTHS), [f"{a}-{b - 1}" for a, b in pairwise(edges)])
             axes.tick_params(axis="x", labelsize=10)
             axes.set_title(title, fontsize=11)
             axes.set_xlabel("timestep t (noise grows to the right)")

@@ -21,7 +21,8 @@ def typeset(page: str) -> str:
 
 @cache
 def _mathml(tex: str, block: bool) -> str:
-    found = convert(tex, display="block" if block else "inline")
+    spaced = re.sub(r"\\ln\s+(?=\w)", r"\\ln \\, ", tex)
+    found = convert(spaced, display="block" if block else "inline")
     if "\\" in re.sub(r"&#x[0-9A-F]+;", "", re.sub(r"<[^>]*>", "", found)):
         raise ValueError(f"formula not understood: {tex}")
     return f'<div class="formula">{found}</div>' if block else found

@@ -1,6 +1,7 @@
 """Pictures of the pages, drawn by the lab when the site is built, in light and dark.
 
-A fenced block `plot` holds a command of `snrlab plot` without `-o`, or `drawing NAME`; after an empty line, the caption:
+A fenced block `plot` holds a command of `snrlab plot` without `-o`, or `drawing NAME`, then an empty line, then the
+caption:
 
     ```plot
     snrlab plot "Plain = plain" "Min-SNR-5 = min_snr" --show weight
@@ -21,7 +22,6 @@ from typing import Any
 
 from documentation import drawings
 from documentation.problems import Problems
-
 from snrlab.core.errors import UserError
 from snrlab.lab.panels import DEFAULT, PANELS
 from snrlab.lab.plots import draw, save
@@ -79,17 +79,15 @@ def as_figure(light: str, alt: str, caption: str, assets: Path, depth: int, comm
     made = f"\n<code>{html.escape(command)}</code>\n" if command.startswith("snrlab") else ""
     words = f'<figcaption markdown="span">{caption}</figcaption>' if caption or made else ""
     made = f'<details class="made"><summary>made by</summary>{made}</details>' if made else ""
-    return f'<figure class="plot" markdown="1">\n<div class="wide">{"".join(images)}</div>\n{words}\n{made}\n</figure>\n'
+    return (
+        f'<figure class="plot" markdown="1">\n<div class="wide">{"".join(images)}</div>\n{words}\n{made}\n</figure>\n'
+    )
 
 
 def in_the_dark(svg: str) -> str:
     """An SVG of the light theme in the colours of the dark one."""
-    light, dark = THEMES["light"], THEMES["dark"]
-    pairs = {
-        a.lower(): b.lower()
-        for a, b in zip((light.paper, light.ink, light.soft, *light.lines), (dark.paper, dark.ink, dark.soft, *dark.lines),
-                        strict=True)
-    }  # fmt: skip
+    light, dark = ([t.paper, t.ink, t.soft, *t.lines] for t in (THEMES["light"], THEMES["dark"]))
+    pairs = {a.lower(): b.lower() for a, b in zip(light, dark, strict=True)}
     return re.sub("|".join(pairs), lambda m: pairs[m[0].lower()], svg, flags=re.I)
 
 

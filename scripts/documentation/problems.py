@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
-class Failed(Exception):
+class DocumentationError(Exception):
     """The documentation does not hold; the message lists everything found."""
 
 
@@ -20,6 +20,6 @@ class Problems:
         self.found.append(f"{place}: {what}")
 
     def raise_if_any(self) -> None:
-        """Raise Failed with all faults noted."""
+        """Raise DocumentationError with all faults noted."""
         if self.found:
-            raise Failed("\n".join(self.found) + f"\n{len(self.found)} problem(s)")
+            raise DocumentationError("\n".join(self.found) + f"\n{len(self.found)} problem(s)")

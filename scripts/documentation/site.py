@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from documentation import api, checked, commands, coverage, curves, formulas, links, pictures, reference, trainers
-from documentation.problems import Failed, Problems
-
+from documentation.problems import DocumentationError, Problems
 from snrlab.core.registry import Entry
 
 HERE = Path(__file__).parent
@@ -30,7 +29,7 @@ def build(root: Path, out: Path) -> int:
     """Build the site of the checkout `root` into `out`; the number of pages.
 
     Raises:
-        Failed: a stale number, a dead link, an entry or symbol that no page has.
+        DocumentationError: a stale number, a dead link, an entry or symbol that no page has.
     """
     stage = root / "build" / "documentation"
     shutil.rmtree(stage, ignore_errors=True)
@@ -96,7 +95,9 @@ def collect(root: Path, assets: Path, problems: Problems) -> dict[str, str]:
 def dressed(name: str, text: str, assets: Path, problems: Problems) -> str:
     """A page as Zensical takes it: plot blocks drawn, links out of docs/ made into names."""
     text = pictures.put_in(text, f"docs/{name}", assets, name.count("/"), problems)
-    return re.sub(r"\[([^\]]+)\]\((?:\.\./)+((?:src|tests|scripts|configs)/[^)]*|[A-Z]+(?:\.md)?)\)", r"\1 (`\2`)", text)
+    return re.sub(
+        r"\[([^\]]+)\]\((?:\.\./)+((?:src|tests|scripts|configs)/[^)]*|[A-Z]+(?:\.md)?)\)", r"\1 (`\2`)", text
+    )
 
 
 def navigation(pages: Mapping[str, str]) -> str:
@@ -122,7 +123,7 @@ def zensical(stage: Path) -> None:
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "-f", "zensical.toml"]
     done = subprocess.run(command, cwd=stage, capture_output=True, text=True)
     if done.returncode != 0:
-        raise Failed(f"zensical: {done.stdout}{done.stderr}")
+        raise DocumentationError(f"zensical: {done.stdout}{done.stderr}")
 
 
 def _title(text: str, name: str) -> str:

@@ -24,7 +24,10 @@ LIGHT = THEMES["light"]
 SHOWN = (0, 146, 353, 500, 900, 999)
 NAMES = {
     "kohya-ss/sd-scripts": "kohya sd-scripts", "Nerogar/OneTrainer": "OneTrainer", "huggingface/diffusers": "diffusers",
-    "ostris/ai-toolkit": "ai-toolkit", "bghira/SimpleTuner": "SimpleTuner", "tdrussell/diffusion-pipe": "diffusion-pipe",
+    "ostris/ai-toolkit": "ai-toolkit", "bghira/SimpleTuner": "SimpleTuner",
+    "tdrussell/diffusion-pipe": "diffusion-pipe", "TiankaiHang/Min-SNR-Diffusion-Training": "Min-SNR, its authors",
+    "yuhuUSTC/Debias": "Debiased Estimation, its authors", "forever208/DDPM-IP": "IP noise, its authors",
+    "crowsonkb/k-diffusion": "k-diffusion", "jychoi118/P2-weighting": "P2, its authors",
     "victorchall/EveryDream2trainer": "EveryDream 2", "kukaiN/EasyTrainer_Wasabi_addon": "EasyTrainer Wasabi add-on",
 }  # fmt: skip
 INTRO = """# What trainers really compute
@@ -52,7 +55,9 @@ def page(found: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> s
     """
     wrong = sum(not case["agrees"] for case in found.values())
     parts = [INTRO, f"{len(found)} cases of {len(_by_repository(found))} programs; {wrong} are not as meant.", ""]
-    for repository, own in sorted(_by_repository(found).items(), key=lambda p: -sum(not c["agrees"] for c in p[1].values())):
+    for repository, own in sorted(
+        _by_repository(found).items(), key=lambda p: -sum(not c["agrees"] for c in p[1].values())
+    ):
         parts += section(repository, own, figure)
     return "\n".join(parts)
 
@@ -67,8 +72,9 @@ def section(repository: str, own: Mapping[str, Case], figure: Callable[[str, str
     commits = sorted({case["commit"] for case in own.values()})
     licences = sorted({case["licence"] for case in own.values()})
     links = ", ".join(f"[`{c[:8]}`](https://github.com/{repository}/tree/{c})" for c in commits)
-    lines = [f"## {NAMES.get(repository, repository)}", "", f"[{repository}](https://github.com/{repository}) at "
-             f"{links}; licence: {', '.join(licences)}.", "", "| what is set | function | as meant |", "|---|---|---|"]  # fmt: skip
+    about = f"[{repository}](https://github.com/{repository}) at {links}; licence: {', '.join(licences)}."
+    lines = [f"## {NAMES.get(repository, repository)}", "", about, ""]
+    lines += ["| what is set | function | as meant |", "|---|---|---|"]
     for name, case in own.items():
         where = f"https://github.com/{repository}/blob/{case['commit']}/{case['file']}"
         verdict = "yes" if case["agrees"] else f"**no**: [see](#{anchor(name)})"
@@ -90,7 +96,10 @@ def detail(name: str, case: Case, figure: Callable[[str, str, str], str]) -> lis
     outputs = case["outputs"]
     if case["kind"] == "weight" and case["meant"] and "weight" in outputs:
         meant = parse_recipe(case["meant"])[1].tables().weight
-        t, theirs = np.array(outputs["t"]), np.array([np.nan if w is None else w for w in outputs["weight"]], dtype=float)
+        t, theirs = (
+            np.array(outputs["t"]),
+            np.array([np.nan if w is None else w for w in outputs["weight"]], dtype=float),
+        )
         rows = [(s, theirs[list(t).index(s)], meant[s]) for s in SHOWN if s in t]
         lines += ["| t | theirs | as meant |", "|---|---|---|",
                   *(f"| {s} | {_number(a)} | {_number(b)} |" for s, a, b in rows), ""]  # fmt: skip

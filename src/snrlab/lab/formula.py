@@ -76,7 +76,7 @@ def _function(code: Any, argument: str, scope: Mapping[str, Any]) -> Callable[[A
 def _latex(node: ast.expr) -> tuple[str, int]:
     """(LaTeX, how tightly its outermost operation binds)."""
     match node:
-        case ast.Constant(value=value):
+        case ast.Constant(value=int() | float() as value):
             return f"{value}", ATOM
         case ast.Name(id=name):
             return _symbol(name), ATOM

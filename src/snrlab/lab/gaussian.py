@@ -6,6 +6,8 @@ input perturbation changes: the network's output shrinks by 1 / sqrt(1 + gamma^2
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,7 +62,7 @@ def sampled_variance(schedule: NoiseSchedule, name: str, steps: int, gamma: floa
     timesteps = np.linspace(0, len(abar) - 1, steps).round().astype(int)[::-1]
     to_x0 = (1 - schedule.sigma * slope) / schedule.alpha  # the network's x0 estimate, per x_t
     variance = 1.0
-    for now, then in zip(timesteps, timesteps[1:], strict=False):
+    for now, then in pairwise(timesteps):
         kept = abar[now] / abar[then]
         mean = np.sqrt(abar[then]) * (1 - kept) / (1 - abar[now]) * to_x0[now]
         mean += np.sqrt(kept) * (1 - abar[then]) / (1 - abar[now])

@@ -45,16 +45,20 @@ def _snr(tables: Tables) -> Array:
 
 
 PANELS: Mapping[str, Panel] = {
-    "snr": Panel("Signal-to-noise ratio of the schedule", "SNR", _snr, log=True, over_time=True),
-    "density": Panel("How often each step is drawn", "p(t) x T", lambda t: t.p * len(t.p), over_time=True),
-    "weight": Panel("Weight on the network's own loss", "weight", lambda t: t.weight),
+    "snr": Panel("Signal-to-noise ratio of the schedule", "SNR (ratio of powers)", _snr, log=True, over_time=True),
+    "density": Panel(
+        "How often each step is drawn", "p(t) x T (1 is uniform)", lambda t: t.p * len(t.p), over_time=True
+    ),
+    "weight": Panel("Weight on the network's own loss", "weight (plain loss: 1)", lambda t: t.weight),
     "weight_epsilon": Panel("The same weight, on the epsilon loss", "weight on epsilon", lambda t: t.weight_epsilon),
     "emphasis": Panel(
         "Effective emphasis: where training effort goes",
-        "p w per unit of log SNR, in v space",
+        "share of p w per unit of ln SNR (in v space)",
         lambda t: t.emphasis("v_prediction"),
         bar=_terminal_share,
     ),
-    "perturbation": Panel("Input perturbation: loss that no training removes", "floor", lambda t: t.ip_floor),
+    "perturbation": Panel(
+        "Input perturbation: loss that no training removes", "floor (mean squared error)", lambda t: t.ip_floor
+    ),
 }
 DEFAULT = ("snr", "weight", "emphasis")

@@ -19,6 +19,8 @@ from snrlab.lab.theme import THEMES, Mode
 Format = Literal["png", "svg"]
 WIDTH, HEIGHT = 8.0, 3.4  # inches a panel
 DPI = 150
+NOISIEST = -12.0  # the last log SNR that is drawn, where a schedule goes on towards none
+TICK_GAP = 0.085  # smallest distance of two timesteps, in widths of a panel
 LABEL_GAP = 0.085  # smallest distance of two labels, in heights of a panel
 
 
@@ -88,7 +90,7 @@ def _distinct(recipes: Mapping[str, Tables], panel: Panel) -> dict[str, int]:
 def _line(axes: Any, panel: Panel, tables: Tables, style: dict[str, Any]) -> None:
     x = tables.t if panel.over_time else tables.log_snr
     curve = panel.curve(tables)
-    seen = np.isfinite(x) & np.isfinite(curve)
+    seen = np.isfinite(x) & np.isfinite(curve) & (panel.over_time | (x >= NOISIEST))
     axes.plot(x[seen], curve[seen], **style)
 
 
@@ -96,14 +98,14 @@ def _bars(axes: Any, shares: Sequence[float], colors: Sequence[str]) -> None:
     """The share of a step without signal, which has no place on a log-SNR axis: bars in a frame of their own."""
     if not any(shares):
         return
-    frame = axes.inset_axes((0.84, 0.42, 0.13, 0.42))
+    frame = axes.inset_axes((0.8, 0.42, 0.18, 0.42))
     places = np.arange(len(shares))
     frame.bar(places, [100 * share for share in shares], color=list(colors), width=0.7)
     for place, share, color in zip(places, shares, colors, strict=True):
         frame.text(
-            place, 100 * share, f"{share:.2%}" if share else "0", ha="center", va="bottom", fontsize=7, color=color
+            place, 100 * share, f"{share:.2%}" if share else "0", ha="center", va="bottom", fontsize=9, color=color
         )
-    frame.set_title("step at SNR 0", fontsize=8, weight="normal")
+    frame.set_title("step at SNR 0", fontsize=9, weight="normal")
     frame.set_ylim(0, 130 * max(shares))
     frame.set(xticks=[], yticks=[])
     frame.grid(visible=False)
@@ -122,8 +124,8 @@ def _axes(axes: Any, panel: Panel, tables: Sequence[Tables], *, log: bool) -> No
         axes.set_xlim(0, first.t[-1])
         return
     finite = np.concatenate([t.log_snr[np.isfinite(t.log_snr)] for t in tables])
-    axes.set_xlabel("log SNR (clean pictures left, noise right)")
-    axes.set_xlim(finite.max(), max(finite.min(), -12.0))
+    axes.set_xlabel("ln SNR (clean pictures left, noise right)")
+    axes.set_xlim(finite.max(), max(finite.min(), NOISIEST))
     if all(np.array_equal(t.log_snr, first.log_snr) for t in tables):
         _timesteps(axes, first)
 
@@ -133,7 +135,12 @@ def _timesteps(axes: Any, tables: Tables) -> None:
     finite = np.flatnonzero(np.isfinite(tables.log_snr))
     total = len(tables.t)
     marks = [t for t in (0, total // 20, total // 5, total * 2 // 5, total * 7 // 10, total - 1) if t in finite]
-    marks = [t for t in marks if tables.log_snr[t] >= axes.get_xlim()[1]]
+    cleanest, noisiest = axes.get_xlim()
+    apart, marks = TICK_GAP * (cleanest - noisiest), [t for t in marks if tables.log_snr[t] >= noisiest]
+    for mark in marks[1:]:
+        before = marks[marks.index(mark) - 1]
+        if tables.log_snr[before] - tables.log_snr[mark] < apart:
+            marks.remove(mark)
     top = axes.secondary_xaxis("top")
     top.xaxis.set_major_locator(FixedLocator([float(tables.log_snr[t]) for t in marks]))
     top.xaxis.set_minor_locator(NullLocator())
@@ -143,7 +150,7 @@ def _timesteps(axes: Any, tables: Tables) -> None:
 def _labels(
     axes: Any, curves: Mapping[str, int], recipes: Mapping[str, Tables], panel: Panel, colors: Sequence[str]
 ) -> None:
-    """Each line's name at its right end, moved apart where they would overlap."""
+    """Each line's name at its right end, tied to it, moved apart where they would overlap."""
     to_axes = axes.transAxes.inverted()
     ends = []
     for label in curves:
@@ -152,12 +159,12 @@ def _labels(
         curve = panel.curve(tables)
         low, high = sorted(axes.get_xlim())
         seen = np.flatnonzero(np.isfinite(x) & np.isfinite(curve) & (x >= low) & (x <= high))
-        y = curve[seen[-1]]
-        ends.append(float(to_axes.transform(axes.transData.transform((x[seen[-1]], y)))[1]))
+        ends.append(to_axes.transform(axes.transData.transform((x[seen[-1]], curve[seen[-1]]))))
     heights = [LABEL_GAP * (1 + label.count("\n")) for label in curves]
-    for label, end, place, color in zip(curves, ends, _apart(ends, heights), colors, strict=True):
+    places = _apart([float(y) for _, y in ends], heights)
+    for label, (x, y), place, color in zip(curves, ends, places, colors, strict=True):
         axes.annotate(
-            label, xy=(1.0, min(max(end, 0), 1)), xytext=(1.03, place), xycoords="axes fraction", color=color,
+            label, xy=(x, min(max(y, 0), 1)), xytext=(1.03, place), xycoords="axes fraction", color=color,
             va="center", fontsize=10, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": color, "lw": 0.8, "shrinkA": 1, "shrinkB": 0},
         )  # fmt: skip
