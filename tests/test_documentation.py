@@ -1,0 +1,169 @@
+"""The documentation holds: its numbers, its formulas, its pages; and what would break it is found."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from snrlab.core.registry import Registry
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted({*(ROOT / "docs" / "guide").glob("*.md"), *(ROOT / "docs").glob("*.md")})
+sys.path.insert(0, str(ROOT / "scripts"))
+from documentation import api, checked, commands, coverage, links, pictures, reference, site, trainers  # noqa: E402
+from documentation.problems import Problems  # noqa: E402
+
+GENERATED = {ROOT / "docs" / name for name in reference.PAGES}
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p not in GENERATED], ids=lambda p: p.stem)
+def test_numbers_outputs_and_examples_are_true(page):
+    problems, text = Problems(), page.read_text()
+    assert checked.check(text, page.name, problems) == text
+    assert problems.found == []
+
+
+def test_the_guide_computes_its_numbers():
+    found = [e for p in (ROOT / "docs" / "guide").glob("*.md") for e in checked.expressions(p.read_text())]
+    assert len(found) > 60
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        ('3.03<!--= tables("debiased").mean_weight -->', '3.02<!--= tables("debiased").mean_weight -->'),
+        ("1,176<!--= sd.snr[0] -->", "1,175<!--= sd.snr[0] -->"),
+        ("-2.1<!--= -2 * np.log(3) -->", "-2.2<!--= -2 * np.log(3) -->"),
+        ("2e-7<!--= zero.snr[998] * 10 -->", "2e-6<!--= zero.snr[998] * 10 -->"),
+    ],
+)
+def test_a_stale_number_is_found_and_put_right(written, right):
+    problems = Problems()
+    assert checked.check(f"It is {written}.", "page.md", problems) == f"It is {right}."
+    assert problems.found[0].startswith(f"page.md:1: {written.partition('<')[0]} is stale")
+    assert checked.strip(right) == right.partition("<")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("one<!--= 1 -->", "without a number"),
+        ("1<!--= nothing -->", "does not compute"),
+        ("```console\n$ snrlab table --at 999\n14.6\n```", "prints something else"),
+        ("```python\n>>> 1 + 1\n3\n\n```", "does not hold"),
+        ("```plot\nsnrlab plot min_snrr\n\nx\n```", "min_snr"),
+    ],
+)
+def test_what_does_not_hold_is_found(text, fault, tmp_path):
+    problems = Problems()
+    pictures.put_in(checked.check(text, "page.md", problems), "page.md", tmp_path, 0, problems)
+    assert len(problems.found) == 1
+    assert fault in problems.found[0]
+
+
+def test_a_stale_output_is_put_right():
+    problems = Problems()
+    right = checked.check("```console\n$ snrlab table --weighting debiased --at 999\nold\n```", "p", problems)
+    assert "14.61" in right
+    again = Problems()
+    assert checked.check(right, "p", again) == right
+    assert again.found == []
+
+
+def test_a_command_that_fails_shows_its_message():
+    shown = checked.run("snrlab table --weighting min_snrr")
+    assert shown.startswith("snrlab: weighting: 'min_snrr' is not known. Did you mean 'min_snr'?")
+
+
+def test_dead_links_anchors_and_what_comes_from_elsewhere_are_found(tmp_path):
+    (tmp_path / "a.html").write_text(
+        '<h2 id="here">x</h2><a href="#here"></a><a href="b.html#there"></a><a href="c.html"></a><img src="d.png">'
+        '<script src="https://example.org/x.js"></script><a href="https://example.org">fine</a>'
+    )
+    (tmp_path / "b.html").write_text("<p>")
+    (tmp_path / "s.css").write_text("a { background: url(https://example.org/font.woff) }")
+    problems = Problems()
+    links.check(tmp_path, problems)
+    assert [p.partition(": ")[2].split(" ")[0].strip(":") for p in problems.found] == [
+        "b.html#there", "c.html", "d.png", "loads", "loads",
+    ]  # fmt: skip
+
+
+def test_links_of_the_repository_lead_somewhere():
+    problems = Problems()
+    links.check_sources(ROOT, problems)
+    assert problems.found == []
+
+
+def test_every_entry_symbol_and_command_has_a_place():
+    text, python, line = reference.strategies(), api.page(), commands.page()
+    for registry in coverage.registries().values():
+        for entry in registry.values():
+            assert f'<a id="{reference.anchor(entry)}"></a>' in text
+            assert list(coverage.lacks(entry)) == []
+    assert [a for a in api.wanted() if f"#{a} }}" not in python] == []
+    assert [n for n in commands.commands() if f"#{commands.anchor(n)} }}" not in line] == []
+    assert list(coverage.undocumented()) == []
+    assert "snrlab.core.schedule.zero_terminal_snr" in api.wanted()
+
+
+def test_the_gate_notices_what_is_missing(tmp_path):
+    registry = Registry("weighting")
+
+    def bare(log_snr):
+        """Something without a formula, a source or an example."""
+
+    registry.register(paper="")(bare)
+    assert len(list(coverage.lacks(registry["bare"]))) == 3
+    for page in ("strategies", "python", "commands", "run-file"):
+        (tmp_path / f"{page}.html").write_text("")
+    problems = Problems()
+    coverage.check(tmp_path, problems)
+    missing = "\n".join(problems.found)
+    for name in ("weighting-min-snr", "snrlab.Recipe", "snrlab-plot", "recipe.min_weight"):
+        assert f"{name} is missing" in missing
+
+
+def test_dark_pictures_are_the_light_ones_in_other_colours():
+    assert pictures.in_the_dark("fill: #0072b2; stroke: #FFFFFF") == "fill: #56b4e9; stroke: #17181c"
+
+
+def test_formulas_are_typeset_without_a_script():
+    converter = importlib.import_module("documentation.formulas")
+    page = converter.typeset(r'<p><span class="arithmatex">\(\frac{1}{\sqrt{S}} &lt; 1\)</span></p>')
+    assert "<mfrac>" in page
+    assert "arithmatex" not in page
+    with pytest.raises(ValueError, match="not understood"):
+        converter.typeset(r'<span class="arithmatex">\(\nonsense{S}\)</span>')
+
+
+def test_navigation_takes_every_page_that_is_there():
+    pages = {
+        "index.md": "# x",
+        "guide/01-a.md": "# First",
+        "later.md": "# Later",
+        "python.md": "# P",
+        "decisions/1.md": "# D",
+    }
+    shown = site.navigation(pages)
+    assert all(f'"{name}"' in shown for name in pages)
+    assert shown.index("guide/01-a.md") < shown.index("later.md") < shown.index("python.md")
+
+
+def test_what_trainers_compute_comes_from_the_fixtures():
+    found = trainers.cases(ROOT / "tests" / "parity" / "peers")
+    text = trainers.page(found, lambda svg, alt, caption: f"[picture of {alt}]")
+    for name, case in found.items():
+        assert f"{case['repository']}/blob/{case['commit']}/{case['file']}" in text
+        assert (f"(#{trainers.anchor(name)})" in text) == (not case["agrees"])
+    assert "| 999 | 0.9953 | 0.06811 |" in text, "kohya's Debiased on v"
+
+
+def test_the_gallery_is_the_scripts():
+    gallery = importlib.import_module("build_gallery")
+    text = (ROOT / "README.md").read_text()
+    assert gallery.readme(text) == text, "run make gallery"
+    for plate in gallery.PLATES:
+        for mode in ("light", "dark"):
+            assert (ROOT / gallery.file(plate, mode)).read_bytes()[:4] == b"\x89PNG"
