@@ -17,7 +17,7 @@ from snrlab.train import runner
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.showcase import showcase
 
-COUNT = 9
+COUNT = 20
 
 
 def short(name="demo", **train):
