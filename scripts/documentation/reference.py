@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+import snrlab
 from snrlab import (
     DENSITIES,
     LOSSES,
@@ -95,11 +96,14 @@ def strategies(illustrate: Illustrate = lambda entry: "") -> str:
     """
     parts = [NOTE, "", "# Strategies", "", "What a recipe is made of. A weighting is stated as the weight on the x0 "
              "error, w_x0, with S the SNR; `snrlab table` shows it for what your network predicts."]  # fmt: skip
-    for registry in (SCHEDULES, WEIGHTINGS, DENSITIES, PERTURBATIONS, NOISES):
+    recipe = (SCHEDULES, WEIGHTINGS, DENSITIES, PERTURBATIONS, NOISES)
+    training = (LOSSES, LR_SCHEDULES, OPTIMIZERS)
+    others = [r for r in vars(snrlab).values() if isinstance(r, Registry) and r not in (*recipe, *training)]
+    for registry in (*recipe, *others):
         parts += registry_lines(registry, illustrate)
     parts += ["", "# Training", "", "What `[train]` names: `loss`, `lr_schedule` and `optimizer`. The recipe's weights "
               "are for squared errors; with another loss they say how the steps count against each other."]  # fmt: skip
-    for registry in (LOSSES, LR_SCHEDULES, OPTIMIZERS):
+    for registry in training:
         parts += registry_lines(registry, illustrate)
     return "\n".join(parts) + "\n"
 

@@ -83,6 +83,7 @@ def test_perturbations(entry):
 def test_densities(entry):
     """A continuous law, times the width of the step's cell, is the step's probability away from the ends."""
     values = names(entry) | {"log_snr": SD.log_snr, "u": (np.arange(1000) + 0.5) / 1000}
+    values |= {"T": 1000, "w": np.ones(1000), "mse": np.ones(1000)}  # of one that learns: its start
     if "points" in values:
         values["points"] = drawn(values["points"])
     value = np.broadcast_to(evaluate(entry.formula, values), SD.snr.shape)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from snrlab import SCHEDULES
+from snrlab.core.errors import UserError
 from snrlab.core.prediction import convert, target
+from snrlab.lab.gaussian import NETWORKS, network, sampled_variance
 
 SD = SCHEDULES.bind("sd")()
 STEPS = np.array([24, 249, 499, 999])
@@ -31,3 +33,25 @@ def test_what_the_best_linear_network_learns(space, gamma):
         assert plain == pytest.approx(implied)
     else:
         assert implied == pytest.approx(best_eps * eps_scale)
+
+
+@pytest.mark.parametrize("steps", [50, 100, 1000])
+def test_ip_noise_is_epsilon_scaling_and_its_noisier_input_alone_is_nothing(steps):
+    plain, ip, scaled, shifted = (sampled_variance(SD, name, steps) for name in NETWORKS)
+    assert ip == pytest.approx(scaled, abs=1e-3)
+    assert shifted == pytest.approx(plain, abs=1e-3)
+    assert ip - plain > 8e-3, "the shrunken output gives back variance"
+    assert plain < 1, "which a sampler of a finite number of steps loses"
+
+
+def test_the_best_network_under_ip_noise_is_the_plain_one_of_a_noisier_step_shrunk():
+    gamma = 0.3
+    whole = network(SD, "perturbed_target", gamma)  # its target is all the noise of its input, at variance 1
+    assert network(SD, "ip_noise", gamma) == pytest.approx(whole / np.sqrt(1 + gamma**2))
+
+
+def test_without_perturbation_all_networks_are_the_plain_one():
+    found = [sampled_variance(SD, name, 20, gamma=0.0) for name in NETWORKS]
+    assert found == pytest.approx([found[0]] * len(found), rel=1e-12)
+    with pytest.raises(UserError, match="Did you mean 'ip_noise'"):
+        network(SD, "ip_noize")
