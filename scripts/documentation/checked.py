@@ -37,7 +37,7 @@ NUMBER = re.compile(r"(?P<number>-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)(?P<comment>
 LOOSE = re.compile(r"<!--=(.*?)-->", re.S)
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.S | re.M)
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.S | re.M)
-FOLD = 92  # characters that a page shows without scrolling
+FOLD = 84  # characters that a page shows without scrolling
 EXAMPLES = Path(__file__).parents[2] / "tests" / "lab" / "configurations"
 
 
@@ -153,7 +153,7 @@ def run(command: str) -> str:
 
 def _folded(line: str) -> list[str]:
     """A line of words as a terminal of usual width folds it; tables stay as they are."""
-    return textwrap.wrap(line, FOLD) if len(line) > FOLD and " " in line and "  " not in line else [line]
+    return textwrap.wrap(line, FOLD) if len(line) > FOLD and " " in line.strip() and "  " not in line else [line]
 
 
 def _doctests(text: str, place: str, problems: Problems) -> None:

@@ -78,7 +78,7 @@ def as_figure(light: str, alt: str, caption: str, assets: Path, depth: int, comm
         )
     made = f"\n<code>{html.escape(command)}</code>\n" if command.startswith("snrlab") else ""
     words = f'<figcaption markdown="span">{caption}</figcaption>' if caption or made else ""
-    made = f'<details class="made"><summary>made by</summary>{made}</details>' if made else ""
+    made = f'<details class="made"><summary>how to draw it</summary>{made}</details>' if made else ""
     return (
         f'<figure class="plot" markdown="1">\n<div class="wide">{"".join(images)}</div>\n{words}\n{made}\n</figure>\n'
     )

@@ -74,13 +74,13 @@ def section(repository: str, own: Mapping[str, Case], figure: Callable[[str, str
     links = ", ".join(f"[`{c[:8]}`](https://github.com/{repository}/tree/{c})" for c in commits)
     about = f"[{repository}](https://github.com/{repository}) at {links}; licence: {', '.join(licences)}."
     lines = [f"## {NAMES.get(repository, repository)}", "", about, ""]
-    lines += ["| what is set | function | as meant |", "|---|---|---|"]
+    lines += ["| as meant | what is set | function |", "|---|---|---|"]
     for name, case in own.items():
         where = f"https://github.com/{repository}/blob/{case['commit']}/{case['file']}"
         verdict = "yes" if case["agrees"] else f"**no**: [see](#{anchor(name)})"
         derived = " (formula derived, not run)" if case["derived"] else ""
         function = case["function"].replace("_", "\\_")
-        lines.append(f"| {_set(case)} | [{function}]({where}){derived} | {verdict} |")
+        lines.append(f"| {verdict} | {_set(case)} | [{function}]({where}){derived} |")
     lines.append("")
     for name, case in own.items():
         if not case["agrees"]:
