@@ -12,6 +12,9 @@ from pathlib import Path
 from documentation import api, checked, commands, coverage, curves, formulas, links, pictures, reference, trainers
 from documentation.problems import DocumentationError, Problems
 from snrlab.core.registry import Entry
+from snrlab.lab.page import page
+from snrlab.lab.recipe_text import parse_recipe
+from snrlab.lab.tables import describe
 
 HERE = Path(__file__).parent
 FIXTURES = Path("tests") / "parity" / "peers"
@@ -22,6 +25,9 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Reference": ("strategies.md", "trainers.md", "run-file.md", "commands.md", "python.md"),
     "Inside": ("architecture.md", "decisions/"),
 }
+INTERACTIVE = (
+    "Plain = plain", "Min-SNR-5 = min_snr", "Soft-Min-SNR-5 = soft_min_snr", "P2 = p2", "Debiased = debiased",
+)  # fmt: skip
 TITLE = re.compile(r"^# (.+)$", re.M)
 
 
@@ -44,6 +50,7 @@ def build(root: Path, out: Path) -> int:
         file = docs / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(dressed(name, text, assets, problems), encoding="utf-8")
+    (assets / "curves.html").write_text(interactive(), encoding="utf-8")
     for image in (root / "docs" / "images").glob("*"):
         (docs / "images").mkdir(exist_ok=True)
         shutil.copy(image, docs / "images")
@@ -98,6 +105,12 @@ def dressed(name: str, text: str, assets: Path, problems: Problems) -> str:
     return re.sub(
         r"\[([^\]]+)\]\((?:\.\./)+((?:src|tests|scripts|configs)/[^)]*|[A-Z]+(?:\.md)?)\)", r"\1 (`\2`)", text
     )
+
+
+def interactive() -> str:
+    """The well-known weightings as a page of the lab's: values under the pointer, zoom, lines that hide."""
+    found = dict(map(parse_recipe, INTERACTIVE))
+    return page({label: (describe(r), r.tables()) for label, r in found.items()}, ["weight", "emphasis", "snr"])
 
 
 def navigation(pages: Mapping[str, str]) -> str:

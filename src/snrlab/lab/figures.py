@@ -38,12 +38,12 @@ def _recipe(tables: Tables) -> Figure:
         finite = np.isfinite(tables.log_snr)
         log_snr = tables.log_snr[finite]
         left.plot(log_snr, tables.weight[finite], color=LIGHT.lines[0])
-        left.set(title="Weight on the network's own loss", xlabel="log SNR", ylabel="weight")
+        left.set(title="Weight on the network's own loss", xlabel="ln SNR", ylabel="weight (plain loss: 1)")
         left.set_ylim(bottom=0)
         density = tables.emphasis("v_prediction")[finite]
         right.fill_between(log_snr, density, color=LIGHT.lines[1], alpha=0.25)
         right.plot(log_snr, density, color=LIGHT.lines[1])
-        right.set(title="Effective emphasis, in v space", xlabel="log SNR", ylabel="p w / |d log SNR / dt|")
+        right.set(title="Effective emphasis, in v space", xlabel="ln SNR", ylabel="p w per ln SNR")
         right.set_ylim(bottom=0)
         if not finite[-1]:
             share = tables.weight_share("v_prediction")[-1]

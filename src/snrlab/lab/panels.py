@@ -53,7 +53,7 @@ PANELS: Mapping[str, Panel] = {
     "weight_epsilon": Panel("The same weight, on the epsilon loss", "weight on epsilon", lambda t: t.weight_epsilon),
     "emphasis": Panel(
         "Effective emphasis: where training effort goes",
-        "share of p w per unit of ln SNR (in v space)",
+        "p w per ln SNR, in v space",
         lambda t: t.emphasis("v_prediction"),
         bar=_terminal_share,
     ),

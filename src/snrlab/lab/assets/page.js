@@ -17,7 +17,7 @@ function chart(panel, holder) {
   const decades = (u, marks) => marks.map(v => Math.abs(Math.log10(v) % 1) < 1e-9 ? v : null);
   const axis = (label, size, only) => ({ label, size, stroke: ink, ticks: { stroke: line, ...only }, grid: { stroke: line, width: 1, ...only },
                                    values: (u, marks) => marks.map(v => v == null ? "" : text(v)) });
-  const series = [{ label: panel.over_time ? "t" : "log SNR", value: (u, v) => text(v) }];
+  const series = [{ label: panel.over_time ? "t" : "ln SNR", value: (u, v) => text(v) }];
   panel.series.forEach(one => series.push({
     label: one.label, stroke: colors[one.color % colors.length], width: 2.5, dash: data.dashes[one.color % data.dashes.length],
     value: (u, v) => text(v), points: { show: false }, spanGaps: false,
@@ -27,7 +27,7 @@ function chart(panel, holder) {
   return new uPlot({
     width: Math.max(320, holder.clientWidth), height: 300, series,
     scales: { x: { time: false, dir: panel.over_time ? 1 : -1 }, y: log ? { distr: 3 } : { range: (u, lo, hi) => [Math.min(0, lo), hi * 1.05 || 1] } },
-    axes: [axis(panel.over_time ? "timestep t" : "log SNR (clean pictures left, noise right)", 45), axis(panel.unit, 70, log ? { filter: decades } : {})],
+    axes: [axis(panel.over_time ? "timestep t" : "ln SNR (clean pictures left, noise right)", 45), axis(panel.unit, 70, log ? { filter: decades } : {})],
     cursor: { sync: { key: panel.over_time ? "t" : "snr" }, drag: { x: true, y: false } },
   }, [panel.x, ...panel.series.map(one => log ? one.y.map(v => v > 0 ? v : null) : one.y)], holder.querySelector(".plot"));
 }
