@@ -38,7 +38,7 @@ def refresh() -> None:
     """Put what is right into every page with computed numbers or outputs."""
     for file in sorted(set(DOCS.rglob("*.md")) - {DOCS / name for name in reference.PAGES}):
         problems, text = Problems(), file.read_text(encoding="utf-8")
-        right = checked.check(text, str(file.relative_to(ROOT)), problems)
+        right = checked.check(text, str(file.relative_to(ROOT)), problems, commands=file.parent.name == "guide")
         if right != text:
             file.write_text(right, encoding="utf-8")
         for problem in problems.found:

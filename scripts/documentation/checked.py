@@ -4,7 +4,8 @@ In the text a number is followed by a comment with the expression that it must e
 
     Debiased has a mean weight of 3.02<!--= tables("debiased").mean_weight -->.
 
-A fenced block `console` holds commands and what they print; each is run. `build_docs.py --write` puts in what is right.
+In the guide a fenced block `console` holds commands and what they print; each is run. `build_docs.py --write` puts in what
+is right. Other pages need files that their own tests make; their blocks are left to those.
 """
 
 from __future__ import annotations
@@ -67,13 +68,21 @@ NAMES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def check(text: str, place: str, problems: Problems) -> str:
-    """The page with what is right in place of what is stale, which is noted."""
+def check(text: str, place: str, problems: Problems, *, commands: bool = True) -> str:
+    """The page with what is right in place of what is stale, which is noted.
+
+    Args:
+        text: Markdown.
+        place: how messages call the page.
+        problems: takes what is found.
+        commands: whether console blocks are run.
+    """
     text = NUMBER.sub(lambda m: _number(m, place, text, problems), text)
     for match in LOOSE.finditer(text):
         if not re.search(r"\d$", text[: match.start()]):
             problems.add(_line(place, text, match.start()), "a computed comment without a number before it")
-    text = CONSOLE.sub(lambda m: _console(m, place, text, problems), text)
+    if commands:
+        text = CONSOLE.sub(lambda m: _console(m, place, text, problems), text)
     _doctests(text, place, problems)
     return text
 

@@ -76,7 +76,9 @@ def collect(root: Path, assets: Path, problems: Problems) -> dict[str, str]:
         name = file.relative_to(root / "docs").as_posix()
         if name in reference.PAGES:
             continue
-        pages[name] = checked.strip(checked.check(file.read_text(encoding="utf-8"), f"docs/{name}", problems))
+        text = file.read_text(encoding="utf-8")
+        right = checked.check(text, f"docs/{name}", problems, commands=name.startswith("guide/"))
+        pages[name] = checked.strip(right)
 
     def illustrated(entry: Entry) -> str:
         light = curves.picture(entry)
