@@ -4,8 +4,8 @@ In the text a number is followed by a comment with the expression that it must e
 
     Debiased has a mean weight of 3.02<!--= tables("debiased").mean_weight -->.
 
-In the guide a fenced block `console` holds commands and what they print; each is run. `build_docs.py --write` puts in what
-is right. Other pages need files that their own tests make; their blocks are left to those.
+In the guide a fenced block `console` holds commands and what they print; each is run. `build_docs.py --write` puts in
+what is right. Other pages need files that their own tests make; their blocks are left to those.
 """
 
 from __future__ import annotations
