@@ -51,9 +51,10 @@ def build(root: Path, out: Path) -> int:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(dressed(name, text, assets, problems), encoding="utf-8")
     (assets / "curves.html").write_text(interactive(), encoding="utf-8")
-    for image in (root / "docs" / "images").glob("*"):
-        (docs / "images").mkdir(exist_ok=True)
-        shutil.copy(image, docs / "images")
+    for other in (f for f in (root / "docs").rglob("*") if f.is_file() and f.suffix != ".md"):  # pictures, logs
+        place = docs / other.relative_to(root / "docs")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(other, place)
     config = (HERE / "zensical.toml").read_text(encoding="utf-8")
     head, marker, rest = config.partition("[project.theme]")
     where = f'site_dir = "site"\nnav = {navigation(pages)}\n\n'

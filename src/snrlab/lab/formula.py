@@ -18,7 +18,7 @@ GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "lambda", "pi", "sigma")
 SYMBOLS = {
     "w_x0": "w_{x_0}", "w_v": "w_v", "w_epsilon": r"w_\epsilon", "log_snr": r"\ln S", "max_snr": r"S_{\max}",
     "gamma_t": r"\gamma_t", "gamma_rms": r"\gamma_{\text{rms}}", "c_t": "c_t", "S_before": r"S_{\text{before}}",
-    "abar": r"\bar\alpha",
+    "abar": r"\bar\alpha", "p_s": "p_s",
 }  # fmt: skip
 FUNCTIONS = {"log": r"\ln", "exp": r"\exp", "cos": r"\cos", "min": r"\min", "max": r"\max"}
 KNOWN: Mapping[str, Any] = {
