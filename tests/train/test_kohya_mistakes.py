@@ -222,7 +222,7 @@ def fields():
 
 def test_every_option_of_kohyas_that_has_a_field_names_one_that_exists():
     known = fields()
-    for option, meaning in OPTIONS.items():
+    for option, meaning in ((o.name, o.here) for o in OPTIONS.values()):
         if is_field(meaning):
             assert meaning in known, option
         elif " = " in meaning and meaning.partition(".")[0] in RunConfig.model_fields:
@@ -230,18 +230,19 @@ def test_every_option_of_kohyas_that_has_a_field_names_one_that_exists():
 
 
 @pytest.mark.parametrize(
-    "option", [o for o, m in OPTIONS.items() if m.startswith(("recipe.", "train.")) and " = " in m]
+    "option",
+    [o for o, m in ((o.name, o.here) for o in OPTIONS.values()) if m.startswith(("recipe.", "train.")) and " = " in m],
 )
 def test_what_is_written_instead_of_an_option_is_a_valid_run(option):
     import tomllib
 
-    section, _, text = OPTIONS[option].partition(".")
+    section, _, text = OPTIONS[option].here.partition(".")
     parse({"model": {"random": "small"}, "data": {"shipped": "noto"}, section: tomllib.loads(text)})
 
 
 def test_no_option_is_known_under_two_meanings_of_the_same_name():
     """A field of ours with kohya's own name means the same, so that the hint never leads away from it."""
     ours = {field.partition(".")[2]: field for field in fields()}
-    for option, meaning in OPTIONS.items():
+    for option, meaning in ((o.name, o.here) for o in OPTIONS.values()):
         if option in ours and is_field(meaning):
             assert meaning == ours[option] or meaning.endswith(f".{option}"), option

@@ -38,7 +38,7 @@ def refuse_foreign(data: dict[str, Any], path: Path) -> None:
     known = [(name, value) for name, value in options if name in OPTIONS]
     if not SURE & {name for name, _ in options} or 2 * len(known) < len(options):
         return
-    lines = [f"  {name} = {_short(value)}  ->  {OPTIONS[name]}" for name, value in known[:SHOWN]]
+    lines = [f"  {name} = {_short(value)}  ->  {OPTIONS[name].here}" for name, value in known[:SHOWN]]
     rest = sorted({name for name, _ in options} - OPTIONS.keys())
     lines += [f"  not known: {', '.join(rest)}"] if rest else []
     raise UserError(

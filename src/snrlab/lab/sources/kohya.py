@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from snrlab.config.kohya_options import VERSION
 from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
 from snrlab.core.noise import NOISES
@@ -17,7 +18,6 @@ from snrlab.core.registry import Choice
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import Asked, Understood
 from snrlab.lab.sources.kohya_findings import formulas, unknown_options
-from snrlab.lab.sources.kohya_options import VERSION
 from snrlab.lab.sources.kohya_settings import STEPS, Settings
 
 

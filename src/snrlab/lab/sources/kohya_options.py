@@ -1,36 +1,16 @@
-"""The options of kohya sd-scripts: their names, types and defaults, read in its sources at commit 48d368f."""
+"""How files state the options of kohya sd-scripts: argument lists, metadata of finished files."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
+from snrlab.config.kohya_options import RUN
 from snrlab.core.parameters import parse_value
 
-VERSION = "kohya sd-scripts 48d368f (February 2026)"
 # what a finished file leaves out although it changes the recipe
 NOT_RECORDED = ("v_parameterization", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "min_timestep",
                 "max_timestep")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option: its name, type in words, and default as text."""
-
-    name: str
-    type: str
-    default: str
-
-
-def _load() -> Mapping[str, Option]:
-    text = resources.files("snrlab.lab").joinpath("assets", "kohya_options.csv").read_text(encoding="utf-8")
-    return {row["name"]: Option(row["name"], row["type"], row["default"]) for row in csv.DictReader(text.splitlines())}
-
-
-OPTIONS: Mapping[str, Option] = _load()
 
 
 def split_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,7 +33,7 @@ def from_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], tuple[st
     for key, text in metadata.items():
         if key.startswith("ss_"):
             name = renamed.get(key[3:], key[3:])
-            if name in OPTIONS and text not in ("None", ""):
+            if name in RUN and text not in ("None", ""):
                 found[name] = parse_value(text)
     said = metadata.get("modelspec.prediction_type", "")
     left_open = list(NOT_RECORDED)
