@@ -23,7 +23,7 @@ LYCORIS = "LyCORIS/"
 
 
 def of_gui(found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(options of sd-scripts, what the file says besides) of the settings that kohya_ss keeps; an empty field says none.
+    """(options of sd-scripts, what the file says besides) of settings of kohya_ss; an empty field says nothing.
 
     Raises:
         UserError: its additional parameters cannot be read.
