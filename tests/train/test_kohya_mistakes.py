@@ -151,12 +151,12 @@ some_fork_option = true
 KOHYA_DATASET = '[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = "pictures"\n'
 OTHERS = {
     "a run of kohya's": ("kohya.toml", KOHYA_RUN, [
-        "is a run file of kohya's trainer", "snrlab init IMAGES", "network_dim = 32 -> lora.rank",
+        "is a run file of kohya's trainer", "snrlab import", "snrlab init IMAGES", "network_dim = 32 -> lora.rank",
         "max_train_steps = 1600 -> train.steps", "not known: some_fork_option",
     ]),
     "a dataset file": ("set.toml", KOHYA_DATASET, ["is a dataset file of kohya's trainer", "dataset_config = "]),
-    "settings of its GUI": ("gui.json", "{}", ["is JSON; a run file is TOML", "snrlab init"]),
-    "a model": ("sd15.safetensors", "x", ["holds weights; a run file is TOML", "snrlab init"]),
+    "settings of its GUI": ("gui.json", "{}", ["is JSON; a run file is TOML", "snrlab import", "snrlab init"]),
+    "a model": ("sd15.safetensors", "x", ["holds weights; a run file is TOML", "snrlab import", "snrlab init"]),
     "a Windows path in double quotes": (
         "run.toml", '[data]\nfolder = "C:\\pictures"\n',
         ["not valid TOML", r"single quotes, as in folder = 'C:\pictures'"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,9 +83,13 @@ def toml(value: Any) -> str:
         literal = "\\" in value and "'" not in value
         return tomlkit.string(value, literal=literal).as_string()
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
         items = [toml(item) for item in value]
         whole = f"[{', '.join(items)}]"
         return whole if len(whole) <= WIDTH else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
     return tomlkit.item(value).as_string()
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else tomlkit.string(name).as_string()

@@ -10,6 +10,7 @@ from typing import Any
 from snrlab.config.onetrainer_options import OPTIONS, flat
 from snrlab.core.errors import UserError
 from snrlab.core.training import OPTIMIZERS, usual
+from snrlab.lab.exchange.fitting import fit_to_optimizer
 from snrlab.lab.exchange.onetrainer_data import images, prompts
 from snrlab.lab.exchange.recipe import recipe
 from snrlab.lab.exchange.simple import read_size
@@ -64,6 +65,7 @@ def from_onetrainer(understood: Understood, folder: Path, *, as_is: bool = False
         transfer.put("log.trackers", ["tensorboard"], "tensorboard")
     if transfer.has("concepts"):
         transfer.take("concept_file_name")
+    fit_to_optimizer(transfer)
     transfer.leave_the_rest("drops it")
     return transfer
 

@@ -52,9 +52,9 @@ def trains_lora(transfer: Transfer) -> bool:
 def method(transfer: Transfer) -> None:
     """[train]: method and number format, and the format of the result."""
     if trains_lora(transfer):
-        transfer.take("network_module", "save_model_as")
-        if str(transfer.stated.get("save_model_as", "safetensors")) != "safetensors":
-            transfer.leave("save_model_as", "a LoRA is always saved as safetensors here")
+        transfer.leave("network_module", "a LoRA is what is trained by default", grade="idle")
+        same = str(transfer.stated.get("save_model_as", "safetensors")) == "safetensors"
+        transfer.leave("save_model_as", "a LoRA is always saved as safetensors", grade="idle" if same else "lost")
         transfer.leave("full_bf16", "a LoRA's own weights stay in fp32 here, which costs little")
         return
     why = "No network is named, so all weights are trained, as by kohya's fine_tune.py or sdxl_train.py."

@@ -56,7 +56,11 @@ def rest(transfer: Transfer, folder: Path) -> None:
 
 def model(transfer: Transfer) -> None:
     """[model]: the file or folder; a placeholder where the source names none."""
-    if transfer.has("pretrained_model_name_or_path"):
+    path = str(transfer.stated.get("pretrained_model_name_or_path") or "")
+    if path.lower().endswith((".ckpt", ".pt")):
+        why = "This is a pickle, which is never opened here: take the .safetensors file of the same model."
+        transfer.put("model.path", path, "pretrained_model_name_or_path", why=why)
+    elif path:
         carry(transfer, "pretrained_model_name_or_path")
     else:
         transfer.put("model.path", MODEL, why="The source does not name the model: name its file or folder here.")
@@ -135,8 +139,9 @@ def logs(transfer: Transfer) -> None:
     elif kind:
         transfer.leave("log_with")
     elif transfer.has("logging_dir"):
-        transfer.put("log.trackers", ["tensorboard"], "logging_dir", why="In the run folder, not where it says.")
-    transfer.leave("log_tracker_name", "there is no tracker that it names anything for", grade="idle")
+        transfer.put("log.trackers", ["tensorboard"], "logging_dir", why="They are in the run folder, not where it says.")
+    if not transfer.lines or transfer.lines[-1].name != "log.project":
+        transfer.leave("log_tracker_name", "there is no tracker that it names anything for", grade="idle")
 
 
 def rest_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:

@@ -24,6 +24,11 @@ class Known(Protocol):
         ...
 
     @property
+    def part(self) -> str:
+        """Where it stands; of a `gui` nobody misspells a name."""
+        ...
+
+    @property
     def rule(self) -> str:
         """`idle` where nothing is lost without it."""
         ...
@@ -137,7 +142,7 @@ class Transfer:
         for name in (name for name in self.stated if name not in self._taken):
             option = self._known.get(name)
             if option is None:
-                meant = nearest(name, self._known)
+                meant = nearest(name, [n for n, o in self._known.items() if o.part != "gui" and o.rule != "idle"])
                 hint = f" Did you mean {meant}?" if meant else ""
                 self.left.append(Left(self.shown(name), f"no option of {self.program}, which {ignored}.{hint}"))
             elif option.is_default(self.stated[name]):

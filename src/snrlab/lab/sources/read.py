@@ -66,7 +66,7 @@ def _toml(path: Path) -> Asked:
 
 def _json(path: Path) -> Asked:
     found = read_json(path)
-    if set(found) & ONETRAINER_KEYS and not set(found) & GUI_KEYS:
+    if set(found) & ONETRAINER_KEYS and not isinstance(found.get("optimizer"), str):  # a table in OneTrainer's
         return _onetrainer(path.name, "a configuration of OneTrainer", found)
     if set(found) & GUI_KEYS:
         options, beside = of_gui(found)
@@ -94,7 +94,7 @@ def _weights(path: Path) -> Asked:
             f"the file does not record {', '.join(left_open)}: what is said here holds if they were left alone.",
         )
         found = _kohya(path.name, f"{what} trained by kohya sd-scripts", options, (remark,))
-        return replace(found, finished=True, beside={"tensors": what})
+        return replace(found, finished=True)
     raise UserError(f"{path.name} is {what} whose metadata says nothing of how it was trained.")
 
 
