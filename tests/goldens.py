@@ -1,6 +1,6 @@
 """What explain and import say of each configuration, as the texts that were read and found good.
 
-    PYTHONPATH=tests python -m goldens        # writes them anew; read the difference before it is committed
+PYTHONPATH=tests python -m goldens        # writes them anew; read the difference before it is committed
 """
 
 from __future__ import annotations

@@ -74,16 +74,17 @@ OWN = {"max_token_length": 150, "mixed_precision": "bf16", "save_precision": "bf
        "huber_schedule": "exponential", "loss_type": "huber", "lr_scheduler": "linear", "optimizer_type": "Lion",
        "min_timestep": 10, "max_timestep": 900, "clip_skip": 2, "bucket_reso_steps": 32, "min_bucket_reso": 320,
        "max_bucket_reso": 1280, "network_module": "networks.lora", "log_with": "tensorboard",
-       "save_model_as": "safetensors", "multires_noise_discount": 0.4, "lr_warmup_steps": 10, "output_name": "x"}  # fmt: skip
+       "save_model_as": "safetensors", "multires_noise_discount": 0.4, "lr_warmup_steps": 10,
+       "output_name": "x"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [n for n in RUN if n != "v_pred_like_loss"])
 def test_no_option_is_dropped_without_a_word(name, tmp_path):
-    """Each option of kohya's, alone beside a model and images: its name stands in the run file, behind a value or below."""
+    """Each option of kohya's beside a model and images: its name stands in the run file, behind a value or below."""
     value = OWN.get(name, SAMPLES.get(RUN[name].type, "x"))
     needs = {"v_parameterization": True} if name in ("scale_v_pred_loss_like_noise_pred",) else {}
     base = {"pretrained_model_name_or_path": "m", "train_data_dir": "d", "network_module": "networks.lora"}
-    found = import_source(toml(tmp_path, **{**base, **needs, name: value}))
+    found = import_source(toml(tmp_path, **(base | needs | {name: value})))
     run_of(found)
     assert re.search(rf"\b{name}\b", found.written.text), found.written.text
 
@@ -301,7 +302,7 @@ def test_blocks_go_there_and_back(sdxl, tmp_path):
     assert config.lora.block_ranks
     back = dict(part.split("=") for part in export(config, "kohya").options["network_args"])
     found = [int(x) for x in back["block_dims"].split(",")]
-    names = [places for places in block_names(sdxl)]
+    names = block_names(sdxl)
     assert [f for f, places in zip(found, names, strict=True) if places] == [
         int(x) for x, places in zip(dims.split(","), names, strict=True) if places
     ]
@@ -349,11 +350,15 @@ def test_secrets_are_never_shown(tmp_path):
 
 MISTAKES = {
     "flux": ("g.json", '{"LoRA_type": "Flux1", "train_batch_size": 1}', "Flux is not trained here"),
-    "embedding": ("o.json", '{"training_method": "EMBEDDING", "model_type": "STABLE_DIFFUSION_15"}', "LORA and FINE_TUNE"),
+    "embedding": (
+        "o.json", '{"training_method": "EMBEDDING", "model_type": "STABLE_DIFFUSION_15"}', "LORA and FINE_TUNE",
+    ),
     "a number as text": ("k.toml", 'network_module = "x"\ntrain_batch_size = "two"', "it must be a number"),
     "a flag as text": ("k.toml", 'network_module = "x"\ngradient_checkpointing = "yes"', "true or false"),
     "not there": ("no.toml", None, "there is no file"),
-    "our own": ("r.toml", '[model]\nshipped = "small"\n[data]\nshipped = "ink"\nresolution = 64\n', "Train it as it is"),
+    "our own": (
+        "r.toml", '[model]\nshipped = "small"\n[data]\nshipped = "ink"\nresolution = 64\n', "Train it as it is",
+    ),
 }  # fmt: skip
 
 

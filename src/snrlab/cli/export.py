@@ -16,7 +16,8 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run file, or run folder.")],
     to: Annotated[str, typer.Option("--to", help=f"{' or '.join(TRAINERS)}.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to write; by default beside the run file. None is replaced.")
+        Path | None,
+        typer.Option("--out", "-o", help="File to write; by default beside the run file. None is replaced."),
     ] = None,
 ) -> None:
     """Write a run file's settings for kohya's sd-scripts (TOML) or OneTrainer (JSON), and say what they cannot hold.

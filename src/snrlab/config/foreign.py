@@ -48,7 +48,8 @@ def refuse_foreign(data: dict[str, Any], path: Path) -> None:
     rest = sorted({name for name, _ in options} - OPTIONS.keys())
     lines += [f"  not known: {', '.join(rest)}"] if rest else []
     raise UserError(
-        f"{path} is a run file of kohya's trainer. To make a run file of it:\n  snrlab import {quoted(path)} -o run.toml\n"
+        f"{path} is a run file of kohya's trainer. To make a run file of it:\n"
+        f"  snrlab import {quoted(path)} -o run.toml\n"
         f"What it says, and what that is called here (to begin anew: {START}):\n" + "\n".join(lines)
     )
 

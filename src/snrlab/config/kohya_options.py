@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
+from snrlab.core.errors import nearest
 from snrlab.core.parameters import parse_value
 
 VERSION = "kohya sd-scripts 48d368f (February 2026)"
 Part = Literal["run", "network", "dataset", "gui"]
 SECRETS = ("wandb_api_key", "huggingface_token")  # never shown
+SHORTEST = 4  # letters of a beginning that says which option is meant
 _NUMBERS = ("int", "float", "int_or_float")
 
 
@@ -74,6 +76,17 @@ def _load() -> dict[str, Option]:
 
 OPTIONS: Mapping[str, Option] = _load()
 RUN: Mapping[str, Option] = {name: option for name, option in OPTIONS.items() if option.part == "run"}
+
+
+def meant(name: str, names: Iterable[str]) -> str | None:
+    """The option that a misspelt name is most like: one that it is the beginning of, else the nearest.
+
+    >>> meant("min_snr", RUN), meant("noise_ofset", RUN), meant("something", RUN)
+    ('min_snr_gamma', 'noise_offset', None)
+    """
+    every = list(names)
+    longer = [option for option in every if len(name) > SHORTEST and option.startswith(name)]
+    return min(longer, key=len) if longer else nearest(name, every)
 
 
 def hint(option: str) -> str | None:

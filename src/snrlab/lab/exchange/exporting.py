@@ -55,18 +55,14 @@ def export(config: RunConfig, trainer: str) -> Exported:
         return Exported(trainer, nested(options), tuple(left), script=ONETRAINER)
     if trainer != "kohya":
         raise unknown("--to", trainer, TRAINERS)
-    groups = (rest_back(config), network_back(config), train_back(config), kohya_recipe(config))
-    stated: dict[str, Any] = {}
-    left: list[Left] = []
-    for found, gone in groups:
-        stated |= found
-        left += gone
     images, dataset, gone = data_back(config)
-    stated |= images
+    groups = (rest_back(config), network_back(config), train_back(config), kohya_recipe(config), (images, gone))
+    stated = {name: value for found, _ in groups for name, value in found.items()}
+    lost = tuple(item for _, found in groups for item in found)
     options = {name: value for name, value in stated.items() if value is not None and value != []}
     script = "train_network.py" if config.train.method == "lora" else "fine_tune.py"
     prompts = tuple(config.sample.prompts)
-    return Exported(trainer, options, (*left, *gone), dataset, prompts, f"{script} of {VERSION}")
+    return Exported(trainer, options, lost, dataset, prompts, f"{script} of {VERSION}")
 
 
 def to_json(exported: Exported) -> str:
@@ -75,7 +71,7 @@ def to_json(exported: Exported) -> str:
 
 
 def to_toml(exported: Exported, head: Sequence[str]) -> str:
-    """kohya's training TOML; kohya reads over the names of sections, and so they can help a reader."""
+    """Kohya's training TOML; kohya reads over the names of sections, and so they can help a reader."""
     lines = [textwrap.fill(line, WIDTH, initial_indent="# ", subsequent_indent="# ") for line in head]
     rest = dict(exported.options)
     for section, beginnings in SECTIONS.items():
@@ -90,7 +86,7 @@ def _section(name: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def dataset_toml(dataset: Mapping[str, Any]) -> str:
-    """kohya's dataset TOML."""
+    """Kohya's dataset TOML."""
     lines: list[str] = []
     for group in dataset["datasets"]:
         lines += ["[[datasets]]", *(f"{k} = {toml(_plain(v))}" for k, v in group.items() if k != "subsets"), ""]

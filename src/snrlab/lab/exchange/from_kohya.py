@@ -37,7 +37,8 @@ def from_kohya(
     Args:
         understood: the settings and the recipes in them.
         folder: where the source lies.
-        dataset: what a dataset TOML says; `dataset_path` is given where it can be used as it is.
+        dataset: what a dataset TOML says.
+        dataset_path: of that TOML, where it can be used as it is.
         as_is: with kohya's own formulas.
 
     Raises:

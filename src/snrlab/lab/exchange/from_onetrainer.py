@@ -148,7 +148,7 @@ def schedule(transfer: Transfer) -> None:
             names += ["learning_rate_min_factor"]
         case "COSINE_WITH_RESTARTS":
             found = {"name": "cosine_with_min_lr", "min_ratio": least, "cycles": max(1, round(2 * cycles))}
-            why = "OneTrainer's goes down and up again in whole waves; its HARD restarts are what others mean."
+            why = "OneTrainer's COSINE_WITH_RESTARTS is a wave: down, and up again without a jump."
             names += ["learning_rate_cycles", "learning_rate_min_factor"]
         case "COSINE_WITH_HARD_RESTARTS":
             found = {"name": "cosine_with_restarts", "cycles": max(1, round(cycles))}
@@ -184,8 +184,10 @@ def optimizer(transfer: Transfer) -> None:
         transfer.put("train.fused_backward", True, "optimizer.fused_back_pass")
         transfer.put("train.max_grad_norm", 0.0, "clip_grad_norm",
                      why="The norm of all gradients is never known with fused_backward.")  # fmt: skip
+    elif transfer.stated.get("clip_grad_norm", 1.0) is None:
+        transfer.put("train.max_grad_norm", 0.0, why="clip_grad_norm is null: no limit.")
     else:
-        transfer.put("train.max_grad_norm", float(transfer.value("clip_grad_norm") or 0), "clip_grad_norm")
+        transfer.put("train.max_grad_norm", float(transfer.value("clip_grad_norm")), "clip_grad_norm")
 
 
 def network(transfer: Transfer) -> None:

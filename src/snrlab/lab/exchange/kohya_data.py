@@ -166,7 +166,7 @@ BACK = {
 
 
 def data_back(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any] | None, list[Left]]:
-    """kohya's options of [data], the dataset TOML beside them, and what has no place in either."""
+    """What kohya calls it: options of [data], the dataset TOML beside them, and what has no place in either."""
     data, left = config.data, _left(config.data)
     options: dict[str, Any] = {
         "train_batch_size": config.train.batch_size,

@@ -161,7 +161,7 @@ def _merged(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
-    """kohya's network options of a run."""
+    """What kohya calls it: network options of a run."""
     lora = config.lora
     left: list[Left] = []
     if config.train.method == "full":
@@ -174,7 +174,10 @@ def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         arguments["conv_dim"] = lora.conv_rank or lora.rank
         arguments["conv_alpha"] = lora.conv_alpha or lora.alpha or float(arguments["conv_dim"])
     if lora.dora:
-        arguments |= {"algo": "lora", "dora_wd": True}
+        preset = next((name for name, layers in PRESETS.items() if layers == list(lora.layers)), None)
+        arguments |= {"algo": "lora", "preset": preset or "full", "dora_wd": True}
+        if preset is None:
+            left.append(Left(f"lora.layers = {shown(lora.layers)}", "LyCORIS has no preset for it"))
     missing = [layer for layer in ("attention", "feed_forward") if layer not in lora.layers]
     if missing and not lora.dora:
         left.append(Left(f"lora.layers = {shown(lora.layers)}", f"kohya always adapts {' and '.join(missing)} too"))

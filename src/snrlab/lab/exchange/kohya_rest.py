@@ -139,13 +139,15 @@ def logs(transfer: Transfer) -> None:
     elif kind:
         transfer.leave("log_with")
     elif transfer.has("logging_dir"):
-        transfer.put("log.trackers", ["tensorboard"], "logging_dir", why="They are in the run folder, not where it says.")
+        transfer.put(
+            "log.trackers", ["tensorboard"], "logging_dir", why="They are in the run folder, not where it says."
+        )
     if not transfer.lines or transfer.lines[-1].name != "log.project":
         transfer.leave("log_tracker_name", "there is no tracker that it names anything for", grade="idle")
 
 
 def rest_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
-    """kohya's options for what is neither training, network, data nor recipe."""
+    """What kohya calls it: options for what is neither training, network, data nor recipe."""
     model, output, sample = config.model, config.output, config.sample
     left = _left(config)
     precisions = {"mixed_precision": model.precision, "save_precision": output.precision}

@@ -30,7 +30,8 @@ CLASSES = {
     "dadaptadam": ("dadaptation:DAdaptAdam", {}), "dadaptadagrad": ("dadaptation:DAdaptAdaGrad", {}),
     "dadaptadan": ("dadaptation:DAdaptAdan", {}), "dadaptlion": ("dadaptation:DAdaptLion", {}),
     "dadaptsgd": ("dadaptation:DAdaptSGD", {}),
-    "radamschedulefree": ("schedulefree:RAdamScheduleFree", {}), "sgdschedulefree": ("schedulefree:SGDScheduleFree", {}),
+    "radamschedulefree": ("schedulefree:RAdamScheduleFree", {}),
+    "sgdschedulefree": ("schedulefree:SGDScheduleFree", {}),
 }  # fmt: skip
 # what the programs' defaults are where ours differ
 THEIR_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -74,7 +75,7 @@ def _text_rates(transfer: Transfer, lora: bool, sdxl: bool) -> dict[str, tuple[f
     if lora:
         if transfer.value("network_train_unet_only"):
             transfer.leave("text_encoder_lr", "network_train_unet_only: text encoders are not trained")
-            return {part: (0.0, "network_train_unet_only") for part in parts}
+            return dict.fromkeys(parts, (0.0, "network_train_unet_only"))
         stated = transfer.value("text_encoder_lr")
         listed = [float(rate) for rate in (stated if isinstance(stated, list) else [stated]) if rate is not None]
         found = {part: listed[min(i, len(listed) - 1)] if listed else None for i, part in enumerate(parts)}
@@ -103,7 +104,12 @@ def optimizer(transfer: Transfer) -> None:
         path, extra = CLASSES.get(kind.lower(), (_class_path(kind), {}))
         text = ", ".join(f"{k}={v!r}" for k, v in {**extra, **arguments}.items())
         value: dict[str, Any] = {"name": name, "path": path} | ({"args": text} if text else {})
-        transfer.put("train.optimizer", value, *names, why="kohya's name for a class, which is named here.")
+        transfer.put(
+            "train.optimizer",
+            value,
+            *names,
+            why="An optimizer of another package by its class; that package has to be installed.",
+        )
         return
     value = {"name": name, **THEIR_DEFAULTS.get(name, {}), **_known(transfer, name, arguments)}
     why = "These defaults are kohya's; ours differ." if set(THEIR_DEFAULTS.get(name, {})) - set(arguments) else ""
@@ -174,7 +180,7 @@ def loss(transfer: Transfer) -> None:
 
 
 def train_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
-    """kohya's options of [train]."""
+    """What kohya calls it: options of [train]."""
     train = config.train
     left: list[Left] = []
     lora = train.method == "lora"
@@ -184,13 +190,17 @@ def train_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         options["unet_lr"] = train.unet_learning_rate
         options["network_train_unet_only"] = not train.trains_text or None
         options["network_train_text_encoder_only"] = not train.unet or None
-        own = train.text_encoder_learning_rate, train.text_encoder_2_learning_rate
-        if train.trains_text and (train.text_encoder != train.text_encoder_2 or any(own)):
+        own = any((train.text_encoder_learning_rate, train.text_encoder_2_learning_rate))
+        if train.trains_text and (own or (train.text_encoder_2 and not train.text_encoder)):
             options["text_encoder_lr"] = rates if train.text_encoder_2 else rates[:1]
+        if train.text_encoder and not train.text_encoder_2:
+            left.append(
+                Left("train.text_encoder_2 = false", "on SDXL kohya trains the second text encoder with the first")
+            )
     elif train.trains_text:
         options["train_text_encoder"] = True
-        names = ("learning_rate_te1", "learning_rate_te2") if train.text_encoder_2 else ("learning_rate_te",)
-        options |= dict(zip(names, rates, strict=False))
+        by_part = ("learning_rate_te1", "learning_rate_te2") if train.text_encoder_2 else ("learning_rate_te",)
+        options |= dict(zip(by_part, rates, strict=False))
     if train.epochs is not None:
         options["max_train_epochs"] = train.epochs
     else:

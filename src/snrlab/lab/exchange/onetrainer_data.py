@@ -42,7 +42,7 @@ def images(transfer: Transfer, folder: Path) -> None:
 
 def _concept(transfer: Transfer, concept: Mapping[str, Any], place: str) -> None:
     """One concept as a set of images."""
-    text, image = (concept.get(part) if isinstance(concept.get(part), dict) else {} for part in ("text", "image"))
+    text, image = _part(concept, "text"), _part(concept, "image")
     name = str(concept.get("name") or concept.get("path") or place)
 
     def put(field: str, value: Any, said: str) -> None:
@@ -74,6 +74,11 @@ def _concept(transfer: Transfer, concept: Mapping[str, Any], place: str) -> None
         value = (text if part == "text" else image).get(field, neutral)
         if value != neutral:
             _leave(transfer, name, f"{part}.{field}", value, "nothing like it is done here")
+
+
+def _part(concept: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = concept.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _leave(transfer: Transfer, concept: str, field: str, value: Any, why: str) -> None:

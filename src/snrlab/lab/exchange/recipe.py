@@ -25,7 +25,8 @@ def recipe(transfer: Transfer, understood: Understood, names: Mapping[str, Seque
     """Set the recipe's fields.
 
     Args:
-        transfer: the options; `names` says which of them each field comes from.
+        transfer: the options.
+        names: by field, which of them it comes from.
         understood: both recipes.
         as_is: take the trainer's own formulas instead of the right ones.
     """

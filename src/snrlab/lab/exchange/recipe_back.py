@@ -27,9 +27,9 @@ def kohya_recipe(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         options |= _weighting(choice, v, left)
     if len(recipe.weighting) > 1 and v and recipe.product_on == "epsilon":
         left.append(Left("recipe.product_on = epsilon", "kohya multiplies weights on the v loss"))
-    if recipe.weighting and v and recipe.zero_terminal_snr:
-        if not any(choice.name == "kohya_before_rescale" for choice in recipe.weighting):
-            left.append(Left("recipe.weighting under zero_terminal_snr", STALE))
+    own = any(choice.name == "kohya_before_rescale" for choice in recipe.weighting)
+    if recipe.weighting and v and recipe.zero_terminal_snr and not own:
+        left.append(Left("recipe.weighting under zero_terminal_snr", STALE))
     for name in ("schedule", "max_weight", "min_weight", "normalize"):
         if value := getattr(recipe, name):
             text = value.spec if isinstance(value, Choice) else shown(value)

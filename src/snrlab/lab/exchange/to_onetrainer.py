@@ -16,7 +16,8 @@ TYPES = {"fp16": "FLOAT_16", "bf16": "BFLOAT_16", "fp32": "FLOAT_32"}
 NOTHING = "OneTrainer has nothing like it"
 SCHEDULES = {"constant": "CONSTANT", "constant_with_warmup": "CONSTANT", "linear": "LINEAR", "cosine": "COSINE",
              "cosine_with_restarts": "COSINE_WITH_HARD_RESTARTS"}  # fmt: skip
-WEIGHTS = {"min_snr": "MIN_SNR_GAMMA", "debiased": "DEBIASED_ESTIMATION", "onetrainer_debiased_v": "DEBIASED_ESTIMATION",
+WEIGHTS = {"min_snr": "MIN_SNR_GAMMA", "debiased": "DEBIASED_ESTIMATION",
+           "onetrainer_debiased_v": "DEBIASED_ESTIMATION",
            "p2": "P2", "onetrainer_p2_v": "P2"}  # fmt: skip
 
 
@@ -57,7 +58,8 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
     for section in ("sample", "output"):
         options |= _rhythm(config, section)
     _leave(config, left)
-    return {name: value for name, value in options.items() if value is not None and value != []}, left
+    stated = {name: value for name, value in options.items() if value is not None and value != []}
+    return stated | ({} if train.max_grad_norm else {"clip_grad_norm": None}), left  # null is no limit, 0 is all
 
 
 def _warmup(config: RunConfig) -> float:
@@ -92,7 +94,11 @@ def _schedule(choice: Choice, left: list[Left]) -> dict[str, Any]:
         least = {"learning_rate_min_factor": params["min_ratio"]}
         if params["cycles"] == 1:
             return {"learning_rate_scheduler": "COSINE", **least}
-        return {"learning_rate_scheduler": "COSINE_WITH_RESTARTS", "learning_rate_cycles": params["cycles"] / 2, **least}
+        return {
+            "learning_rate_scheduler": "COSINE_WITH_RESTARTS",
+            "learning_rate_cycles": params["cycles"] / 2,
+            **least,
+        }
     if choice.name == "polynomial" and params["power"] == 1:
         return {"learning_rate_scheduler": "LINEAR", "learning_rate_min_factor": params["end"]}
     if choice.name in SCHEDULES:
@@ -114,7 +120,7 @@ def _optimizer(config: RunConfig, left: list[Left]) -> dict[str, Any]:
 
 
 def _recipe(config: RunConfig, left: list[Left]) -> dict[str, Any]:
-    recipe, options = config.recipe, {}
+    recipe = config.recipe
     v = recipe.prediction_type == "v_prediction"
     options: dict[str, Any] = {
         "force_v_prediction": True if v and not recipe.zero_terminal_snr else None,
@@ -178,7 +184,11 @@ def _concept(folder: str, options: ImageOptions, importance: float | None, regul
         text = {"enable_tag_shuffling": options.shuffle_tags, "keep_tags_count": options.keep_tokens,
                 "tag_delimiter": options.caption_separator}  # fmt: skip
     if options.tag_dropout:
-        text |= {"tag_dropout_enable": True, "tag_dropout_probability": options.tag_dropout, "tag_dropout_mode": "RANDOM"}
+        text |= {
+            "tag_dropout_enable": True,
+            "tag_dropout_probability": options.tag_dropout,
+            "tag_dropout_mode": "RANDOM",
+        }
     concept: dict[str, Any] = {
         "path": folder, "name": folder.replace("\\", "/").rstrip("/").rpartition("/")[2],
         "balancing": float(options.repeats), "balancing_strategy": "REPEATS",

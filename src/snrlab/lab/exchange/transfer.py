@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from snrlab.config.kohya_options import meant
 from snrlab.config.run import RunConfig
 from snrlab.config.run_text import Stated, toml
-from snrlab.core.errors import nearest
 from snrlab.core.registry import Choice
 
 HIDDEN = "(not shown)"
@@ -73,7 +73,8 @@ class Transfer:
         """Begin.
 
         Args:
-            stated: options of the program; `beside` is what the file says besides.
+            stated: options of the program.
+            beside: what the file says besides.
             known: the table of the program's options.
             program: its name, for comments.
             secrets: options whose value is never shown.
@@ -142,8 +143,8 @@ class Transfer:
         for name in (name for name in self.stated if name not in self._taken):
             option = self._known.get(name)
             if option is None:
-                meant = nearest(name, [n for n, o in self._known.items() if o.part != "gui" and o.rule != "idle"])
-                hint = f" Did you mean {meant}?" if meant else ""
+                right = meant(name, [other for other, known in self._known.items() if known.part == "run"])
+                hint = f" Did you mean {right}?" if right else ""
                 self.left.append(Left(self.shown(name), f"no option of {self.program}, which {ignored}.{hint}"))
             elif option.is_default(self.stated[name]):
                 at_default.append(name)

@@ -94,6 +94,8 @@ def _culprit(loc: tuple[Any, ...], message: str, lines: Sequence[Stated]) -> Sta
     if exact:
         return exact[0]
     own = [line for line in lines if line.name.startswith(f"{where}.") or (not where and line.section)]
-    named = [(match.start(), line) for line in own
-             if (match := re.search(rf"\b{re.escape(line.name.rpartition('.')[2])}\b", message[len(where):]))]  # fmt: skip
+    named = []
+    for line in own:
+        if match := re.search(rf"\b{re.escape(line.name.rpartition('.')[2])}\b", message[len(where) :]):
+            named.append((match.start(), line))
     return min(named, key=lambda pair: pair[0])[1] if named else None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snrlab.config.kohya_options import RUN
-from snrlab.core.errors import nearest
+from snrlab.config.kohya_options import RUN, meant
 from snrlab.core.finding import Finding
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
@@ -37,8 +36,8 @@ def unknown_options(stated: Mapping[str, Any]) -> list[Finding]:
             message = f"{name} is an option of {FORKS[name]}; sd-scripts itself never reads it."
             found.append(Finding("fork_option", "warning", message))
             continue
-        meant = nearest(name, RUN)
-        hint = f"Did you mean {meant} (default {RUN[meant].default or 'none'})?" if meant else ""
+        right = meant(name, RUN)
+        hint = f"Did you mean {right} (default {RUN[right].default or 'none'})?" if right else ""
         message = f"{name} = {stated[name]!r} is no option of sd-scripts, which reads over it without a word."
         found.append(Finding("unknown_option", "warning", message, hint))
     return found

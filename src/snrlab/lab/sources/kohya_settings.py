@@ -13,7 +13,8 @@ STEPS = 1000
 NAMES = (
     "v_parameterization", "zero_terminal_snr", "min_snr_gamma", "debiased_estimation_loss",
     "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "ip_noise_gamma", "ip_noise_gamma_random_strength",
-    "noise_offset", "noise_offset_random_strength", "adaptive_noise_scale", "multires_noise_iterations", "multires_noise_discount", "min_timestep", "max_timestep",
+    "noise_offset", "noise_offset_random_strength", "adaptive_noise_scale", "multires_noise_iterations",
+    "multires_noise_discount", "min_timestep", "max_timestep",
 )  # fmt: skip
 
 
