@@ -128,5 +128,5 @@ def _missing(lines: tuple[Stated, ...]) -> tuple[str, ...]:
     for line in lines:
         is_path = line.name in PATHS or (line.name.startswith("data.sets[") and line.name.endswith(("folder", "masks")))
         if is_path and not Path(str(line.value)).expanduser().exists():
-            found.append(f"{line.name}: there is no {line.value}")
+            found.append(f"{line.name}: nothing is at {line.value}")
     return tuple(found)

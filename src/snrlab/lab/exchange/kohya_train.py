@@ -112,7 +112,8 @@ def optimizer(transfer: Transfer) -> None:
         )
         return
     value = {"name": name, **THEIR_DEFAULTS.get(name, {}), **_known(transfer, name, arguments)}
-    why = "These defaults are kohya's; ours differ." if set(THEIR_DEFAULTS.get(name, {})) - set(arguments) else ""
+    silent = [key for key in THEIR_DEFAULTS.get(name, {}) if key not in arguments]
+    why = f"Not stated, and so the program's own default: {', '.join(silent)}." if silent else ""
     transfer.put("train.optimizer", value, *names, why=why)
 
 

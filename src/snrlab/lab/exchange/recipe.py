@@ -69,7 +69,8 @@ def _peer(value: Any, as_is: bool) -> str:
     """Which program a weighting belongs to, where it is one of a program's own."""
     choices = value if isinstance(value, tuple) else ()
     peers = [c.entry for c in choices if c.entry.facts.get("peer")]
-    return " ".join(f"{entry.name} is what {entry.facts['peer']} computes." for entry in peers) if as_is else ""
+    said = dict.fromkeys(f"{entry.name} is what {entry.facts['peer']} computes." for entry in peers)
+    return " ".join(said) if as_is else ""
 
 
 def plainly(value: Any) -> Any:

@@ -35,7 +35,13 @@ def kohya_recipe(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
             text = value.spec if isinstance(value, Choice) else shown(value)
             left.append(Left(f"recipe.{name} = {text}", "kohya has nothing like it"))
     if recipe.sampling != "plain":
-        left.append(Left(f"recipe.sampling = {recipe.sampling}", "kohya draws each timestep by itself; same objective"))
+        left.append(
+            Left(
+                f"recipe.sampling = {recipe.sampling}",
+                "kohya draws each timestep by itself; the objective is the same",
+                "idle",
+            )
+        )
     return options | _density(recipe.density, left) | _perturbation(recipe.perturbation, left) | _noise(
         recipe.noise, left
     ), left

@@ -145,7 +145,7 @@ class Transfer:
             if option is None:
                 right = meant(name, [other for other, known in self._known.items() if known.part == "run"])
                 hint = f" Did you mean {right}?" if right else ""
-                self.left.append(Left(self.shown(name), f"no option of {self.program}, which {ignored}.{hint}"))
+                self.left.append(Left(self.shown(name), f"{self.program} has no such option and {ignored}.{hint}"))
             elif option.is_default(self.stated[name]):
                 at_default.append(name)
             else:
