@@ -202,6 +202,148 @@ def test_import_then_export_keeps_what_both_know(options, tmp_path_factory):
             assert back[name] == value, name
 
 
+ALONE = {
+    "v_pred_like_loss": 0.5, "scale_v_pred_loss_like_noise_pred": True, "text_encoder_lr": [1e-5],
+    "lr_scheduler_num_cycles": 3, "lr_scheduler_power": 2.0, "lr_scheduler_timescale": 50,
+    "lr_scheduler_min_lr_ratio": 0.2, "lr_decay_steps": 0.3, "lr_scheduler_args": ["step_rules='1:10,0.1'"],
+    "network_args": ["conv_dim=8", "conv_alpha=4.0"], "optimizer_args": ["weight_decay=0.1"],
+    "metadata_tags": "a, b", "save_last_n_steps": 500, "save_last_n_epochs": 4, "multires_noise_discount": 0.4,
+    "text_encoder_lr_": [1e-5], "keep_tokens": 2, "lr_warmup_steps": 7, "caption_extension": ".txt",
+    "caption_extention": ".txt", "caption_separator": ";", "training_comment": "mine", "use_8bit_adam": True,
+    "bucket_reso_steps": 32, "prior_loss_weight": 0.5,
+}  # fmt: skip
+# what an option needs beside it, or it means nothing in kohya's program either
+NEEDS = {
+    "scale_v_pred_loss_like_noise_pred": {"v_parameterization": True},
+    "lr_scheduler_power": {"lr_scheduler": "polynomial"},
+    "lr_scheduler_num_cycles": {"lr_scheduler": "cosine_with_restarts"},
+    "lr_scheduler_timescale": {"lr_scheduler": "inverse_sqrt"},
+    "lr_scheduler_min_lr_ratio": {"lr_scheduler": "cosine_with_min_lr"},
+    "lr_decay_steps": {"lr_scheduler": "warmup_stable_decay"},
+    "lr_scheduler_args": {"lr_scheduler": "piecewise_constant"}, "save_last_n_steps": {"save_every_n_steps": 100},
+    "save_last_n_epochs": {"save_every_n_epochs": 2}, "multires_noise_discount": {"multires_noise_iterations": 6},
+    "noise_offset_random_strength": {"noise_offset": 0.1}, "adaptive_noise_scale": {"noise_offset": 0.1},
+    "ip_noise_gamma_random_strength": {"ip_noise_gamma": 0.1}, "keep_tokens": {"shuffle_caption": True},
+    "keep_tokens_separator": {"shuffle_caption": True}, "caption_separator": {"shuffle_caption": True},
+    "token_warmup_min": {"token_warmup_step": 5}, "min_bucket_reso": {"enable_bucket": True},
+    "max_bucket_reso": {"enable_bucket": True, "max_bucket_reso": 2048}, "bucket_reso_steps": {"enable_bucket": True},
+    "bucket_no_upscale": {"enable_bucket": True}, "huber_c": {"loss_type": "huber"},
+    "huber_scale": {"loss_type": "huber"},
+    "huber_schedule": {"loss_type": "huber"}, "log_tracker_name": {"log_with": "wandb"},
+    "prior_loss_weight": {"reg_data_dir": "r"}, "fused_backward_pass": {"optimizer_type": "Adafactor"},
+    "sample_every_n_steps": {"sample_prompts": "a cat"}, "sample_every_n_epochs": {"sample_prompts": "a cat"},
+    "sample_at_first": {"sample_prompts": "a cat"}, "masked_loss": {"conditioning_data_dir": "m"},
+    "lr_scheduler_type": {}, "multires_noise_iterations": {}, "learning_rate_te": {"train_text_encoder": True},
+    "learning_rate_te1": {"train_text_encoder": True}, "learning_rate_te2": {"train_text_encoder": True},
+}  # fmt: skip
+# the same in other words: kohya has two names for it, or ours is one of a class that both mean
+SAYS = {
+    "caption_extention": "caption_extension", "training_comment": "metadata_description",
+    "use_8bit_adam": "optimizer_type",
+    "use_lion_optimizer": "optimizer_type", "train_data_dir": "image_dir", "reg_data_dir": "image_dir",
+    "dataset_repeats": "num_repeats", "masked_loss": "conditioning_data_dir",
+    "cache_text_encoder_outputs_to_disk": "cache_latents_to_disk",
+    "logging_dir": "log_with", "sample_prompts": "sample_prompts",
+    "pretrained_model_name_or_path": "pretrained_model_name_or_path",
+}  # fmt: skip
+PATHS = ("pretrained_model_name_or_path", "vae", "network_weights", "conditioning_data_dir")
+CARRIED = [name for name, option in RUN.items() if option.rule not in ("idle", "none")]
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_each_option_of_the_table_comes_back_or_is_spoken_of(name, tmp_path):
+    """Imported and exported again an option has its value, or one of the two said why not."""
+    value = ALONE.get(name, OWN.get(name, SAMPLES.get(RUN[name].type, "x")))
+    lora = {} if name in ("train_text_encoder", "full_bf16") or name.startswith("learning_rate_te") else {
+        "network_module": "networks.lora"}  # fmt: skip
+    base = {"pretrained_model_name_or_path": "m", "train_data_dir": "d", **lora}
+    base |= {"mixed_precision": "bf16"} if name == "full_bf16" else {}
+    options = base | {name: value} | NEEDS.get(name, {})
+    value = options[name]
+    found = import_source(toml(tmp_path, **options))
+    exported = export(run_of(found), "kohya")
+    group = (exported.dataset or {"datasets": [{"subsets": [{}]}]})["datasets"][0]
+    back = {**group, **group["subsets"][0], **exported.options}
+    if name == "reg_data_dir":
+        back = group["subsets"][1]
+    if any(text.startswith((f"{name} =", name)) for item in found.written.left for text in item.option.split(", ")):
+        return
+    if name == "sample_prompts":
+        assert exported.prompts == (value,)
+        return
+    other = SAYS.get(name, name)
+    assert other in back, (found.written.text, exported.options)
+    if name in PATHS or other == "image_dir" or (other != name and other != "caption_extension"):
+        return
+    got = back[other]
+    assert (set(value) <= set(got)) if isinstance(value, list) and name.endswith("args") else got == value
+
+
+ONETRAINER = {
+    "training_method": "FINE_TUNE", "train_dtype": "BFLOAT_16", "output_dtype": "FLOAT_16",
+    "output_model_format": "DIFFUSERS",
+    "base_model_name": "m", "output_model_destination": "models/zork.safetensors", "learning_rate_scheduler": "COSINE",
+    "learning_rate_warmup_steps": 50.0, "learning_rate_cycles": 3.0, "learning_rate_min_factor": 0.1,
+    "resolution": "768",
+    "layer_filter_preset": "attn-mlp", "ema": "GPU", "ema_decay": 0.99, "text_encoder_layer_skip": 1,
+    "optimizer.optimizer": "LION", "optimizer.fused_back_pass": True, "clip_grad_norm": 0.5,
+    "loss_weight_fn": "MIN_SNR_GAMMA",
+    "loss_weight_strength": 3.0, "offset_noise_weight": 0.1, "min_noising_strength": 0.1, "max_noising_strength": 0.9,
+    "force_v_prediction": True, "force_epsilon_prediction": True, "timestep_distribution": "SIGMOID", "sample_after": 2,
+    "sample_after_unit": "STEP", "save_every": 3, "save_every_unit": "STEP", "samples": [{"prompt": "a cat",
+    "seed": 3}],
+    "concepts": [{"path": "images", "balancing": 2.0}], "vae.model_name": "v", "lora_model_name": "l", "epochs": 7,
+    "learning_rate": 2e-4, "batch_size": 3, "unet.learning_rate": 1e-4, "text_encoder.learning_rate": 1e-5,
+    "text_encoder_2.learning_rate": 1e-5, "optimizer.growth_rate": 1.5, "optimizer.decay_rate": -0.7,
+    "optimizer.d0": 1e-5,
+    "noising_weight": 0.5, "noising_bias": 0.5, "timestep_shift": 2.0, "optimizer.clip_threshold": 2.0,
+}  # fmt: skip
+ONETRAINER_NEEDS = {
+    "learning_rate_cycles": {"learning_rate_scheduler": "COSINE_WITH_HARD_RESTARTS"},
+    "learning_rate_min_factor": {"learning_rate_scheduler": "LINEAR"},
+    "output_model_format": {"training_method": "FINE_TUNE"},
+    "ema_decay": {"ema": "GPU"}, "loss_weight_strength": {"loss_weight_fn": "MIN_SNR_GAMMA"},
+    "sample_after": {"sample_after_unit": "EPOCH", "samples": [{"prompt": "a"}]},
+    "sample_after_unit": {"sample_after": 2, "samples": [{"prompt": "a"}]}, "save_every": {"save_every_unit": "EPOCH"},
+    "save_every_unit": {"save_every": 2}, "optimizer.fused_back_pass": {"optimizer": {"optimizer": "ADAFACTOR"}},
+    "noising_weight": {"timestep_distribution": "SIGMOID"}, "noising_bias": {"timestep_distribution": "SIGMOID"},
+} | {f"optimizer.{name}": {"optimizer": {"optimizer": kind}} for kind, names in {
+    "PRODIGY": ("d0", "d_coef", "growth_rate", "safeguard_warmup", "use_bias_correction"),
+    "ADAFACTOR": ("clip_threshold", "decay_rate", "scale_parameter")}.items() for name in names}  # fmt: skip
+KNOWN_TO_BOTH = [
+    n for n, o in onetrainer_options.OPTIONS.items() if o.rule not in ("idle", "none") and "_file_" not in n
+]
+
+
+@pytest.mark.parametrize("name", [n for n in KNOWN_TO_BOTH if n != "model_type"])
+def test_each_field_of_onetrainer_comes_back_or_is_spoken_of(name, tmp_path):
+    option = onetrainer_options.OPTIONS[name]
+    value = ONETRAINER.get(name, {"flag": option.value is not True, "int": 3, "float": 0.5}.get(option.type, "x"))
+    options = {"training_method": "LORA", "model_type": "STABLE_DIFFUSION_15"}
+    options |= {"model_type": "STABLE_DIFFUSION_XL_10_BASE"} if name.startswith("text_encoder_2.") else {}
+    options |= {"concepts": [{"path": "images"}], "text_encoder": {"train": True}}
+    needs = ONETRAINER_NEEDS.get(name, {})
+    part, dot, inner = name.partition(".")
+    options |= {**needs, part: {**options.get(part, {}), **needs.get(part, {}), inner: value}} if dot else {
+        **needs, name: value}  # fmt: skip
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(options))
+    found = import_source(file)
+    exported = export(run_of(found), "onetrainer")
+    back = onetrainer_options.flat(exported.options)
+    said = [item.option for item in (*found.written.left, *exported.left)]
+    about = option.here.partition(" ")[0]
+    if any(text.startswith((f"{name} =", about)) or f" {name}," in f" {text}," for text in said):
+        return
+    if name in ("base_model_name", "vae.model_name", "lora_model_name"):
+        assert back[name].endswith(value)
+    elif name == "concepts":
+        assert back[name][0]["path"].endswith("images")
+        assert back[name][0]["balancing"] == 2.0
+    else:
+        assert back[name] == value, (found.written.text, exported.options)
+
+
 def runs():
     """Runs that both trainers can say: lists of `section.field` values."""
     weights = st.sampled_from([[], [{"name": "min_snr", "gamma": 5.0}]])

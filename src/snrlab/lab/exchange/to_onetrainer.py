@@ -25,7 +25,7 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
     """(fields, flat, as `unet.train`; what is left)."""
     left: list[Left] = []
     train, model = config.train, config.model
-    sdxl = train.text_encoder_2
+    sdxl = train.text_encoder_2 or any(word in (model.path or "").lower() for word in ("sdxl", "sd_xl", "-xl-"))
     options: dict[str, Any] = {
         "training_method": "LORA" if train.method == "lora" else "FINE_TUNE",
         "base_model_name": model.path or "",
@@ -39,7 +39,11 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         "masked_training": config.data.masked_loss, "aspect_ratio_bucketing": config.data.buckets,
         "resolution": _size(config.data.resolution),
     }  # fmt: skip
-    for part in TEXT if sdxl else TEXT[:1]:
+    if sdxl:
+        options["model_type"] = "STABLE_DIFFUSION_XL_10_BASE"
+    else:
+        left.append(Left("model_type", "OneTrainer has to be told what the model is; by itself it takes it for SD 1.5"))
+    for part in TEXT:
         options |= {f"{part}.train": getattr(train, part),
                     f"{part}.learning_rate": getattr(train, f"{part}_learning_rate")}  # fmt: skip
     if model.vae:
@@ -53,6 +57,8 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         options |= {"ema": "GPU", "ema_decay": train.ema, "ema_update_step_interval": 1}
     if train.method == "lora":
         options |= _network(config, left)
+    elif config.output.format is not None:
+        options["output_model_format"] = "DIFFUSERS" if config.output.format == "diffusers" else "SAFETENSORS"
     options |= _schedule(train.lr_schedule, left) | _optimizer(config, left) | _recipe(config, left)
     options |= {"concepts": _concepts(config, left), "samples": _samples(config.sample.prompts)}
     for section in ("sample", "output"):
