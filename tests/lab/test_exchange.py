@@ -434,6 +434,13 @@ def test_export_then_import_keeps_what_both_know(drawn, trainer, tmp_path_factor
     assert differences(before, after, skip) == {}
 
 
+def test_no_limit_of_gradients_is_null_for_onetrainer():
+    """Its 0 would be a limit that lets nothing through."""
+    run = {"model": {"path": "m"}, "data": {"folder": "d"}, "train": {"max_grad_norm": 0.0}}
+    assert export(parse(run), "onetrainer").options["clip_grad_norm"] is None
+    assert export(parse(run | {"train": {}}), "onetrainer").options["clip_grad_norm"] == 1.0
+
+
 @pytest.mark.parametrize("sdxl", [False, True])
 def test_blocks_go_there_and_back(sdxl, tmp_path):
     count = len(block_names(sdxl))

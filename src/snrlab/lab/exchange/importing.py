@@ -115,10 +115,12 @@ def _head(source: Path, understood: Understood, as_is: bool) -> list[str]:
         if as_is
         else "As it was meant: where the trainer's formula is not that of the method it names, the right one."
     )
+    open_ = [f"{r.message[0].upper()}{r.message[1:]}" for r in understood.asked.remarks if r.code == "not_recorded"]
     return [
         f"From {source.name}, {understood.asked.kind}, by snrlab import.",
         how,
         "Behind each value is where it came from; what could not be carried stands at the end.",
+        *open_,
     ]
 
 
