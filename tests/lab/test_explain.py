@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
+from snrlab.config.kohya_options import RUN
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.files.header import read_header
 from snrlab.lab import explain_text
 from snrlab.lab.explain import as_data, explain
 from snrlab.lab.recipe_text import parse_recipe, write_recipe
-from snrlab.lab.sources.kohya_options import OPTIONS
 from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS
 
 FILES = Path(__file__).parent / "configurations"
@@ -115,9 +115,9 @@ def test_what_is_right_is_left_alone(tmp_path):
     assert not [f for f in found.found if f.grade != "info"]
 
 
-@pytest.mark.parametrize("name", [o.name for o in OPTIONS.values()])
+@pytest.mark.parametrize("name", list(RUN))
 def test_no_known_option_is_called_unknown(name, tmp_path):
-    option = OPTIONS[name]
+    option = RUN[name]
     value = {"flag": True, "int": 1, "float": 0.5}.get(option.type, "x")
     if name in ("scale_v_pred_loss_like_noise_pred", "zero_terminal_snr"):
         found = explain(toml(tmp_path, v_parameterization=True, **{name: value}))

@@ -56,7 +56,7 @@ SETTINGS = {
     "min_snr_gamma as a field": (
         {"recipe": {"min_snr_gamma": 5}}, ['here it is recipe.weighting = [{ name = "min_snr", gamma = 5.0 }]'],
     ),
-    "an option that there is none of": ({"data": {"color_aug": True}}, ["there is nothing like it here"]),
+    "an option that there is none of": ({"data": {"color_aug": True}}, ["colours of the images are not changed here"]),
     "network_alpha 0": ({"lora": {"alpha": 0.0}}, ["lora.alpha is 0.0"]),
     "a number in quotes": ({"train": {"learning_rate": "1e-4"}}, ["train.learning_rate is '1e-4'"]),
     "resolution not a multiple": ({"data": {"resolution": 500}}, ["500", "multiple of 8"]),
@@ -151,12 +151,12 @@ some_fork_option = true
 KOHYA_DATASET = '[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = "pictures"\n'
 OTHERS = {
     "a run of kohya's": ("kohya.toml", KOHYA_RUN, [
-        "is a run file of kohya's trainer", "snrlab init IMAGES", "network_dim = 32 -> lora.rank",
+        "is a run file of kohya's trainer", "snrlab import", "snrlab init IMAGES", "network_dim = 32 -> lora.rank",
         "max_train_steps = 1600 -> train.steps", "not known: some_fork_option",
     ]),
     "a dataset file": ("set.toml", KOHYA_DATASET, ["is a dataset file of kohya's trainer", "dataset_config = "]),
-    "settings of its GUI": ("gui.json", "{}", ["is JSON; a run file is TOML", "snrlab init"]),
-    "a model": ("sd15.safetensors", "x", ["holds weights; a run file is TOML", "snrlab init"]),
+    "settings of its GUI": ("gui.json", "{}", ["is JSON; a run file is TOML", "snrlab import", "snrlab init"]),
+    "a model": ("sd15.safetensors", "x", ["holds weights; a run file is TOML", "snrlab import", "snrlab init"]),
     "a Windows path in double quotes": (
         "run.toml", '[data]\nfolder = "C:\\pictures"\n',
         ["not valid TOML", r"single quotes, as in folder = 'C:\pictures'"],
@@ -222,7 +222,7 @@ def fields():
 
 def test_every_option_of_kohyas_that_has_a_field_names_one_that_exists():
     known = fields()
-    for option, meaning in OPTIONS.items():
+    for option, meaning in ((o.name, o.here) for o in OPTIONS.values()):
         if is_field(meaning):
             assert meaning in known, option
         elif " = " in meaning and meaning.partition(".")[0] in RunConfig.model_fields:
@@ -230,18 +230,19 @@ def test_every_option_of_kohyas_that_has_a_field_names_one_that_exists():
 
 
 @pytest.mark.parametrize(
-    "option", [o for o, m in OPTIONS.items() if m.startswith(("recipe.", "train.")) and " = " in m]
+    "option",
+    [o for o, m in ((o.name, o.here) for o in OPTIONS.values()) if m.startswith(("recipe.", "train.")) and " = " in m],
 )
 def test_what_is_written_instead_of_an_option_is_a_valid_run(option):
     import tomllib
 
-    section, _, text = OPTIONS[option].partition(".")
+    section, _, text = OPTIONS[option].here.partition(".")
     parse({"model": {"random": "small"}, "data": {"shipped": "noto"}, section: tomllib.loads(text)})
 
 
 def test_no_option_is_known_under_two_meanings_of_the_same_name():
     """A field of ours with kohya's own name means the same, so that the hint never leads away from it."""
     ours = {field.partition(".")[2]: field for field in fields()}
-    for option, meaning in OPTIONS.items():
+    for option, meaning in ((o.name, o.here) for o in OPTIONS.values()):
         if option in ours and is_field(meaning):
             assert meaning == ours[option] or meaning.endswith(f".{option}"), option

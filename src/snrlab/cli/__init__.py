@@ -13,6 +13,8 @@ from snrlab.cli.demo import demo
 from snrlab.cli.doctor import doctor
 from snrlab.cli.evaluate import evaluate
 from snrlab.cli.explain import explain
+from snrlab.cli.export import export
+from snrlab.cli.import_ import import_
 from snrlab.cli.init import init
 from snrlab.cli.merge import merge
 from snrlab.cli.plot import plot
@@ -49,8 +51,9 @@ def _options(
     pass
 
 
-for command in (demo, table, plot, explain, data, init, train, sample, evaluate, convert, merge, doctor):
+for command in (demo, table, plot, explain, data, init, export, train, sample, evaluate, convert, merge, doctor):
     app.command()(command)
+app.command("import")(import_)
 
 
 def main() -> None:

@@ -22,9 +22,15 @@ def refuse_other_kind(path: Path) -> None:
             raise UserError(f"{path} is a run folder; its run file is {path / 'run.toml'}.")
         raise UserError(f"{path} is a folder, and the run file cannot be read from it. To get one: {START}")
     if path.suffix.lower() in WEIGHTS:
-        raise UserError(f"{path} holds weights; a run file is TOML. To get one: {START}")
+        raise UserError(
+            f"{path} holds weights; a run file is TOML. To get one: {START}\n"
+            f"or, with the settings that it was trained with: snrlab import {quoted(path)} -o run.toml"
+        )
     if path.suffix.lower() in (".json", ".yaml", ".yml"):
-        raise UserError(f"{path} is {path.suffix[1:].upper()}; a run file is TOML. To get one: {START}")
+        raise UserError(
+            f"{path} is {path.suffix[1:].upper()}; a run file is TOML. If these are settings of another trainer: "
+            f"snrlab import {quoted(path)} -o run.toml\nTo begin anew: {START}"
+        )
 
 
 def refuse_foreign(data: dict[str, Any], path: Path) -> None:
@@ -38,13 +44,19 @@ def refuse_foreign(data: dict[str, Any], path: Path) -> None:
     known = [(name, value) for name, value in options if name in OPTIONS]
     if not SURE & {name for name, _ in options} or 2 * len(known) < len(options):
         return
-    lines = [f"  {name} = {_short(value)}  ->  {OPTIONS[name]}" for name, value in known[:SHOWN]]
+    lines = [f"  {name} = {_short(value)}  ->  {OPTIONS[name].here}" for name, value in known[:SHOWN]]
     rest = sorted({name for name, _ in options} - OPTIONS.keys())
     lines += [f"  not known: {', '.join(rest)}"] if rest else []
     raise UserError(
-        f"{path} is a run file of kohya's trainer, which snrlab does not run as it is. Get a run file by\n  {START}\n"
-        "and carry over what you changed:\n" + "\n".join(lines)
+        f"{path} is a run file of kohya's trainer. To make a run file of it:\n"
+        f"  snrlab import {quoted(path)} -o run.toml\n"
+        f"What it says, and what that is called here (to begin anew: {START}):\n" + "\n".join(lines)
     )
+
+
+def quoted(path: Path) -> str:
+    """A path as it is typed in a shell."""
+    return f'"{path}"' if " " in str(path) else str(path)
 
 
 def _leaves(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:

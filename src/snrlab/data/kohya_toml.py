@@ -61,6 +61,24 @@ def read_datasets(file: Path, config: DataConfig) -> KohyaDatasets:
     return KohyaDatasets(tuple(datasets), frozenset(size for size in sizes if size), tuple(notes))
 
 
+def refusal(file: Path) -> str:
+    """Why a dataset TOML cannot be used as it is, in a sentence without its end; empty where it can.
+
+    Whether its folders are there is not looked at.
+    """
+    try:
+        parsed = _validated(file, _parsed(file))
+        for d, dataset in enumerate(parsed.datasets):
+            _check_kinds(f"datasets[{d}]", dataset)
+            for level in (parsed.general, dataset, *dataset.subsets):
+                for name, (neutral, advice) in IDLE.items():
+                    if (stated := getattr(level, name, None)) not in (None, *neutral):
+                        return f"{name} is {stated!r}, which is not offered here; {advice}"
+    except UserError as reason:
+        return str(reason).rstrip(".")
+    return ""
+
+
 def _parsed(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8-sig")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from snrlab.core.finding import Finding
@@ -22,6 +22,9 @@ class Asked:
         matter: names among them that make up the recipe, or that nobody knows.
         remarks: what reading it brought up.
         recipe: of a run of ours, which needs no translation.
+        beside: what the file says that is no option of the trainer, such as those of a GUI around it.
+        subsets: folders of images that the file itself lists, as a kohya dataset TOML does.
+        finished: whether the settings are those that a result was made with, of which it keeps a part.
     """
 
     source: str
@@ -31,6 +34,9 @@ class Asked:
     matter: tuple[str, ...] = ()
     remarks: tuple[Finding, ...] = ()
     recipe: Recipe | None = None
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    subsets: tuple[Mapping[str, Any], ...] = ()
+    finished: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from snrlab.config.kohya_options import VERSION
 from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
 from snrlab.core.noise import NOISES
 from snrlab.core.perturbation import PERTURBATIONS
-from snrlab.core.recipe import Recipe, Tables
+from snrlab.core.recipe import Recipe
 from snrlab.core.registry import Choice
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import Asked, Understood
+from snrlab.lab.sources.floor import with_floor
 from snrlab.lab.sources.kohya_findings import formulas, unknown_options
-from snrlab.lab.sources.kohya_options import VERSION
 from snrlab.lab.sources.kohya_settings import STEPS, Settings
 
 
@@ -83,7 +84,7 @@ def _shared(options: Settings) -> dict[str, Any]:
     if options.multires is not None:
         parts["noise"] = NOISES.bind("pyramid", iterations=int(options.multires), discount=options.discount)
     elif options.noise_offset is not None:
-        parts["noise"] = NOISES.bind("offset", strength=options.noise_offset)
+        parts["noise"] = NOISES.bind("offset", **options.offset)
     return parts
 
 
@@ -111,19 +112,10 @@ def _as_meant(options: Settings, as_is: Recipe, shared: dict[str, Any]) -> tuple
         first = {"min_timestep": options.first} if options.first else {}
         parts["density"] = DENSITIES.bind("uniform", **first)
     recipe = Recipe(weighting=tuple(chosen), **parts)
-    if options.v and options.zero_terminal and recipe.tables().weight[-1] == 0:
-        recipe = Recipe(weighting=tuple(chosen), min_weight=0.01, **parts)
-        changes.append(_effect_of_the_floor(recipe.tables()))
+    if options.v and options.zero_terminal:
+        recipe, effect = with_floor(recipe)
+        changes += [effect] if effect else []
     return recipe, changes
-
-
-def _effect_of_the_floor(tables: Tables) -> str:
-    raised = tables.raw_weight < 0.01
-    share = float(tables.weight_share()[raised].sum())
-    return (
-        f"min_weight 0.01, since the right weight of the last step is 0 and sampling starts there: it raises "
-        f"{int(raised.sum())} steps, which then have {share:.2%} of the weight"
-    )
 
 
 def _does(options: Settings) -> list[str]:
@@ -150,5 +142,7 @@ def _does(options: Settings) -> list[str]:
     if options.multires is not None:
         said.append(f"multires noise: {options.multires:g} levels, discount {options.discount:g}, in input and target")
     if options.noise_offset is not None:
-        said.append(f"noise_offset: shifts each channel's noise by {options.noise_offset:g} x N(0, 1)")
+        strength = "U(0, 1) x " if options.offset_random else ""
+        own = f" + {options.adaptive:g} x the channel's own mean" if options.adaptive else ""
+        said.append(f"noise_offset: shifts each channel's noise by ({strength}{options.noise_offset:g}{own}) x N(0, 1)")
     return said

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snrlab.core.errors import nearest
+from snrlab.config.kohya_options import RUN, meant
 from snrlab.core.finding import Finding
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.core.weighting import WEIGHTINGS
-from snrlab.lab.sources.kohya_options import OPTIONS
 from snrlab.lab.sources.kohya_settings import STEPS, Settings
 
 FORKS = {
@@ -31,14 +30,14 @@ def unknown_options(stated: Mapping[str, Any]) -> list[Finding]:
     """Keys that the program takes without a word and never reads."""
     found = []
     for name in stated:
-        if name in OPTIONS:
+        if name in RUN:
             continue
         if name in FORKS:
             message = f"{name} is an option of {FORKS[name]}; sd-scripts itself never reads it."
             found.append(Finding("fork_option", "warning", message))
             continue
-        meant = nearest(name, OPTIONS)
-        hint = f"Did you mean {meant} (default {OPTIONS[meant].default or 'none'})?" if meant else ""
+        right = meant(name, RUN)
+        hint = f"Did you mean {right} (default {RUN[right].default or 'none'})?" if right else ""
         message = f"{name} = {stated[name]!r} is no option of sd-scripts, which reads over it without a word."
         found.append(Finding("unknown_option", "warning", message, hint))
     return found

@@ -1,36 +1,21 @@
-"""The options of kohya sd-scripts: their names, types and defaults, read in its sources at commit 48d368f."""
+"""How files state the options of kohya sd-scripts: argument lists, metadata of finished files."""
 
 from __future__ import annotations
 
-import csv
+import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
+from snrlab.config.kohya_options import RUN
 from snrlab.core.parameters import parse_value
 
-VERSION = "kohya sd-scripts 48d368f (February 2026)"
 # what a finished file leaves out although it changes the recipe
 NOT_RECORDED = ("v_parameterization", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "min_timestep",
                 "max_timestep")  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Option:
-    """One option: its name, type in words, and default as text."""
-
-    name: str
-    type: str
-    default: str
-
-
-def _load() -> Mapping[str, Option]:
-    text = resources.files("snrlab.lab").joinpath("assets", "kohya_options.csv").read_text(encoding="utf-8")
-    return {row["name"]: Option(row["name"], row["type"], row["default"]) for row in csv.DictReader(text.splitlines())}
-
-
-OPTIONS: Mapping[str, Option] = _load()
+RENAMED = {"debiased_estimation": "debiased_estimation_loss", "batch_size_per_device": "train_batch_size",
+           "sd_model_name": "pretrained_model_name_or_path", "vae_name": "vae"}  # fmt: skip
 
 
 def split_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,13 +33,16 @@ def split_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def from_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """(options, options that the file does not tell) of the `ss_*` keys of a finished file."""
-    renamed = {"debiased_estimation": "debiased_estimation_loss"}
     found: dict[str, Any] = {}
     for key, text in metadata.items():
         if key.startswith("ss_"):
-            name = renamed.get(key[3:], key[3:])
-            if name in OPTIONS and text not in ("None", ""):
-                found[name] = parse_value(text)
+            name = RENAMED.get(key[3:], key[3:])
+            if name in RUN and text not in ("None", ""):
+                found[name] = _value(name, text)
+    kind, bracket, arguments = str(metadata.get("ss_optimizer", "")).partition("(")
+    if kind not in ("", "None"):
+        found["optimizer_type"] = kind.rpartition(".")[2]
+        found["optimizer_args"] = _arguments(arguments.removesuffix(")")) if bracket else []
     said = metadata.get("modelspec.prediction_type", "")
     left_open = list(NOT_RECORDED)
     if said in ("v", "epsilon") or metadata.get("ss_base_model_version", "").endswith("_v"):
@@ -66,3 +54,20 @@ def from_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], tuple[st
             found |= {"min_timestep": int(low), "max_timestep": int(high)}
             left_open = [name for name in left_open if not name.endswith("_timestep")]
     return found, tuple(left_open)
+
+
+def _value(name: str, text: str) -> Any:
+    """A value that metadata keeps as text: a table or list as JSON, or a number."""
+    if RUN[name].type.endswith("list") and text[:1] in ("{", "["):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        return [f"{key}={value}" for key, value in found.items()] if isinstance(found, dict) else found
+    value = parse_value(text)
+    return bool(value) if RUN[name].type == "flag" and isinstance(value, int) else value
+
+
+def _arguments(text: str) -> list[str]:
+    """`a=1,betas=(0.9, 0.99)` as a list: commas in brackets do not separate."""
+    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]

@@ -13,7 +13,8 @@ STEPS = 1000
 NAMES = (
     "v_parameterization", "zero_terminal_snr", "min_snr_gamma", "debiased_estimation_loss",
     "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "ip_noise_gamma", "ip_noise_gamma_random_strength",
-    "noise_offset", "multires_noise_iterations", "multires_noise_discount", "min_timestep", "max_timestep",
+    "noise_offset", "noise_offset_random_strength", "adaptive_noise_scale", "multires_noise_iterations",
+    "multires_noise_discount", "min_timestep", "max_timestep",
 )  # fmt: skip
 
 
@@ -32,11 +33,18 @@ class Settings:
         self.ip_gamma = self.number("ip_noise_gamma")
         self.ip_random = self.flag("ip_noise_gamma_random_strength")
         self.noise_offset = self.number("noise_offset")
+        self.offset_random = self.flag("noise_offset_random_strength")
+        self.adaptive = self.number("adaptive_noise_scale")
         self.multires = self.number("multires_noise_iterations")
         self.discount = self.number("multires_noise_discount") or 0.3
         self.first = int(self.number("min_timestep") or 0)
         last = self.number("max_timestep")
         self.stop = STEPS if last is None else int(last)
+
+    @property
+    def offset(self) -> dict[str, Any]:
+        """Parameters of the noise offset."""
+        return {"strength": self.noise_offset, "random_strength": self.offset_random, "adaptive_scale": self.adaptive}
 
     def flag(self, name: str) -> bool:
         """Whether a switch is on."""

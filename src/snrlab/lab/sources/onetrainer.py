@@ -20,6 +20,7 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.registry import Choice
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import Asked, Understood
+from snrlab.lab.sources.floor import with_floor
 from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density
 
 VERSION = "OneTrainer 23df383 (August 2026)"
@@ -93,10 +94,8 @@ def understand(asked: Asked) -> Understood:
     weighting = _weighting(settings, right=True)
     if settings.v and weighting != as_is.weighting:
         changes.append(f"{weighting[0].name} with the paper's weight on v")
-    as_meant = Recipe(weighting=weighting, **parts)
-    if settings.zero_terminal and weighting and as_meant.tables().weight[-1] == 0:
-        as_meant = Recipe(weighting=weighting, min_weight=0.01, **parts)
-        changes.append("min_weight 0.01, since the right weight of the last step is 0 and sampling starts there")
+    as_meant, effect = with_floor(Recipe(weighting=weighting, **parts))
+    changes += [effect] if effect else []
     found = (*asked.remarks, *_remarks(settings, options))
     return Understood(asked, tuple(_does(settings)), as_is, as_meant, found, tuple(changes), VERSION)
 

@@ -5,25 +5,24 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from snrlab.config import parse
+from snrlab.config.kohya_options import RUN
 from snrlab.config.recipe import build_recipe
 from snrlab.core.errors import UserError
 from snrlab.core.finding import Finding
-from snrlab.core.parameters import parse_value
 from snrlab.core.schedule import SCHEDULES
 from snrlab.files.header import read_header
 from snrlab.files.text import parse_json, read_json, read_text, read_toml
 from snrlab.lab.sources import kohya_settings, onetrainer
 from snrlab.lab.sources.asked import Asked
-from snrlab.lab.sources.kohya_options import OPTIONS, from_metadata, split_arguments
+from snrlab.lab.sources.kohya_files import GUI_KEYS, of_easy, of_gui
+from snrlab.lab.sources.kohya_options import from_metadata, split_arguments
 
 ONETRAINER_KEYS = {"training_method", "model_type", "loss_weight_fn", "base_model_name", "__version"}
-GUI_KEYS = {"LoRA_type", "train_batch_size", "max_resolution", "additional_parameters", "optimizer"}
-GUI_NAMES = {"optimizer": "optimizer_type", "epoch": "max_train_epochs", "max_resolution": "resolution",
-             "lora_network_weights": "network_weights"}  # fmt: skip
 
 
 def read_source(path: Path) -> Asked:
@@ -52,38 +51,26 @@ def _toml(path: Path) -> Asked:
     if isinstance(tables.get("model"), dict) and isinstance(tables.get("data"), dict):
         return _own(read_text(path), path.name, "a run file of snrlab")
     if any(isinstance(section, dict) and isinstance(section.get("args"), dict) for section in tables.values()):
-        return _kohya(path.name, "a TOML of LoRA_Easy_Training_Scripts", _easy(tables))
+        options, beside, subsets = of_easy(tables)
+        found = _kohya(path.name, "a TOML of LoRA_Easy_Training_Scripts", options)
+        return replace(found, beside=beside, subsets=tuple(subsets))
     flat: dict[str, Any] = {}
     for name, value in tables.items():
         flat |= value if isinstance(value, dict) else {name: value}
-    if not set(flat) & set(OPTIONS):
+    if not set(flat) & set(RUN):
         raise UserError(
             f"{path.name} has none of the options of a trainer that is known here (kohya, LoRA_Easy, snrlab)."
         )
     return _kohya(path.name, "a training TOML of kohya sd-scripts", flat)
 
 
-def _easy(tables: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for section in tables.values():
-        if isinstance(section, dict):
-            for part in ("args", "dataset_args"):
-                inner = section.get(part)
-                flat |= inner if isinstance(inner, dict) else {}
-    return flat
-
-
 def _json(path: Path) -> Asked:
     found = read_json(path)
-    if set(found) & ONETRAINER_KEYS and not set(found) & GUI_KEYS:
+    if set(found) & ONETRAINER_KEYS and not isinstance(found.get("optimizer"), str):  # a table in OneTrainer's
         return _onetrainer(path.name, "a configuration of OneTrainer", found)
     if set(found) & GUI_KEYS:
-        options = {GUI_NAMES.get(k, k): v for k, v in found.items()}
-        multires = str(options.pop("noise_offset_type", "")).startswith("Multires")
-        for name in ("multires_noise_iterations",) if not multires else ("noise_offset",):
-            options.pop(name, None)
-        known = {k: _as_typed(k, v) for k, v in options.items() if k in OPTIONS and v != ""}
-        return _kohya(path.name, "a settings file of kohya_ss (GUI)", known)
+        options, beside = of_gui(found)
+        return replace(_kohya(path.name, "a settings file of kohya_ss (GUI)", options), beside=beside)
     raise UserError(f"{path.name} is neither a settings file of kohya_ss nor a configuration of OneTrainer.")
 
 
@@ -106,24 +93,18 @@ def _weights(path: Path) -> Asked:
             "info",
             f"the file does not record {', '.join(left_open)}: what is said here holds if they were left alone.",
         )
-        return _kohya(path.name, f"{what} trained by kohya sd-scripts", options, (remark,))
+        found = _kohya(path.name, f"{what} trained by kohya sd-scripts", options, (remark,))
+        return replace(found, finished=True)
     raise UserError(f"{path.name} is {what} whose metadata says nothing of how it was trained.")
 
 
 def _kohya(name: str, kind: str, options: Mapping[str, Any], remarks: tuple[Finding, ...] = ()) -> Asked:
-    matter = tuple(k for k in options if k in kohya_settings.NAMES or k not in OPTIONS)
+    matter = tuple(k for k in options if k in kohya_settings.NAMES or k not in RUN)
     return Asked(name, kind, "kohya", split_arguments(options), matter, remarks)
 
 
 def _onetrainer(name: str, kind: str, options: Mapping[str, Any]) -> Asked:
     return Asked(name, kind, "onetrainer", options, tuple(k for k in options if k in onetrainer.NAMES))
-
-
-def _as_typed(name: str, value: Any) -> Any:
-    """A number that the GUI keeps as text, or as false where the field is empty."""
-    if OPTIONS[name].type not in ("int", "float", "int_or_float"):
-        return value
-    return 0 if value is False else parse_value(value) if isinstance(value, str) else value
 
 
 def _own(text: str, name: str, kind: str) -> Asked:

@@ -1,0 +1,26 @@
+"""What an optimizer asks of the settings around it, where other trainers do not ask."""
+
+from __future__ import annotations
+
+from snrlab.config.run_text import Stated
+from snrlab.config.train_rules import ADAPTIVE_RATE
+from snrlab.core.training import OPTIMIZERS, usual
+from snrlab.lab.exchange.transfer import Transfer
+
+
+def fit_to_optimizer(transfer: Transfer) -> None:
+    """A rate for an optimizer that finds it, and no schedule for one that needs none."""
+    lines = {line.name: line for line in transfer.lines}
+    chosen = lines.get("train.optimizer")
+    name = chosen.value["name"] if chosen else "adamw"
+    facts = usual(OPTIMIZERS, name).entry.facts if name != "custom" else {}
+    rate = lines.get("train.learning_rate")
+    if facts.get("finds_rate") and (rate is None or rate.value < ADAPTIVE_RATE):
+        stated = f" The rate that is stated, {rate.value:g}, would all but stop it." if rate else ""
+        why = f"{name} finds the rate itself, and this multiplies it.{stated}"
+        transfer.lines.append(Stated("train.learning_rate", 1.0, why, rate.said if rate else ""))
+    schedule = lines.get("train.lr_schedule")
+    if facts.get("own_schedule") and (schedule is None or schedule.value["name"] != "constant"):
+        why = f"{name} averages the weights in place of a schedule."
+        said = schedule.said if schedule else ""
+        transfer.lines.append(Stated("train.lr_schedule", {"name": "constant"}, why, said))

@@ -1,0 +1,65 @@
+"""kohya's settings, whatever states them, as the lines of a run file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snrlab.config.kohya_options import OPTIONS, SECRETS
+from snrlab.lab.exchange import kohya_data, kohya_network, kohya_rest, kohya_schedule, kohya_train
+from snrlab.lab.exchange.fitting import fit_to_optimizer
+from snrlab.lab.exchange.recipe import recipe
+from snrlab.lab.exchange.transfer import Transfer
+from snrlab.lab.sources.asked import Understood
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "prediction_type": ("v_parameterization",),
+    "zero_terminal_snr": ("zero_terminal_snr",),
+    "weighting": ("min_snr_gamma", "debiased_estimation_loss", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss"),
+    "density": ("min_timestep", "max_timestep"),
+    "perturbation": ("ip_noise_gamma", "ip_noise_gamma_random_strength"),
+    "noise": ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale", "multires_noise_iterations",
+              "multires_noise_discount"),
+}  # fmt: skip
+
+
+def from_kohya(
+    understood: Understood,
+    folder: Path,
+    dataset: Mapping[str, Any] | None = None,
+    dataset_path: Path | None = None,
+    *,
+    as_is: bool = False,
+) -> Transfer:
+    """The lines of a run file, and what is left.
+
+    Args:
+        understood: the settings and the recipes in them.
+        folder: where the source lies.
+        dataset: what a dataset TOML says.
+        dataset_path: of that TOML, where it can be used as it is.
+        as_is: with kohya's own formulas.
+
+    Raises:
+        UserError: the settings are for a model or a kind of training that is not here, or a value is none.
+    """
+    asked = understood.asked
+    transfer = Transfer(asked.options, OPTIONS, "kohya", beside=asked.beside, secrets=SECRETS)
+    kohya_network.refuse_other_models(transfer)
+    if dataset is None and asked.subsets:
+        dataset = {"datasets": [{"subsets": list(asked.subsets)}]}
+    kohya_rest.rest(transfer, folder)
+    kohya_data.data(transfer, dataset, dataset_path)
+    recipe(transfer, understood, NAMES, as_is=as_is)
+    kohya_network.method(transfer)
+    kohya_train.parts_and_rates(transfer)
+    for part in (kohya_train.length, kohya_train.optimizer, kohya_schedule.schedule, kohya_train.loss):
+        part(transfer)
+    if kohya_network.trains_lora(transfer):
+        kohya_network.network(transfer)
+    for name in ("conv_dim", "conv_alpha"):
+        transfer.leave(name, "LoRA_type is Standard, which trains no convolutions", grade="idle")
+    fit_to_optimizer(transfer)
+    transfer.leave_the_rest("reads over it without a word")
+    return transfer

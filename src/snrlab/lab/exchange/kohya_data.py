@@ -1,0 +1,246 @@
+"""Images and captions in kohya's words: folders, subsets of a dataset TOML, and what becomes of captions; both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from snrlab.config.data import DataConfig
+from snrlab.config.image_options import ImageOptions
+from snrlab.config.kohya_options import OPTIONS
+from snrlab.config.run import RunConfig
+from snrlab.lab.exchange.simple import RULES, carry, read_size, write_size
+from snrlab.lab.exchange.transfer import Left, Transfer, shown
+
+IMAGES = "images"
+OF_BUCKETS = ("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale")
+OF_TAGS = ("keep_tokens", "keep_tokens_separator", "caption_separator", "token_warmup_min")
+MOVES_TAGS = ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step")
+ONLY_STATED = ("caption_extension", "caption_extention", "vae_batch_size")  # kohya's defaults are of its own making
+OF_RUN = ("vae_batch_size", "prior_loss_weight", "weighted_captions")  # not of a folder
+# what a dataset TOML may say of images: kohya takes from the training file what it leaves out
+IMAGE_OPTIONS = tuple(
+    name
+    for name, option in OPTIONS.items()
+    if option.here.startswith("data.") and option.rule in RULES and name not in (*OF_RUN, "dataset_repeats")
+)
+
+
+def image_options(transfer: Transfer, prefix: str = "data.") -> None:
+    """The options of images and captions, where they mean something together."""
+    transfer.put(f"{prefix}resolution", *_resolution(transfer))
+    buckets = bool(transfer.value("enable_bucket"))
+    moves = any(transfer.value(name) for name in MOVES_TAGS)
+    separated = moves or transfer.has("secondary_separator")
+    for name in IMAGE_OPTIONS:
+        if name == "resolution" or (name in ONLY_STATED and not transfer.has(name)):
+            continue
+        if name in OF_BUCKETS and not buckets:
+            transfer.leave(name, "enable_bucket is not on: every image is cropped to resolution", grade="idle")
+        elif name in OF_TAGS and not (separated if name == "caption_separator" else moves):
+            transfer.leave(name, "tags are neither shuffled nor dropped", grade="idle")
+        elif name == "alpha_mask" and not transfer.value(name):
+            transfer.take(name)
+        else:
+            carry(transfer, name, OPTIONS[name].here.replace("data.", prefix))
+    if transfer.has("conditioning_data_dir"):
+        transfer.put(f"{prefix}masked_loss", True, "masked_loss", why="The folder of masks is used.")
+
+
+def _resolution(transfer: Transfer) -> tuple[Any, str]:
+    return read_size(transfer.value("resolution"))[0], "resolution"
+
+
+def data(transfer: Transfer, dataset: Mapping[str, Any] | None, path: Path | None) -> None:
+    """[data] from a dataset TOML that is kept, from its subsets, or from folders of the training file.
+
+    Args:
+        transfer: the training file's options.
+        dataset: what a dataset TOML says, in its form; None where there is none.
+        path: of that TOML where it is to be used as it is.
+    """
+    transfer.take("dataset_config")
+    if dataset is not None and path is not None:
+        why = "kohya's dataset TOML, used as it is: folders, repeats, captions and buckets stand in it."
+        names = ("dataset_config",) if transfer.has("dataset_config") else ()
+        transfer.put("data.dataset_config", str(path), *names, why=why)
+        stated = [d.get("resolution") for d in dataset.get("datasets", [])] + [
+            dataset.get("general", {}).get("resolution")
+        ]
+        if not any(stated):
+            transfer.put("data.resolution", *_resolution(transfer))
+        for name in IMAGE_OPTIONS:
+            transfer.leave(name, "the dataset TOML decides it", grade="idle")
+    elif dataset is not None:
+        sets(transfer, dataset)
+    else:
+        folders(transfer)
+    _batch(transfer, dataset)
+    if not transfer.value("vae_batch_size") or transfer.value("vae_batch_size") == 1:
+        transfer.take("vae_batch_size")
+    for name in OF_RUN:
+        if name != "vae_batch_size" or (transfer.has(name) and transfer.value(name) > 1):
+            carry(transfer, name)
+    if transfer.value("cache_latents_to_disk"):
+        transfer.put("data.cache", True, "cache_latents_to_disk", "cache_text_encoder_outputs_to_disk")
+
+
+def _batch(transfer: Transfer, dataset: Mapping[str, Any] | None) -> None:
+    """train.batch_size: what the dataset TOML says goes before the training file."""
+    levels = [] if dataset is None else [*dataset.get("datasets", []), dataset.get("general", {})]
+    sizes = [level["batch_size"] for level in levels if level.get("batch_size")]
+    if not sizes:
+        carry(transfer, "train_batch_size")
+        return
+    transfer.leave("train_batch_size", "batch_size of the dataset TOML goes before it", grade="idle")
+    transfer.put("train.batch_size", sizes[0], why=f"batch_size = {sizes[0]} in the dataset TOML.")
+    if len(set(sizes)) > 1:
+        transfer.left.append(Left(f"batch_size = {shown(sizes)}", "a run has one batch size here; the first is taken"))
+
+
+def folders(transfer: Transfer) -> None:
+    """Folders that the training file names, and its options of images."""
+    transfer.leave("in_json")
+    if transfer.has("train_data_dir"):
+        transfer.put("data.folder", str(transfer.value("train_data_dir")), "train_data_dir")
+    else:
+        transfer.put("data.folder", IMAGES, why="The source does not say where the images are: name their folder here.")
+    if transfer.has("reg_data_dir"):
+        transfer.put("data.regularisation", str(transfer.value("reg_data_dir")), "reg_data_dir")
+    else:
+        transfer.leave("prior_loss_weight", "there are no regularisation images", grade="idle")
+        transfer.take("prior_loss_weight")
+        transfer.stated.pop("prior_loss_weight", None)
+    if transfer.has("dataset_repeats") and transfer.value("dataset_repeats") != 1:
+        carry(transfer, "dataset_repeats")
+    image_options(transfer)
+
+
+def sets(transfer: Transfer, dataset: Mapping[str, Any]) -> None:
+    """[[data.sets]]: the subsets, each with what the levels above it and the training file say."""
+    usual = {name: transfer.stated[name] for name in IMAGE_OPTIONS if transfer.has(name)}
+    general = dataset.get("general", {})
+    number = 0
+    for group in dataset.get("datasets", []):
+        above = {**usual, **general, **{name: value for name, value in group.items() if name != "subsets"}}
+        for subset in group.get("subsets", []):
+            inner = Transfer({**above, **subset}, OPTIONS, "kohya")
+            inner.take("batch_size", *(set(usual) - set(IMAGE_OPTIONS)))
+            _set(inner)
+            transfer.lines += [
+                replace(line, name=line.name.replace("data.", f"data.sets[{number}].", 1)) for line in inner.lines
+            ]
+            number += 1
+            transfer.left += [
+                Left(f"subset {number}: {left.option}", left.why, left.grade)
+                for left in inner.left
+                if left.grade != "default"
+            ]
+    transfer.take(*IMAGE_OPTIONS)
+    if not any(subset.get("is_reg") for group in dataset.get("datasets", []) for subset in group.get("subsets", [])):
+        transfer.leave("prior_loss_weight", "there are no regularisation images", grade="idle")
+        transfer.stated.pop("prior_loss_weight", None)
+
+
+def _set(inner: Transfer) -> None:
+    folder = inner.value("image_dir")
+    inner.leave("metadata_file")
+    inner.put("data.folder", str(folder or IMAGES), *(["image_dir"] if folder else []),
+              why="" if folder else "The subset names no folder: name it here.")  # fmt: skip
+    if inner.value("is_reg"):
+        inner.lines.append(replace(inner.lines[-1], name="data.regularisation", value=True, said="is_reg = true"))
+    inner.take("is_reg")
+    carry(inner, "num_repeats")
+    image_options(inner)
+    inner.leave_the_rest("refuses it")
+
+
+# fields of [data] that kohya has under other names, by field
+BACK = {
+    OPTIONS[name].here.removeprefix("data."): name
+    for name in IMAGE_OPTIONS
+    if name not in ("caption_extention", "masked_loss")
+}
+
+
+def data_back(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any] | None, list[Left]]:
+    """What kohya calls it: options of [data], the dataset TOML beside them, and what has no place in either."""
+    data, left = config.data, _left(config.data)
+    options: dict[str, Any] = {
+        "train_batch_size": config.train.batch_size,
+        "cache_latents": True,
+        "cache_latents_to_disk": data.cache or None,
+        "vae_batch_size": data.vae_batch_size,
+        "weighted_captions": data.weighted_captions or None,
+        "prior_loss_weight": data.prior_loss_weight if data.prior_loss_weight != 1 else None,
+        "resolution": write_size(data.resolution),
+    }
+    if data.dataset_config is not None:
+        return {**options, "dataset_config": data.dataset_config}, None, left
+    if data.shipped is not None or (data.folder is None and not data.sets):
+        left.append(Left(f"data.shipped = {shown(data.shipped)}", "images that ship with snrlab; name a folder"))
+        return options, None, left
+    subsets = []
+    for image_set in data.sets:
+        own = _subset(image_set.folder, image_set.options(data), left)
+        if image_set.regularisation:
+            own["is_reg"] = True
+        for name in ("ratio", "importance"):
+            if (value := getattr(image_set, name)) is not None:
+                left.append(Left(f"data.sets: {name} = {value:g}", "kohya weighs sets by num_repeats alone"))
+        subsets.append(own)
+    if data.folder is not None:
+        subsets.append(_subset(data.folder, data, left))
+    if data.regularisation is not None:
+        subsets.append({"image_dir": data.regularisation, "is_reg": True})
+    return options, {"datasets": _grouped(subsets, config)}, left
+
+
+def _left(data: DataConfig) -> list[Left]:
+    found = []
+    for name in ("limit", "cache_folder", "kohya_cache"):
+        value = getattr(data, name)
+        if value:
+            found.append(Left(f"data.{name} = {shown(value)}", "kohya has nothing like it"))
+    return found
+
+
+def _subset(folder: str, options: ImageOptions, left: list[Left]) -> dict[str, Any]:
+    """A subset of a dataset TOML with what differs from kohya's defaults."""
+    found: dict[str, Any] = {"image_dir": folder, "num_repeats": options.repeats}
+    for field, name in BACK.items():
+        value = getattr(options, field)
+        if field == "resolution" or (name in OF_TAGS and not options.moves_tags) or value is None:
+            continue
+        value = RULES[OPTIONS[name].rule].back(value)
+        if name in OF_BUCKETS and not options.buckets:
+            continue
+        if not OPTIONS[name].is_default(value):
+            found[name] = value
+    if options.buckets:
+        sides = [options.resolution] * 2 if isinstance(options.resolution, int) else options.resolution
+        found |= {"min_bucket_reso": options.bucket_min or max(64, min(sides) // 2 // 64 * 64),
+                  "max_bucket_reso": options.bucket_max or 2 * max(sides)}  # fmt: skip
+    if options.masked_loss and options.masks is None:
+        left.append(Left("data.masked_loss = true", "kohya looks for masks in a folder of their own; state data.masks"))
+    found["resolution"] = options.resolution
+    return found
+
+
+def _grouped(subsets: Sequence[Mapping[str, Any]], config: RunConfig) -> list[dict[str, Any]]:
+    """Subsets of one size and one way with buckets make one dataset."""
+    level = ("resolution", "enable_bucket", *OF_BUCKETS)
+    groups: list[dict[str, Any]] = []
+    for subset in subsets:
+        above = {name: subset[name] for name in level if name in subset} or {
+            name: groups[0][name] for name in level if groups and name in groups[0]
+        }
+        own = {name: value for name, value in subset.items() if name not in level}
+        match = next((g for g in groups if all(g.get(n) == above.get(n) for n in level)), None)
+        if match is None:
+            match = {"batch_size": config.train.batch_size, **above, "subsets": []}
+            groups.append(match)
+        match["subsets"].append(own)
+    return groups

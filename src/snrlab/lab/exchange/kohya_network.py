@@ -1,0 +1,236 @@
+"""What is trained: all weights or a LoRA, which layers, which ranks. kohya's words for it, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from snrlab.config.kohya_options import OPTIONS
+from snrlab.config.lora import LoraConfig
+from snrlab.config.run import RunConfig
+from snrlab.core.errors import UserError
+from snrlab.lab.exchange.simple import carry
+from snrlab.lab.exchange.transfer import Left, Transfer, shown
+
+OF_FULL_TRAINING = (
+    "train_text_encoder", "learning_rate_te", "learning_rate_te1", "learning_rate_te2", "block_lr",
+    "fused_optimizer_groups", "no_token_padding", "diffusers_xformers", "in_json",
+)  # fmt: skip
+FULL_FORMATS = {"safetensors": "single_file", "ckpt": "single_file", "diffusers": "diffusers",
+                "diffusers_safetensors": "diffusers"}  # fmt: skip
+PRESETS = {"full": ["attention", "feed_forward", "convolution"], "attn-mlp": ["attention", "feed_forward"],
+           "attn-only": ["attention"]}  # fmt: skip
+BLOCKS = {"block_dims": ("lora.block_ranks", int), "block_alphas": ("lora.block_alphas", float),
+          "conv_block_dims": ("lora.conv_block_ranks", int),
+          "conv_block_alphas": ("lora.conv_block_alphas", float)}  # fmt: skip
+SIMPLE_ARGUMENTS = ("rank_dropout", "module_dropout", "loraplus_lr_ratio")
+
+
+def is_sdxl(transfer: Transfer) -> bool:
+    """Whether the settings are for SDXL, as far as they tell."""
+    marks = ("sdxl", "sdxl_checkbox", "no_half_vae", "cache_text_encoder_outputs", "disable_mmap_load_safetensors",
+             "learning_rate_te1", "learning_rate_te2")  # fmt: skip
+    rates = transfer.stated.get("text_encoder_lr")
+    names = f"{transfer.stated.get('base_model_version', '')} {transfer.stated.get('pretrained_model_name_or_path')}"
+    return (
+        any(transfer.stated.get(mark) for mark in marks)
+        or (isinstance(rates, list) and len(rates) > 1)
+        or any(word in names.lower() for word in ("sdxl", "sd_xl", "stable-diffusion-xl", "-xl-"))
+    )
+
+
+def trains_lora(transfer: Transfer) -> bool:
+    """Whether it is a LoRA that is trained; without a network a program of kohya's for all weights is meant."""
+    if any(transfer.has(name) for name in ("network_module", "network_dim", "network_args", "network_alpha")):
+        return True
+    whole = transfer.has("pretrained_model_name_or_path") and any(
+        transfer.has(name) for name in ("train_data_dir", "dataset_config", "in_json")
+    )
+    return not whole and not any(transfer.has(name) for name in OF_FULL_TRAINING)
+
+
+def method(transfer: Transfer) -> None:
+    """[train]: method and number format, and the format of the result."""
+    if trains_lora(transfer):
+        transfer.leave("network_module", "a LoRA is what is trained by default", grade="idle")
+        same = str(transfer.stated.get("save_model_as", "safetensors")) == "safetensors"
+        transfer.leave("save_model_as", "a LoRA is always saved as safetensors", grade="idle" if same else "lost")
+        transfer.leave("full_bf16", "a LoRA's own weights stay in fp32 here, which costs little")
+        return
+    why = "No network is named, so all weights are trained, as by kohya's fine_tune.py or sdxl_train.py."
+    transfer.put("train.method", "full", why=why)
+    if transfer.value("full_bf16"):
+        transfer.put("train.weights", "bf16", "full_bf16")
+    transfer.put("output.format", FULL_FORMATS.get(str(transfer.value("save_model_as"))), "save_model_as")
+
+
+def network(transfer: Transfer) -> None:
+    """[lora] from network_dim, network_alpha and network_args."""
+    arguments = transfer.stated.get("network_args")
+    stated = dict(arguments) if isinstance(arguments, Mapping) else {}
+    transfer.take("network_args", "network_dim", "network_alpha", "LoRA_type")
+    if transfer.has("LoRA_type"):
+        transfer.leave("LoRA_type")
+    rank = transfer.value("network_dim")
+    transfer.put("lora.rank", int(rank or 4), "network_dim")
+    transfer.put("lora.alpha", float(transfer.value("network_alpha") or 0) or None, "network_alpha")
+    inner = Transfer(stated, OPTIONS, "kohya")
+    lycoris = str(transfer.stated.get("network_module", "")).startswith("lycoris")
+    _layers(inner, lycoris, transfer)
+    for name in SIMPLE_ARGUMENTS:
+        carry(inner, name)
+    if inner.value("dora_wd") in (True, "True"):
+        inner.put("lora.dora", True, "dora_wd")
+    for name, (field, kind) in BLOCKS.items():
+        if inner.has(name):
+            _blocks(inner, name, field, kind, sdxl=is_sdxl(transfer))
+    inner.leave_the_rest("reads over it or stops at it")
+    transfer.lines += inner.lines
+    transfer.left += [
+        Left(f"network_args: {left.option}", left.why, left.grade) for left in inner.left if left.grade != "default"
+    ]
+
+
+def _layers(inner: Transfer, lycoris: bool, outer: Transfer) -> None:
+    inner.take("preset")
+    algorithm = str(inner.value("algo"))
+    inner.take("algo")
+    if algorithm not in ("lora", "locon"):
+        inner.leave("algo", f"{OPTIONS['algo'].here}; a LoRA of this rank is written instead")
+    preset = str(inner.value("preset"))
+    if lycoris and preset in PRESETS:
+        inner.put("lora.layers", PRESETS[preset], "preset", why=f"LyCORIS' preset {preset}.")
+    elif lycoris:
+        inner.leave("preset")
+    if inner.has("conv_dim") and not (lycoris and preset != "full"):
+        if not lycoris:
+            inner.put("lora.layers", PRESETS["full"], "conv_dim", why="With conv_dim convolutions are trained too.")
+        inner.put("lora.conv_rank", int(inner.value("conv_dim")), "conv_dim")
+        alpha = float(inner.value("conv_alpha")) if inner.has("conv_alpha") or not lycoris else None
+        inner.put("lora.conv_alpha", alpha or None, "conv_alpha")
+    else:
+        inner.leave("conv_dim", "the preset has no convolutions")
+        inner.leave("conv_alpha", "no convolutions are trained, as there is no conv_dim")
+
+
+def _blocks(inner: Transfer, name: str, field: str, kind: type, *, sdxl: bool) -> None:
+    """A list of numbers by block as a table of names."""
+    try:
+        values = [kind(part) for part in str(inner.stated[name]).split(",")]
+    except ValueError:
+        values = []
+    names = block_names(sdxl)
+    if len(values) != len(names):
+        inner.leave(name, f"kohya has {len(names)} blocks here, but {len(values)} numbers are given")
+        return
+    if kind is float or "alphas" in name:
+        table = {place: value for places, value in zip(names, values, strict=True) for place in places if value > 0}
+    else:
+        table = {place: value for places, value in zip(names, values, strict=True) for place in places}
+    inner.put(field, _merged(table), name)
+
+
+def block_names(sdxl: bool) -> list[tuple[str, ...]]:
+    """Our names of kohya's blocks, in its order: 25 of SD 1.5 and SD 2, 23 of SDXL; some hold no layer of a LoRA.
+
+    >>> block_names(False)[1], block_names(False)[12], block_names(True)[4]
+    (('down_blocks.0.resnets.0', 'down_blocks.0.attentions.0'), ('mid_block',), ('down_blocks.0.downsamplers',))
+    """
+
+    def layer(side: str, block: int, place: int) -> tuple[str, ...]:
+        return tuple(f"{side}_blocks.{block}.{kind}.{place}" for kind in ("resnets", "attentions"))
+
+    deep = 3 if sdxl else 4
+    down = [layer("down", i, j) if j < 2 else (f"down_blocks.{i}.downsamplers",) for i in range(deep) for j in range(3)]
+    up = [layer("up", i, j) + ((f"up_blocks.{i}.upsamplers",) if j == 2 else ()) for i in range(deep) for j in range(3)]
+    if not sdxl:
+        return [(), *down[:-1], ("mid_block",), *up]
+    middle = [("mid_block.resnets.0",), ("mid_block.attentions.0",), ("mid_block.resnets.1",)]
+    return [(), (), *down[:-1], *middle, *up, ()]
+
+
+def _merged(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with one name for a block whose parts all have the same value."""
+    merged: dict[str, Any] = {}
+    for name, value in table.items():
+        block = ".".join(name.split(".")[:2]) if not name.startswith("mid") else "mid_block"
+        parts = {other: v for other, v in table.items() if other.startswith(f"{block}.")}
+        whole = len(set(parts.values())) == 1 and len(parts) > 1
+        merged[block if whole else name] = value
+    return merged
+
+
+def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
+    """What kohya calls it: network options of a run."""
+    lora = config.lora
+    left: list[Left] = []
+    if config.train.method == "full":
+        options: dict[str, Any] = {"full_bf16": True} if config.train.weights == "bf16" else {}
+        if config.output.format is not None:
+            options["save_model_as"] = "safetensors" if config.output.format == "single_file" else "diffusers"
+        return options, []
+    arguments: dict[str, Any] = {}
+    if "convolution" in lora.layers:
+        arguments["conv_dim"] = lora.conv_rank or lora.rank
+        arguments["conv_alpha"] = lora.conv_alpha or lora.alpha or float(arguments["conv_dim"])
+    if lora.dora:
+        preset = next((name for name, layers in PRESETS.items() if layers == list(lora.layers)), None)
+        arguments |= {"algo": "lora", "preset": preset or "full", "dora_wd": True}
+        if preset is None:
+            left.append(Left(f"lora.layers = {shown(lora.layers)}", "LyCORIS has no preset for it"))
+    missing = [layer for layer in ("attention", "feed_forward") if layer not in lora.layers]
+    if missing and not lora.dora:
+        left.append(Left(f"lora.layers = {shown(lora.layers)}", f"kohya always adapts {' and '.join(missing)} too"))
+    for name, value in (("rank_dropout", lora.rank_dropout), ("module_dropout", lora.module_dropout),
+                        ("loraplus_lr_ratio", lora.loraplus_ratio)):  # fmt: skip
+        if value:
+            arguments[name] = value
+    for name, (field, _) in BLOCKS.items():
+        if table := getattr(lora, field.partition(".")[2]):
+            found = _blocks_back(table, lora, name)
+            if found is None:
+                left.append(Left(f"{field} = {shown(table)}", "kohya's list of blocks cannot say this"))
+            else:
+                arguments[name] = found
+    options = {
+        "network_module": "lycoris.kohya" if lora.dora else "networks.lora",
+        "network_dim": lora.rank,
+        "network_alpha": lora.alpha or float(lora.rank),
+        "network_dropout": lora.dropout or None,
+        "network_args": [f"{name}={value}" for name, value in arguments.items()],
+        "scale_weight_norms": lora.max_norm,
+        "network_weights": lora.start_from,
+    }
+    return options, left
+
+
+def _blocks_back(table: Mapping[str, Any], lora: LoraConfig, name: str) -> str | None:
+    """The numbers in kohya's order; None where names do not fall on its blocks."""
+    conv, alphas = name.startswith("conv"), name.endswith("alphas")
+    usual: float = (lora.alpha or lora.rank) if alphas else lora.rank
+    if conv:
+        usual = ((lora.conv_alpha or usual) if alphas else lora.conv_rank) or usual
+    for sdxl in (False, True):
+        names = block_names(sdxl)
+        parts = {part for places in names for part in places}
+        if all(any(part == key or part.startswith(f"{key}.") for part in parts) for key in table):
+            values = [{_looked_up(table, part, usual) for part in places} or {usual} for places in names]
+            if all(len(found) == 1 for found in values):
+                return ",".join(f"{found.pop():g}" for found in values)
+    return None
+
+
+def _looked_up(table: Mapping[str, Any], part: str, usual: float) -> float:
+    fits = [key for key in table if part == key or part.startswith(f"{key}.")]
+    return table[max(fits, key=len)] if fits else usual
+
+
+def refuse_other_models(transfer: Transfer) -> None:
+    """Refuse settings for a model that is not trained here (UserError)."""
+    for name in ("flux1_checkbox", "sd3_checkbox"):
+        if transfer.stated.get(name) is True:
+            raise UserError(f"{name} is true: Flux and SD3 are not trained here, but SD 1.5, SD 2 and SDXL.")
+    if transfer.stated.get("LoRA_type") == "Flux1":
+        raise UserError("LoRA_type is Flux1: Flux is not trained here, but SD 1.5, SD 2 and SDXL.")
+    if transfer.stated.get("train_mode", "lora") not in ("lora", "full"):
+        raise UserError(f"train_mode is {transfer.stated['train_mode']}: embeddings are not trained here.")

@@ -1,0 +1,104 @@
+"""OneTrainer's concepts and samples: folders of images, and prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snrlab.config.run_text import Stated
+from snrlab.lab.exchange.kohya_data import IMAGES
+from snrlab.lab.exchange.transfer import Left, Transfer, shown
+
+# of a concept: (part, field) -> (ours, what does nothing)
+IDLE: Mapping[tuple[str, str], Any] = {
+    ("image", "enable_fixed_flip"): False, ("image", "enable_random_rotate"): False,
+    ("image", "enable_fixed_rotate"): False, ("image", "enable_random_brightness"): False,
+    ("image", "enable_random_contrast"): False, ("image", "enable_random_saturation"): False,
+    ("image", "enable_random_hue"): False, ("image", "enable_resolution_override"): False,
+    ("image", "enable_random_circular_mask_shrink"): False, ("image", "enable_random_mask_rotate_crop"): False,
+    ("text", "tag_dropout_special_tags"): "", ("text", "caps_randomize_enable"): False,
+}  # fmt: skip
+
+
+def images(transfer: Transfer, folder: Path) -> None:
+    """[data]: a folder, or a set for each concept."""
+    from snrlab.lab.exchange.from_onetrainer import read_list, sizes
+
+    found = sizes(transfer.value("resolution"))
+    transfer.put("data.resolution", found[0], "resolution")
+    if len(found) > 1:
+        transfer.left.append(
+            Left(transfer.shown("resolution"), "one size is trained; sets of images may have their own")
+        )
+    concepts = [c for c in read_list(transfer, "concepts", "concept_file_name", folder) or [] if c.get("enabled", True)]
+    concepts = [c for c in concepts if c.get("type", "STANDARD") != "VALIDATION"]
+    if not concepts:
+        why = "The configuration does not say where the images are (its concepts do): name their folder here."
+        transfer.put("data.folder", IMAGES, why=why)
+    for number, concept in enumerate(concepts):
+        _concept(transfer, concept, f"data.sets[{number}]")
+
+
+def _concept(transfer: Transfer, concept: Mapping[str, Any], place: str) -> None:
+    """One concept as a set of images."""
+    text, image = _part(concept, "text"), _part(concept, "image")
+    name = str(concept.get("name") or concept.get("path") or place)
+
+    def put(field: str, value: Any, said: str) -> None:
+        if value is not None:
+            transfer.lines.append(Stated(f"{place}.{field}", value, said=said))
+
+    put("folder", str(concept.get("path") or IMAGES), "path of the concept")
+    balance = concept.get("balancing", 1.0)
+    if concept.get("balancing_strategy", "REPEATS") == "REPEATS" and balance >= 1:
+        put("repeats", round(balance) if balance != 1 else None, f"balancing = {balance:g}")
+    else:
+        _leave(transfer, name, "balancing", balance, "repeats is a whole number; ratio of all sets gives shares")
+    loss = concept.get("loss_weight", 1.0)
+    put("importance", float(loss) if loss != 1 else None, f"loss_weight = {loss:g}")
+    put("flip", True if image.get("enable_random_flip") else None, "image.enable_random_flip = true")
+    put("random_crop", True if image.get("enable_crop_jitter") else None, "image.enable_crop_jitter = true")
+    if concept.get("type") == "PRIOR_PREDICTION":
+        put("regularisation", True, "type = PRIOR_PREDICTION")
+    tags = bool(text.get("enable_tag_shuffling"))
+    put("shuffle_tags", True if tags else None, "text.enable_tag_shuffling = true")
+    drop = float(text.get("tag_dropout_probability", 0)) if text.get("tag_dropout_enable") else 0.0
+    put("tag_dropout", drop or None, "text.tag_dropout_probability")
+    if tags or drop:
+        put("keep_tokens", int(text.get("keep_tags_count", 1)), "text.keep_tags_count")
+        put("caption_separator", text.get("tag_delimiter") or None, "text.tag_delimiter")
+    if text.get("prompt_source", "sample") != "sample":
+        _leave(transfer, name, "text.prompt_source", text["prompt_source"], "captions are beside the images here")
+    for (part, field), neutral in IDLE.items():
+        value = (text if part == "text" else image).get(field, neutral)
+        if value != neutral:
+            _leave(transfer, name, f"{part}.{field}", value, "nothing like it is done here")
+
+
+def _part(concept: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = concept.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _leave(transfer: Transfer, concept: str, field: str, value: Any, why: str) -> None:
+    transfer.left.append(Left(f"concept {concept}: {field} = {shown(value)}", why))
+
+
+def prompts(transfer: Transfer, folder: Path) -> None:
+    """sample.prompts, each with what its sample says of the picture."""
+    from snrlab.lab.exchange.from_onetrainer import read_list
+
+    samples = read_list(transfer, "samples", "sample_definition_file_name", folder) or []
+    lines = []
+    for sample in samples:
+        if not sample.get("enabled", True) or not str(sample.get("prompt", "")).strip():
+            continue
+        flags = [("w", sample.get("width")), ("h", sample.get("height")), ("d", sample.get("seed")),
+                 ("l", sample.get("cfg_scale")), ("s", sample.get("diffusion_steps"))]  # fmt: skip
+        negative = f" --n {sample['negative_prompt']}" if sample.get("negative_prompt") else ""
+        rest = "".join(f" --{flag} {value}" for flag, value in flags if value is not None)
+        lines.append(" ".join(str(sample["prompt"]).split()) + negative + rest)
+    if lines:
+        name = "samples" if transfer.has("samples") else "sample_definition_file_name"
+        transfer.put("sample.prompts", lines, name)

@@ -1,0 +1,110 @@
+"""[recipe] of a run in kohya's words; what they cannot say is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snrlab.config.run import RunConfig
+from snrlab.core.registry import Choice
+from snrlab.lab.exchange.transfer import Left, shown
+
+WRONG_UNDER_V = "under v kohya computes 1 / (S + 1), not the paper's sqrt(S) / (S + 1): the effort goes elsewhere"
+STALE = "kohya's weights keep the SNR from before the rescaling to SNR 0"
+
+
+def kohya_recipe(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
+    """(options, what is left) of a recipe; what the model decides here is left to the user there."""
+    recipe = config.recipe
+    left: list[Left] = []
+    v = recipe.prediction_type == "v_prediction"
+    options: dict[str, Any] = {
+        "v_parameterization": v if recipe.prediction_type is not None else None,
+        "zero_terminal_snr": recipe.zero_terminal_snr or None,
+    }
+    if recipe.prediction_type not in (None, "epsilon", "v_prediction"):
+        left.append(Left(f"recipe.prediction_type = {recipe.prediction_type}", "kohya trains epsilon and v"))
+    for choice in recipe.weighting:
+        options |= _weighting(choice, v, left)
+    if len(recipe.weighting) > 1 and v and recipe.product_on == "epsilon":
+        left.append(Left("recipe.product_on = epsilon", "kohya multiplies weights on the v loss"))
+    own = any(choice.name == "kohya_before_rescale" for choice in recipe.weighting)
+    if recipe.weighting and v and recipe.zero_terminal_snr and not own:
+        left.append(Left("recipe.weighting under zero_terminal_snr", STALE))
+    for name in ("schedule", "max_weight", "min_weight", "normalize"):
+        if value := getattr(recipe, name):
+            text = value.spec if isinstance(value, Choice) else shown(value)
+            left.append(Left(f"recipe.{name} = {text}", "kohya has nothing like it"))
+    if recipe.sampling != "plain":
+        left.append(
+            Left(
+                f"recipe.sampling = {recipe.sampling}",
+                "kohya draws each timestep by itself; the objective is the same",
+                "idle",
+            )
+        )
+    return options | _density(recipe.density, left) | _perturbation(recipe.perturbation, left) | _noise(
+        recipe.noise, left
+    ), left
+
+
+def _weighting(choice: Choice, v: bool, left: list[Left]) -> dict[str, Any]:
+    match choice.name:
+        case "min_snr":
+            return {"min_snr_gamma": choice.params["gamma"]}
+        case "debiased" if choice.params["max_snr"] in (None, 1000.0):
+            if v:
+                left.append(Left("recipe.weighting debiased", WRONG_UNDER_V))
+                return {}
+            return {"debiased_estimation_loss": True}
+        case "kohya_debiased_v" if v:
+            return {"debiased_estimation_loss": True}
+        case "scale_v_pred_loss_like_noise_pred" if v:
+            return {choice.name: True}
+        case "epsilon" if v:
+            return {"scale_v_pred_loss_like_noise_pred": True}
+        case "v_pred_like_loss" if not v:
+            return {choice.name: choice.params["scale"]}
+        case "kohya_before_rescale" if v:
+            from snrlab.core.weighting import WEIGHTINGS
+
+            return _weighting(WEIGHTINGS.parse(choice.params["of"]), v, left)
+    left.append(Left(f"recipe.weighting {choice.spec}", "kohya has no such weighting"))
+    return {}
+
+
+def _density(choice: Choice | None, left: list[Left]) -> dict[str, Any]:
+    if choice is None:
+        return {}
+    if choice.name != "uniform":
+        left.append(Left(f"recipe.density = {choice.name}", "kohya draws timesteps evenly"))
+        return {}
+    low, high = choice.params["min_timestep"], choice.params["max_timestep"]
+    return {"min_timestep": low or None, "max_timestep": high if high != 1000 else None}
+
+
+def _perturbation(choice: Choice | None, left: list[Left]) -> dict[str, Any]:
+    match choice.name if choice else None:
+        case None:
+            return {}
+        case "ip_noise":
+            return {"ip_noise_gamma": choice.params["gamma"] or None}  # type: ignore[union-attr]  # not None here
+        case "ip_noise_random":
+            if choice.params["per"] != "batch":  # type: ignore[union-attr]
+                left.append(Left("recipe.perturbation per sample", "kohya draws one strength for a batch"))
+            return {"ip_noise_gamma": choice.params["gamma"], "ip_noise_gamma_random_strength": True}  # type: ignore[union-attr]
+    left.append(Left(f"recipe.perturbation = {choice.name}", "kohya has a constant strength only"))  # type: ignore[union-attr]
+    return {}
+
+
+def _noise(choice: Choice | None, left: list[Left]) -> dict[str, Any]:
+    if choice is None or choice.name == "gaussian":
+        return {}
+    params = choice.params
+    if choice.name == "offset":
+        return {"noise_offset": params["strength"] or None,
+                "noise_offset_random_strength": params["random_strength"] or None,
+                "adaptive_noise_scale": params["adaptive_scale"]}  # fmt: skip
+    if choice.name == "pyramid":
+        return {"multires_noise_iterations": params["iterations"], "multires_noise_discount": params["discount"]}
+    left.append(Left(f"recipe.noise = {choice.name}", "kohya has no such noise"))
+    return {}

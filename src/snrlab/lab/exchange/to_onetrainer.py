@@ -1,0 +1,245 @@
+"""A run of ours as OneTrainer's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from snrlab.config.image_options import ImageOptions
+from snrlab.config.prompts import parse_line
+from snrlab.config.run import RunConfig
+from snrlab.core.registry import Choice
+from snrlab.lab.exchange.from_onetrainer import LAYERS, OPTIMIZER_NAMES, TEXT
+from snrlab.lab.exchange.transfer import Left, shown
+
+TYPES = {"fp16": "FLOAT_16", "bf16": "BFLOAT_16", "fp32": "FLOAT_32"}
+NOTHING = "OneTrainer has nothing like it"
+SCHEDULES = {"constant": "CONSTANT", "constant_with_warmup": "CONSTANT", "linear": "LINEAR", "cosine": "COSINE",
+             "cosine_with_restarts": "COSINE_WITH_HARD_RESTARTS"}  # fmt: skip
+WEIGHTS = {"min_snr": "MIN_SNR_GAMMA", "debiased": "DEBIASED_ESTIMATION",
+           "onetrainer_debiased_v": "DEBIASED_ESTIMATION",
+           "p2": "P2", "onetrainer_p2_v": "P2"}  # fmt: skip
+
+
+def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
+    """(fields, flat, as `unet.train`; what is left)."""
+    left: list[Left] = []
+    train, model = config.train, config.model
+    sdxl = train.text_encoder_2 or any(word in (model.path or "").lower() for word in ("sdxl", "sd_xl", "-xl-"))
+    options: dict[str, Any] = {
+        "training_method": "LORA" if train.method == "lora" else "FINE_TUNE",
+        "base_model_name": model.path or "",
+        "train_dtype": TYPES[model.precision], "output_dtype": TYPES[config.output.precision],
+        "output_model_destination": f"models/{config.name}.safetensors",
+        "epochs": train.epochs, "batch_size": train.batch_size,
+        "gradient_accumulation_steps": train.gradient_accumulation, "learning_rate": train.learning_rate,
+        "learning_rate_warmup_steps": _warmup(config), "clip_grad_norm": train.max_grad_norm or None,
+        "unet.train": train.unet, "unet.learning_rate": train.unet_learning_rate,
+        "unet.gradient_checkpointing": train.gradient_checkpointing,
+        "masked_training": config.data.masked_loss, "aspect_ratio_bucketing": config.data.buckets,
+        "resolution": _size(config.data.resolution),
+    }  # fmt: skip
+    if sdxl:
+        options["model_type"] = "STABLE_DIFFUSION_XL_10_BASE"
+    else:
+        left.append(Left("model_type", "OneTrainer has to be told what the model is; by itself it takes it for SD 1.5"))
+    for part in TEXT:
+        options |= {f"{part}.train": getattr(train, part),
+                    f"{part}.learning_rate": getattr(train, f"{part}_learning_rate")}  # fmt: skip
+    if model.vae:
+        options["vae.model_name"] = model.vae
+    if model.clip_skip and model.clip_skip > 1:
+        options["text_encoder_layer_skip"] = model.clip_skip - 1
+    if train.epochs is None:
+        left.append(Left(f"train.steps = {train.steps}", "OneTrainer counts epochs alone; set epochs for your images"))
+        del options["epochs"]
+    if train.ema is not None:
+        options |= {"ema": "GPU", "ema_decay": train.ema, "ema_update_step_interval": 1}
+    if train.method == "lora":
+        options |= _network(config, left)
+    elif config.output.format is not None:
+        options["output_model_format"] = "DIFFUSERS" if config.output.format == "diffusers" else "SAFETENSORS"
+    options |= _schedule(train.lr_schedule, left) | _optimizer(config, left) | _recipe(config, left)
+    options |= {"concepts": _concepts(config, left), "samples": _samples(config.sample.prompts)}
+    for section in ("sample", "output"):
+        options |= _rhythm(config, section)
+    _leave(config, left)
+    stated = {name: value for name, value in options.items() if value is not None and value != []}
+    return stated | ({} if train.max_grad_norm else {"clip_grad_norm": None}), left  # null is no limit, 0 is all
+
+
+def _warmup(config: RunConfig) -> float:
+    warmup = config.train.warmup
+    return float(warmup[:-1]) / 100 if isinstance(warmup, str) else float(warmup)
+
+
+def _size(value: int | list[int]) -> str:
+    return str(value) if isinstance(value, int) else f"{value[0]}x{value[1]}"
+
+
+def _network(config: RunConfig, left: list[Left]) -> dict[str, Any]:
+    lora = config.lora
+    presets = {tuple(layers): name for name, layers in LAYERS.items() if name}
+    preset = presets.get(tuple(lora.layers))
+    if preset is None:
+        left.append(Left(f"lora.layers = {shown(lora.layers)}", "OneTrainer has no preset for it"))
+    for name in ("conv_rank", "conv_alpha", "block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas",
+                 "rank_dropout", "module_dropout", "loraplus_ratio", "max_norm"):  # fmt: skip
+        if value := getattr(lora, name):
+            left.append(Left(f"lora.{name} = {shown(value)}", NOTHING))
+    return {
+        "lora_rank": lora.rank, "lora_alpha": lora.alpha or float(lora.rank), "lora_decompose": lora.dora,
+        "dropout_probability": lora.dropout, "layer_filter_preset": preset, "lora_model_name": lora.start_from,
+        "output_model_format": "KOHYA_LORA",
+    }  # fmt: skip
+
+
+def _schedule(choice: Choice, left: list[Left]) -> dict[str, Any]:
+    params = choice.params
+    if choice.name == "cosine_with_min_lr":
+        least = {"learning_rate_min_factor": params["min_ratio"]}
+        if params["cycles"] == 1:
+            return {"learning_rate_scheduler": "COSINE", **least}
+        return {
+            "learning_rate_scheduler": "COSINE_WITH_RESTARTS",
+            "learning_rate_cycles": params["cycles"] / 2,
+            **least,
+        }
+    if choice.name == "polynomial" and params["power"] == 1:
+        return {"learning_rate_scheduler": "LINEAR", "learning_rate_min_factor": params["end"]}
+    if choice.name in SCHEDULES:
+        cycles = {"learning_rate_cycles": float(params["cycles"])} if "cycles" in params else {}
+        return {"learning_rate_scheduler": SCHEDULES[choice.name], **cycles}
+    left.append(Left(f"train.lr_schedule = {choice.spec}", NOTHING))
+    return {}
+
+
+def _optimizer(config: RunConfig, left: list[Left]) -> dict[str, Any]:
+    choice = config.train.optimizer
+    names = {ours: theirs for theirs, ours in OPTIMIZER_NAMES.items()}
+    if choice.name not in names:
+        left.append(Left(f"train.optimizer = {choice.spec}", NOTHING))
+        return {}
+    params = {f"optimizer.{key}": value for key, value in choice.params.items()}
+    fused = {"optimizer.fused_back_pass": True} if config.train.fused_backward else {}
+    return {"optimizer.optimizer": names[choice.name], **params, **fused}
+
+
+def _recipe(config: RunConfig, left: list[Left]) -> dict[str, Any]:
+    recipe = config.recipe
+    v = recipe.prediction_type == "v_prediction"
+    options: dict[str, Any] = {
+        "force_v_prediction": True if v and not recipe.zero_terminal_snr else None,
+        "force_epsilon_prediction": True if recipe.prediction_type == "epsilon" else None,
+        "rescale_noise_scheduler_to_zero_terminal_snr": True if recipe.zero_terminal_snr else None,
+    }
+    options |= _weight(config, v, left)
+    if recipe.perturbation is not None:
+        why = "OneTrainer's perturbation goes into the target too, which is no input perturbation"
+        left.append(Left(f"recipe.perturbation = {recipe.perturbation.spec}", why))
+    if recipe.noise is not None and recipe.noise.name == "offset":
+        options["offset_noise_weight"] = recipe.noise.params["strength"]
+        for name in ("random_strength", "adaptive_scale"):
+            if value := recipe.noise.params[name]:
+                left.append(Left(f"{name} = {shown(value)} of recipe.noise", NOTHING))
+    elif recipe.noise is not None and recipe.noise.name != "gaussian":
+        left.append(Left(f"recipe.noise = {recipe.noise.spec}", NOTHING))
+    if recipe.density is not None and recipe.density.name == "uniform":
+        low, high = recipe.density.params["min_timestep"], recipe.density.params["max_timestep"]
+        options |= {"min_noising_strength": low / 1000 if low else None,
+                    "max_noising_strength": high / 1000 if high else None}  # fmt: skip
+    elif recipe.density is not None:
+        left.append(Left(f"recipe.density = {recipe.density.name}", "OneTrainer's distributions are others"))
+    for name in ("schedule", "max_weight", "min_weight", "normalize"):
+        if value := getattr(recipe, name):
+            left.append(Left(f"recipe.{name} = {value.spec if isinstance(value, Choice) else shown(value)}", NOTHING))
+    return options
+
+
+def _weight(config: RunConfig, v: bool, left: list[Left]) -> dict[str, Any]:
+    recipe = config.recipe
+    for number, choice in enumerate(recipe.weighting):
+        name = WEIGHTS.get(choice.name)
+        other = choice.name in ("debiased", "p2") and v
+        if number or name is None or other or choice.params.get("k", 1.0) != 1.0:
+            why = "under v OneTrainer computes another weight" if other else "OneTrainer has one of a few weights"
+            left.append(Left(f"recipe.weighting {choice.spec}", why))
+            return {}
+    if not recipe.weighting:
+        return {}
+    choice = recipe.weighting[0]
+    strength = {"loss_weight_strength": choice.params["gamma"]} if "gamma" in choice.params else {}
+    return {"loss_weight_fn": WEIGHTS[choice.name], **strength}
+
+
+def _concepts(config: RunConfig, left: list[Left]) -> list[dict[str, Any]]:
+    data = config.data
+    found = [_concept(s.folder, s.options(data), s.importance, s.regularisation) for s in data.sets]
+    if data.folder is not None:
+        found.append(_concept(data.folder, data, None, False))
+    if data.regularisation is not None:
+        found.append(_concept(data.regularisation, ImageOptions(), None, True))  # type: ignore[call-arg]
+    if data.dataset_config or data.shipped:
+        left.append(Left("data.dataset_config or data.shipped", "OneTrainer reads folders; name them as concepts"))
+    return found
+
+
+def _concept(folder: str, options: ImageOptions, importance: float | None, regularisation: bool) -> dict[str, Any]:
+    text: dict[str, Any] = {}
+    if options.moves_tags:
+        text = {"enable_tag_shuffling": options.shuffle_tags, "keep_tags_count": options.keep_tokens,
+                "tag_delimiter": options.caption_separator}  # fmt: skip
+    if options.tag_dropout:
+        text |= {
+            "tag_dropout_enable": True,
+            "tag_dropout_probability": options.tag_dropout,
+            "tag_dropout_mode": "RANDOM",
+        }
+    concept: dict[str, Any] = {
+        "path": folder, "name": folder.replace("\\", "/").rstrip("/").rpartition("/")[2],
+        "balancing": float(options.repeats), "balancing_strategy": "REPEATS",
+        "image": {"enable_random_flip": options.flip, "enable_crop_jitter": options.random_crop}, "text": text,
+    }  # fmt: skip
+    if importance is not None:
+        concept["loss_weight"] = importance
+    if regularisation:
+        concept["type"] = "PRIOR_PREDICTION"
+    return concept
+
+
+def _samples(prompts: Sequence[str]) -> list[dict[str, Any]]:
+    found = []
+    for place, text in enumerate(prompts, 1):
+        line = parse_line(text, f"prompt {place}")
+        sample = {"prompt": line.prompt, "negative_prompt": line.negative, "width": line.width, "height": line.height,
+                  "seed": line.seed, "cfg_scale": line.guidance, "diffusion_steps": line.steps}  # fmt: skip
+        found.append({name: value for name, value in sample.items() if value is not None})
+    return found
+
+
+def _rhythm(config: RunConfig, section: str) -> dict[str, Any]:
+    table = getattr(config, section)
+    name = "sample_after" if section == "sample" else "save_every"
+    for value, unit in ((table.every, "STEP"), (table.every_epochs, "EPOCH")):
+        if value:
+            return {name: value, f"{name}_unit": unit}
+    return {}
+
+
+def _leave(config: RunConfig, left: list[Left]) -> None:
+    """Fields without a place there, where they are not at their default."""
+    if config.model.path is None:
+        left.append(Left("model.shipped or model.random", "no file that OneTrainer could load; convert it first"))
+    for section, names in (
+        ("data", ("alpha_mask", "caption_prefix", "caption_suffix", "caption_dropout", "weighted_captions", "caption",
+                  "keep_tokens_separator", "wildcards", "token_warmup_steps", "caption_dropout_every_n_epochs")),
+        ("train", ("loss", "weights")), ("validation", ("images", "folder")),
+        ("output", ("title", "author", "description", "license", "tags", "trigger_phrase", "keep_last")),
+        ("sample", ("prompts_file",)),
+    ):  # fmt: skip
+        table = getattr(config, section)
+        for name in names:
+            value, default = getattr(table, name), type(table).model_fields[name].get_default(call_default_factory=True)
+            if value != default:
+                text = value.spec if isinstance(value, Choice) else shown(value)
+                left.append(Left(f"{section}.{name} = {text}", NOTHING))

@@ -1,0 +1,181 @@
+"""Options of another trainer being carried into fields of ours: what was taken, and what is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from snrlab.config.kohya_options import meant
+from snrlab.config.run import RunConfig
+from snrlab.config.run_text import Stated, toml
+from snrlab.core.registry import Choice
+
+HIDDEN = "(not shown)"
+LONGEST = 120  # characters of a value in a comment
+
+
+class Known(Protocol):
+    """What a table knows of an option."""
+
+    @property
+    def here(self) -> str:
+        """Where its meaning is here, or why it is nowhere."""
+        ...
+
+    @property
+    def part(self) -> str:
+        """Where it stands; of a `gui` nobody misspells a name."""
+        ...
+
+    @property
+    def rule(self) -> str:
+        """`idle` where nothing is lost without it."""
+        ...
+
+    @property
+    def value(self) -> Any:
+        """The program's default."""
+        ...
+
+    def is_default(self, value: Any) -> bool:
+        """Whether a value is what the program does anyway."""
+        ...
+
+
+@dataclass(frozen=True)
+class Left:
+    """An option that has no place in the run file.
+
+    Attributes:
+        option: its name and value, as text.
+        why: the reason, or what to do instead.
+        grade: `lost` where the trainer would do something that is not done here, `idle` where nothing is lost.
+    """
+
+    option: str
+    why: str
+    grade: str = "lost"
+
+
+class Transfer:
+    """The options of a source, taken one by one."""
+
+    def __init__(
+        self,
+        stated: Mapping[str, Any],
+        known: Mapping[str, Known],
+        program: str,
+        *,
+        beside: Mapping[str, Any] | None = None,
+        secrets: tuple[str, ...] = (),
+    ) -> None:
+        """Begin.
+
+        Args:
+            stated: options of the program.
+            beside: what the file says besides.
+            known: the table of the program's options.
+            program: its name, for comments.
+            secrets: options whose value is never shown.
+        """
+        self.stated = {**(beside or {}), **stated}
+        self.program = program
+        self.lines: list[Stated] = []
+        self.left: list[Left] = []
+        self._known, self._secrets = known, secrets
+        self._taken: set[str] = set()
+        self._unchanged: list[str] = []
+
+    def has(self, name: str) -> bool:
+        """Whether the source states the option with something."""
+        return self.stated.get(name) not in (None, "", [], {})
+
+    def value(self, name: str) -> Any:
+        """Its value, the program's default where it is not stated."""
+        return self.stated[name] if self.has(name) else self._known[name].value
+
+    def put(self, field: str, value: Any, *names: str, why: str = "") -> None:
+        """Set a field from options; what is not stated is written only where the program's default is not ours."""
+        self._taken |= set(names)
+        stated = [name for name in names if self.has(name)]
+        stated = [name for name in stated if not self.default(name)] or stated
+        if value is None:
+            return
+        if not why and same(value, our_default(field)) and all(self.default(name) for name in stated):
+            self._unchanged += stated
+            return
+        said = ", ".join(self.shown(name) for name in stated)
+        if names and not stated:
+            said = f"{self.program}'s default of {names[0]}"
+        self.lines.append(Stated(field, value, why, said))
+
+    def leave(self, name: str, why: str = "", *, grade: str = "lost") -> None:
+        """Say of a stated option that it is not carried, and why; by default the table's reason."""
+        self._taken.add(name)
+        if self.has(name) and self.default(name):
+            self._unchanged.append(name)
+        elif self.has(name):
+            self.left.append(Left(self.shown(name), why or self._known[name].here, grade))
+
+    def default(self, name: str) -> bool:
+        """Whether a stated option has the program's default."""
+        return name in self._known and self._known[name].is_default(self.stated[name])
+
+    def take(self, *names: str) -> None:
+        """Mark options as dealt with."""
+        self._taken |= set(names)
+
+    def shown(self, name: str) -> str:
+        """`name = value`, as the source has it."""
+        if name in self._secrets:
+            return f"{name} = {HIDDEN}"
+        text = shown(self.stated[name])
+        return f"{name} = {text}"
+
+    def leave_the_rest(self, ignored: str) -> None:
+        """Everything that nobody took: with the table's reason, or as a name that the program does not know.
+
+        Args:
+            ignored: what the program does with a name that it does not know.
+        """
+        at_default = list(dict.fromkeys(self._unchanged))
+        for name in (name for name in self.stated if name not in self._taken):
+            option = self._known.get(name)
+            if option is None:
+                right = meant(name, [other for other, known in self._known.items() if known.part == "run"])
+                hint = f" Did you mean {right}?" if right else ""
+                self.left.append(Left(self.shown(name), f"{self.program} has no such option and {ignored}.{hint}"))
+            elif option.is_default(self.stated[name]):
+                at_default.append(name)
+            else:
+                self.left.append(Left(self.shown(name), option.here, "idle" if option.rule == "idle" else "lost"))
+        if at_default:
+            self.left.append(Left(", ".join(at_default), "as the program does by itself", "default"))
+
+
+def shown(value: Any) -> str:
+    """A value in a comment: TOML, on one line, cut where it is long."""
+    text = " ".join((repr(value) if value is None else toml(value)).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def our_default(field: str) -> Any:
+    """The default of `section.field`, or of one at the top, as TOML has it."""
+    section, _, name = field.rpartition(".")
+    schema: Any = RunConfig
+    if section:
+        schema = RunConfig.model_fields[section.partition(".")[0]].annotation
+    found = schema.model_fields[name].get_default(call_default_factory=True)
+    return {"name": found.name, **found.params} if isinstance(found, Choice) else found
+
+
+def same(value: Any, default: Any) -> bool:
+    """Whether a value says what the default says; of a strategy, what it does not state is its default.
+
+    >>> same({"name": "min_snr"}, {"name": "min_snr", "gamma": 5.0}), same(1, True)
+    (True, False)
+    """
+    if isinstance(value, dict) and isinstance(default, dict) and "name" in default:
+        return all(default.get(key) == item for key, item in value.items())
+    return bool(value == default and isinstance(value, bool) == isinstance(default, bool))

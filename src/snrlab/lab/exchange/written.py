@@ -1,0 +1,101 @@
+"""A run file from lines that were carried over: only what loads, with everything else at its end."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from snrlab.config.load import explain
+from snrlab.config.run import RunConfig
+from snrlab.config.run_text import WIDTH, Stated, run_text
+from snrlab.core.errors import UserError
+from snrlab.lab.exchange.transfer import Left, shown
+
+HEADINGS = {
+    "lost": "not carried:",
+    "idle": "needs nothing here:",
+    "default": "at the program's default, so that nothing is lost:",
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A run file's text, its lines, and what has no place in it."""
+
+    text: str
+    lines: tuple[Stated, ...]
+    left: tuple[Left, ...]
+
+
+def write(lines: Sequence[Stated], left: Sequence[Left], head: Sequence[str]) -> Written:
+    """The run file; a line that it would not load with is left out, with the reason.
+
+    Raises:
+        UserError: what does not load is not one of the lines.
+    """
+    kept, gone = _loading(_last(lines))
+    every = [*left, *gone]
+    text = run_text(kept, head) + "".join(f"{line}\n" for line in tail(every, "# "))
+    RunConfig.model_validate(tomllib.loads(text))
+    return Written(text, tuple(kept), tuple(every))
+
+
+def tail(left: Sequence[Left], prefix: str = "") -> list[str]:
+    """What has no place, by grade, one a line."""
+    lines: list[str] = []
+    for grade, heading in HEADINGS.items():
+        found = [item for item in left if item.grade == grade]
+        if not found:
+            continue
+        lines += ["", f"{prefix}{heading}"]
+        for item in found:
+            text = item.option if grade == "default" else f"{item.option}: {item.why}"
+            lines += textwrap.wrap(
+                text, WIDTH, initial_indent=f"{prefix}  ", subsequent_indent=f"{prefix}    ", break_long_words=False,
+                break_on_hyphens=False,
+            )  # fmt: skip
+    return lines
+
+
+def _last(lines: Sequence[Stated]) -> list[Stated]:
+    """One line a field; the last one counts."""
+    return list({line.name: line for line in lines}.values())
+
+
+def _loading(lines: list[Stated]) -> tuple[list[Stated], list[Left]]:
+    """The lines that load together, and those that were in the way."""
+    gone: list[Left] = []
+    while True:
+        try:
+            RunConfig.model_validate(tomllib.loads(run_text(lines, [])))
+        except ValidationError as mistakes:
+            error = mistakes.errors()[0]
+            message = explain(error, RunConfig)
+            wrong = _culprit(error["loc"], message, lines)
+            if wrong is None:
+                raise UserError(f"the run file cannot be made: {message}") from None
+            lines = [line for line in lines if line is not wrong]
+            origin = wrong.said or f"{wrong.name} = {shown(wrong.value)}"
+            gone.append(Left(origin, message))
+        else:
+            return lines, gone
+
+
+def _culprit(loc: tuple[Any, ...], message: str, lines: Sequence[Stated]) -> Stated | None:
+    """The line that an error is about: the field that it names, or the first of its section in the message."""
+    where = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in loc))
+    exact = [line for line in lines if where == line.name or where.startswith((f"{line.name}.", f"{line.name}["))]
+    if exact:
+        return exact[0]
+    own = [line for line in lines if line.name.startswith(f"{where}.") or (not where and line.section)]
+    named = []
+    for line in own:
+        if match := re.search(rf"\b{re.escape(line.name.rpartition('.')[2])}\b", message[len(where) :]):
+            named.append((match.start(), line))
+    return min(named, key=lambda pair: pair[0])[1] if named else None

@@ -1,0 +1,33 @@
+"""A lower limit for weights that starve the last steps, and what it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from snrlab.core.recipe import Recipe
+
+FLOOR = 0.01
+LAST_FIFTH = 800
+
+
+def with_floor(recipe: Recipe) -> tuple[Recipe, str]:
+    """The recipe with `min_weight`, and its effect in words; the recipe itself where the last step has a weight.
+
+    >>> from snrlab.lab.recipe_text import parse_recipe
+    >>> starved = parse_recipe("v_prediction zero_terminal_snr min_snr:gamma=5")[1]
+    >>> print(with_floor(starved)[1])
+    min_weight 0.01, since the right weight of the last step is 0 and sampling starts there: it raises 163 steps, which
+    then have 0.58% of the weight; the last fifth, t >= 800, has 0.77% instead of 0.36%
+    """
+    before = recipe.tables()
+    if not recipe.weighting or recipe.prediction_type == "epsilon" or before.weight[-1] != 0:
+        return recipe, ""
+    floored = replace(recipe, min_weight=FLOOR)
+    after = floored.tables()
+    raised = before.weight < FLOOR
+    last = [float(tables.weight_share()[LAST_FIFTH:].sum()) for tables in (before, after)]
+    return floored, (
+        f"min_weight {FLOOR:g}, since the right weight of the last step is 0 and sampling starts there: it raises "
+        f"{int(raised.sum())} steps, which then have {float(after.weight_share()[raised].sum()):.2%} of the weight; "
+        f"the last fifth, t >= {LAST_FIFTH}, has {last[1]:.2%} instead of {last[0]:.2%}"
+    )

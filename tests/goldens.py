@@ -1,0 +1,68 @@
+"""What explain and import say of each configuration, as the texts that were read and found good.
+
+PYTHONPATH=tests python -m goldens        # writes them anew; read the difference before it is committed
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import tempfile
+from pathlib import Path
+
+from snrlab.core.registry import load_plugins
+from snrlab.data.kohya_toml import refusal
+from snrlab.lab import explain_text
+from snrlab.lab.exchange.importing import Imported, import_source
+from snrlab.lab.explain import explain
+
+HERE = Path(__file__).parent / "lab"
+FILES = HERE / "configurations"
+GOLDEN = HERE / "golden"
+DATASETS = {"kohya_ss-dataset-multires.toml"}  # used by another
+NAMES = sorted(f.name for f in FILES.iterdir() if f.suffix in (".toml", ".json") and f.name not in DATASETS)
+
+
+def finished(metadata: dict[str, str], file: Path) -> Path:
+    """A LoRA file of one tensor with this metadata."""
+    tensor = {"dtype": "F16", "shape": [1, 1], "data_offsets": [0, 2]}
+    text = json.dumps({"__metadata__": metadata, "lora_unet_x.lora_down.weight": tensor}).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + b"\0\0")
+    return file
+
+
+def source(name: str, folder: Path) -> Path:
+    """The configuration; of a finished file its metadata, put into one."""
+    if not name.endswith(".metadata.json"):
+        return FILES / name
+    metadata = json.loads((FILES / name).read_text(encoding="utf-8"))
+    return finished(metadata, folder / name.replace(".metadata.json", ".safetensors"))
+
+
+def imported(name: str, folder: Path, *, as_is: bool = False) -> Imported:
+    """The configuration as a run file; what it says of the folder of this file is cut."""
+    return import_source(source(name, folder), as_is=as_is, refuses=refusal)
+
+
+def text(name: str, folder: Path) -> str:
+    """The golden text of a configuration."""
+    found = imported(name, folder)
+    told = explain_text.to_text(explain(source(name, folder)))
+    missing = "\n".join(found.missing)
+    whole = f"{told}\n\n{'=' * 100}\n\n{found.written.text}\n{'=' * 100}\n\n{missing}\n"
+    return whole.replace(f"{FILES}/", "").replace(f"{FILES}\\", "")
+
+
+def main() -> None:
+    """Write all of them."""
+    load_plugins()
+    GOLDEN.mkdir(exist_ok=True)
+    wanted = sys.argv[1:] or NAMES
+    with tempfile.TemporaryDirectory() as folder:
+        for name in wanted:
+            (GOLDEN / f"{name}.txt").write_text(text(name, Path(folder)), encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
