@@ -7,6 +7,7 @@ import sys
 import typer
 
 from snrlab import __version__
+from snrlab.cli.compare import compare
 from snrlab.cli.convert import convert
 from snrlab.cli.data import data
 from snrlab.cli.demo import demo
@@ -49,7 +50,7 @@ def _options(
     pass
 
 
-for command in (demo, table, plot, explain, data, init, train, sample, evaluate, convert, merge, doctor):
+for command in (demo, table, plot, explain, compare, data, init, train, sample, evaluate, convert, merge, doctor):
     app.command()(command)
 
 

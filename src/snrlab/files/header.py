@@ -51,10 +51,7 @@ def read_header(path: Path, field: str = "model.path") -> Header:
         UserError: no such file, a pickle, cut short, or something else.
     """
     refuse_pickle(path, field)
-    try:
-        length = size_of(path, field)
-    except UserError as reason:
-        raise UserError(f"{field}: {reason}") from None
+    length = size_of(path, field)
     try:
         with path.open("rb") as file:
             start = file.read(8)
