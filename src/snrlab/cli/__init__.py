@@ -15,6 +15,7 @@ from snrlab.cli.doctor import doctor
 from snrlab.cli.evaluate import evaluate
 from snrlab.cli.explain import explain
 from snrlab.cli.init import init
+from snrlab.cli.inspect import inspect
 from snrlab.cli.merge import merge
 from snrlab.cli.plot import plot
 from snrlab.cli.sample import sample
@@ -50,7 +51,10 @@ def _options(
     pass
 
 
-for command in (demo, table, plot, explain, compare, data, init, train, sample, evaluate, convert, merge, doctor):
+COMMANDS = (
+    demo, table, plot, explain, compare, inspect, data, init, train, sample, evaluate, convert, merge, doctor,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 
 

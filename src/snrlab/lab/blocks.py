@@ -42,7 +42,7 @@ Block = Heading | Lines | Grid | Code | Finding | str
 
 
 def to_text(blocks: Iterable[Block]) -> str:
-    """For a terminal."""
+    """For a terminal, without the control characters that a file's names and metadata may hold."""
     parts = []
     for block in blocks:
         match block:
@@ -56,7 +56,16 @@ def to_text(blocks: Iterable[Block]) -> str:
                 parts.append(f"  {text}")
             case _:
                 parts.append(str(block))
-    return "\n".join(parts)
+    return printable("\n".join(parts))
+
+
+def printable(text: str) -> str:
+    r"""The text with a mark in place of each control character, which could drive the terminal.
+
+    >>> printable("a name\x1b[2J")
+    'a name\ufffd[2J'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def to_markdown(title: str, blocks: Iterable[Block]) -> str:
