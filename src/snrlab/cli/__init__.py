@@ -7,6 +7,7 @@ import sys
 import typer
 
 from snrlab import __version__
+from snrlab.cli.cite import cite
 from snrlab.cli.compare import compare
 from snrlab.cli.convert import convert
 from snrlab.cli.data import data
@@ -52,7 +53,7 @@ def _options(
 
 
 COMMANDS = (
-    demo, table, plot, explain, compare, inspect, data, init, train, sample, evaluate, convert, merge, doctor,
+    demo, table, plot, explain, compare, inspect, cite, data, init, train, sample, evaluate, convert, merge, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
