@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
 from types import MappingProxyType
+from typing import Any
 
 from snrlab.core.errors import UserError
 
@@ -79,7 +80,7 @@ def _read() -> Mapping[str, Paper]:
     return {name: Paper(**facts, **_address(name)) for name, facts in tomllib.loads(text).items()}
 
 
-def _address(name: str) -> dict[str, str]:
+def _address(name: str) -> dict[str, Any]:
     if name.startswith("arXiv:"):
         return {"arxiv": name.removeprefix("arXiv:")}
     return {"url": name if name.startswith("https://") else f"https://github.com/{name}"}

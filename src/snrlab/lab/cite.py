@@ -48,9 +48,9 @@ def _of_recipe(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield f"predicting {recipe.prediction_type}", PREDICTIONS[recipe.prediction_type]
     for choice in recipe.weighting:
         yield from _of_choice(choice)
-    for choice in (recipe.density, recipe.perturbation, recipe.noise):
-        if choice is not None:
-            yield from _of_choice(choice)
+    for part in (recipe.density, recipe.perturbation, recipe.noise):
+        if part is not None:
+            yield from _of_choice(part)
 
 
 def _of_choice(choice: Choice) -> Iterator[tuple[str, str]]:
