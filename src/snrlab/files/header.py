@@ -125,7 +125,7 @@ def metadata_of(header: Header, key: str) -> dict[str, Any]:
     """A metadata entry that holds a JSON object, empty where there is none (UserError where it is another thing)."""
     try:
         found = json.loads(header.metadata.get(key, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise UserError(f"{header.path}: its metadata '{key}' is not a JSON object.")

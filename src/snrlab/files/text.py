@@ -33,7 +33,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file (UserError where it is none)."""
     try:
         return tomllib.loads(read_text(path))
-    except (tomllib.TOMLDecodeError, RecursionError) as reason:
+    except (ValueError, RecursionError) as reason:
         raise UserError(f"{path.name} is not valid TOML: {reason}.") from None
 
 
