@@ -102,6 +102,7 @@ class OutputConfig(Section):
     base_model: str | None = Field(
         None, description="What to call the base model in the model card, such as its id on a hub; by default its name."
     )
+    report: bool = Field(True, description="Write report.html, the run on one page.")
     model_card: bool = Field(True, description="Write README.md, a model card, beside the result.")
     dates: bool = Field(True, description="Write dates and timings; without them equal runs give equal bytes.")
 

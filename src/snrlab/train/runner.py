@@ -192,7 +192,8 @@ def _drop_old(folder: RunFolder, config: RunConfig) -> None:
 
 def _finish(job: Job, folder: RunFolder, started: datetime) -> None:
     """The report and the model card, then the result, which says that all is there."""
-    write_report(folder.path)
+    if job.config.output.report:
+        write_report(folder.path)
     if job.config.output.model_card:
         write_card(folder.path)
     with job.averaged():
