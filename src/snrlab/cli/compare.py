@@ -55,14 +55,14 @@ def compare(
             from snrlab.lab.plots import draw, save
             from snrlab.lab.report import CSS
 
-            picture = save(draw({m.label: m.tables for m in found.members}, panels), "svg").decode()
+            picture = save(draw({m.label: m.tables for m in found.members}, panels, log_weight=True), "svg").decode()
             text = blocks.to_html(title, compare_text.blocks(found), CSS, picture[picture.index("<svg") :])
         case _:
             text = blocks.to_text(compare_text.blocks(found))
     if figure is not None:
         from snrlab.cli.plot import content
 
-        write(figure, content(recipes, figure.suffix.lower(), panels))
+        write(figure, content(recipes, figure.suffix.lower(), panels, log=True))
     if out is None:
         typer.echo(text)
     else:

@@ -102,7 +102,7 @@ def _rate_remarks(found: Comparison) -> Iterator[str]:
     )
     yield (
         "it does not cancel where gradients are clipped: max_grad_norm 1 cuts larger ones more, so multiply it by the "
-        "number in the last column to cut as often; nor where they are as small as Adam's epsilon (1e-8)"
+        "number in its column to cut as often; nor where they are as small as Adam's epsilon (1e-8)"
     )
     yield "SGD: steps grow by the factor; multiply the learning rate by the number in its column for steps as large"
     yield "a loss curve changes by the factor of its own share and cannot be compared; compare unweighted losses"
