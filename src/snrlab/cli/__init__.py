@@ -7,6 +7,8 @@ import sys
 import typer
 
 from snrlab import __version__
+from snrlab.cli.cite import cite
+from snrlab.cli.compare import compare
 from snrlab.cli.convert import convert
 from snrlab.cli.data import data
 from snrlab.cli.demo import demo
@@ -16,6 +18,7 @@ from snrlab.cli.explain import explain
 from snrlab.cli.export import export
 from snrlab.cli.import_ import import_
 from snrlab.cli.init import init
+from snrlab.cli.inspect import inspect
 from snrlab.cli.merge import merge
 from snrlab.cli.plot import plot
 from snrlab.cli.sample import sample
@@ -51,7 +54,10 @@ def _options(
     pass
 
 
-for command in (demo, table, plot, explain, data, init, export, train, sample, evaluate, convert, merge, doctor):
+COMMANDS = (
+    demo, table, plot, explain, compare, inspect, cite, data, init, export, train, sample, evaluate, convert, merge, doctor,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 app.command("import")(import_)
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snrlab.core.errors import UserError
+from snrlab.core.ordinary_file import refuse_endless
+from snrlab.files.text import LARGEST_TEXT
 
 if TYPE_CHECKING:
     from snrlab.config.data import DataConfig
@@ -84,10 +86,11 @@ def _section(values: dict[str, Any], overrides: list[str]) -> DataConfig:
 
 
 def _content(file: Path) -> dict[str, Any]:
+    refuse_endless(file, largest=LARGEST_TEXT)
     try:
         text = file.read_text(encoding="utf-8-sig")
         content = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as reason:
+    except (OSError, ValueError, RecursionError) as reason:
         raise UserError(f"{file}: it cannot be read: {reason}.") from None
     if not isinstance(content, dict):
         raise UserError(f"{file}: it holds no tables.")

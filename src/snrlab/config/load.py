@@ -15,7 +15,9 @@ from snrlab.config.kohya_options import hint
 from snrlab.config.run import RunConfig
 from snrlab.config.section import Section
 from snrlab.core.errors import UserError, unknown
+from snrlab.core.ordinary_file import refuse_endless
 from snrlab.core.parameters import parse_value
+from snrlab.files.text import LARGEST_TEXT
 
 
 def read(path: Path, overrides: list[str] | None = None) -> RunConfig:
@@ -28,13 +30,14 @@ def read(path: Path, overrides: list[str] | None = None) -> RunConfig:
         UserError: unreadable, not TOML, or not a valid run.
     """
     refuse_other_kind(path)
+    refuse_endless(path, largest=LARGEST_TEXT)
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
     except (OSError, UnicodeDecodeError) as reason:
         raise UserError(f"{path}: the run file cannot be read ({_reason(reason)}).") from None
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as reason:
+    except (ValueError, RecursionError) as reason:  # a number of thousands of digits is a mere ValueError
         windows = r" A Windows path needs single quotes, as in folder = 'C:\pictures'." if "\\" in text else ""
         raise UserError(f"{path}: not valid TOML: {reason}.{windows}") from None
     refuse_foreign(data, path)
@@ -155,7 +158,7 @@ def _absolute(config: RunConfig) -> RunConfig:
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return parse_value(text)
 
 

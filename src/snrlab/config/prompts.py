@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.core.errors import UserError, nearest
+from snrlab.core.ordinary_file import refuse_endless
+from snrlab.files.text import LARGEST_TEXT
 
 SIDE_MULTIPLE = 8
 FLAGS = {
@@ -79,6 +81,7 @@ def read_lines(path: Path) -> list[str]:
     """
     if path.suffix.lower() in (".toml", ".json"):
         raise UserError(f"sample.prompts_file: {path} is a {path.suffix} file; write one prompt a line in a .txt file.")
+    refuse_endless(path, "sample.prompts_file", LARGEST_TEXT)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:

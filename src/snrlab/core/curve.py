@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError
+from snrlab.core.ordinary_file import refuse_endless
 
 Array = NDArray[np.float64]
+LARGEST = 2**23  # bytes of a CSV file
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,11 @@ def evaluate(text: str, log_snr: Array) -> Array:
 
 
 def _read_csv(name: str) -> list[list[str]]:
+    refuse_endless(Path(name), f"curve '@{name}'", LARGEST)
     try:
         with Path(name).open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError) as reason:
+    except (OSError, ValueError, csv.Error) as reason:
         raise UserError(f"curve '@{name}': the file cannot be read ({reason}).") from None
     if rows and not _is_number(rows[0][0]):  # a header line
         rows = rows[1:]

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError, unknown
+from snrlab.core.ordinary_file import refuse_endless
 
 Array = NDArray[np.float64]
+LARGEST = 2**23  # bytes of a configuration
 KEYS = (
     "_class_name",
     "beta_start",
@@ -99,12 +101,14 @@ def laplace_betas(steps: int, max_beta: float = 0.999) -> Array:
 
 
 def _load(text: str) -> dict[str, Any]:
+    if not text.lstrip().startswith("{"):
+        refuse_endless(Path(text), "scheduler config", LARGEST)
     try:
         raw = text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
         config = json.loads(raw)
     except (OSError, UnicodeDecodeError) as reason:
         raise UserError(f"scheduler config '{text}': the file cannot be read ({reason}).") from None
-    except json.JSONDecodeError as reason:
+    except (ValueError, RecursionError) as reason:
         raise UserError(f"scheduler config '{text}': it is not JSON ({reason}).") from None
     if not isinstance(config, dict):
         raise UserError("scheduler config: a JSON object is needed.")

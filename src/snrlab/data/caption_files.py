@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from snrlab.core.errors import UserError, nearest
+from snrlab.core.ordinary_file import refuse_endless
+from snrlab.files.text import LARGEST_TEXT
 
 SUFFIXES = (".txt", ".caption", ".cap")
 Lines = Literal["join", "first", "alternatives"]
@@ -71,9 +73,13 @@ def read_caption(file: Path, lines: Lines) -> tuple[str, ...]:
     """What a caption file says: its lines joined to one text, its first line, or all of them as alternatives.
 
     Raises:
-        UserError: it is empty or not UTF-8.
+        UserError: it cannot be read, is empty or not UTF-8.
     """
-    data = file.read_bytes()
+    refuse_endless(file, largest=LARGEST_TEXT)
+    try:
+        data = file.read_bytes()
+    except OSError as reason:
+        raise UserError(f"{file.name} cannot be read ({reason.strerror}).") from None
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UserError(f"{file.name} is UTF-16 text; save it as UTF-8.")
     try:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from snrlab.core.errors import UserError
+from snrlab.core.ordinary_file import refuse_endless
 
 # what Pillow lists among its formats but is no picture, or not without other programs
 _NO_PICTURES = {".mpg", ".mpeg", ".pdf", ".eps", ".ps", ".wmf", ".emf", ".h5", ".hdf", ".grib", ".bufr", ".fli", ".flc"}
@@ -35,6 +36,7 @@ def shown_size(path: Path) -> tuple[int, int]:
     """
     from PIL import Image
 
+    refuse_endless(path)
     try:
         with Image.open(path) as image:
             if image.format == "TIFF" or (image.format == "PNG" and _exif_comes_last(path)):
@@ -46,7 +48,7 @@ def shown_size(path: Path) -> tuple[int, int]:
     except Image.DecompressionBombError:
         raise UserError("the picture is too large") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as reason:
-        if not path.stat().st_size:
+        if path.is_file() and not path.stat().st_size:
             raise UserError("the file is empty") from None
         text = str(reason).replace(repr(str(path)), path.name).replace(str(path), path.name)
         raise UserError(text or type(reason).__name__) from None

@@ -19,9 +19,11 @@ from snrlab.config.data import DataConfig
 from snrlab.config.image_options import ImageOptions
 from snrlab.config.load import explain
 from snrlab.core.errors import UserError
+from snrlab.core.ordinary_file import refuse_endless
 from snrlab.data.folder import missing
 from snrlab.data.kohya_schema import DATASET_ONLY, IDLE, OURS, Dataset, DatasetFile, Subset
 from snrlab.data.source import Source
+from snrlab.files.text import LARGEST_TEXT
 
 
 @dataclass(frozen=True)
@@ -80,20 +82,25 @@ def refusal(file: Path) -> str:
 
 
 def _parsed(file: Path) -> dict[str, Any]:
+    refuse_endless(file, largest=LARGEST_TEXT)
     try:
         text = file.read_text(encoding="utf-8-sig")
-        return json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
+        found = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as reason:
         raise UserError(f"{file}: the dataset TOML cannot be read ({reason.strerror}).") from None
     except UnicodeDecodeError:
         raise UserError(f"{file}: the dataset TOML is not UTF-8 text; save it as UTF-8.") from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as reason:
+    except (ValueError, RecursionError) as reason:
         hint = "; in TOML write a Windows path in 'single quotes'" if "\\" in text else ""
         raise UserError(f"{file}: not valid {file.suffix.lstrip('.').upper()}: {reason}{hint}.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: it holds a JSON {type(found).__name__}; a dataset file is an object.")
+    return found
 
 
 def _validated(file: Path, data: dict[str, Any]) -> DatasetFile:
-    for level in (data.get("general"), *data.get("datasets", [])):
+    listed = data.get("datasets")
+    for level in (data.get("general"), *(listed if isinstance(listed, list) else ())):
         for name in set(OURS) & set(level if isinstance(level, dict) else ()):
             raise UserError(f"{file.name}: {name} does not belong into a dataset TOML; {OURS[name]}.")
     try:

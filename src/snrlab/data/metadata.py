@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.core.errors import UserError
+from snrlab.core.ordinary_file import refuse_endless
 from snrlab.data.caption_files import CaptionFiles, key
 from snrlab.data.folder import MASK_ENDING, METADATA, Folder, ImageFile, counted, files_of
 from snrlab.data.image_file import is_image, shown_size
+
+LARGEST = 2**30  # bytes: millions of captions
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def _fine_tuning(file: Path) -> Mapping[str, Mapping[str, Any]]:
         return found
     try:
         data = json.loads(_text(file))
-    except json.JSONDecodeError as reason:
+    except (ValueError, RecursionError) as reason:
         raise UserError(f"{file.name}: not valid JSON: {reason}.") from None
     if not isinstance(data, dict) or not all(isinstance(values, dict) for values in data.values()):
         raise UserError(f'{file.name}: write {{"IMAGE": {{"caption": "...", "tags": "..."}}, ...}}.')
@@ -153,14 +156,16 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if line.strip():
             try:
                 data = json.loads(line)
-            except json.JSONDecodeError as reason:
-                raise UserError(f"{file.name}, line {number}: not valid JSON: {reason.msg}.") from None
+            except (ValueError, RecursionError) as reason:
+                text = reason.msg if isinstance(reason, json.JSONDecodeError) else str(reason)
+                raise UserError(f"{file.name}, line {number}: not valid JSON: {text}.") from None
             if not isinstance(data, dict):
                 raise UserError(f"{file.name}, line {number}: this is no object such as {{...}}.")
             yield number, data
 
 
 def _text(file: Path) -> str:
+    refuse_endless(file, largest=LARGEST)
     try:
         return file.read_text(encoding="utf-8-sig")
     except OSError as reason:

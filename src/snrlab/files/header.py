@@ -6,14 +6,16 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as fresh
 from pathlib import Path
 from typing import Any
 
 from snrlab.core.errors import UserError
-from snrlab.files.text import size_of
+from snrlab.files.text import size_of, without_repeats
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 LARGEST = 100_000_000  # bytes of a header; the format allows no more
+MOST_AXES, LONGEST_AXIS = 16, 1 << 48  # of a tensor; more would only cost time
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Header:
 
     Attributes:
         field: what the user gave the file as, for messages.
+        places: first byte in the file of each tensor, and the one after its last.
+        length: bytes of the file.
     """
 
     path: Path
@@ -29,6 +33,8 @@ class Header:
     shapes: Mapping[str, tuple[int, ...]]
     formats: Mapping[str, str]
     metadata: Mapping[str, str]
+    places: Mapping[str, tuple[int, int]] = fresh(default_factory=dict)
+    length: int = 0
 
     @property
     def where(self) -> str:
@@ -51,10 +57,7 @@ def read_header(path: Path, field: str = "model.path") -> Header:
         UserError: no such file, a pickle, cut short, or something else.
     """
     refuse_pickle(path, field)
-    try:
-        length = size_of(path, field)
-    except UserError as reason:
-        raise UserError(f"{field}: {reason}") from None
+    length = size_of(path, field)
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -65,16 +68,32 @@ def read_header(path: Path, field: str = "model.path") -> Header:
     if 2 <= size <= LARGEST and len(raw) < size and not _what_instead(start):
         raise UserError(_cut_short(path, field, length, 8 + size))
     try:
-        content = json.loads(raw)
+        content = json.loads(raw, object_pairs_hook=without_repeats)
         metadata = {str(k): str(v) for k, v in content.pop("__metadata__", {}).items()}
-        ends = [8 + size + entry["data_offsets"][1] for entry in content.values()]
-        shapes = {name: tuple(entry["shape"]) for name, entry in content.items()}
-        formats = {name: entry["dtype"] for name, entry in content.items()}
+        places = {name: _place(entry["data_offsets"], 8 + size) for name, entry in content.items()}
+        shapes = {name: _shape(entry["shape"]) for name, entry in content.items()}
+        formats = {name: str(entry["dtype"]) for name, entry in content.items()}
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{field}: {path} is not a safetensors file{_what_instead(start)}.") from None
-    if length < max(ends, default=0):
-        raise UserError(_cut_short(path, field, length, max(ends)))
-    return Header(path, field, shapes, formats, metadata)
+    whole = max((end for _, end in places.values()), default=0)
+    if length < whole:
+        raise UserError(_cut_short(path, field, length, whole))
+    return Header(path, field, shapes, formats, metadata, places, length)
+
+
+def _place(offsets: list[int], start: int) -> tuple[int, int]:
+    """Where a tensor lies, ValueError where no tensor can."""
+    begin, end = offsets
+    if not (type(begin) is int and type(end) is int and 0 <= begin <= end):
+        raise ValueError(offsets)
+    return start + begin, start + end
+
+
+def _shape(sizes: list[int]) -> tuple[int, ...]:
+    """A tensor's shape, ValueError where it is none."""
+    if len(sizes) > MOST_AXES or not all(type(size) is int and 0 <= size <= LONGEST_AXIS for size in sizes):
+        raise ValueError(sizes)
+    return tuple(sizes)
 
 
 def refuse_pickle(path: Path, field: str) -> None:
@@ -106,7 +125,7 @@ def metadata_of(header: Header, key: str) -> dict[str, Any]:
     """A metadata entry that holds a JSON object, empty where there is none (UserError where it is another thing)."""
     try:
         found = json.loads(header.metadata.get(key, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise UserError(f"{header.path}: its metadata '{key}' is not a JSON object.")

@@ -33,7 +33,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file (UserError where it is none)."""
     try:
         return tomllib.loads(read_text(path))
-    except (tomllib.TOMLDecodeError, RecursionError) as reason:
+    except (ValueError, RecursionError) as reason:
         raise UserError(f"{path.name} is not valid TOML: {reason}.") from None
 
 
@@ -45,11 +45,24 @@ def read_json(path: Path) -> dict[str, Any]:
 def parse_json(text: str, name: str) -> dict[str, Any]:
     """The object in a JSON text (UserError where it is none)."""
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=without_repeats)
     except (ValueError, RecursionError) as reason:
         raise UserError(f"{name} is not valid JSON: {reason}.") from None
     if not isinstance(found, dict):
         raise UserError(f"{name} holds a JSON {type(found).__name__}; an object is needed.")
+    return found
+
+
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, ValueError where a key comes twice: readers disagree which of the two counts.
+
+    >>> without_repeats([("a", 1), ("b", 2)])
+    {'a': 1, 'b': 2}
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"'{next(n for n in names if names.count(n) > 1)}' is given twice")
     return found
 
 

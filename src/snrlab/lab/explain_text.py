@@ -1,53 +1,20 @@
-"""An explanation for people: one structure, written as terminal text, Markdown or HTML."""
+"""An explanation for people, in blocks."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from snrlab.core.finding import Finding
+from snrlab.lab import blocks as written
+from snrlab.lab.blocks import Block, Code, Grid, Heading, Lines
 from snrlab.lab.explain import Effort, Explanation
 from snrlab.lab.profile import SHARES
 from snrlab.lab.recipe_text import write_recipe
 from snrlab.lab.sources.asked import Understood
 from snrlab.lab.tables import describe
-from snrlab.lab.text import columns
 
 SHOWN = 40  # characters of a value
 NAMES = {"weight": "of weight", "loss": "of loss", "gradient": "of gradient energy"}
 FIFTHS = ("t 0-199", "200-399", "400-599", "600-799", "800-999")
-
-
-@dataclass(frozen=True)
-class Heading:
-    """A section's title."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Items of a list."""
-
-    items: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table, its first row the heading."""
-
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Code:
-    """What can be typed."""
-
-    text: str
-
-
-Block = Heading | Lines | Grid | Code | Finding | str
 
 
 def blocks(explained: Explanation) -> Iterator[Block]:
@@ -108,66 +75,14 @@ def _code(understood: Understood) -> Iterator[Block]:
 
 def to_text(explained: Explanation) -> str:
     """For a terminal."""
-    parts = []
-    for block in blocks(explained):
-        match block:
-            case Heading(text):
-                parts.append(f"\n{text}\n{'-' * len(text)}")
-            case Lines(items):
-                parts += [f"  {item}" for item in items]
-            case Grid(rows):
-                parts.append(columns(rows))
-            case Code(text):
-                parts.append(f"  {text}")
-            case _:
-                parts.append(str(block))
-    return "\n".join(parts)
+    return written.to_text(blocks(explained))
 
 
 def to_markdown(explained: Explanation) -> str:
     """Markdown."""
-    parts = [f"# {explained.asked.source}", ""]
-    for block in blocks(explained):
-        match block:
-            case Heading(text):
-                parts += [f"## {text}", ""]
-            case Lines(items):
-                parts += [*(f"- {item}" for item in items), ""]
-            case Grid(rows):
-                head, *rest = rows
-                lines = [head, ("---",) * len(head), *rest]
-                parts += [*("| " + " | ".join(line) + " |" for line in lines), ""]
-            case Code(text):
-                parts += [f"    {text}", ""]
-            case Finding():
-                parts += [f"- **{block.grade}** {block.message} {block.action}".rstrip(), ""]
-            case _:
-                parts += [str(block), ""]
-    return "\n".join(parts)
+    return written.to_markdown(explained.asked.source, blocks(explained))
 
 
 def to_html(explained: Explanation, css: str, picture: str = "") -> str:
     """One HTML file that opens offline; `picture` is SVG."""
-    parts = []
-    for block in blocks(explained):
-        match block:
-            case Heading(text):
-                parts.append(f"<h2>{html.escape(text)}</h2>")
-            case Lines(items):
-                parts.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>")
-            case Grid(rows):
-                cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-                parts.append("<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>")
-            case Code(text):
-                parts.append(f"<pre>{html.escape(text)}</pre>")
-            case Finding():
-                message = f"<b>{block.grade}</b> {html.escape(block.message)} {html.escape(block.action)}"
-                parts.append(f'<p class="{block.grade}">{message}</p>')
-            case _:
-                parts.append(f"<p>{html.escape(str(block))}</p>")
-    name = html.escape(explained.asked.source)
-    figure = f"<figure>{picture}</figure>" if picture else ""
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{name} - snrlab</title><style>{css}</style></head><body><h1>{name}</h1>{figure}{"".join(parts)}</body></html>
-"""
+    return written.to_html(explained.asked.source, blocks(explained), css, picture)

@@ -70,7 +70,21 @@ def ideal_profile(log_snr: Array) -> Profile:
 
 
 def shares(tables: Tables, profile: Profile) -> Mapping[str, Array]:
-    """Share of each timestep in the summed weight, loss and gradient energy, each [T] with sum 1.
+    """Share of each timestep in the summed weight, loss and gradient energy, each [T] with sum 1."""
+    own_error, own_energy = _own_loss(tables, profile)
+    weight = np.where(tables.p > 0, tables.weight, 0.0)  # where nothing is drawn it may be infinite
+    parts = (tables.p * weight, tables.p * weight * own_error, tables.p * weight**2 * own_energy)
+    return {name: part / part.sum() for name, part in zip(SHARES, parts, strict=True)}
+
+
+def gradient_size(tables: Tables, profile: Profile) -> float:
+    """Root of the expected gradient energy: what a learning rate multiplies, up to the network's own scale."""
+    weight = np.where(tables.p > 0, tables.weight, 0.0)
+    return float(np.sqrt(np.sum(tables.p * weight**2 * _own_loss(tables, profile)[1])))
+
+
+def _own_loss(tables: Tables, profile: Profile) -> tuple[Array, Array]:
+    """Error and gradient energy of the network's own unweighted loss, each [T].
 
     Gradients of another prediction type are taken as large, for an error of the same size at the network's output,
     as those of the epsilon loss.
@@ -80,21 +94,10 @@ def shares(tables: Tables, profile: Profile) -> Mapping[str, Array]:
     error[finite], energy[finite] = profile.at(tables.log_snr[finite])
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = gain(tables.prediction_type, tables.log_snr) / gain("epsilon", tables.log_snr)
-        own_error, own_energy = error * factor, energy * factor
-    for values in (own_error, own_energy):  # without signal, epsilon error / SNR tends to the last finite ratio
+        own = error * factor, energy * factor
+    for values in own:  # without signal, epsilon error / SNR tends to the last finite ratio
         values[~finite] = values[finite][-1]
-    weight = np.where(tables.p > 0, tables.weight, 0.0)  # where nothing is drawn it may be infinite
-    parts = (tables.p * weight, tables.p * weight * own_error, tables.p * weight**2 * own_energy)
-    return {name: part / part.sum() for name, part in zip(SHARES, parts, strict=True)}
-
-
-def gradient_size(tables: Tables, profile: Profile) -> float:
-    """Root of the expected gradient energy: what a learning rate multiplies, up to the network's own scale."""
-    finite = np.isfinite(tables.log_snr)
-    _, energy = profile.at(tables.log_snr[finite])
-    factor = gain(tables.prediction_type, tables.log_snr[finite]) / gain("epsilon", tables.log_snr[finite])
-    mass = tables.p[finite] * tables.weight[finite] ** 2 * energy * factor
-    return float(np.sqrt(mass.sum()))
+    return own
 
 
 def by_fifth(share: Array) -> list[float]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from snrlab.core.errors import UserError
+from snrlab.core.ordinary_file import refuse_endless
 from snrlab.files.header import PICKLES, Header, read_header, refuse_pickle
 from snrlab.models.clip import with_plain_padding
 from snrlab.models.components import Components
@@ -166,10 +167,11 @@ def read_json(path: Path, name: str, field: str = "model.path") -> dict[str, Any
     """A JSON object in a folder (UserError where there is none)."""
     if not path.is_dir():
         raise UserError(f"{field}: there is no folder {path}.")
+    refuse_endless(path / name, field)
     try:
         content = json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{field}: {path} has no {name}; a diffusers folder has one.") from None
-    except (OSError, ValueError) as reason:
+    except (OSError, ValueError, RecursionError) as reason:
         raise UserError(f"{field}: {path / name} cannot be read ({reason}).") from None
     return content if isinstance(content, dict) else {}

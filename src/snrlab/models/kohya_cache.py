@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Family = Literal["sd", "sdxl"]
 Latents = NDArray[np.float32]
+LARGEST = 2**27  # bytes that a file may unpack to
 
 
 class UnusableError(ValueError):
@@ -58,13 +59,19 @@ def read(file: Path, image: Path, size: tuple[int, int], shape: tuple[int, int, 
     Raises:
         UnusableError: it is older than the picture, damaged, or of another size.
     """
+    if not file.is_file():
+        raise UnusableError("it is not an ordinary file")
     if file.stat().st_mtime < image.stat().st_mtime:
         raise UnusableError("it is older than its image")
     try:
+        with zipfile.ZipFile(file) as members:
+            whole = sum(member.file_size for member in members.infolist())
         with np.load(file, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
+            found = {} if whole > LARGEST else {name: arrays[name] for name in arrays.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as reason:
         raise UnusableError(f"it cannot be read ({type(reason).__name__})") from None
+    if whole > LARGEST:
+        raise UnusableError("it unpacks to more than latents have")
     return _chosen(found, size, shape)
 
 

@@ -23,24 +23,12 @@ from snrlab.models import families
 from snrlab.models.adapter import Adapter
 from snrlab.models.families import Family
 from snrlab.models.kohya_names import kohya_name, layer_path
+from snrlab.models.lora_names import KOHYA, PEFT, ROLES
 from snrlab.models.safetensors_file import kohya_hashes, to_bytes, write_atomically
 
 LoraFormat = Literal["kohya", "peft"]
 Lora = dict[str, Adapter]  # by the layer's path, such as unet.mid_block.attentions.0.proj_in
 
-KOHYA_ROLES = {"lora_down.weight": "down", "lora_up.weight": "up", "alpha": "alpha", "dora_scale": "magnitude"}
-ROLES = KOHYA_ROLES | {
-    "lora_A.weight": "down",
-    "lora_B.weight": "up",
-    "lora_magnitude_vector": "rows",
-    "lora_magnitude_vector.weight": "rows",
-    "lora.down.weight": "down",  # diffusers' older layouts
-    "lora.up.weight": "up",
-    "lora_linear_layer.down.weight": "down",
-    "lora_linear_layer.up.weight": "up",
-}
-_KOHYA = re.compile(rf"(lora_[^.]+)\.({'|'.join(map(re.escape, KOHYA_ROLES))})")
-_PEFT = re.compile(rf"(?P<layer>.+?)[._](?P<role>{'|'.join(map(re.escape, ROLES))})")
 _METADATA = "lora_adapter_metadata"  # where diffusers writes peft's configuration
 
 
@@ -124,7 +112,7 @@ def convert_lora(source: Path, target: Path, to: LoraFormat | None = None, famil
     if target.exists():
         raise UserError(f"{target} exists; it is never overwritten. Choose another name.")
     header = read_header(source, "SOURCE")
-    form: LoraFormat = to or ("peft" if any(map(_KOHYA.fullmatch, header.shapes)) else "kohya")
+    form: LoraFormat = to or ("peft" if any(map(KOHYA.fullmatch, header.shapes)) else "kohya")
     unet_config = families.config(family, "unet") if family else None
     lora = load_lora(source, unet_config, field="SOURCE")
     family = family or family_of(lora)
@@ -166,12 +154,12 @@ def _readable_alphas(lora: Lora) -> Lora:
 
 def _place(key: str, unet_config: Mapping[str, Any], file: str) -> tuple[str, str]:
     """The path of the layer that a tensor belongs to, and what it is there."""
-    if match := _KOHYA.fullmatch(key):
+    if match := KOHYA.fullmatch(key):
         try:
             return layer_path(match[1], unet_config), ROLES[match[2]]
         except UserError as reason:
             raise UserError(f"{file}: {reason}") from None
-    match = _PEFT.fullmatch(key)
+    match = PEFT.fullmatch(key)
     if match is None or key.startswith("lora_"):
         raise UserError(f"{file} has a tensor {key}; only LoRA, LoCon and DoRA can be used, no other kind of adapter.")
     layer = match["layer"].replace(".processor", "")

@@ -109,9 +109,10 @@ def _onetrainer(name: str, kind: str, options: Mapping[str, Any]) -> Asked:
 
 def _own(text: str, name: str, kind: str) -> Asked:
     try:
-        config = parse(tomllib.loads(text), source=name)
-    except tomllib.TOMLDecodeError as reason:
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as reason:
         raise UserError(f"{name} is not valid TOML: {reason}.") from None
+    config = parse(tables, source=name)
     recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
     stated = json.loads(config.recipe.model_dump_json(exclude_none=True))
     return Asked(name, kind, "snrlab", stated, tuple(stated), recipe=recipe)

@@ -1,0 +1,69 @@
+"""`snrlab compare`: recipes and configurations against each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snrlab.cli.explain import FORMATS
+from snrlab.core.errors import unknown
+
+PANELS = ("weight_epsilon", "emphasis")
+
+
+def compare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help='Two or more: files and runs that `explain` reads, or recipes such as "v_prediction min_snr:gamma=5"; '
+            'each may be "Name = ...".',
+            metavar="SOURCE|RECIPE...",
+        ),
+    ],
+    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "text",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write instead of the terminal.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw it too: PNG, SVG, HTML or CSV file.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Compare where effort goes, how far apart it is, and what the same learning rate means.
+
+    Everything is relative to the first. A trainer's file stands for what that trainer really computes; one alone is
+    compared with what was meant. Example: snrlab compare config.toml "min_snr:gamma=5"
+    """
+    if format not in FORMATS:
+        raise unknown("--format", format, FORMATS)
+    from snrlab.cli.written import free, write
+    from snrlab.lab import blocks, compare_text
+    from snrlab.lab.compare import as_data
+    from snrlab.lab.compare import compare as compared
+
+    free(("--out", out), ("--figure", figure))
+    found = compared(sources)
+    recipes = {member.label: member.recipe for member in found.members}
+    panels = [*(["density"] if len({str(m.tables.p) for m in found.members}) > 1 else []), *PANELS]
+    title = compare_text.title(found)
+    match format:
+        case "json":
+            text = json.dumps(as_data(found), indent=1)
+        case "md":
+            text = blocks.to_markdown(title, compare_text.blocks(found))
+        case "html":
+            from snrlab.lab.plots import draw, save
+            from snrlab.lab.report import CSS
+
+            picture = save(draw({m.label: m.tables for m in found.members}, panels, log_weight=True), "svg").decode()
+            text = blocks.to_html(title, compare_text.blocks(found), CSS, picture[picture.index("<svg") :])
+        case _:
+            text = blocks.to_text(compare_text.blocks(found))
+    if figure is not None:
+        from snrlab.cli.plot import content
+
+        write(figure, content(recipes, figure.suffix.lower(), panels, log=True))
+    if out is None:
+        typer.echo(text)
+    else:
+        write(out, text.encode())

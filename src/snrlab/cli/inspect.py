@@ -1,0 +1,50 @@
+"""`snrlab inspect`: what a LoRA or checkpoint file is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snrlab.core.errors import UserError, unknown
+
+FORMATS = ("text", "json")
+
+
+def inspect(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="LoRA or checkpoint files (.safetensors) or diffusers folders.", metavar="FILE..."),
+    ],
+    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "text",
+    norms: Annotated[bool, typer.Option("--norms", help="Read a checkpoint's weights too, for norms and NaN.")] = False,
+    hashes: Annotated[bool, typer.Option("--hashes", help="The hashes by which programs know the file.")] = False,
+    tags: Annotated[int, typer.Option(help="How many of the most frequent tags to list.", min=0, max=1000)] = 10,
+) -> None:
+    """Say what files are: family, prediction type, ranks, alphas, norms, metadata, which programs load them.
+
+    Nothing in a file is run: pickles are refused. Only headers are read of checkpoints, and the matrices of LoRAs.
+    Example: snrlab inspect my-lora.safetensors
+    """
+    if format not in FORMATS:
+        raise unknown("--format", format, FORMATS)
+    from snrlab.cli.inspected_text import as_data, blocks
+    from snrlab.lab.blocks import to_text
+    from snrlab.models.inspection import inspect as inspected
+
+    found, refused = [], []
+    for path in files:
+        try:
+            found.append(inspected(path, norms=norms, hashes=hashes))
+        except UserError as reason:
+            if len(files) == 1:
+                raise
+            refused.append(str(reason))
+    if format == "json":
+        typer.echo(json.dumps([as_data(f, tags) for f in found], indent=1))
+    else:
+        typer.echo("\n\n".join(to_text(blocks(f, tags)) for f in found))
+    if refused:
+        raise UserError("\nsnrlab: ".join(refused))

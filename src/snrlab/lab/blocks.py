@@ -1,0 +1,117 @@
+"""What the lab says to people, as one list of blocks: written as terminal text, Markdown or HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from snrlab.core.finding import Finding
+from snrlab.lab.text import columns
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A section's title."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Items of a list."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table, its first row the heading."""
+
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Code:
+    """What can be typed."""
+
+    text: str
+
+
+Block = Heading | Lines | Grid | Code | Finding | str
+
+
+def to_text(blocks: Iterable[Block]) -> str:
+    """For a terminal, without the control characters that a file's names and metadata may hold."""
+    parts = []
+    for block in blocks:
+        match block:
+            case Heading(text):
+                parts.append(f"\n{text}\n{'-' * len(text)}")
+            case Lines(items):
+                parts += [f"  {item}" for item in items]
+            case Grid(rows):
+                parts.append(columns(rows))
+            case Code(text):
+                parts.append(f"  {text}")
+            case _:
+                parts.append(str(block))
+    return printable("\n".join(parts))
+
+
+def printable(text: str) -> str:
+    r"""The text with a mark in place of each control character, which could drive the terminal.
+
+    >>> printable("a name\x1b[2J")
+    'a name\ufffd[2J'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def to_markdown(title: str, blocks: Iterable[Block]) -> str:
+    """Markdown under a title."""
+    parts = [f"# {title}", ""]
+    for block in blocks:
+        match block:
+            case Heading(text):
+                parts += [f"## {text}", ""]
+            case Lines(items):
+                parts += [*(f"- {item}" for item in items), ""]
+            case Grid(rows):
+                head, *rest = rows
+                lines = [head, ("---",) * len(head), *rest]
+                parts += [*("| " + " | ".join(line) + " |" for line in lines), ""]
+            case Code(text):
+                parts += [f"    {text}", ""]
+            case Finding():
+                parts += [f"- **{block.grade}** {block.message} {block.action}".rstrip(), ""]
+            case _:
+                parts += [str(block), ""]
+    return "\n".join(parts)
+
+
+def to_html(title: str, blocks: Iterable[Block], css: str, picture: str = "") -> str:
+    """One HTML file that opens offline; `picture` is SVG."""
+    parts = []
+    for block in blocks:
+        match block:
+            case Heading(text):
+                parts.append(f"<h2>{html.escape(text)}</h2>")
+            case Lines(items):
+                parts.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>")
+            case Grid(rows):
+                cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+                parts.append("<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>")
+            case Code(text):
+                parts.append(f"<pre>{html.escape(text)}</pre>")
+            case Finding():
+                message = f"<b>{block.grade}</b> {html.escape(block.message)} {html.escape(block.action)}"
+                parts.append(f'<p class="{block.grade}">{message}</p>')
+            case _:
+                parts.append(f"<p>{html.escape(str(block))}</p>")
+    name = html.escape(title)
+    figure = f"<figure>{picture}</figure>" if picture else ""
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{name} - snrlab</title><style>{css}</style></head><body><h1>{name}</h1>{figure}{"".join(parts)}</body></html>
+"""
