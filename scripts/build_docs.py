@@ -18,6 +18,7 @@ from snrlab import (
     NOISES,
     OPTIMIZERS,
     PERTURBATIONS,
+    SAMPLINGS,
     SCHEDULES,
     WEIGHTINGS,
 )
@@ -88,7 +89,7 @@ def strategies() -> str:
     """Every registered strategy."""
     parts = [NOTE, "", "# Strategies", "", "What a recipe is made of. A weighting is stated as the weight on the x0 "
              "error, w_x0, with S the SNR; `snrlab table` shows it for what your network predicts."]  # fmt: skip
-    for registry in (SCHEDULES, WEIGHTINGS, DENSITIES, PERTURBATIONS, NOISES):
+    for registry in (SCHEDULES, WEIGHTINGS, DENSITIES, SAMPLINGS, PERTURBATIONS, NOISES):
         parts += registry_lines(registry)
     parts += ["", "# Training", "", "What `[train]` names: `loss`, `lr_schedule` and `optimizer`. The recipe's weights "
               "are for squared errors; with another loss they say how the steps count against each other."]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.launch import launch, launched
 from snrlab.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,18 +36,27 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Do all that comes before the first step, say what it found, and stop.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Processes that train the run together, one for each GPU.")
+    ] = 1,
 ) -> None:
     """Train a LoRA or a full model as a run file says.
 
     The run lives in DIR/NAME. A finished run is never overwritten: the next becomes NAME-2. Ctrl-C
     saves and stops; the same command with --resume goes on, to the bit.
+
+    On several GPUs: --processes N, or accelerate launch -m snrlab train RUN.
     """
     from snrlab.config import read
 
     config = read(run, [*(set_ or []), *(["output.dates=false"] if no_dates else [])])
     if check:
+        if processes > 1 or launched():
+            raise UserError("--check looks at one process; leave out --processes.")
         check_training(config, out)
         return
+    if processes > 1 and not launched():
+        sys.exit(launch(processes, sys.argv[1:]))
     outcome = run_training(config, out, resume=resume)
     if not outcome.finished:
         sys.exit(INTERRUPTED)

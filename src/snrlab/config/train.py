@@ -32,7 +32,7 @@ class TrainConfig(Section):
     text_encoder_2: bool = Field(False, description="Train SDXL's second text encoder too.")
     steps: int = Field(1000, ge=1, description="Optimizer steps.")
     epochs: int | None = Field(None, ge=1, description="Instead of steps: how often every example is seen.")
-    batch_size: int = Field(1, ge=1, description="Images per forward pass.")
+    batch_size: int = Field(1, ge=1, description="Images per forward pass, on each device.")
     gradient_accumulation: int = Field(1, ge=1, description="Forward passes per optimizer step.")
     learning_rate: float = Field(1e-4, gt=0, description="Learning rate after warm-up.")
     unet_learning_rate: float | None = Field(None, gt=0, description="Rate of the UNet; by default learning_rate.")
@@ -74,8 +74,8 @@ class TrainConfig(Section):
         """Steps of warm-up."""
         return warmup_steps(self.warmup, self.steps)
 
-    def in_steps(self, examples: int) -> TrainConfig:
-        """The same with `epochs` over so many examples as steps, the last one filled up.
+    def in_steps(self, examples: int, processes: int = 1) -> TrainConfig:
+        """The same with `epochs` over so many examples as steps of so many processes, the last one filled up.
 
         Raises:
             UserError: the warm-up is longer than that.
@@ -85,7 +85,7 @@ class TrainConfig(Section):
         """
         if self.epochs is None:
             return self
-        slots = self.batch_size * self.gradient_accumulation
+        slots = self.batch_size * self.gradient_accumulation * processes
         found = self.model_copy(update={"steps": -(-self.epochs * examples // slots), "epochs": None})
         refuse_long_warmup(found)
         return found

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from snrlab.core.errors import UserError
@@ -28,7 +29,11 @@ class Step:
         index: counts from 0; epoch: passes over the data before it began.
         loss: the optimised loss, mean of `losses` over the global batch.
         timesteps, mse, weight: per slot of the global batch, [batch x accumulation].
-        losses: the same of what is optimised: weight x mse, unless there is another loss, a mask or an importance.
+        losses: the same of what is optimised: weight x mse x correction, unless there is another loss, a mask or an
+            importance.
+        correction: the same of what the sampling of timesteps divides by; None where that is always 1.
+        drawn: the distribution that the timesteps were drawn from [T]; None where it is the recipe's density.
+        stage: the step that the recipe's stage started at.
         grad_norm: before clipping; learning_rate: used in this step.
     """
 
@@ -41,6 +46,9 @@ class Step:
     losses: Tensor
     grad_norm: float
     learning_rate: float
+    correction: Tensor | None = None
+    drawn: NDArray[np.float64] | None = None
+    stage: int = 0
 
 
 class DivergedError(UserError):
@@ -64,6 +72,9 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
         job.trained.constrain()
         if job.ema is not None:
             job.ema.step(job.parameters.values())
+        draws = job.objective.draws
+        drawn, correction = draws.drawn(index), draws.correction(index, found.timesteps)
+        draws.sampler.learn(found.timesteps.numpy(), found.mse.numpy())
         yield Step(
             index=index,
             epoch=job.conditions.epoch(index),
@@ -74,6 +85,9 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
             losses=found.loss,
             grad_norm=found.grad_norm,
             learning_rate=train.learning_rate * factor,
+            correction=correction,
+            drawn=drawn.p if draws.sampler.memory is not None else None,
+            stage=draws.stages[draws.stage(index)][0],
         )
 
 
@@ -92,7 +106,7 @@ def _gradients(job: Job, index: int) -> Found:
     while True:
         scale = job.loss_scale.value
         passes = [one_pass(job, index, micro, scale) for micro in range(job.config.train.gradient_accumulation)]
-        found = _collect(passes, _norm(job, scale))
+        found = _collect(job, index, passes, _norm(job, scale))
         bad = ~torch.isfinite(found.loss)
         if math.isfinite(found.grad_norm) and not bad.any():
             job.loss_scale.succeeded()
@@ -105,7 +119,7 @@ def _gradients(job: Job, index: int) -> Found:
 def one_pass(job: Job, index: int, micro: int, scale: float) -> Losses:
     """One forward and backward pass; what it found, without gradients, still on the device."""
     train = job.config.train
-    slots = np.arange(micro * train.batch_size, (micro + 1) * train.batch_size)
+    slots = job.processes.slots(micro, train.gradient_accumulation, train.batch_size)
     with job.trained.dropout.at(index, slots, job.device):
         batch = job.conditions.batch(job.components, index, slots, job.device)
         model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
@@ -118,6 +132,8 @@ def _norm(job: Job, scale: float) -> Tensor:
     """The gradient's norm before it is limited, and the gradient limited; without the scale of the loss."""
     if isinstance(job.optimizer, OneByOne) and job.optimizer.in_backward:
         return job.optimizer.norm()
+    # each process has the gradient of its slots' part of the mean, so the sum is that of the whole
+    job.processes.add_up([p.grad for p in job.parameters.values() if p.grad is not None])
     if scale != 1:
         for parameter in job.parameters.values():
             if parameter.grad is not None:
@@ -125,13 +141,15 @@ def _norm(job: Job, scale: float) -> Tensor:
     return torch.nn.utils.clip_grad_norm_(job.parameters.values(), job.config.train.max_grad_norm or math.inf)
 
 
-def _collect(passes: list[Losses], norm: Tensor) -> Found:
-    """All passes as one, with the one copy from the device that a step has."""
-    timesteps = torch.cat([losses.timesteps for losses in passes])
-    columns = [torch.cat(column) for column in list(zip(*passes, strict=True))[1:]]
-    mse, weight, loss, last = (
-        torch.cat([torch.stack(columns).flatten(), norm.view(1).float()]).cpu().split(len(timesteps))
-    )
+def _collect(job: Job, index: int, passes: list[Losses], norm: Tensor) -> Found:
+    """All passes of all processes as one, with the one copy from the device that a step has."""
+    own = torch.stack([torch.cat(column) for column in list(zip(*passes, strict=True))[1:]])
+    columns = job.processes.gather(own)
+    mse, weight, loss, last = torch.cat([columns.flatten(), norm.view(1).float()]).cpu().split(job.total)
+    if job.processes.count == 1:
+        timesteps = torch.cat([losses.timesteps for losses in passes])
+    else:  # the others' draws are known here as well
+        timesteps = job.objective.draws.timesteps(index, np.arange(job.total))
     return Found(timesteps, mse, weight, loss, float(last))
 
 

@@ -64,9 +64,11 @@ def summary(job: Job, rehearsal: Rehearsal) -> list[str]:
     trained = sum(p.numel() for p in job.parameters.values())
     whole = sum(p.numel() for network in job.components.networks.values() for p in network.parameters())
     seconds = rehearsal.seconds * train.gradient_accumulation * train.steps
+    count = job.processes.count
+    devices = "1 device" if count == 1 else f"{count} devices"
     return [
         f"model {job.components.label} ({job.components.family}), trained to predict {job.recipe.prediction_type}",
-        f"{shown} / (batch {train.batch_size} x {train.gradient_accumulation} accumulated x 1 device) = "
+        f"{shown} / (batch {train.batch_size} x {train.gradient_accumulation} accumulated x {devices}) = "
         f"{entries / job.total:.4g} steps a pass; {train.steps} steps = {train.steps * job.total / entries:.3g} passes",
         f"training {in_short(trained)} of {in_short(whole)} weights; the result has {in_bytes(rehearsal.result)}",
         f"about {duration(seconds)} for the steps alone ({rehearsal.seconds:.2g} s for a pass forward and backward)",

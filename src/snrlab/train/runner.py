@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from snrlab.train.job import Job, prepare
 from snrlab.train.loop import steps
 from snrlab.train.pictures import draw
 from snrlab.train.preflight import preflight, refuse_early
+from snrlab.train.processes import ALONE, Processes, here
 from snrlab.train.rhythm import due
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.telemetry import Display, record
@@ -59,29 +60,32 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print)
         UserError: anything that is the user's to mend; nothing has been written where it is found
             before the first step.
     """
-    folder, config = run_folder.choose(out, config, resume=resume)
-    if folder.started and folder.finished:
+    processes = here()
+    say = say if processes.main else _quiet
+    folder = RunFolder(processes.first(lambda: run_folder.choose(out, config, resume=resume)[0].path))
+    config = config.model_copy(update={"name": folder.path.name})
+    if processes.first(lambda: folder.started and folder.finished):
         say(f"{folder.path} is finished already.")
         return Outcome(folder, config, finished=True)
     started = datetime.now(UTC)
-    job = _ready(config, folder, say)
-    run_folder.start(folder, job.config)
-    done = checkpoint.restore(job, folder.checkpoints)
+    job = _ready(config, folder, say, processes)
+    processes.first(lambda: run_folder.start(folder, job.config))
+    done = processes.agreed(lambda: checkpoint.restore(job, folder.checkpoints))
+    processes.refuse_drift(list(job.parameters.values()))
     if done:
         say(f"resuming {folder.path} at step {done}")
-    with (
-        _trackers(job, folder, done) as trackers,
-        run_folder.open_log(folder.steps_file, done) as log,
-        run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
-    ):
-        readers = Readers(log, validation, trackers)
+    with _readers(job, folder, done) as readers:
         if not done:
             _before_training(job, folder, readers)
         finished = _train(job, folder, done, readers, say)
-        if not finished:
-            return Outcome(folder, job.config, finished=False)
-        _sample(job, folder, job.config.train.steps, trackers)
-    _finish(job, folder, started)
+        if finished:
+            _sample(job, folder, job.config.train.steps, readers.trackers)
+    if finished and processes.main:
+        _finish(job, folder, started)
+    processes.everyones(None)  # wait for the main one
+    processes.close()
+    if not finished:
+        return Outcome(folder, job.config, finished=False)
     say(f"wrote {folder.result(job.config)}")
     return Outcome(folder, job.config, finished=True)
 
@@ -93,18 +97,38 @@ def check(config: RunConfig, out: Path, *, say: Say = print) -> None:
         UserError: whatever would keep the run from starting or from being saved.
     """
     folder, config = run_folder.choose(out, config, resume=True)
-    _ready(config, folder, say, thorough=True)
+    _ready(config, folder, say, ALONE, thorough=True)
 
 
-def _ready(config: RunConfig, folder: RunFolder, say: Say, *, thorough: bool = False) -> Job:
-    """The job after its pre-flight."""
-    refuse_early(config, folder)
-    job = prepare(config, say)
+def _quiet(text: str) -> None:
+    """Say nothing: the main process does."""
+
+
+def _ready(config: RunConfig, folder: RunFolder, say: Say, processes: Processes, *, thorough: bool = False) -> Job:
+    """The job after its pre-flight, which the main process does for all."""
+    processes.first(lambda: refuse_early(config, folder))
+    job = prepare(config, say, processes)
     for finding in job.found:
         say(str(finding))
-    for line in preflight(job, folder, thorough=thorough):
+    for line in processes.first(lambda: preflight(job, folder, thorough=thorough)):
         say(line)
     return job
+
+
+@contextmanager
+def _readers(job: Job, folder: RunFolder, done: int) -> Iterator[Readers]:
+    """What follows the run; in all but the main process it leads nowhere."""
+    if not job.processes.main:
+        nowhere = Trackers([], job.objective.draws.tables, 1)
+        with open(os.devnull, "w", encoding="utf-8") as log:  # noqa: PTH123
+            yield Readers(log, log if job.held_back else None, nowhere)
+        return
+    with (
+        _trackers(job, folder, done) as trackers,
+        run_folder.open_log(folder.steps_file, done) as log,
+        run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
+    ):
+        yield Readers(log, validation, trackers)
 
 
 def _trackers(job: Job, folder: RunFolder, done: int) -> Trackers:
@@ -131,12 +155,10 @@ def _train(job: Job, folder: RunFolder, done: int, readers: Readers, say: Say) -
                 readers.trackers.step(line)
                 display.update(step)
                 done = step.index + 1
-                stop = stopping() and done < train.steps
+                stop = job.processes.any(stopping()) and done < train.steps
                 _on_the_way(job, folder, done, readers)
                 if stop or done == train.steps or done % train.checkpoint_every == 0:
-                    readers.log.flush()
-                    os.fsync(readers.log.fileno())  # the log reaches the disk before the checkpoint that counts on it
-                    checkpoint.save(job, folder.checkpoints, done)
+                    _save(job, folder, done, readers)
                 if stop:
                     say(f"stopped after step {done}; the same command with --resume goes on.")
                     return False
@@ -144,6 +166,15 @@ def _train(job: Job, folder: RunFolder, done: int, readers: Readers, say: Say) -
     finally:
         display.close()
     return True
+
+
+def _save(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
+    """The state after `done` steps, of which every process has the same."""
+    job.processes.refuse_drift(list(job.parameters.values()))
+    if job.processes.main:
+        readers.log.flush()
+        os.fsync(readers.log.fileno())  # the log reaches the disk before the checkpoint that counts on it
+        checkpoint.save(job, folder.checkpoints, done)
 
 
 def _before_training(job: Job, folder: RunFolder, readers: Readers) -> None:
@@ -160,7 +191,7 @@ def _on_the_way(job: Job, folder: RunFolder, done: int, readers: Readers) -> Non
         _validate(job, readers, done)
     if not last and due(config.sample, job, done):
         _sample(job, folder, done, readers.trackers)
-    if not last and due(config.output, job, done):
+    if not last and job.processes.main and due(config.output, job, done):
         with job.averaged():
             export(job, folder.on_the_way(config, done), done)
         _drop_old(folder, config)
@@ -169,7 +200,10 @@ def _on_the_way(job: Job, folder: RunFolder, done: int, readers: Readers) -> Non
 def _validate(job: Job, readers: Readers, done: int) -> None:
     validation = readers.validation
     if validation is not None:
-        line = compared(validate(job, done), list(run_folder.read_log(Path(validation.name))))
+        found = validate(job, done)
+        if not job.processes.main:
+            return
+        line = compared(found, list(run_folder.read_log(Path(validation.name))))
         validation.write(json.dumps(line) + "\n")
         validation.flush()
         os.fsync(validation.fileno())
@@ -177,7 +211,7 @@ def _validate(job: Job, readers: Readers, done: int) -> None:
 
 
 def _sample(job: Job, folder: RunFolder, done: int, trackers: Trackers) -> None:
-    if job.config.sample.prompts:
+    if job.config.sample.prompts and job.processes.main:
         with job.averaged():
             trackers.pictures(draw(job, folder.samples, done), done)
 

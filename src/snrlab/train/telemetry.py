@@ -11,7 +11,7 @@ import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from snrlab.core.bands import band_means
+from snrlab.core.bands import BANDS, band_means, band_of
 from snrlab.core.recipe import Tables
 from snrlab.train.loop import Step
 
@@ -19,7 +19,9 @@ from snrlab.train.loop import Step
 def record(step: Step, tables: Tables, seconds: float | None) -> dict[str, Any]:
     """The log line of a step: what was optimised, and per slot what it was made of.
 
-    `loss` is the mean of `weight` x `mse`. `bands` holds the unweighted training loss by SNR band.
+    `loss` is the mean of `weight` x `mse`, times `correction` where timesteps are drawn from something else than the
+    density; `drawn` is then how much of that lies in each SNR band. `bands` holds the unweighted training loss by band.
+    `stage` is the step that the recipe changed at.
     With `seconds` None nothing in it depends on the clock.
     """
     t = step.timesteps.numpy()
@@ -32,10 +34,22 @@ def record(step: Step, tables: Tables, seconds: float | None) -> dict[str, Any]:
         "t": t.tolist(),
         "mse": [_short(v) for v in step.mse.tolist()],
         "weight": [_short(v) for v in step.weight.tolist()],
+        **_learnt(step, tables),
         "bands": {k: None if v is None else _short(v) for k, v in band_means(tables.snr[t], step.mse.numpy()).items()},
     }
     if seconds is not None:
         line |= {"seconds": round(seconds, 4), "memory_mb": memory_mb()}
+    return line
+
+
+def _learnt(step: Step, tables: Tables) -> dict[str, Any]:
+    """Where the recipe is in its stages, and what it has learnt to draw from; nothing for one that does neither."""
+    line: dict[str, Any] = {"stage": step.stage} if step.stage else {}
+    if step.correction is not None:
+        line["correction"] = [_short(v) for v in step.correction.tolist()]
+    if step.drawn is not None:
+        bands = band_of(tables.snr)
+        line["drawn"] = {name: _short(float(step.drawn[bands == i].sum())) for i, name in enumerate(BANDS)}
     return line
 
 
