@@ -89,12 +89,20 @@ class Job:
             self.ema.restore(self.parameters.values())
 
 
-def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> Job:
+Look = Callable[[RunConfig, tuple[Item, ...], tuple[Item, ...]], None]
+
+
+def prepare(
+    config: RunConfig,
+    say: Callable[[str], None] = lambda text: None,
+    look: Look = lambda config, items, held_back: None,
+) -> Job:
     """Load the model and the data, encode them, add the adapter: all that comes before step 0.
 
     Args:
         config: the run.
         say: told of progress.
+        look: shown the images to train on and those held back, before anything is decoded or loaded.
 
     Raises:
         UserError: anything wrong with the model, the data, the recipe or their combination.
@@ -102,6 +110,7 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     refuse_missing(config.train.optimizer.name)
     config, items, held_back = _images(config, say)
+    look(config, items, held_back)
     components = load_for(config)
     tight = tight_cache(config, items, components, cache_folder(config)) if config.data.cache else None
     if tight:
