@@ -177,7 +177,7 @@ def _seen(item: Item, stamps: Stamps, config: RunConfig) -> Seen:
         picture=known.picture if known else _picture(item),
         mask=None if item.mask is None else file_hash(item.mask),
         text=_hash(json.dumps(item.captions)),
-        use=_hash(f"{part} {item.repeats}"),
+        use=_hash(json.dumps([_as_floats(asdict(part)), item.repeats])),
         stamp=stamp,
     )
 
@@ -210,6 +210,13 @@ def _probed(file: Path) -> str:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _as_floats(value: object) -> object:
+    """The same with numbers of one kind: a run file may write 0 or 0.0."""
+    if isinstance(value, dict):
+        return {name: _as_floats(item) for name, item in value.items()}
+    return float(value) if isinstance(value, int) else value
 
 
 def _rows(seen: Iterable[Seen]) -> str:
