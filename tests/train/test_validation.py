@@ -69,8 +69,8 @@ def test_a_resumed_run_has_the_same_validation(tiny_model, pictures, tmp_path, m
         if done == 5 and len(calls) == 5:  # after a measurement at 3 and a checkpoint at 4
             raise KeyboardInterrupt
 
-    original = runner._on_the_way
-    monkeypatch.setattr(runner, "_on_the_way", stop_in_the_middle)
+    original = runner.on_the_way
+    monkeypatch.setattr(runner, "on_the_way", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         finish(config(tiny_model, pictures), tmp_path / "b")
     folder = finish(config(tiny_model, pictures), tmp_path / "b", resume=True)

@@ -20,6 +20,7 @@ from snrlab.core.bands import BANDS
 from snrlab.core.findings import findings
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES
+from snrlab.files.writing import write_atomically
 from snrlab.lab.comparison import change
 from snrlab.lab.figures import loss_figure, recipe_figure, validation_figure
 from snrlab.lab.statistics import Estimate, mean
@@ -75,9 +76,8 @@ def write_report(folder: Path) -> Path:
         comparison=comparison.read_bytes() if comparison.exists() else None,
     )
     path = folder / "report.html"
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(render(config, dump(shareable(config)), contents), encoding="utf-8")
-    return temporary.replace(path)
+    write_atomically(path, render(config, dump(shareable(config)), contents).encode())
+    return path
 
 
 def render(config: RunConfig, run_toml: str, contents: Contents) -> str:

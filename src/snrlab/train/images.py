@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snrlab.core.errors import UserError
 from snrlab.data.buckets import Fit
 from snrlab.data.items import Item
 from snrlab.data.pixels import View, to_latent_size, view
@@ -163,14 +162,7 @@ def _make(
     if name == "masks":
         return [mask_latents(components, v, place.fit) for v, place in zip(views, chunk, strict=True)]
     pixels = np.stack([(v.mirrored if name == "mirrored" else v).pixels for v in views])
-    latents = encode_pixels(components, pixels, device, batch_size=len(pixels))
-    for place, latent in zip(chunk, latents, strict=True):
-        if not latent.isfinite().all():
-            raise UserError(
-                f"the autoencoder makes something that is not a number of {place.item.name}: it needs more precision "
-                "than its weights have, or is damaged. Give another with model.vae."
-            )
-    return list(latents)
+    return list(encode_pixels(components, pixels, device, batch_size=len(pixels)))
 
 
 def mask_latents(components: Components, seen: View, place: Fit) -> Tensor:

@@ -96,18 +96,28 @@ class Job:
             self.ema.restore(self.parameters.values())
 
 
-def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None, processes: Processes = ALONE) -> Job:
+Look = Callable[[RunConfig, tuple[Item, ...], tuple[Item, ...]], None]
+
+
+def prepare(
+    config: RunConfig,
+    say: Callable[[str], None] = lambda text: None,
+    look: Look = lambda config, items, held_back: None,
+    processes: Processes = ALONE,
+) -> Job:
     """Load the model and the data, encode them, add the adapter: all that comes before step 0.
 
     Args:
         config: the run.
         say: told of progress.
+        look: shown the images to train on and those held back, before anything is decoded or loaded; in the main
+            process only.
         processes: those that train it together.
 
     Raises:
         UserError: anything wrong with the model, the data, the recipe or their combination.
     """
-    opened = processes.agreed(lambda: _open(config, say, processes))
+    opened = processes.agreed(lambda: _open(config, say, look, processes))
     components, device = opened.components, processes.device
     encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
     with borrowed(components, encoders, device):
@@ -131,10 +141,12 @@ class _Opened:
     found: list[Finding]
 
 
-def _open(config: RunConfig, say: Callable[[str], None], processes: Processes) -> _Opened:
+def _open(config: RunConfig, say: Callable[[str], None], look: Look, processes: Processes) -> _Opened:
     """Look at the images, load the model, and settle the recipe."""
     refuse_missing(config.train.optimizer.name)
     config, items, held_back = _images(config, say, processes)
+    if processes.main:
+        look(config, items, held_back)
     components = load_for(config)
     tight = tight_cache(config, items, components, cache_folder(config)) if config.data.cache else None
     if tight:

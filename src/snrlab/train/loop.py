@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from snrlab.core.errors import UserError
 from snrlab.models.denoise import denoise
+from snrlab.models.finite import broken_weight
 from snrlab.train.job import Job
 from snrlab.train.learning_rate import rate_factor
 from snrlab.train.objective import Losses
@@ -51,12 +53,25 @@ class Step:
     stage: int = 0
 
 
+SHOWN = 4  # slots that are named
+GO_ON = "Mend it, and the same command with --resume goes on."
+FORK = (
+    "The same again ends the same: go on with a lower train.learning_rate from the last checkpoint, by --fork NAME "
+    "instead of --resume."
+)
+UNTOUCHED = "no weight was changed by the step that failed"  # a note on an error, where that is so
+
+
 class DivergedError(UserError):
     """Training stopped because the loss or the gradient is not a number."""
+
+    everywhere = True  # every process of the run finds it, and the main one says it
 
 
 def steps(job: Job, start: int = 0) -> Iterator[Step]:
     """Train from step `start` to the end; each yielded step has been applied.
+
+    An error that has the note UNTOUCHED left the job as it was after the step before.
 
     Raises:
         DivergedError: non-finite loss or gradient; the weights of the last good step are kept, but for those that
@@ -66,7 +81,8 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
     for index in range(start, train.steps):
         factor = rate_factor(train, index)
         begin_step(job.optimizer, index, factor)
-        found = _gradients(job, index)
+        with _untouched(job):
+            found = _gradients(job, index)
         job.optimizer.step()
         job.optimizer.zero_grad()
         job.trained.constrain()
@@ -89,6 +105,20 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
             drawn=drawn.p if draws.sampler.memory is not None else None,
             stage=draws.stages[draws.stage(index)][0],
         )
+
+
+@contextmanager
+def _untouched(job: Job) -> Iterator[None]:
+    """Note on an error in it that nothing has changed, where the backward pass updates no weights."""
+    scale = replace(job.loss_scale)
+    try:
+        yield
+    except Exception as reason:
+        job.loss_scale.value, job.loss_scale.good = scale.value, scale.good
+        if not (isinstance(job.optimizer, OneByOne) and job.optimizer.in_backward):
+            job.optimizer.zero_grad()
+            reason.add_note(UNTOUCHED)
+        raise
 
 
 class Found(NamedTuple):
@@ -154,11 +184,30 @@ def _collect(job: Job, index: int, passes: list[Losses], norm: Tensor) -> Found:
 
 
 def _diverged(job: Job, index: int, timesteps: Tensor, bad: Tensor) -> DivergedError:
+    """What is known of a step that has no finite loss or gradient: the pictures, t and SNRs that did it, and why."""
     slots = np.flatnonzero(bad.numpy()) if bad.any() else np.arange(job.total)
     _, indices = job.conditions.examples(index, slots)
-    names = ", ".join(job.conditions.names[i] for i in indices[:4])
-    drawn = ", ".join(str(int(timesteps[s])) for s in slots[:4])
+    t = timesteps[torch.from_numpy(slots)].numpy()
+    snr = job.objective.draws.tables.snr[t]
+    names = ", ".join(job.conditions.names[i] for i in indices[:SHOWN])
+    drawn = ", ".join(f"{step} (SNR {ratio:.3g})" for step, ratio in zip(t[:SHOWN], snr[:SHOWN], strict=True))
+    more = f" and {len(slots) - SHOWN} more" if len(slots) > SHOWN else ""
     return DivergedError(
         f"step {index}: {'the loss' if bad.any() else 'the gradient'} is not a finite number (images {names}; "
-        f"t {drawn}). Lower train.learning_rate; the last checkpoint is good."
+        f"t {drawn}{more}). {_cause(job, index, slots)}"
     )
+
+
+def _cause(job: Job, index: int, slots: NDArray[np.int64]) -> str:
+    """What is not a finite number before a step that is none, and what to do."""
+    batch = job.conditions.batch(job.components, index, slots, job.device)
+    _, indices = job.conditions.examples(index, slots)
+    for name, x0, text in zip([job.conditions.names[i] for i in indices], batch.x0, batch.text.hidden, strict=True):
+        if not torch.isfinite(x0).all():
+            return f"The latents of {name} are no numbers: look at the picture, and at its cache. {GO_ON}"
+        if not torch.isfinite(text).all():
+            return f"The embedding of the caption of {name} is no number: look at the model's text encoder. {GO_ON}"
+    broken = broken_weight(job.components)
+    if broken is not None:
+        return f"The weight {broken} holds what is not a number. {FORK}"
+    return f"The training diverged. {FORK}"

@@ -13,9 +13,10 @@ import torch
 
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.files.writing import in_bytes
 from snrlab.train.job import Job
 from snrlab.train.memory import estimate
-from snrlab.train.rehearsal import Rehearsal, in_bytes, rehearse
+from snrlab.train.rehearsal import Rehearsal, rehearse
 from snrlab.train.remarks import remarks
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.telemetry import memory_mb

@@ -94,7 +94,12 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Whether it is true for one of them."""
-        return any(self.everyones(flag))
+        if self.count == 1:
+            return flag
+        found = torch.tensor(int(flag), device=self.device)
+        with _together():
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return bool(found)
 
     def agreed(self, make: Callable[[], T]) -> T:
         """What this process makes, if every one of them can: a mistake is said once, and all end.

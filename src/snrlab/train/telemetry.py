@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,8 @@ class Display:
         rate = (done - self._start) / max(now - self._began, 1e-9)
         facts = f"loss {self._loss:.4f}  lr {step.learning_rate:.1e}  {rate:.2f} it/s"
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, facts=facts)
+            with suppress(OSError):  # the terminal has been closed
+                self._bar.update(self._task, completed=done, facts=facts)
         elif now - self._last >= self._every or done == self._total:
             self._last = now
             self._say(f"step {done}/{self._total}  {facts}  {_clock((self._total - done) / rate)} left")
@@ -89,7 +91,8 @@ class Display:
     def close(self) -> None:
         """End the display."""
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):
+                self._bar.stop()
 
 
 def _clock(seconds: float) -> str:
