@@ -14,19 +14,11 @@ from snrlab.train.job import prepare
 from snrlab.train.loop import steps
 from snrlab.train.state import PIECES
 
-# what steps change that decides nothing: remarks of the probe (memory may lie otherwise, and a sum end otherwise); norms of this step, pictures held to be cut again, the order once computed;
-# what is computed from the memory of errors; and the rate that every step begins with setting, from its number
-PASSING = (
-    ".found.",
-    "._norms",
-    "._step",
-    "._held",
-    "._bytes",
-    ".order.pattern",
-    ".order._before",
-    ".sampler._known",
-    ".lr",
-)
+# what steps change that decides nothing: norms of this step, pictures held to be cut again, the order once computed,
+# what is computed from the memory of errors; the rate that every step begins with setting, from its number; and what
+# the probe has measured: where memory lies, its sums may end otherwise
+PASSING = ("._norms", "._step", "._held", "._bytes", ".order.pattern", ".order._before", ".sampler._known", ".lr")
+PASSING += (".found.",)
 
 
 def leaves(thing, names, path="job", seen=None):

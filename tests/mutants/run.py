@@ -21,7 +21,16 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 CORE = "src/snrlab/core/"
 # quick ones first
-SUITE = ["test_registries.py", "test_theory.py", "test_step.py", "test_losses.py", "test_runs.py", "test_optimizers.py"]
+SUITE = [
+    "test_registries.py",
+    "test_theory.py",
+    "test_step.py",
+    "test_losses.py",
+    "test_runs.py",
+    "test_optimizers.py",
+    "test_state.py",
+    "test_processes.py",
+]
 OPTIONS = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(ROOT)]
 OPTIONS += ["-o", "addopts=--import-mode=importlib"]
 
