@@ -1,6 +1,7 @@
 """Two processes train what one trains: the same draws, the same gradient, the same weights on both."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -137,14 +138,11 @@ def test_from_one_to_two_says_so(found):
     assert "the same curve to rounding" in said
 
 
-def test_another_global_batch_is_refused(found, tiny_model, pictures):
+def test_another_global_batch_is_refused(found, tiny_model, pictures, tmp_path):
+    shutil.copytree(found[0] / "two", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tiny" / "tiny.safetensors").unlink()
     with pytest.raises(UserError, match=r"processes +2 +1") as refused:
-        unfinished = found[0] / "two" / "tiny"
-        (unfinished / "tiny.safetensors").rename(unfinished / "kept")
-        try:
-            runner.run(parse(plan_of(tiny_model, pictures, ENDS, 2)), found[0] / "two", resume=True)
-        finally:
-            (unfinished / "kept").rename(unfinished / "tiny.safetensors")
+        runner.run(parse(plan_of(tiny_model, pictures, ENDS, 2)), tmp_path, resume=True)
     assert "--fork NAME" in str(refused.value)
 
 
