@@ -89,6 +89,18 @@ def at_step(number, act):
     return watched
 
 
+def within_step(number, act):
+    """Steps, and something that happens while the one of this number is taken."""
+
+    def watched(job, start=0):
+        for step in steps(job, start):
+            if step.index == number:
+                act()
+            yield step
+
+    return watched
+
+
 @contextmanager
 def small_disk(folder):
     """A folder that is a disk of its own with room for a run, and what fills it; else a limit on the size of files."""
@@ -123,7 +135,7 @@ def small_disk(folder):
 # before the first picture, before the log of the first step, ... in the order in which a run comes to them
 FULL_AT = ((on_the_way, "draw"), (runner, "record"), (checkpoint, "write_tensors"), (on_the_way, "export"),
            (on_the_way, "validate"), (runner, "export"))  # fmt: skip
-SAVED = [0, 0, 0, 0, 0, 0]
+SAVED = [0, 0, 0, 0, 0, 6]
 
 
 def test_a_disk_that_fills_up_again_and_again(config, whole, tmp_path, monkeypatch):
@@ -219,7 +231,7 @@ def test_requests_to_stop(config, whole, tmp_path, monkeypatch):
     found = [number for number in SIGNALS if number.name in ("SIGINT", "SIGTERM", "SIGHUP")]
     assert len(found) == 3
     for step, number in enumerate(found, 1):
-        monkeypatch.setattr(runner, "steps", at_step(step, lambda number=number: os.kill(os.getpid(), number)))
+        monkeypatch.setattr(runner, "steps", within_step(step, lambda number=number: os.kill(os.getpid(), number)))
         outcome, said = go(config, tmp_path, resume=True)
         assert not outcome.finished
         assert "stopping after this step and saving" in said
@@ -229,7 +241,7 @@ def test_requests_to_stop(config, whole, tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(runner, "steps", at_step(5, twice))
+    monkeypatch.setattr(runner, "steps", within_step(5, twice))
     told = []
     with pytest.raises(KeyboardInterrupt):
         runner.run(config, tmp_path, resume=True, say=told.append)
