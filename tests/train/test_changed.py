@@ -45,8 +45,8 @@ def go_on(config, out, **kwargs):
 
 @pytest.fixture(scope="module")
 def started(tiny_model, pictures, tmp_path_factory):
-    """The folder of a run that died after its fourth step of six, and its run file; no card, which takes a second."""
-    data = tiny.run_dict(tiny_model, pictures, output={"model_card": False})
+    """The folder of a run that died after its fourth step of six, and its run file; no report and no card."""
+    data = tiny.run_dict(tiny_model, pictures, output={"report": False, "model_card": False})
     out = tmp_path_factory.mktemp("started")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "steps", dying(4))

@@ -30,26 +30,21 @@ from snrlab.train.trouble import understood
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="faults are made with what POSIX systems have")
 
 
+QUICK = {"report": False, "model_card": False}
+
+
 def go(config, out, **kwargs):
     said = []
     outcome = runner.run(config, out, say=said.append, **kwargs)
     return outcome, "\n".join(said)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_report():
-    """Half of such a short run's time is its report, which is about none of this."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "write_report", lambda folder: None)
-        yield
-
-
 @pytest.fixture(scope="module")
 def config(tiny_model, pictures):
-    """A run that draws, exports and validates on the way; no card, which takes a second."""
+    """A run that draws, exports and validates on the way; no report and no card, which take longer."""
     return tiny.run_config(
         tiny_model, pictures, train={"checkpoint_every": 3}, sample={"prompts": ["a"], "every": 2, "steps": 1},
-        output={"model_card": False, "every": 2}, validation={"images": 1, "every": 2},
+        output=QUICK | {"every": 2}, validation={"images": 1, "every": 2},
     )  # fmt: skip
 
 
@@ -332,7 +327,7 @@ def test_pictures_that_go_in_the_middle_of_an_epoch(what, tiny_model, tmp_path, 
     kept = {file: (file.read_bytes(), file.stat()) for file in folder.iterdir()}
     data = tiny.run_dict(
         tiny_model, folder, train={"batch_size": 1, "steps": 12}, data={"random_crop": True},
-        model={"probe": False}, output={"model_card": False},
+        model={"probe": False}, output=QUICK,
     )  # fmt: skip
 
     def spoil():
