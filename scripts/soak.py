@@ -69,7 +69,7 @@ class Kind:
 KINDS = {
     "lora": Kind({"train": {"ema": 0.9}, "lora": {"rank": 4}}),
     "full": Kind({"train": {"method": "full", "optimizer": "adamw", "checkpoint_every": 5}}),
-    "cached": Kind({"data": {"cache": True}}, ("caching", "caching", "step", "checkpoint", "export")),
+    "cached": Kind({"data": {"cache": True}}, ("caching", "caching", "step", "checkpoint", "sampling", "export")),
     "v-prediction": Kind({"model": {"shipped": "small_v"}, "recipe": {"weighting": ["min_snr:gamma=5"]}}),
 }
 
@@ -152,8 +152,6 @@ def drawing(samples: Path) -> bool:
 def started(kind: Kind, run: Path, place: Place) -> subprocess.Popen[bytes]:
     """A process of its own, in a group of its own, that goes on with the run."""
     command = [sys.executable, *kind.launch, "train", str(run), "--out", str(place.out), "--resume"]
-    if kind.sections.get("data", {}).get("cache"):
-        command += ["--set", f"data.cache_folder={json.dumps(str(place.cache))}"]
     place.out.mkdir(parents=True, exist_ok=True)
     with (place.out / "output.txt").open("ab") as output:
         return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
@@ -203,9 +201,8 @@ def round_of(number: int, kinds: Sequence[str], seed: int, state: Path, most: in
     name = kinds[number % len(kinds)]
     kind, rng = KINDS[name], random.Random(f"{seed} {number}")
     run = state / f"{name}.toml"
-    place = Place(state / "killed" / f"{number:03d}-{name}", state / "cache" / f"{number:03d}")
+    place = Place(state / "killed" / f"{number:03d}-{name}", state / "cache" / name)
     shutil.rmtree(place.out, ignore_errors=True)
-    shutil.rmtree(place.cache, ignore_errors=True)
     chosen = sorted(rng.choices(range(len(kind.moments)), k=min(KILLS_IN_A_ROUND, most)))
     for which in chosen:
         at = kind.moments[which]
@@ -226,7 +223,6 @@ def round_of(number: int, kinds: Sequence[str], seed: int, state: Path, most: in
     tally.rounds[name] += 1
     if not found:
         shutil.rmtree(place.out)
-        shutil.rmtree(place.cache, ignore_errors=True)
 
 
 def prepare(kinds: Sequence[str], state: Path) -> None:
@@ -241,9 +237,12 @@ def prepare(kinds: Sequence[str], state: Path) -> None:
             (half / f"{number:02d}.txt").write_text(f"{concept.caption}, ink", encoding="utf-8")
         half.replace(pictures)
     for name in kinds:
-        text = tomlkit.dumps(merged(RUN, KINDS[name].sections, {"data": {"folder": str(pictures)}}))
-        (state / f"{name}.toml").write_text(text, encoding="utf-8")
         place = Place(state / "whole" / name, state / "cache" / name)
+        data = {"folder": str(pictures)}
+        if KINDS[name].sections.get("data", {}).get("cache"):
+            data["cache_folder"] = str(place.cache)
+        text = tomlkit.dumps(merged(RUN, KINDS[name].sections, {"data": data}))
+        (state / f"{name}.toml").write_text(text, encoding="utf-8")
         if not (place.out / "done").exists():
             shutil.rmtree(place.out, ignore_errors=True)
             wrong = finish(KINDS[name], state / f"{name}.toml", place)
