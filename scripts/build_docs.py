@@ -23,9 +23,16 @@ from snrlab import (
     WEIGHTINGS,
 )
 from snrlab.config.run import RunConfig
+from snrlab.config.section import on_resume
 from snrlab.core.registry import Choice, Entry, Registry, load_plugins
 
 DOCS = Path(__file__).parent.parent / "docs"
+ON_RESUME = {
+    "fixed": "refused",
+    "free": "taken",
+    "place": "taken, if what is there is the same",
+    "batch": "taken, if the global batch is the same",
+}
 NOTE = "<!-- written by scripts/build_docs.py; edit the docstrings and field descriptions instead -->"
 
 
@@ -34,7 +41,8 @@ def run_file() -> str:
     top = [(name, f) for name, f in RunConfig.model_fields.items() if section_of(f) is None]
     parts = [NOTE, "", "# The run file", "", "TOML; an unknown key is an error that names the nearest right one. "
              "A strategy is written as a table, `{ name = \"min_snr\", gamma = 5.0 }`, or as the command line's text, "
-             "`\"min_snr:gamma=5\"`; [strategies.md](strategies.md) lists them.", "", *field_table(top)]  # fmt: skip
+             "`\"min_snr:gamma=5\"`; [strategies.md](strategies.md) lists them. The last column says what a started run does with another value "
+             "([safety.md](safety.md)); what it refuses, a new run takes with `--fork NAME`.", "", *field_table(top)]  # fmt: skip
     for name, field in RunConfig.model_fields.items():
         section = section_of(field)
         if section is not None:
@@ -66,12 +74,12 @@ def section_of(field: Any) -> type[BaseModel] | None:
 
 def field_table(fields: list[tuple[str, Any]]) -> list[str]:
     """Markdown rows: field, default, meaning."""
-    rows = ["| field | default | meaning |", "|---|---|---|"]
+    rows = ["| field | default | meaning | changed on --resume |", "|---|---|---|---|"]
     for name, field in fields:
         value = field.get_default(call_default_factory=True)
         default = "required" if field.default is PydanticUndefined and not field.default_factory else shown(value)
         meaning = (field.description or "").replace("|", "\\|")
-        rows.append(f"| `{name}` | {default} | {meaning} |")
+        rows.append(f"| `{name}` | {default} | {meaning} | {ON_RESUME[on_resume(field)]} |")
     return rows
 
 

@@ -65,7 +65,8 @@ def awkward(tmp_path):
     """A folder and a model whose names have spaces and letters of other alphabets, and a run file of them."""
     pictures = tiny.save_pictures(tmp_path / "my pictures é 写真")
     model = tiny.save_model(tmp_path / "models of mine" / "a base é")
-    data = tiny.run_dict(model, pictures, train={"steps": 2}, sample={"prompts": ["ein Käfer"], "steps": 2})
+    data = tiny.run_dict(model, pictures, train={"steps": 2}, sample={"prompts": ["ein Käfer"], "steps": 2},
+                         output={"report": True, "model_card": True})  # fmt: skip
     (tmp_path / "my run é.toml").write_text(tomlkit.dumps(data), encoding="utf-8")
     return tmp_path
 

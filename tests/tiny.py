@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -14,6 +18,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from snrlab.cli import main
 from snrlab.config import RunConfig, parse
 from snrlab.models import families
 from snrlab.models.clip import clip_tokenizer
@@ -136,7 +141,7 @@ def run_dict(model: Path, pictures: Path, /, **sections) -> dict:
         "model": {"path": str(model)},
         "data": {"folder": str(pictures), "resolution": 16, "caption_dropout": 0.2},
         "train": {"steps": 6, "batch_size": 4, "learning_rate": 1e-2, "checkpoint_every": 2},
-        "output": {"dates": False, "precision": "fp32"},
+        "output": {"dates": False, "precision": "fp32", "report": False, "model_card": False},
     }
     for name, values in sections.items():
         data[name] = {**data.get(name, {}), **values} if isinstance(values, dict) else values
@@ -150,7 +155,24 @@ def run_config(model: Path, pictures: Path, /, **sections) -> RunConfig:
     return parse(run_dict(model, pictures, **sections))
 
 
-def snrlab(*arguments: object, cwd: Path | None = None, **kwargs) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own."""
-    command = [sys.executable, "-m", "snrlab", *(str(a) for a in arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, **kwargs)
+def snrlab(
+    *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The command line: what it prints and how it exits; in a process of its own only where `env` asks for one."""
+    words = [str(a) for a in arguments]
+    if env is not None:
+        command = [sys.executable, "-m", "snrlab", *words]
+        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+    out, err = io.StringIO(), io.StringIO()
+    code: int | str | None = 0
+    with (
+        contextlib.chdir(cwd or Path.cwd()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["snrlab", *words]),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    return subprocess.CompletedProcess(words, int(code or 0), out.getvalue(), err.getvalue())

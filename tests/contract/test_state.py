@@ -185,7 +185,11 @@ def test_weights_that_are_no_numbers_are_not_kept(tiny_model, pictures, tmp_path
 def test_three_resumes_count_as_an_undisturbed_run(tiny_model, pictures, tmp_path, monkeypatch):
     """Steps, epochs, learning rates, losses and the order of the pictures, over three stops."""
     config = tiny.run_config(
-        tiny_model, pictures, train={"steps": 9, "warmup": 4, "checkpoint_every": 2}, data={"flip": True}
+        tiny_model,
+        pictures,
+        train={"steps": 9, "warmup": 4, "checkpoint_every": 2},
+        data={"flip": True},
+        output={"report": False, "model_card": False},
     )
 
     def run(out, stops):

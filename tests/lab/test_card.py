@@ -23,7 +23,7 @@ def folder(tiny_model, pictures, tmp_path_factory):
         train={"steps": 2},
         validation={"images": 2},
         sample={"prompts": [f"{AWKWARD} --d 3", "b"], "steps": 2},
-        output={"dates": False, "trigger_phrase": AWKWARD, "license": "mit", "tags": [AWKWARD]},
+        output={"model_card": True, "trigger_phrase": AWKWARD, "license": "mit", "tags": [AWKWARD]},
     )
     return runner.run(config, tmp_path_factory.mktemp("card"), say=lambda text: None).folder
 

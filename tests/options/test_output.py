@@ -165,10 +165,11 @@ WORDS = {
 
 @shows(
     "output.title", "output.author", "output.description", "output.license", "output.trigger_phrase", "output.tags",
-    "output.base_model", "output.model_card",
+    "output.base_model", "output.model_card", "output.report",
 )  # fmt: skip
 def test_what_a_result_says_of_itself(run):
-    plain, described = run(), run(output={**WORDS, "tags": ["style", "ink"], "base_model": "some/base"})
+    plain = run(output={"model_card": True})
+    described = run(output={**WORDS, "tags": ["style", "ink"], "base_model": "some/base", "model_card": True})
     before, after = metadata(plain), metadata(described)
     assert before["modelspec.title"] == "tiny"
     for name, text in WORDS.items():
@@ -182,11 +183,16 @@ def test_what_a_result_says_of_itself(run):
     assert "# A Title: with" in card
     bare = (plain.path / "README.md").read_text(encoding="utf-8")
     assert not {"license", "instance_prompt"} & {line.partition(":")[0] for line in bare.splitlines()}
-    assert not (run(output={"model_card": False}).path / "README.md").exists()
+    assert not (plain.path / "report.html").exists()
+    paged = run(output={"model_card": False, "report": True}).path
+    assert (paged / "report.html").is_file()
+    assert not (paged / "README.md").exists()
 
 
 def test_a_whole_model_in_one_file_says_the_same(run):
-    folder = run(train={"method": "full"}, model={"shipped": None}, output={**WORDS, "precision": "fp16"})
+    folder = run(
+        train={"method": "full"}, model={"shipped": None}, output={**WORDS, "precision": "fp16", "model_card": True}
+    )
     assert (folder.path / "tiny").is_dir()
     assert WORDS["description"] in (folder.path / "README.md").read_text(encoding="utf-8")
 

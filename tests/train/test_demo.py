@@ -1,6 +1,7 @@
 """The demo on fewer steps: what it shows comes from the files of its run."""
 
 import json
+import shutil
 
 import pytest
 from PIL import Image
@@ -8,11 +9,12 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from snrlab.cli.demo import demo_config
-from snrlab.config import parse
+from snrlab.config import dump, parse
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
 from snrlab.data.examples import load_items
 from snrlab.train import runner
+from snrlab.train.run_folder import RunFolder
 from snrlab.train.showcase import showcase
 
 COUNT = 20
@@ -81,12 +83,13 @@ def test_two_runs_give_the_same_bytes(folder, tmp_path):
         assert (again.path / name).read_bytes() == (folder.path / name).read_bytes(), name
 
 
-def test_a_prompt_that_was_trained_on_is_refused(tmp_path):
+def test_a_prompt_that_was_trained_on_is_refused(folder, tmp_path):
     config = short()
     trained, _ = load_items(config.data, config.seed, config.validation.images)
     name = next(c.name for c in emoji.concepts("ink") if c.code == trained[0].name)
     config = config.model_copy(update={"sample": config.sample.model_copy(update={"prompts": [name]})})
-    run = runner.run(config, tmp_path, say=lambda text: None).folder
+    run = RunFolder(shutil.copytree(folder.path, tmp_path / "demo"))
+    (run.path / "run.toml").write_text(dump(config), encoding="utf-8")
     with pytest.raises(UserError, match="was trained on"):
         showcase(run, COUNT)
 

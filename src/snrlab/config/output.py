@@ -137,6 +137,7 @@ class OutputConfig(Section):
         description="What to call the base model in the model card, such as its id on a hub; by default its name.",
         json_schema_extra=FREE,
     )
+    report: bool = Field(True, description="Write report.html, the run on one page.", json_schema_extra=FREE)
     model_card: bool = Field(
         True, description="Write README.md, a model card, beside the result.", json_schema_extra=FREE
     )

@@ -99,7 +99,8 @@ def restore(job: Job, folder: Path, say: Say = lambda text: None) -> int:
     if path is None:
         return 0
     with safetensors.safe_open(str(path), framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+        # copies: what is mapped from a file keeps Windows from ever removing it
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118  (not a dict)
         metadata = file.metadata()
     for piece in PIECES:
         prefix = f"{piece.name}/"

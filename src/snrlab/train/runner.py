@@ -250,7 +250,8 @@ def _timed(taken: Iterator[Step], keeper: Keeper) -> Iterator[tuple[Step, float]
 
 def _finish(job: Job, folder: RunFolder, started: datetime) -> None:
     """The report and the model card, then the result, which says that all is there."""
-    write_report(folder.path)
+    if job.config.output.report:
+        write_report(folder.path)
     if job.config.output.model_card:
         write_card(folder.path)
     with job.averaged():

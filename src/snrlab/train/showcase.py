@@ -52,7 +52,8 @@ def showcase(folder: RunFolder, count: int = COUNT) -> Evaluation:
     table = labelled(cells, list(rows), [c.name for c in shown])
     save_png(table, parameters(config.sample, table.size, config.name), folder.comparison_file)
     write_atomically(folder.evaluation_file, (json.dumps(asdict(found), indent=1) + "\n").encode())
-    write_report(folder.path)
+    if config.output.report:
+        write_report(folder.path)
     if config.output.model_card:
         write_card(folder.path)
     return found
