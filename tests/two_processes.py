@@ -1,4 +1,4 @@
-"""Two processes that train together, as one of them: `python two_processes.py PLAN.json OUT`, started by `launch`.
+"""Two processes that train together, as one of them: `python two_processes.py PLAN.json OUT`, by `accelerate launch`.
 
 What each scenario of the plan made is written to OUT/RANK.json.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -62,14 +63,17 @@ def break_losses(job: Job) -> None:
 
 def launch(plan: dict, out: Path) -> list[dict]:
     """What each of two processes made of a plan's scenarios: by rank, by name."""
-    from snrlab.cli.launch import _environment, _free_port
-
     out.mkdir()
     (out / "plan.json").write_text(json.dumps(plan))
-    port = _free_port()
-    command = [sys.executable, __file__, str(out / "plan.json"), str(out)]
-    both = [subprocess.Popen(command, env=_environment(rank, 2, port)) for rank in range(2)]
-    assert [process.wait(300) for process in both] == [0, 0]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {"num_processes": 2, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+    stated = [
+        word for name, value in {**options, "main_process_port": port}.items() for word in (f"--{name}", str(value))
+    ]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *stated]
+    subprocess.run([*command, __file__, str(out / "plan.json"), str(out)], check=True, timeout=300)
     return [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
 
 

@@ -179,11 +179,10 @@ def _together() -> Iterator[None]:
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as reason:
-        what = re.sub(r"\[[^]]*\]:?\d*", "", str(reason).splitlines()[0]).strip()[:60]  # without files and addresses
+        first = re.sub(r"\[[^]]*\]:?\d*", "", str(reason).splitlines()[0])  # without files and addresses
         raise LostProcessError(
             "another process of this run has ended, so this one ends too; what happened stands above, or in the output "
-            f"of the other ({what}). The same command with --resume goes on from the last "
-            "checkpoint."
+            f"of the other ({first.partition('. ')[0].strip()[:80]})."
         ) from None
 
 
