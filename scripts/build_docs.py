@@ -41,8 +41,9 @@ def run_file() -> str:
     top = [(name, f) for name, f in RunConfig.model_fields.items() if section_of(f) is None]
     parts = [NOTE, "", "# The run file", "", "TOML; an unknown key is an error that names the nearest right one. "
              "A strategy is written as a table, `{ name = \"min_snr\", gamma = 5.0 }`, or as the command line's text, "
-             "`\"min_snr:gamma=5\"`; [strategies.md](strategies.md) lists them. The last column says what a started run does with another value "
-             "([safety.md](safety.md)); what it refuses, a new run takes with `--fork NAME`.", "", *field_table(top)]  # fmt: skip
+             "`\"min_snr:gamma=5\"`; [strategies.md](strategies.md) lists them. The last column says what "
+             "a started run does with another value ([safety.md](safety.md)); what it refuses, a new run takes with "
+             "`--fork NAME`.", "", *field_table(top)]  # fmt: skip
     for name, field in RunConfig.model_fields.items():
         section = section_of(field)
         if section is not None:

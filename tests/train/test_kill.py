@@ -26,6 +26,8 @@ def small(tiny_model, monkeypatch):
     monkeypatch.setitem(soak.RUN, "output", soak.RUN["output"] | {"report": False})
     monkeypatch.setattr(soak, "PICTURES", 8)
     monkeypatch.setitem(soak.RUN, "train", soak.RUN["train"] | {"steps": 30})
+    monkeypatch.setitem(soak.RUN, "sample", soak.RUN["sample"] | {"prompts": ["a"], "steps": 1})
+    monkeypatch.delitem(soak.RUN, "validation")
     monkeypatch.setattr(soak, "KILLS_IN_A_ROUND", 6)
 
 

@@ -229,7 +229,10 @@ def test_model_and_config_must_agree(tiny_model, pictures, tmp_path):
 
 def test_samples_and_report(tiny_model, pictures, tmp_path):
     config = tiny.run_config(
-        tiny_model, pictures, sample={"prompts": ["red <b>", "blue"], "every": 3, "steps": 2}, output={"dates": True}
+        tiny_model,
+        pictures,
+        sample={"prompts": ["red <b>", "blue"], "every": 3, "steps": 2},
+        output={"dates": True, "report": True},
     )
     outcome = finish(config, tmp_path)
     grids = sorted(p.name for p in outcome.folder.samples.glob("*.png"))

@@ -18,7 +18,7 @@ from typing import IO, Any
 from snrlab.config import RunConfig, dump, parse
 from snrlab.core.errors import UserError
 from snrlab.files.writing import UNFINISHED, write_atomically
-from snrlab.train.lock import LOCK, holder, is_locked
+from snrlab.train.lock import HOLDER, LOCK, holder, is_locked
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def choose(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFolder, Ru
     for folder in taken:
         if is_locked(folder.path):
             raise UserError(f"{folder.path} is in use: a run in it goes on{holder(folder.path)}. Choose another name.")
-        if not folder.started and any(file.name != LOCK for file in folder.path.iterdir()):
+        if not folder.started and any(_is_foreign(file) for file in folder.path.iterdir()):
             raise UserError(f"{folder.path} exists and is not a run; choose another name or --out.")
         if folder.started and not folder.finished:
             raise UserError(f"{folder.path} holds an unfinished run: --resume goes on with it; or choose another name.")
@@ -177,6 +177,8 @@ def make(folder: RunFolder) -> None:
 def sweep(folder: RunFolder) -> None:
     """Remove what a killed process has left half-written."""
     for left in folder.path.rglob(f"*{UNFINISHED}"):
+        if folder.logs in left.parents:  # of another program
+            continue
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
@@ -214,6 +216,11 @@ def refuse_unwritable(out: Path) -> None:
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"{out} cannot be written: {nearest} is not a folder you may write to. Choose another --out.")
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether a file is none of those that a run has before its run.toml."""
+    return file.name not in (LOCK, HOLDER, "sources.json") and not file.name.endswith(UNFINISHED)
 
 
 def _numbered(out: Path, name: str) -> list[RunFolder]:
