@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick lint format mutants core-mutants emoji docs docs-write gallery base card full-size clean
+.PHONY: demo test quick lint format mutants core-mutants emoji docs docs-write gallery base card full-size soak clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -44,6 +44,10 @@ base: $(READY)
 full-size: $(READY)
 	$(BIN)/python -m pytest -m full_size
 	$(BIN)/python scripts/full_size.py --state $(or $(STATE),$(HOME)/.cache/snrlab-full-size) --log docs/full-size.log
+
+# kills runs at 100 random moments and compares what they come to; stopped, it goes on in STATE
+soak: $(READY)
+	$(BIN)/python scripts/soak.py --state $(or $(STATE),$(HOME)/.cache/snrlab-soak) --log docs/soak.log
 
 # measures the small models again and writes their card
 card: $(READY)

@@ -11,11 +11,12 @@ from snrlab.core.noise import NOISES
 from snrlab.core.parameters import Parameter, Text
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.registry import Choice, Entry, Registry
+from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.schedule import SCHEDULES
 from snrlab.core.training import LOSSES, OPTIMIZERS
 from snrlab.core.weighting import WEIGHTINGS
 
-REGISTRIES = (SCHEDULES, WEIGHTINGS, DENSITIES, PERTURBATIONS, NOISES, LR_SCHEDULES, LOSSES, OPTIMIZERS)
+REGISTRIES = (SCHEDULES, WEIGHTINGS, DENSITIES, SAMPLINGS, PERTURBATIONS, NOISES, LR_SCHEDULES, LOSSES, OPTIMIZERS)
 ENTRIES = [entry for registry in REGISTRIES for entry in registry.values()]
 
 

@@ -18,23 +18,35 @@ from snrlab import (
     NOISES,
     OPTIMIZERS,
     PERTURBATIONS,
+    SAMPLINGS,
     SCHEDULES,
     WEIGHTINGS,
 )
 from snrlab.config.run import RunConfig
+from snrlab.config.section import on_resume
 from snrlab.core.registry import Choice, Entry, Registry
 from snrlab.lab.formula import to_latex
 
 PAGES = ("run-file.md", "strategies.md")  # kept in docs/ too, without pictures
+ON_RESUME = {
+    "fixed": "refused",
+    "free": "taken",
+    "place": "taken, if what is there is the same",
+    "batch": "taken, if the global batch is the same",
+}
 NOTE = "<!-- written by scripts/build_docs.py; edit the docstrings and field descriptions instead -->"
 
 
 def run_file() -> str:
     """Every field of a run file with default and meaning."""
     top = [(name, f) for name, f in RunConfig.model_fields.items() if section_of(f) is None]
-    parts = [NOTE, "", "# The run file", "", "TOML; an unknown key is an error that names the nearest right one. "
-             "A strategy is written as a table, `{ name = \"min_snr\", gamma = 5.0 }`, or as the command line's text, "
-             "`\"min_snr:gamma=5\"`; [strategies.md](strategies.md) lists them.", "", *field_table(top)]  # fmt: skip
+    how = (
+        "TOML; an unknown key is an error that names the nearest right one. A strategy is written as a table, "
+        '`{ name = "min_snr", gamma = 5.0 }`, or as the command line\'s text, `"min_snr:gamma=5"`; '
+        "[strategies.md](strategies.md) lists them. The last column says what a started run does with another value "
+        "([safety.md](safety.md)); what it refuses, a new run takes with `--fork NAME`."
+    )
+    parts = [NOTE, "", "# The run file", "", how, "", *field_table(top)]
     for name, field in RunConfig.model_fields.items():
         section = section_of(field)
         if section is not None:
@@ -66,12 +78,12 @@ def section_of(field: Any) -> type[BaseModel] | None:
 
 def field_table(fields: list[tuple[str, Any]]) -> list[str]:
     """Markdown rows: field, default, meaning."""
-    rows = ["| field | default | meaning |", "|---|---|---|"]
+    rows = ["| field | default | meaning | changed on --resume |", "|---|---|---|---|"]
     for name, field in fields:
         value = field.get_default(call_default_factory=True)
         default = "required" if field.default is PydanticUndefined and not field.default_factory else shown(value)
         meaning = (field.description or "").replace("|", "\\|")
-        rows.append(f"| `{name}` | {default} | {meaning} |")
+        rows.append(f"| `{name}` | {default} | {meaning} | {ON_RESUME[on_resume(field)]} |")
     return rows
 
 
@@ -96,7 +108,7 @@ def strategies(illustrate: Illustrate = lambda entry: "") -> str:
     """
     parts = [NOTE, "", "# Strategies", "", "What a recipe is made of. A weighting is stated as the weight on the x0 "
              "error, w_x0, with S the SNR; `snrlab table` shows it for what your network predicts."]  # fmt: skip
-    recipe = (SCHEDULES, WEIGHTINGS, DENSITIES, PERTURBATIONS, NOISES)
+    recipe = (SCHEDULES, WEIGHTINGS, DENSITIES, SAMPLINGS, PERTURBATIONS, NOISES)
     training = (LOSSES, LR_SCHEDULES, OPTIMIZERS)
     others = [r for r in vars(snrlab).values() if isinstance(r, Registry) and r not in (*recipe, *training)]
     for registry in (*recipe, *others):

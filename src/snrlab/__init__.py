@@ -18,6 +18,7 @@ from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.noise import NOISES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe, Tables
+from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.core.training import LOSSES, OPTIMIZERS
 from snrlab.core.weighting import WEIGHTINGS
@@ -30,6 +31,7 @@ __all__ = [
     "NOISES",
     "OPTIMIZERS",
     "PERTURBATIONS",
+    "SAMPLINGS",
     "SCHEDULES",
     "WEIGHTINGS",
     "Finding",

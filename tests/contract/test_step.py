@@ -6,12 +6,14 @@ import torch
 
 import tiny
 from drawing import all_of, default, entry_id
+from snrlab.core import draws
 from snrlab.core.density import DENSITIES
-from snrlab.core.draws import SAMPLINGS, data_index, inverse_cdf, stream, uniforms
+from snrlab.core.draws import data_index, inverse_cdf, stream, uniforms
 from snrlab.core.noise import NOISES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import target
 from snrlab.core.recipe import Recipe
+from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.train.draws import Draws
 from snrlab.train.objective import Objective
@@ -110,10 +112,16 @@ def test_a_network_that_says_nothing_has_loss_one():
     assert float(losses.mse.mean()) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+def plain_if_both(density, sampling):
+    """Where both would learn, which is refused, the first sampling that there is."""
+    both = density.facts.get("learns") and sampling.facts.get("learns")
+    return default(all_of(SAMPLINGS)[0] if both else sampling)
+
+
 @pytest.mark.parametrize("entry", all_of(DENSITIES), ids=entry_id)
+@pytest.mark.parametrize("sampling", all_of(SAMPLINGS), ids=entry_id)
 def test_draws_follow_the_density(entry, sampling):
-    made = objective(total=64, density=default(entry), sampling=sampling)
+    made = objective(total=64, density=default(entry), sampling=plain_if_both(entry, sampling))
     drawn = np.concatenate([made.draws.timesteps(step, slots_of(64)).numpy() for step in range(160)])
     p = made.draws.tables.p
     edges = np.searchsorted(np.cumsum(p), np.linspace(0, 1, 11)[1:-1])
@@ -124,12 +132,41 @@ def test_draws_follow_the_density(entry, sampling):
     assert (p[drawn] > 0).all()
 
 
+@pytest.mark.parametrize("entry", all_of(SAMPLINGS), ids=entry_id)
+def test_a_sampling_never_changes_the_expected_loss(entry):
+    """Whatever it has learnt to draw from, each loss is multiplied by the density over that."""
+    part = default(all_of(WEIGHTINGS)[-1])
+    made = objective(total=64, sampling=default(entry), weighting=(part,))
+    rng, slots, x0 = np.random.default_rng(0), slots_of(64), torch.zeros(64, *SHAPE)
+    for _ in range(20):
+        t = rng.integers(0, 1000, 64)
+        made.draws.sampler.learn(t, np.exp(t / 300) * rng.random(64))
+    drawn, p = made.draws.drawn(0), made.draws.tables.p
+    assert drawn.p.sum() == pytest.approx(1, abs=1e-12)
+    assert drawn.p * drawn.correction == pytest.approx(p, rel=1e-12)
+    assert (np.abs(drawn.p / p - 1).max() > 0.1) == bool(entry.facts.get("learns"))
+    found = made.losses(lambda x_t, t: torch.zeros_like(x_t), tiny.batch(x0), 0, slots)
+    wanted = found.weight * found.mse * torch.from_numpy(drawn.correction)[found.timesteps]
+    assert found.loss.numpy() == pytest.approx(wanted.numpy(), rel=1e-6)
+
+
+@pytest.mark.parametrize("entry", [e for e in all_of(DENSITIES) if e.facts.get("learns")], ids=entry_id)
+def test_a_density_that_learns_is_corrected_by_nothing(entry):
+    made = objective(total=64, density=default(entry))
+    made.draws.sampler.learn(np.array([10, 900] * 500), np.array([9.0, 1.0] * 500))
+    drawn = made.draws.drawn(0)
+    assert made.draws.correction(0, torch.arange(10)) is None
+    assert drawn.p.sum() == pytest.approx(1, abs=1e-12)
+    assert drawn.p[10] > 2 * drawn.p[900]
+    assert (drawn.p[made.draws.tables.p > 0] > 0).all()
+
+
 def test_strata_are_covered_and_permuted():
-    u = uniforms(0, 3, slots_of(16), 16, "stratified")
+    u = uniforms(0, 3, slots_of(16), 16, stratified=True)
     assert sorted((u * 16).astype(int)) == list(range(16))
-    orders = {tuple((uniforms(0, step, slots_of(16), 16, "stratified") * 16).astype(int)) for step in range(5)}
+    orders = {tuple((uniforms(0, step, slots_of(16), 16, stratified=True) * 16).astype(int)) for step in range(5)}
     assert len(orders) == 5
-    within = uniforms(0, 3, slots_of(16), 16, "stratified") * 16 % 1
+    within = uniforms(0, 3, slots_of(16), 16, stratified=True) * 16 % 1
     assert np.ptp(within) > 0.3
 
 
@@ -171,6 +208,19 @@ def test_other_recipes_see_the_same_noise(entry):
     _, plain = step_of(objective())
     _, other = step_of(objective(weighting=(default(entry),)))
     assert torch.equal(plain.x_t, other.x_t)
+
+
+@pytest.mark.parametrize("size", [3, 16, 17, 1000])
+def test_many_examples_are_ordered_without_a_table(size, monkeypatch):
+    monkeypatch.setattr(draws, "TABULATED", 1)
+    orders = [[data_index(0, step, 0, 1, size, bucket)[1] for step in range(2 * size)] for bucket in (0, 1)]
+    for order in orders:
+        assert sorted(order[:size]) == sorted(order[size:]) == list(range(size))
+    if size > 3:
+        assert orders[0][:size] != orders[0][size:]
+        assert orders[0] != orders[1]
+    if size == 1000:
+        assert abs(np.corrcoef(orders[0][:size], range(size))[0, 1]) < 0.1
 
 
 def test_an_epoch_visits_every_example_once():

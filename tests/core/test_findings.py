@@ -88,6 +88,6 @@ def test_noise_shape():
 
 def test_impossible_values_are_refused():
     for wrong in ({"max_weight": -1.0}, {"min_weight": 2.0, "max_weight": 1.0}, {"prediction_type": "eps"},
-                  {"product_on": "x0"}, {"sampling": "random"}):  # fmt: skip
+                  {"product_on": "x0"}):  # fmt: skip
         with pytest.raises(UserError):
             Recipe(**wrong)

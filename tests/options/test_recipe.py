@@ -5,6 +5,7 @@ import torch
 
 import tiny
 from effects import shows
+from snrlab import UserError
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
 
@@ -94,3 +95,70 @@ def test_what_a_model_is_converted_to(recipe, v_model, pictures):
     assert torch.equal(t, same_t)
     assert (mse[:4] != other[:4]).any()
     assert not torch.equal(trained, before)
+
+
+@shows("recipe.sampling")
+def test_a_sampling_that_learns(tiny_model, pictures):
+    _, t, mse, _ = train(tiny_model, pictures, {"sampling": {"name": "importance", "floor": 0.01, "decay": 0.0}})
+    _, other, same_mse, _ = train(tiny_model, pictures, {})
+    assert torch.equal(t[:4], other[:4]), "nothing is known before the first step"
+    assert torch.equal(mse[:4], same_mse[:4])
+    assert not torch.equal(t[4:], other[4:])
+
+
+FIRST = {"weighting": ["min_snr:gamma=1"]}
+
+
+@shows(
+    "recipe.stages.from_step",
+    "recipe.stages.weighting",
+    "recipe.stages.max_weight",
+    "recipe.stages.min_weight",
+    "recipe.stages.normalize",
+    "recipe.stages.density",
+    "recipe.stages.perturbation",
+)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weighting": ["debiased"]},
+        {"max_weight": 0.3},
+        {"min_weight": 0.7},
+        {"normalize": True},
+        {"density": "uniform:max_timestep=200"},
+        {"perturbation": "ip_noise:gamma=0.3"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_stages(change, tiny_model, pictures):
+    """The first step is that of the recipe, the second that of the stage, as if the recipe had been it all along."""
+    _, t, mse, weight = train(tiny_model, pictures, {**FIRST, "stages": [{"from_step": 1, **change}]})
+    _, first_t, first_mse, first_weight = train(tiny_model, pictures, FIRST)
+    _, later_t, _, later_weight = train(tiny_model, pictures, {**FIRST, **change})
+    assert torch.equal(t[:4], first_t[:4])
+    assert torch.equal(mse[:4], first_mse[:4])
+    assert torch.equal(weight[:4], first_weight[:4])
+    assert torch.equal(t[4:], later_t[4:])
+    assert torch.equal(weight[4:], later_weight[4:])
+    assert (mse[4:8] != first_mse[4:8]).any() or not torch.equal(weight[4:8], first_weight[4:8])
+
+
+@pytest.mark.parametrize(
+    ("stages", "says"),
+    [
+        ([{"from_step": 2, "density": "laplace"}, {"from_step": 2, "density": "uniform"}], "later than the one before"),
+        ([{"from_step": 1}], "states nothing"),
+        ([{"from_step": 1, "density": "loss_attention"}], "from the first step on"),
+        ([{"from_step": 3, "density": "laplace"}], "from_step is 3, but the run ends after 3 steps"),
+        ([{"from_step": 1, "wieghting": []}], "Did you mean 'weighting'"),
+        ([{"from_step": 0, "weighting": []}], "greater than or equal to 1"),
+    ],
+)
+def test_stages_that_cannot_be(stages, says, tiny_model, pictures):
+    with pytest.raises(UserError, match=says):
+        train(tiny_model, pictures, {"stages": stages})
+
+
+def test_a_density_and_a_sampling_that_both_learn_are_refused(tiny_model, pictures):
+    with pytest.raises(UserError, match="leave out sampling importance"):
+        train(tiny_model, pictures, {"density": "loss_attention", "sampling": "importance"})

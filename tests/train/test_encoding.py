@@ -218,7 +218,7 @@ def test_an_autoencoder_that_overflows_is_named(mixed, tmp_path):
     broken.freeze()
     with torch.no_grad():
         broken.vae.quant_conv.weight[0] = float("inf")
-    with pytest.raises(UserError, match=r"not a number of 0\d\.png"):
+    with pytest.raises(UserError, match=r"latents of 0\d.png hold what is not a number"):
         encode(mixed, broken, data={"cache": True, "cache_folder": str(tmp_path / "cache")})
     assert not list((tmp_path / "cache").glob("*.safetensors")), "nothing of it is kept"
 

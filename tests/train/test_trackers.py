@@ -73,17 +73,17 @@ def test_means_of_several_steps(tiny_model, pictures, tmp_path):
 
 
 def test_a_resumed_run_goes_on_without_doubles(tiny_model, pictures, tmp_path, monkeypatch):
-    original = runner._on_the_way
+    original = runner.on_the_way
 
     def die(job, folder, done, readers):
         original(job, folder, done, readers)
         if done == 3:  # after the checkpoint at 2
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "_on_the_way", die)
+    monkeypatch.setattr(runner, "on_the_way", die)
     with pytest.raises(KeyboardInterrupt):
         finish(config(tiny_model, pictures), tmp_path)
-    monkeypatch.setattr(runner, "_on_the_way", original)
+    monkeypatch.setattr(runner, "on_the_way", original)
     folder = finish(config(tiny_model, pictures), tmp_path, resume=True)
     lines = list(read_log(folder.steps_file))
     sent = [(event.step, event.value) for event in events(folder).Scalars("loss/weighted")]

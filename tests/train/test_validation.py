@@ -28,7 +28,7 @@ def test_held_back_images_are_not_trained_on(tiny_model, pictures):
 
 
 def test_measured_first_on_the_way_and_last(tiny_model, pictures, tmp_path):
-    folder = finish(config(tiny_model, pictures, train={"steps": 7}), tmp_path)
+    folder = finish(config(tiny_model, pictures, train={"steps": 7}, output={"report": True}), tmp_path)
     lines = list(read_log(folder.validation_file))
     assert [line["step"] for line in lines] == [0, 3, 6, 7]
     for line in lines:
@@ -42,7 +42,7 @@ def test_measured_first_on_the_way_and_last(tiny_model, pictures, tmp_path):
 
 
 def test_each_measurement_is_paired_with_the_base_and_the_one_before(tiny_model, pictures, tmp_path):
-    folder = finish(config(tiny_model, pictures, train={"steps": 7}), tmp_path)
+    folder = finish(config(tiny_model, pictures, train={"steps": 7}, output={"report": True}), tmp_path)
     first, *others = read_log(folder.validation_file)
     assert not {"against_base", "against_previous"} & first.keys(), "the base has nothing to be compared with"
     before = first
@@ -69,8 +69,8 @@ def test_a_resumed_run_has_the_same_validation(tiny_model, pictures, tmp_path, m
         if done == 5 and len(calls) == 5:  # after a measurement at 3 and a checkpoint at 4
             raise KeyboardInterrupt
 
-    original = runner._on_the_way
-    monkeypatch.setattr(runner, "_on_the_way", stop_in_the_middle)
+    original = runner.on_the_way
+    monkeypatch.setattr(runner, "on_the_way", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         finish(config(tiny_model, pictures), tmp_path / "b")
     folder = finish(config(tiny_model, pictures), tmp_path / "b", resume=True)
@@ -85,7 +85,7 @@ def test_impossible_validations(tiny_model, pictures):
 
 
 def test_without_validation_there_is_no_file(tiny_model, pictures, tmp_path):
-    folder = finish(tiny.run_config(tiny_model, pictures, train={"steps": 1}), tmp_path)
+    folder = finish(tiny.run_config(tiny_model, pictures, train={"steps": 1}, output={"report": True}), tmp_path)
     assert not folder.validation_file.exists()
     assert "Validation" not in folder.report.read_text()
     assert json.loads(folder.steps_file.read_text())["step"] == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 
 import typer
 
@@ -24,7 +26,7 @@ from snrlab.cli.plot import plot
 from snrlab.cli.sample import sample
 from snrlab.cli.table import table
 from snrlab.cli.train import train
-from snrlab.core.errors import UserError
+from snrlab.core.errors import DEBUG, BugError, UserError
 from snrlab.core.registry import load_plugins
 
 app = typer.Typer(
@@ -55,7 +57,8 @@ def _options(
 
 
 COMMANDS = (
-    demo, table, plot, explain, compare, inspect, cite, data, init, export, train, sample, evaluate, convert, merge, doctor,
+    demo, table, plot, explain, compare, inspect, cite, data, init, export, train, sample, evaluate, convert, merge,
+    doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
@@ -63,13 +66,18 @@ app.command("import")(import_)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one message and exit code 2."""
+    """Run the command line; a user's mistake is one message and exit code 2, a bug of ours one and 1."""
     try:
         load_plugins()
         app()
     except UserError as mistake:
         typer.echo(f"snrlab: {mistake}", err=True)
         sys.exit(2)
+    except BugError as bug:
+        typer.echo(f"snrlab: {bug}", err=True)
+        if os.environ.get(DEBUG):
+            traceback.print_exception(bug.__cause__)
+        sys.exit(1)
     except BrokenPipeError:  # the reader of our output has gone, as in `snrlab table | head`
         sys.stderr.close()
         sys.exit(141)

@@ -41,6 +41,11 @@ def explain(
     recipes = {"as it is": found.understood.as_is, "as meant": found.understood.as_meant}
     if not found.understood.changes:
         del recipes["as meant"]
+    drawn = {
+        label + (f", from step {start}" if start else ""): stage
+        for label, recipe in recipes.items()
+        for start, stage in recipe.by_stage()
+    }
     match format:
         case "json":
             text = json.dumps(as_data(found), indent=1, default=str)
@@ -50,14 +55,14 @@ def explain(
             from snrlab.lab.plots import draw, save
             from snrlab.lab.report import CSS
 
-            picture = save(draw({k: r.tables() for k, r in recipes.items()}, ["weight", "emphasis"]), "svg").decode()
+            picture = save(draw({k: r.tables() for k, r in drawn.items()}, ["weight", "emphasis"]), "svg").decode()
             text = explain_text.to_html(found, CSS, picture[picture.index("<svg") :])
         case _:
             text = explain_text.to_text(found)
     if figure is not None:
         from snrlab.cli.plot import content
 
-        content_of = content(recipes, figure.suffix.lower(), ["snr", "weight", "emphasis"])
+        content_of = content(drawn, figure.suffix.lower(), ["snr", "weight", "emphasis"])
         _write(figure, content_of)
     if out is None:
         typer.echo(text)

@@ -11,6 +11,7 @@ from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES
 from snrlab.core.recipe import Recipe
 from snrlab.core.registry import Registry
+from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.schedule import SCHEDULES
 from snrlab.core.weighting import WEIGHTINGS
 
@@ -45,6 +46,9 @@ MaxWeightOption = Annotated[float | None, typer.Option(help="Upper limit of the 
 MinWeightOption = Annotated[float | None, typer.Option(help="Lower limit of the weight on the network's own loss.")]
 NormalizeOption = Annotated[bool, typer.Option("--normalize", help="Scale the weight to mean 1 under the density.")]
 DensityOption = Annotated[str, typer.Option(help=f"How often each step is drawn: {_known(DENSITIES)}.", metavar=SPEC)]
+SamplingOption = Annotated[
+    str, typer.Option(help=f"How steps are drawn from the density: {_known(SAMPLINGS)}.", metavar=SPEC)
+]
 PerturbationOption = Annotated[
     str | None, typer.Option(help=f"Input perturbation: {_known(PERTURBATIONS)}.", metavar=SPEC, show_default="none")
 ]
@@ -61,6 +65,7 @@ def build_recipe(
     normalize: bool,
     density: str,
     perturbation: str | None,
+    sampling: str = "stratified",
 ) -> Recipe:
     """The recipe that the options name.
 
@@ -77,5 +82,6 @@ def build_recipe(
         min_weight=min_weight,
         normalize=normalize,
         density=DENSITIES.parse(density),
+        sampling=SAMPLINGS.parse(sampling),
         perturbation=PERTURBATIONS.parse(perturbation) if perturbation else None,
     )

@@ -15,6 +15,7 @@ from snrlab.cli.recipe_options import (
     PerturbationOption,
     PredictionOption,
     ProductOnOption,
+    SamplingOption,
     ScheduleOption,
     WeightingOption,
     ZeroTerminalOption,
@@ -38,6 +39,7 @@ def table(
     min_weight: MinWeightOption = None,
     normalize: NormalizeOption = False,
     density: DensityOption = "uniform",
+    sampling: SamplingOption = "stratified",
     perturbation: PerturbationOption = None,
     every: Annotated[
         int | None, typer.Option(help="Show the steps with t % N = 0.", metavar="N", show_default="25")
@@ -53,7 +55,7 @@ def table(
 
     recipe = build_recipe(
         schedule, zero_terminal_snr, prediction, weighting, product_on, max_weight, min_weight, normalize,
-        density, perturbation,
+        density, perturbation, sampling,
     )  # fmt: skip
     if format not in FORMATS:
         raise unknown("--format", format, FORMATS)

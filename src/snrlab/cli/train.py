@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.core.errors import UserError
+from snrlab.cli.launch import launch, launched
+from snrlab.core.errors import DEBUG, UserError
 
 if TYPE_CHECKING:
     from snrlab.config import RunConfig
@@ -32,22 +34,44 @@ def train(
         bool, typer.Option("--resume", help="Go on from the last checkpoint, or start where there is none.")
     ] = False,
     no_dates: NoDatesOption = False,
+    fork: Annotated[
+        str | None,
+        typer.Option("--fork", help="Start a new run of this name from the run's last checkpoint.", metavar="NAME"),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where in the program a bug is.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Do all that comes before the first step, say what it found, and stop.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Processes that train the run together, one for each GPU.")
+    ] = 1,
 ) -> None:
     """Train a LoRA or a full model as a run file says.
 
     The run lives in DIR/NAME. A finished run is never overwritten: the next becomes NAME-2. Ctrl-C
-    saves and stops; the same command with --resume goes on, to the bit.
+    saves and stops; the same command with --resume goes on, to the bit. With a changed run file --resume says
+    what is different, and takes what may change; for the rest there is --fork.
+
+    On several GPUs: --processes N, or accelerate launch -m snrlab train RUN.
     """
     from snrlab.config import read
 
+    if debug:
+        os.environ[DEBUG] = "1"
+    if resume and fork is not None:
+        raise UserError("--resume goes on with a run, --fork starts another from it; give one of them.")
+
     config = read(run, [*(set_ or []), *(["output.dates=false"] if no_dates else [])])
     if check:
+        if processes > 1 or launched():
+            raise UserError("--check looks at one process; leave out --processes.")
         check_training(config, out)
         return
-    outcome = run_training(config, out, resume=resume)
+    if resume:
+        refuse_copy(run, out, config)
+    if processes > 1 and not launched():
+        sys.exit(launch(processes, sys.argv[1:]))
+    outcome = run_training(config, out, resume=resume, fork=fork)
     if not outcome.finished:
         sys.exit(INTERRUPTED)
 
@@ -65,16 +89,38 @@ def check_training(config: RunConfig, out: Path) -> None:
     typer.echo("ready to train; nothing was written")
 
 
-def run_training(config: RunConfig, out: Path, *, resume: bool = False) -> Outcome:
-    """Run in this process, with the libraries kept quiet and offline.
+def run_training(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None = None) -> Outcome:
+    """Run in this process, with the libraries kept quiet and offline; where it is stopped at once, so is the program.
 
     Raises:
         UserError: the training libraries are missing, or anything the run finds.
     """
     quiet_libraries()
+    from snrlab.train.processes import here
     from snrlab.train.runner import run
 
-    return run(config, out, resume=resume, say=lambda text: typer.echo(text, err=True))
+    try:
+        outcome = run(config, out, resume=resume, fork=fork, say=_say)
+        here().close()
+        return outcome
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def refuse_copy(file: Path, out: Path, config: RunConfig) -> None:
+    """Say of the run file in a copied run folder how to go on with the copy (UserError)."""
+    folder = file.absolute().parent
+    if file.name == "run.toml" and (folder / "checkpoints").is_dir() and folder.name != config.name:
+        raise UserError(
+            f"{folder.name} is a copy of the run {config.name}, and --resume would go on with {out / config.name}. To "
+            f'go on with the copy: snrlab train {file} --out {folder.parent} --set name="{folder.name}" --resume'
+        )
+
+
+def _say(text: str) -> None:
+    """Tell the terminal, unless it has been closed: that is no reason to lose what was trained."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
 
 
 def quiet_libraries() -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from snrlab.config.image_options import ImageOptions, ImageSet
-from snrlab.config.section import Section
+from snrlab.config.section import FREE, PLACE, Section
 from snrlab.core.errors import UserError
 
 SOURCES = ("folder", "sets", "dataset_config", "shipped")
@@ -34,14 +34,16 @@ class DataSource(Section):
 
     folder: str | None = Field(
         None, description="Folder of images with .txt, .caption or .cap files beside them, of such folders, or of "
-        "kohya's N_name folders; a metadata.jsonl in it may hold the captions."
-    )  # fmt: skip
+        "kohya's N_name folders; a metadata.jsonl in it may hold the captions.", json_schema_extra=PLACE)  # fmt: skip
     sets: list[ImageSet] = Field(
-        default_factory=list, description="Instead of folder: several of them, each with options of its own."
+        default_factory=list,
+        description="Instead of folder: several of them, each with options of its own.",
+        json_schema_extra=PLACE,
     )
     dataset_config: str | None = Field(
         None,
         description="Instead of folder: a kohya dataset TOML, used as it is; [data] then says only what it cannot.",
+        json_schema_extra=PLACE,
     )
     shipped: str | None = Field(None, description="Instead of folder: an emoji style that ships with snrlab.")
     concepts: Literal["all", "known", "held_out"] = Field(
@@ -49,7 +51,9 @@ class DataSource(Section):
     )
     limit: int | None = Field(None, ge=1, description="Use only this many images, chosen by the seed.")
     regularisation: str | None = Field(
-        None, description="Folder of class images that keep the model as it was, repeated to the number of the others."
+        None,
+        description="Folder of class images that keep the model as it was, repeated to the number of the others.",
+        json_schema_extra=PLACE,
     )
 
 
@@ -66,11 +70,16 @@ class DataConfig(ImageOptions, DataSource):
         le=1024,
         description="Images that are encoded at once; by default as many as have the pixels of one of 1024x1024, "
         "at most 32.",
+        json_schema_extra=FREE,
     )
     cache: bool = Field(
-        False, description="Keep encoded images and captions on disk, so that the next run starts at once."
+        False,
+        description="Keep encoded images and captions on disk, so that the next run starts at once.",
+        json_schema_extra=FREE,
     )
-    cache_folder: str | None = Field(None, description="Where they are kept; by default .cache/snrlab in your home.")
+    cache_folder: str | None = Field(
+        None, description="Where they are kept; by default .cache/snrlab in your home.", json_schema_extra=FREE
+    )
     kohya_cache: bool = Field(
         False, description="Take latents from kohya's .npz caches beside the images, where they are of their size."
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.fields import FieldInfo
 
-from snrlab.config.section import Section
+from snrlab.config.section import PLACE, Section
 from snrlab.core.errors import UserError
 
 Size = tuple[int, int]
@@ -64,7 +64,9 @@ class ImageOptions(Section):
         description="Count the error by the brightness of a mask: NAME-masklabel.png beside NAME.png, or NAME.png in a "
         "folder mask/ beside it or in masks.",
     )
-    masks: str | None = Field(None, description="Folder of the masks for masked_loss, named as their images.")
+    masks: str | None = Field(
+        None, description="Folder of the masks for masked_loss, named as their images.", json_schema_extra=PLACE
+    )
     alpha_mask: bool = Field(False, description="Count the error by how opaque an image is.")
     caption: str | None = Field(None, description="Caption of images that have none of their own.")
     caption_extension: Suffix | None = Field(

@@ -19,6 +19,8 @@ from snrlab.core.ordinary_file import refuse_endless
 from snrlab.core.parameters import parse_value
 from snrlab.files.text import LARGEST_TEXT
 
+LISTS = ("sets", "stages")  # fields that are lists of tables
+
 
 def read(path: Path, overrides: list[str] | None = None) -> RunConfig:
     """The run that a TOML file describes, with `section.key=value` overrides applied.
@@ -111,16 +113,17 @@ def dump(config: RunConfig) -> str:
 
 
 def _table(values: dict[str, Any]) -> Table:
-    """A table without what is none; the sets of images are tables of their own at its end."""
+    """A table without what is none; the sets of images and the stages are tables of their own at its end."""
     table = tomlkit.table()
     for key, item in values.items():
-        if item is not None and key != "sets":
+        if item is not None and key not in LISTS:
             table.add(key, _tomlkit(item))
-    if values.get("sets"):
-        sets = tomlkit.aot()
-        for image_set in values["sets"]:
-            sets.append(_table(image_set))
-        table.add("sets", sets)
+    for key in LISTS:
+        if values.get(key):
+            tables = tomlkit.aot()
+            for item in values[key]:
+                tables.append(_table(item))
+            table.add(key, tables)
     return table
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from snrlab.config.section import Section
+from snrlab.config.section import FREE, Section
 from snrlab.core.errors import UserError
 
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
@@ -16,10 +16,22 @@ class LogConfig(Section):
     """[log]: experiment trackers; each is an extra of its own, such as pip install "snrlab[tensorboard]"."""
 
     trackers: list[Tracker] = Field(
-        default_factory=list, description="Trackers that get losses by SNR band, rates, validation and pictures."
+        default_factory=list,
+        description="Trackers that get losses by SNR band, rates, validation and pictures.",
+        json_schema_extra=FREE,
     )
-    every: int = Field(1, ge=1, description="Steps between points in the trackers; each is the mean since the last.")
-    project: str = Field("snrlab", min_length=1, description="Project or experiment that the trackers file the run in.")
+    every: int = Field(
+        1,
+        ge=1,
+        description="Steps between points in the trackers; each is the mean since the last.",
+        json_schema_extra=FREE,
+    )
+    project: str = Field(
+        "snrlab",
+        min_length=1,
+        description="Project or experiment that the trackers file the run in.",
+        json_schema_extra=FREE,
+    )
 
     @model_validator(mode="after")
     def _something_to_log_to(self) -> LogConfig:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from snrlab.config.section import Section
+from snrlab.config.section import PLACE, Section
 from snrlab.core.errors import UserError
 
 LoraLayers = Literal["attention", "feed_forward", "convolution"]
@@ -55,7 +55,9 @@ class LoraConfig(Section):
         None, gt=0, description="After a step, updates with a larger Frobenius norm shrink to it (scale_weight_norms)."
     )
     start_from: str | None = Field(
-        None, description="LoRA file to go on from, with the same layers and ranks (network_weights)."
+        None,
+        description="LoRA file to go on from, with the same layers and ranks (network_weights).",
+        json_schema_extra=PLACE,
     )
 
     @model_validator(mode="after")

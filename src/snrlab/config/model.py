@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from snrlab.config.section import Section
+from snrlab.config.section import FREE, PLACE, Section
 from snrlab.core.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -18,7 +18,9 @@ class ModelConfig(Section):
     """[model]: what is trained."""
 
     path: str | None = Field(
-        None, description="SD 1.5, SD 2 or SDXL model: a .safetensors file, or a folder in diffusers layout."
+        None,
+        description="SD 1.5, SD 2 or SDXL model: a .safetensors file, or a folder in diffusers layout.",
+        json_schema_extra=PLACE,
     )
     shipped: ShippedModel | None = Field(
         None, description="Instead of path: a small model that ships; small_v predicts v and ends at SNR 0."
@@ -27,7 +29,9 @@ class ModelConfig(Section):
         None, description="Instead of path: small with random weights from the seed; pixels needs no autoencoder."
     )
     vae: str | None = Field(
-        None, description="Autoencoder to use instead of the model's own: a .safetensors file, or a folder."
+        None,
+        description="Autoencoder to use instead of the model's own: a .safetensors file, or a folder.",
+        json_schema_extra=PLACE,
     )
     clip_skip: int | None = Field(
         None,
@@ -46,6 +50,7 @@ class ModelConfig(Section):
         True,
         description="Before training, refuse a model that clearly predicts something else than it would be trained to; "
         "not where convert means to.",
+        json_schema_extra=FREE,
     )
     convert: bool = Field(
         False, description="Train the model on another schedule or prediction type than it says of itself."

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from snrlab.config.prompts import check_lines, read_lines
-from snrlab.config.section import Section
+from snrlab.config.section import FREE, PLACE, Section
 from snrlab.core.errors import UserError
 
 
@@ -16,9 +16,16 @@ class ValidationConfig(Section):
     """[validation]: unweighted losses by SNR band on images that are not trained on (validation.jsonl)."""
 
     images: int = Field(0, ge=0, description="Images held back from training and measured; 0 holds none back.")
-    folder: str | None = Field(None, description="Instead of images: a folder of images with captions to measure on.")
-    every: int = Field(0, ge=0, description="Steps between measurements, besides the first and last; 0 is none.")
-    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.")
+    folder: str | None = Field(
+        None, description="Instead of images: a folder of images with captions to measure on.", json_schema_extra=PLACE
+    )
+    every: int = Field(
+        0,
+        ge=0,
+        description="Steps between measurements, besides the first and last; 0 is none.",
+        json_schema_extra=FREE,
+    )
+    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.", json_schema_extra=FREE)
 
     @model_validator(mode="after")
     def _something_to_measure(self) -> ValidationConfig:
@@ -38,19 +45,30 @@ class SampleConfig(Section):
         default_factory=list,
         description="One picture each, none makes no pictures. A line may say more of its picture, as kohya's do: "
         "--n negative --w width --h height --d seed --l guidance --s steps.",
+        json_schema_extra=FREE,
     )
     prompts_file: str | None = Field(
-        None, description="Text file of such lines, # before comments; the resolved run holds them in prompts."
+        None,
+        description="Text file of such lines, # before comments; the resolved run holds them in prompts.",
+        json_schema_extra=FREE,
     )
-    every: int = Field(0, ge=0, description="Steps between grids, besides the first and last; 0 is none.")
-    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.")
-    at_start: bool = Field(True, description="Make pictures before the first step too.")
-    steps: int = Field(25, ge=1, le=1000, description="Sampler steps (DDIM).")
-    guidance: float = Field(5.0, ge=1, le=100, description="Classifier-free guidance; 1 is none.")
-    negative: str = Field("", description="Negative prompt.")
-    seed: int = Field(0, ge=0, description="Seed of the starting noise.")
+    every: int = Field(
+        0, ge=0, description="Steps between grids, besides the first and last; 0 is none.", json_schema_extra=FREE
+    )
+    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.", json_schema_extra=FREE)
+    at_start: bool = Field(True, description="Make pictures before the first step too.", json_schema_extra=FREE)
+    steps: int = Field(25, ge=1, le=1000, description="Sampler steps (DDIM).", json_schema_extra=FREE)
+    guidance: float = Field(
+        5.0, ge=1, le=100, description="Classifier-free guidance; 1 is none.", json_schema_extra=FREE
+    )
+    negative: str = Field("", description="Negative prompt.", json_schema_extra=FREE)
+    seed: int = Field(0, ge=0, description="Seed of the starting noise.", json_schema_extra=FREE)
     epsilon_scaling: float = Field(
-        1.0, ge=0.5, le=2, description="Divides the predicted noise while sampling (Epsilon Scaling); 1 is off."
+        1.0,
+        ge=0.5,
+        le=2,
+        description="Divides the predicted noise while sampling (Epsilon Scaling); 1 is off.",
+        json_schema_extra=FREE,
     )
 
     @field_validator("prompts")
@@ -79,32 +97,53 @@ class SampleConfig(Section):
 class OutputConfig(Section):
     """[output]: the finished file and what it says of itself."""
 
-    precision: Literal["fp32", "fp16", "bf16"] = Field("fp16", description="Number format of the saved weights.")
+    precision: Literal["fp32", "fp16", "bf16"] = Field(
+        "fp16", description="Number format of the saved weights.", json_schema_extra=FREE
+    )
     lora_format: Literal["kohya", "peft"] = Field(
-        "kohya", description="Names in a LoRA file: kohya's, which every program reads, or peft's (diffusers)."
+        "kohya",
+        description="Names in a LoRA file: kohya's, which every program reads, or peft's (diffusers).",
+        json_schema_extra=FREE,
     )
     format: Literal["diffusers", "single_file"] | None = Field(
         None,
         description="Of a model whose weights were all trained: a folder, or one file as web UIs take it; by default "
         "what model.path is.",
+        json_schema_extra=FREE,
     )
-    every: int = Field(0, ge=0, description="Steps between results saved on the way, NAME-step00000100; 0 saves none.")
-    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.")
+    every: int = Field(
+        0,
+        ge=0,
+        description="Steps between results saved on the way, NAME-step00000100; 0 saves none.",
+        json_schema_extra=FREE,
+    )
+    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.", json_schema_extra=FREE)
     keep_last: int | None = Field(
-        None, ge=1, description="Keep only this many of the results saved on the way; by default all."
+        None,
+        ge=1,
+        description="Keep only this many of the results saved on the way; by default all.",
+        json_schema_extra=FREE,
     )
-    title: str | None = Field(None, description="Title of the result; by default its name.")
-    author: str | None = Field(None, description="Who made it.")
-    description: str | None = Field(None, description="What it is, in a sentence or two.")
-    license: str | None = Field(None, description="Licence it is passed on under.")
-    tags: list[str] = Field(default_factory=list, description="Words to find it by.")
-    trigger_phrase: str | None = Field(None, description="Words in a prompt that call what was trained.")
+    title: str | None = Field(None, description="Title of the result; by default its name.", json_schema_extra=FREE)
+    author: str | None = Field(None, description="Who made it.", json_schema_extra=FREE)
+    description: str | None = Field(None, description="What it is, in a sentence or two.", json_schema_extra=FREE)
+    license: str | None = Field(None, description="Licence it is passed on under.", json_schema_extra=FREE)
+    tags: list[str] = Field(default_factory=list, description="Words to find it by.", json_schema_extra=FREE)
+    trigger_phrase: str | None = Field(
+        None, description="Words in a prompt that call what was trained.", json_schema_extra=FREE
+    )
     base_model: str | None = Field(
-        None, description="What to call the base model in the model card, such as its id on a hub; by default its name."
+        None,
+        description="What to call the base model in the model card, such as its id on a hub; by default its name.",
+        json_schema_extra=FREE,
     )
-    report: bool = Field(True, description="Write report.html, the run on one page.")
-    model_card: bool = Field(True, description="Write README.md, a model card, beside the result.")
-    dates: bool = Field(True, description="Write dates and timings; without them equal runs give equal bytes.")
+    report: bool = Field(True, description="Write report.html, the run on one page.", json_schema_extra=FREE)
+    model_card: bool = Field(
+        True, description="Write README.md, a model card, beside the result.", json_schema_extra=FREE
+    )
+    dates: bool = Field(
+        True, description="Write dates and timings; without them equal runs give equal bytes.", json_schema_extra=FREE
+    )
 
     @model_validator(mode="after")
     def _something_to_keep(self) -> OutputConfig:

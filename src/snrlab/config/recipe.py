@@ -5,13 +5,50 @@ from __future__ import annotations
 from pydantic import Field
 
 from snrlab.config.section import Section
-from snrlab.config.strategy import DensityField, NoiseField, PerturbationField, ScheduleField, WeightingField
+from snrlab.config.strategy import (
+    DensityField,
+    NoiseField,
+    PerturbationField,
+    SamplingField,
+    ScheduleField,
+    WeightingField,
+)
 from snrlab.core.density import DENSITIES
-from snrlab.core.draws import Sampling
 from snrlab.core.loss_weight import ProductOn
 from snrlab.core.prediction import PredictionType
 from snrlab.core.recipe import Recipe
 from snrlab.core.registry import Choice
+from snrlab.core.sampling import SAMPLINGS
+from snrlab.core.stages import Stage
+
+
+class StageConfig(Section):
+    """[[recipe.stages]]: what the recipe changes to at a step; what a stage leaves out stays as it was before it."""
+
+    from_step: int = Field(ge=1, description="First optimizer step of the stage, counted from 0.")
+    weighting: list[WeightingField] | None = Field(None, description="Loss weightings, multiplied; [] is none.")
+    max_weight: float | None = Field(None, gt=0, description="Upper limit of the weight from here on.")
+    min_weight: float | None = Field(None, gt=0, description="Lower limit of the weight from here on.")
+    normalize: bool | None = Field(None, description="Whether the weight is scaled to mean 1 from here on.")
+    density: DensityField | None = Field(None, description="How often each timestep is drawn from here on.")
+    perturbation: PerturbationField | None = Field(
+        None, description="Extra noise on the network's input from here on; a strength of 0 is none."
+    )
+
+    @property
+    def stage(self) -> Stage:
+        """The same as a part of a recipe."""
+        stated = {name: getattr(self, name) for name in type(self).model_fields}
+        weighting = None if self.weighting is None else tuple(self.weighting)
+        return Stage(**{**stated, "weighting": weighting})
+
+    @classmethod
+    def of(cls, stage: Stage) -> StageConfig:
+        """The section that states a part of a recipe."""
+        changes = stage.changes
+        if "weighting" in changes:
+            changes["weighting"] = list(changes["weighting"])
+        return cls(from_step=stage.from_step, **changes)
 
 
 class RecipeConfig(Section):
@@ -26,9 +63,15 @@ class RecipeConfig(Section):
     min_weight: float | None = Field(None, gt=0, description="Lower limit of the weight on the network's own loss.")
     normalize: bool = Field(False, description="Scale the weight to mean 1 under the density.")
     density: DensityField | None = Field(None, description="How often each timestep is drawn; by default uniform.")
-    sampling: Sampling = Field("stratified", description="How timesteps are drawn; it never changes the objective.")
+    sampling: SamplingField = Field(
+        default_factory=lambda: SAMPLINGS.bind("stratified"),
+        description="How timesteps are drawn from the density; it never changes the objective.",
+    )
     perturbation: PerturbationField | None = Field(None, description="Extra noise on the network's input only.")
     noise: NoiseField | None = Field(None, description="Shape of the noise that is predicted; by default Gaussian.")
+    stages: list[StageConfig] = Field(
+        default_factory=list, description="What changes during training: a list of tables, one for each stage."
+    )
 
 
 def build_recipe(
@@ -51,10 +94,12 @@ def build_recipe(
         sampling=stated.sampling,
         perturbation=stated.perturbation,
         noise=stated.noise,
+        stages=tuple(stage.stage for stage in stated.stages),
     )
 
 
 def state_recipe(recipe: Recipe) -> RecipeConfig:
     """The section that states all of a recipe, leaving nothing to the model."""
     fields = {name: getattr(recipe, name) for name in RecipeConfig.model_fields}
-    return RecipeConfig(**{**fields, "weighting": list(recipe.weighting)})
+    stages = [StageConfig.of(stage) for stage in recipe.stages]
+    return RecipeConfig(**{**fields, "weighting": list(recipe.weighting), "stages": stages})

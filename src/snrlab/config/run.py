@@ -26,7 +26,7 @@ class RunConfig(Section):
     seed: int = Field(0, ge=0, lt=2**63, description="Every random number of the run follows from it.")
     model: ModelConfig
     data: DataConfig
-    recipe: RecipeConfig = RecipeConfig()  # type: ignore[call-arg]
+    recipe: RecipeConfig = Field(default_factory=lambda: RecipeConfig())  # type: ignore[call-arg]  # asks the registries
     train: TrainConfig = Field(default_factory=lambda: TrainConfig())  # type: ignore[call-arg]  # asks the registries
     lora: LoraConfig = LoraConfig()  # type: ignore[call-arg]
     sample: SampleConfig = SampleConfig()  # type: ignore[call-arg]

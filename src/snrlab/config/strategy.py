@@ -21,6 +21,7 @@ from snrlab.core.noise import NOISES
 from snrlab.core.parameters import Parameter
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.registry import Choice, Entry, Registry
+from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.schedule import SCHEDULES
 from snrlab.core.training import LOSSES, OPTIMIZERS
 from snrlab.core.weighting import WEIGHTINGS
@@ -95,6 +96,7 @@ def parameter_schema(parameter: Parameter) -> dict[str, Any]:
 ScheduleField = Annotated[Choice, Strategy(SCHEDULES)]
 WeightingField = Annotated[Choice, Strategy(WEIGHTINGS)]
 DensityField = Annotated[Choice, Strategy(DENSITIES)]
+SamplingField = Annotated[Choice, Strategy(SAMPLINGS)]
 PerturbationField = Annotated[Choice, Strategy(PERTURBATIONS)]
 NoiseField = Annotated[Choice, Strategy(NOISES)]
 LossField = Annotated[Choice, Strategy(LOSSES)]

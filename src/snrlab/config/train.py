@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from snrlab.config.section import Section
+from snrlab.config.section import BATCH, FREE, Section
 from snrlab.config.strategy import LearningRateField, LossField, OptimizerField
 from snrlab.config.train_rules import (
     current_spelling,
@@ -30,10 +30,14 @@ class TrainConfig(Section):
     unet: bool = Field(True, description="Train the UNet.")
     text_encoder: bool = Field(False, description="Train the text encoder too.")
     text_encoder_2: bool = Field(False, description="Train SDXL's second text encoder too.")
-    steps: int = Field(1000, ge=1, description="Optimizer steps.")
-    epochs: int | None = Field(None, ge=1, description="Instead of steps: how often every example is seen.")
-    batch_size: int = Field(1, ge=1, description="Images per forward pass.")
-    gradient_accumulation: int = Field(1, ge=1, description="Forward passes per optimizer step.")
+    steps: int = Field(1000, ge=1, description="Optimizer steps.", json_schema_extra=FREE)
+    epochs: int | None = Field(
+        None, ge=1, description="Instead of steps: how often every example is seen.", json_schema_extra=FREE
+    )
+    batch_size: int = Field(1, ge=1, description="Images per forward pass, on each device.", json_schema_extra=BATCH)
+    gradient_accumulation: int = Field(
+        1, ge=1, description="Forward passes per optimizer step.", json_schema_extra=BATCH
+    )
     learning_rate: float = Field(1e-4, gt=0, description="Learning rate after warm-up.")
     unet_learning_rate: float | None = Field(None, gt=0, description="Rate of the UNet; by default learning_rate.")
     text_encoder_learning_rate: float | None = Field(
@@ -58,9 +62,11 @@ class TrainConfig(Section):
     ema: float | None = Field(
         None, gt=0, lt=1, description="Decay of an average of the weights, which is then what is sampled and saved."
     )
-    checkpoint_every: int = Field(100, ge=1, description="Steps between resumable checkpoints.")
+    checkpoint_every: int = Field(100, ge=1, description="Steps between resumable checkpoints.", json_schema_extra=FREE)
     gradient_checkpointing: bool = Field(
-        False, description="Compute activations again in the backward pass: far less memory, a third more time."
+        False,
+        description="Compute activations again in the backward pass: far less memory, a third more time.",
+        json_schema_extra=FREE,
     )
     weights: Literal["fp32", "bf16"] = Field(
         "fp32", description="Number format of trained weights; bf16 (full) is rounded at random, so no update is lost."
@@ -74,8 +80,8 @@ class TrainConfig(Section):
         """Steps of warm-up."""
         return warmup_steps(self.warmup, self.steps)
 
-    def in_steps(self, examples: int) -> TrainConfig:
-        """The same with `epochs` over so many examples as steps, the last one filled up.
+    def in_steps(self, examples: int, processes: int = 1) -> TrainConfig:
+        """The same with `epochs` over so many examples as steps of so many processes, the last one filled up.
 
         Raises:
             UserError: the warm-up is longer than that.
@@ -85,7 +91,7 @@ class TrainConfig(Section):
         """
         if self.epochs is None:
             return self
-        slots = self.batch_size * self.gradient_accumulation
+        slots = self.batch_size * self.gradient_accumulation * processes
         found = self.model_copy(update={"steps": -(-self.epochs * examples // slots), "epochs": None})
         refuse_long_warmup(found)
         return found

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from snrlab.core import curve as curves
 from snrlab.core.errors import UserError
 from snrlab.core.registry import Registry
+from snrlab.core.sampling import Bins, Decay, Floor, mixed
 from snrlab.core.schedule import NoiseSchedule
 
 Array = NDArray[np.float64]
@@ -98,6 +99,35 @@ def curve(schedule: NoiseSchedule, *, points: curves.Curve) -> Array:
     if height.sum() == 0:
         raise UserError(f"density curve '{points}': it is 0 at every timestep of the schedule.")
     return height / height.sum()
+
+
+def attention(p: Array, weight: Array, mse: Array, *, floor: float, decay: float, bins: int) -> Array:
+    """What loss_attention draws from once errors are known: a part `floor` from p, the rest by the weighted loss.
+
+    >>> attention(np.array([0.5, 0.5]), np.ones(2), np.array([1.0, 3.0]), floor=0.5, decay=0.0, bins=2)
+    array([0.375, 0.625])
+    """
+    return mixed(p, weight * mse, floor)
+
+
+@DENSITIES.register(
+    paper="Anzhc/Timestep-Attention",
+    formula="p = floor/T + (1 - floor)*w*mse/sum(w*mse)",
+    learns=True,
+    learnt=attention,
+    changes="it changes the objective to one that is learnt: about the square of the weight counts, times the error",
+)
+def loss_attention(schedule: NoiseSchedule, *, floor: Floor = 0.3, decay: Decay = 0.99, bins: Bins = 20) -> Array:
+    """More often where the weighted loss is large, and nothing divides by it: another objective, learnt on the way.
+
+    It starts uniform, which is what tables and plots show; a part `floor` of the draws stays so. The sampling
+    `importance` draws in a similar way and leaves the objective as it is.
+
+    >>> from snrlab.core.schedule import rectified_flow
+    >>> loss_attention(rectified_flow(num_train_timesteps=2))
+    array([0.5, 0.5])
+    """
+    return np.full(schedule.num_train_timesteps, 1.0 / schedule.num_train_timesteps)
 
 
 def _cells(cdf_at_inner_edges: Array) -> Array:

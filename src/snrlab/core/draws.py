@@ -7,22 +7,21 @@ Timesteps are the inverse CDF of the recipe's density at a uniform that all reci
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snrlab.core.errors import unknown
-
 Array = NDArray[np.float64]
+TABULATED = 2**20  # examples up to which an epoch's order is a table
+ROUNDS = 6  # of the network that orders more
 Purpose = Literal[
     "order", "bucket", "t", "strata", "noise", "perturbation", "dropout", "caption", "augmentation", "rounding",
     "validation", "sample", "adapter",
 ]  # fmt: skip
-Sampling = Literal["stratified", "plain"]
-SAMPLINGS: tuple[str, ...] = get_args(Sampling)
 
 
 def stream(seed: int, purpose: Purpose, step: int, slot: int = 0) -> np.random.Generator:
@@ -31,16 +30,14 @@ def stream(seed: int, purpose: Purpose, step: int, slot: int = 0) -> np.random.G
     return np.random.Generator(np.random.Philox(key))
 
 
-def uniforms(seed: int, step: int, slots: NDArray[np.int64], total: int, sampling: Sampling) -> Array:
+def uniforms(seed: int, step: int, slots: NDArray[np.int64], total: int, *, stratified: bool) -> Array:
     """One uniform in [0, 1) for each slot of a global batch of `total` slots.
 
-    `stratified` puts one uniform into each of `total` equal strata, permuted over the slots, which
+    Stratified puts one uniform into each of `total` equal strata, permuted over the slots, which
     lowers the variance of a step without changing its expectation.
     """
-    if sampling not in SAMPLINGS:
-        raise unknown("sampling", sampling, SAMPLINGS)
     u = np.array([stream(seed, "t", step, int(slot)).random() for slot in slots])
-    if sampling == "plain":
+    if not stratified:
         return u
     stratum = stream(seed, "strata", step).permutation(total)[slots]
     return np.minimum((stratum + u) / total, np.nextafter(1.0, 0.0))
@@ -62,7 +59,28 @@ def data_index(seed: int, step: int, slot: int, total: int, size: int, bucket: i
     With several buckets `step` counts the turns of this one, and each has permutations of its own.
     """
     epoch, place = divmod(step * total + slot, size)
+    if size > TABULATED:
+        return epoch, _walked(seed, epoch, size, bucket, place)
     return epoch, int(_order(seed, epoch, size, bucket)[place])
+
+
+def _walked(seed: int, epoch: int, size: int, bucket: int, place: int) -> int:
+    """The same without a table, for sizes whose table would fill the memory: a keyed permutation, walked into range.
+
+    A Feistel network permutes the numbers of 2 b bits, at most four times as many as there are; it is applied again
+    until the number is one of ours, which is a permutation of ours.
+    """
+    bits = (size - 1).bit_length() + 1 >> 1
+    key = np.array([seed, epoch, bucket], dtype=np.uint64).tobytes()
+    found = place
+    while True:
+        left, right = found >> bits, found & ((1 << bits) - 1)
+        for turn in range(ROUNDS):
+            mixed = hashlib.blake2b(bytes([turn]) + right.to_bytes(8, "little"), key=key, digest_size=8).digest()
+            left, right = right, left ^ (int.from_bytes(mixed, "little") & ((1 << bits) - 1))
+        found = left << bits | right
+        if found < size:
+            return found
 
 
 @lru_cache(maxsize=64)

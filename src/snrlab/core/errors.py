@@ -14,6 +14,13 @@ class UserError(ValueError):
     """
 
 
+DEBUG = "SNRLAB_DEBUG"  # environment variable: show the traceback of a bug
+
+
+class BugError(RuntimeError):
+    """A mistake of ours; the message says where what is known about it lies, and the cause is the exception itself."""
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
     """The allowed word most like `word`, or None where nothing comes close.
 

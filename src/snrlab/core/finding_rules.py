@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.core.finding import Finding
+from snrlab.core.learning_findings import learns
 from snrlab.core.loss_weight import is_multiplier, loss_weight
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registry import Choice
@@ -220,6 +221,7 @@ RULES: tuple[Rule, ...] = (
     peer_variant,
     never_trained,
     noise_shape,
+    learns,
 )
 
 

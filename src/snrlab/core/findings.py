@@ -5,6 +5,8 @@ An error refuses `table` and `train`; plots and explanations still show the reci
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from snrlab.core.errors import UserError
@@ -16,11 +18,20 @@ __all__ = ["Finding", "findings", "refuse_errors"]
 
 
 def findings(recipe: Recipe, tables: Tables | None = None) -> list[Finding]:
-    """All remarks on a recipe, errors first."""
+    """All remarks on a recipe, errors first; on a later stage those that no earlier one has in the same words."""
     tables = recipe.tables() if tables is None else tables
-    with np.errstate(all="ignore"):
-        found = [finding for rule in RULES for finding in rule(recipe, tables)]
+    found = _of_stage(recipe, tables)
+    said = {f.message for f in found}
+    for start, stage in recipe.by_stage()[1:]:
+        new = [f for f in _of_stage(stage, stage.tables()) if f.message not in said]
+        said |= {f.message for f in new}
+        found += [replace(f, message=f"from step {start}: {f.message}") for f in new]
     return sorted(found, key=lambda f: GRADES.index(f.grade))
+
+
+def _of_stage(recipe: Recipe, tables: Tables) -> list[Finding]:
+    with np.errstate(all="ignore"):
+        return [finding for rule in RULES for finding in rule(recipe, tables)]
 
 
 def refuse_errors(found: list[Finding]) -> None:

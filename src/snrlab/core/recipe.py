@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.core.density import DENSITIES
-from snrlab.core.draws import SAMPLINGS, Sampling
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.loss_weight import ProductOn, limit_weight, loss_weight
 from snrlab.core.perturbation import loss_floor
 from snrlab.core.prediction import PREDICTION_TYPES, PredictionType, gain
 from snrlab.core.registry import Choice
+from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule, zero_terminal_snr
+from snrlab.core.stages import Stage, refuse_impossible
 
 Array = NDArray[np.float64]
 
@@ -33,9 +34,10 @@ class Recipe:
         max_weight, min_weight: limits on the weight of the network's own loss, in this order.
         normalize: scale the weight to mean 1 under the density.
         density: bound entry of DENSITIES; it changes the objective.
-        sampling: how timesteps are drawn from the density; it does not.
+        sampling: bound entry of SAMPLINGS, how timesteps are drawn from the density; it does not.
         perturbation: bound entry of PERTURBATIONS, or None.
         noise: bound entry of NOISES, or None for Gaussian noise.
+        stages: what changes during training; everything else here says where it starts.
     """
 
     schedule: Choice = field(default_factory=lambda: SCHEDULES.bind("sd"))
@@ -47,9 +49,10 @@ class Recipe:
     min_weight: float | None = None
     normalize: bool = False
     density: Choice = field(default_factory=lambda: DENSITIES.bind("uniform"))
-    sampling: Sampling = "stratified"
+    sampling: Choice = field(default_factory=lambda: SAMPLINGS.bind("stratified"))
     perturbation: Choice | None = None
     noise: Choice | None = None
+    stages: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values no recipe can have (UserError)."""
@@ -57,13 +60,23 @@ class Recipe:
             raise unknown("prediction_type", self.prediction_type, PREDICTION_TYPES)
         if self.product_on not in ("epsilon", "network"):
             raise unknown("product_on", self.product_on, ("epsilon", "network"))
-        if self.sampling not in SAMPLINGS:
-            raise unknown("sampling", self.sampling, SAMPLINGS)
+        if self.density.entry.facts.get("learns") and self.sampling.entry.facts.get("learns"):
+            raise UserError(
+                f"density {self.density.name} draws by the loss already: leave out sampling {self.sampling.name}."
+            )
+        refuse_impossible(self.stages)
         for name, value in (("max_weight", self.max_weight), ("min_weight", self.min_weight)):
             if value is not None and not (value > 0 and np.isfinite(value)):
                 raise UserError(f"{name} is {value}; it must be a number > 0.")
         if self.max_weight is not None and self.min_weight is not None and self.min_weight > self.max_weight:
             raise UserError(f"min_weight {self.min_weight} is above max_weight {self.max_weight}.")
+
+    def by_stage(self) -> list[tuple[int, Recipe]]:
+        """The recipe of each stage with the step that it starts at, the first at 0; none of them has stages."""
+        found = [(0, replace(self, stages=()))]
+        for stage in self.stages:
+            found.append((stage.from_step, replace(found[-1][1], **stage.changes)))
+        return found
 
     def noise_schedule(self) -> NoiseSchedule:
         """The schedule's table, rescaled where zero_terminal_snr asks for it."""
@@ -100,12 +113,8 @@ class Recipe:
         plain: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, Choice):
-                value = {"name": value.name, **value.params}
-            elif isinstance(value, tuple):
-                value = [{"name": c.name, **c.params} for c in value]
-            if value is not None:
-                plain[f.name] = value
+            if value is not None and not (f.name == "stages" and not value):
+                plain[f.name] = _plain(value)
         return plain
 
 
@@ -192,3 +201,11 @@ class Tables:
             {"t": int(t), **{k: float(v[t]) if np.isfinite(v[t]) else None for k, v in columns.items()}}
             for t in timesteps
         ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Choice):
+        return {"name": value.name, **value.params}
+    if isinstance(value, Stage):
+        return {"from_step": value.from_step, **{name: _plain(part) for name, part in value.changes.items()}}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -14,6 +14,7 @@ from snrlab.config.prompts import parse_line
 from snrlab.config.recipe import build_recipe
 from snrlab.config.share import shareable
 from snrlab.core.schedule import SCHEDULES
+from snrlab.files.writing import write_atomically
 from snrlab.lab.figures import recipe_picture
 from snrlab.lab.report import change_by_band
 from snrlab.lab.statistics import Estimate
@@ -29,9 +30,8 @@ def write_card(folder: Path) -> Path:
     recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
     (folder / PLOT).write_bytes(recipe_picture(recipe.tables()))
     path = folder / "README.md"
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(card(config, folder, describe(recipe)), encoding="utf-8", newline="\n")
-    return temporary.replace(path)
+    write_atomically(path, card(config, folder, describe(recipe)).encode())
+    return path
 
 
 def card(config: RunConfig, folder: Path, recipe: str) -> str:

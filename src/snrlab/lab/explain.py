@@ -43,13 +43,14 @@ class Effort:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """All that is said about a source."""
+    """All that is said about a source; `later` is the effort of later stages, with the steps they start at."""
 
     understood: Understood
     found: tuple[Finding, ...]
     as_is: Effort | None
     as_meant: Effort | None
     profile: str
+    later: tuple[tuple[int, Effort | None], ...] = ()
 
     @property
     def asked(self) -> Asked:
@@ -70,8 +71,10 @@ def explain_asked(asked: Asked) -> Explanation:
     skip = SAID_OTHERWISE if asked.trainer != "snrlab" else set()
     found = [*understood.found, *(f for f in own if f.code not in skip)]
     ordered = tuple(sorted(found, key=lambda f: GRADES.index(f.grade)))
+    (_, first), *stages = understood.as_is.by_stage()
+    later = tuple((start, _effort(stage, profile)) for start, stage in stages)
     return Explanation(
-        understood, ordered, _effort(understood.as_is, profile), _effort(understood.as_meant, profile), profile.of
+        understood, ordered, _effort(first, profile), _effort(understood.as_meant, profile), profile.of, later
     )
 
 
@@ -123,6 +126,7 @@ def as_data(explained: Explanation) -> dict[str, Any]:
         "changes": list(understood.changes),
         "effort_as_is": effort(explained.as_is),
         "effort_as_meant": effort(explained.as_meant),
+        "effort_later": {str(start): effort(stage) for start, stage in explained.later},
         "profile": explained.profile,
         "bands": list(BANDS),
         "findings": [

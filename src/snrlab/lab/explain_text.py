@@ -33,6 +33,9 @@ def blocks(explained: Explanation) -> Iterator[Block]:
         yield describe(understood.as_is) + "."
     yield Heading("Where the effort goes")
     yield from _effort(explained.as_is, explained.profile)
+    for start, effort in explained.later:
+        yield f"From step {start}:"
+        yield from _effort(effort, None)
     yield Heading("What to know")
     yield from explained.found
     if not explained.found:

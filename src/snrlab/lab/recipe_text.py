@@ -25,6 +25,7 @@ from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES
 from snrlab.core.recipe import Recipe
 from snrlab.core.registry import Registry
+from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.schedule import SCHEDULES
 from snrlab.core.weighting import WEIGHTINGS
 
@@ -39,7 +40,7 @@ VALUES: Mapping[str, Callable[[str], Any]] = {
     "noise": NOISES.parse,
     "prediction_type": str,
     "product_on": str,
-    "sampling": str,
+    "sampling": SAMPLINGS.parse,
     "max_weight": lambda text: _number("max_weight", text),
     "min_weight": lambda text: _number("min_weight", text),
 }
@@ -79,11 +80,11 @@ def write_recipe(recipe: Recipe) -> str:
     words += [switch for switch in SWITCHES if getattr(recipe, switch)]
     for choice in recipe.weighting:
         words.append(choice.spec if choice.name not in PREDICTION_TYPES else f"weighting={choice.spec}")
-    for field in ("schedule", "density", "perturbation", "noise"):
+    for field in ("schedule", "density", "sampling", "perturbation", "noise"):
         choice = getattr(recipe, field)
         if choice is not None and choice != getattr(plain, field):
             words.append(f"{field}={choice.spec}")
-    for field in ("product_on", "sampling", "max_weight", "min_weight"):
+    for field in ("product_on", "max_weight", "min_weight"):
         value = getattr(recipe, field)
         if value != getattr(plain, field):
             words.append(f"{field}={value:g}" if isinstance(value, float) else f"{field}={value}")

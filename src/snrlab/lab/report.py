@@ -18,7 +18,9 @@ from snrlab.config.recipe import build_recipe
 from snrlab.config.share import shareable
 from snrlab.core.bands import BANDS
 from snrlab.core.findings import findings
+from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES
+from snrlab.files.writing import write_atomically
 from snrlab.lab.comparison import change
 from snrlab.lab.figures import loss_figure, recipe_figure, validation_figure
 from snrlab.lab.statistics import Estimate, mean
@@ -74,18 +76,16 @@ def write_report(folder: Path) -> Path:
         comparison=comparison.read_bytes() if comparison.exists() else None,
     )
     path = folder / "report.html"
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(render(config, dump(shareable(config)), contents), encoding="utf-8")
-    return temporary.replace(path)
+    write_atomically(path, render(config, dump(shareable(config)), contents).encode())
+    return path
 
 
 def render(config: RunConfig, run_toml: str, contents: Contents) -> str:
     """The report as HTML; `run_toml` is the text of the resolved run."""
     recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
-    tables = recipe.tables()
     remarks = "".join(
         f'<p class="{f.grade}"><b>{f.grade}</b> {html.escape(f.message)} {html.escape(f.action)}</p>'
-        for f in findings(recipe, tables)
+        for f in findings(recipe)
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -94,7 +94,7 @@ def render(config: RunConfig, run_toml: str, contents: Contents) -> str:
 <p>{html.escape(_headline(config, contents.records))}</p><p>{html.escape(describe(recipe))}.</p>
 {_comparison(contents)}{_samples(config, contents)}{_validation(contents.validation)}
 <h2>Training loss</h2><figure>{loss_figure(contents.records)}</figure>{_band_table(contents.records)}
-<h2>Recipe</h2><figure>{recipe_figure(tables)}</figure>{remarks}
+<h2>Recipe</h2>{_figures(recipe)}{remarks}
 <h2>Configuration</h2><pre>{html.escape(run_toml)}</pre>
 </body></html>
 """
@@ -107,6 +107,15 @@ def change_by_band(validation: list[dict[str, Any]]) -> dict[str, tuple[Estimate
     first, last = validation[0], validation[-1]
     means = [{band: mean(np.array(errors)) for band, errors in line["errors"].items()} for line in (first, last)]
     return {band: (means[0][band], means[1][band], found) for band, found in change(last, first).items()}
+
+
+def _figures(recipe: Recipe) -> str:
+    """Weight and emphasis of each stage of the recipe."""
+    stages = recipe.by_stage()
+    return "".join(
+        (f"<h3>From step {start}</h3>" if len(stages) > 1 else "") + f"<figure>{recipe_figure(stage.tables())}</figure>"
+        for start, stage in stages
+    )
 
 
 def _comparison(contents: Contents) -> str:
@@ -176,10 +185,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _headline(config: RunConfig, records: list[dict[str, Any]]) -> str:
     train = config.train
     what = f"LoRA of rank {config.lora.rank}" if train.method == "lora" else "all weights"
-    text = (
-        f"{what}; {train.steps} steps of {train.batch_size * train.gradient_accumulation} images, seed {config.seed}, "
-        f"{config.model.precision}"
-    )
+    batch = len(records[0]["t"]) if records else train.batch_size * train.gradient_accumulation  # of all devices
+    text = f"{what}; {train.steps} steps of {batch} images, seed {config.seed}, {config.model.precision}"
     seconds = [r["seconds"] for r in records if "seconds" in r]
     return text + (f"; median step {np.median(seconds):.3g} s." if seconds else ".")
 

@@ -14,6 +14,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from snrlab.core.recipe import Recipe, Tables
+from snrlab.core.registry import Choice
+from snrlab.core.stages import Stage
 
 SNR_MARKS = (5.0, 1.0, 0.1)
 HEADINGS = {
@@ -117,10 +119,20 @@ def describe(recipe: Recipe) -> str:
         *(f"{n} {v:g}" for n, v in (("max", recipe.max_weight), ("min", recipe.min_weight)) if v is not None),
         *(["normalized"] if recipe.normalize else []),
         f"density {_short(recipe.density)}",
+        *([f"sampling {_short(recipe.sampling)}"] if recipe.sampling.entry.facts.get("learns") else []),
         *([f"perturbation {_short(recipe.perturbation)}"] if recipe.perturbation else []),
         *([f"noise {_short(recipe.noise)}"] if recipe.noise else []),
     ]
-    return ", ".join(parts)
+    return "; ".join([", ".join(parts), *(f"from step {s.from_step} {_changes(s)}" for s in recipe.stages)])
+
+
+def _changes(stage: Stage) -> str:
+    def shown(value: Any) -> str:
+        if isinstance(value, tuple):
+            return " x ".join(map(_short, value)) or "none (plain loss)"
+        return _short(value) if isinstance(value, Choice) else str(value).lower()
+
+    return ", ".join(f"{name} {shown(value)}" for name, value in stage.changes.items())
 
 
 def _short(choice: Any) -> str:

@@ -78,7 +78,7 @@ def _network_keys(lora: LoraConfig) -> dict[str, object]:
 def _optimisation_keys(config: RunConfig, training: Training) -> dict[str, object]:
     train, validation = config.train, config.validation
     entries = training.images.train + training.images.reg
-    total = train.batch_size * train.gradient_accumulation
+    total = train.batch_size * train.gradient_accumulation * training.devices
     text_rates = [train.rate(part) for part in train.parts if part != "unet"]
     loss = train.loss.params
     return {

@@ -55,12 +55,13 @@ class Images:
 
 @dataclass(frozen=True)
 class Training:
-    """What was trained on what, how far, and when."""
+    """What was trained on what, how far, and when; `devices` trained it together."""
 
     base: Base
     images: Images
     steps: int
     epochs: int
+    devices: int = 1
     started: datetime | None = None
     finished: datetime | None = None
 

@@ -76,8 +76,13 @@ class Place:
         """Fill in the row of a tensor.
 
         Raises:
-            UserError: a mask that is black everywhere.
+            UserError: a mask that is black everywhere, or latents that are no numbers.
         """
+        if not value.isfinite().all():
+            raise UserError(
+                f"the {name} of {self.item.name} hold what is not a number: the autoencoder needs more precision than "
+                "its weights have or is damaged, which model.vae can mend, or the cache they come from is."
+            )
         if name == "masks" and not float(value.max()):
             raise UserError(
                 f"the mask of {self.item.name} is black wherever the image is seen: nothing of it would be trained."

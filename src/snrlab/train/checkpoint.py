@@ -1,43 +1,70 @@
-"""Checkpoints: the whole changing state of a run in one safetensors file, written atomically.
+"""Checkpoints: the whole changing state of a run in one sealed safetensors file, written atomically.
 
-Trained weights, their average and the optimizer's state are all there is: the learning rate, the data order and every
-random draw are functions of the step. Tensors are `weight/NAME`, `ema/NAME` and `optimizer/KEY/NAME`; what an
-optimizer keeps as plain numbers is JSON in the metadata.
+What it holds is the list in `snrlab.train.state`: tensors are `PIECE/NAME`, what is no tensor is JSON in the metadata
+under the piece's name.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import safetensors
+import torch
 from torch import Tensor
 
 from snrlab.core.errors import UserError
-from snrlab.models.safetensors_file import pending, write_tensors
+from snrlab.models.safetensors_file import damage, pending, write_tensors
 from snrlab.train.job import Job
-from snrlab.train.optimizer import parts
-from snrlab.train.optimizer_state import Numbers, put_state, take_state
+from snrlab.train.loop import FORK
+from snrlab.train.state import PIECES, UnfitError
 
 KEEP = 2
+Say = Callable[[str], None]
+
+
+class NotFiniteError(UserError):
+    """Weights that are no numbers any more: nothing to keep."""
 
 
 def state(job: Job) -> dict[str, Tensor]:
     """Every tensor that a step changes, by name."""
-    return _state(job)[0]
+    return {f"{piece.name}/{name}": t for piece in PIECES for name, t in piece.take(job)[0].items()}
+
+
+def size(job: Job) -> int:
+    """Bytes of the tensors of a checkpoint as the state is now."""
+    return sum(t.numel() * t.element_size() for t in state(job).values())
 
 
 def save(job: Job, folder: Path, step: int) -> Path:
-    """Write the state after `step` optimizer steps and drop all but the last two checkpoints."""
+    """Write the state after `step` optimizer steps and drop all but the last two checkpoints.
+
+    Raises:
+        NotFiniteError: a weight is not a number; the checkpoints before stay.
+        WriteError: the disk is full, or the folder cannot be written to; the checkpoints before stay.
+    """
+    for name, parameter in job.parameters.items():
+        if not torch.isfinite(parameter.detach()).all():
+            raise NotFiniteError(f"after step {step - 1} the weight {name} holds what is not a number. {FORK}")
     folder.mkdir(exist_ok=True)
-    path = folder / f"step-{step:08d}.safetensors"
-    found, numbers = _state(job)
-    scale = [job.loss_scale.value, job.loss_scale.good]
-    metadata = {"step": str(step), "optimizer": json.dumps(numbers), "loss_scale": json.dumps(scale)}
-    write_tensors(path, pending(found), metadata)
-    for old in checkpoints(folder)[:-KEEP]:
-        old.unlink()
+    path = name_of(folder, step)
+    metadata = {"step": str(step)} | {piece.name: json.dumps(piece.take(job)[1]) for piece in PIECES}
+    write_tensors(path, pending(state(job)), metadata, sealed=True)
+    for old in _superseded(folder, path):
+        old.unlink(missing_ok=True)
     return path
+
+
+def name_of(folder: Path, step: int) -> Path:
+    """The file of the state after `step` steps."""
+    return folder / f"step-{step:08d}.safetensors"
+
+
+def step_of(path: Path) -> int:
+    """The number of steps after which a checkpoint was taken."""
+    return int(path.stem.removeprefix("step-"))
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -45,56 +72,51 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"))
 
 
-def restore(job: Job, folder: Path) -> int:
-    """Load the newest readable checkpoint into the job; the number of steps done, 0 without one.
+def newest(folder: Path, say: Say = lambda text: None) -> Path | None:
+    """The newest checkpoint that is whole; `say` is told of each that is passed over. None where there are none.
 
     Raises:
-        UserError: a checkpoint of another run, or checkpoints of which none is readable.
+        UserError: there are checkpoints, and none is whole.
     """
     found = checkpoints(folder)
     for path in reversed(found):
-        try:
-            with safetensors.safe_open(str(path), framework="pt") as file:
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-                metadata = file.metadata()
-        except (safetensors.SafetensorError, OSError):
-            continue
-        step = int(metadata["step"])
-        _load(job, tensors, metadata, path)
-        if job.ema is not None:
-            job.ema.optimization_step = step  # its decay warms up with the number of updates
-        return step
+        wrong = damage(path)
+        if wrong is None:
+            return path
+        say(f"checkpoint {path.name} is passed over: {wrong}.")
     if found:
-        raise UserError(f"{folder}: no checkpoint can be read. Train again under another name.")
-    return 0
+        raise UserError(f"{folder}: no checkpoint is whole. Train again under another name.")
+    return None
 
 
-def _state(job: Job) -> tuple[dict[str, Tensor], list[Numbers]]:
-    tensors = {f"weight/{name}": p.detach() for name, p in job.parameters.items()}
-    numbers = []
-    for optimizer, parameters in parts(job.optimizer, job.parameters):
-        found, plain = take_state(optimizer, parameters)
-        tensors |= {f"optimizer/{name}": tensor for name, tensor in found.items()}
-        numbers.append(plain)
-    if job.ema is not None:
-        tensors |= {f"ema/{name}": shadow for name, shadow in zip(job.parameters, job.ema.shadow_params, strict=True)}
-    return tensors, numbers
+def restore(job: Job, folder: Path, say: Say = lambda text: None) -> int:
+    """Load the newest whole checkpoint into the job; the number of steps done, 0 without one.
+
+    Raises:
+        UserError: a checkpoint of another run, or checkpoints of which none is whole.
+    """
+    path = newest(folder, say)
+    if path is None:
+        return 0
+    with safetensors.safe_open(str(path), framework="pt") as file:
+        # copies: what is mapped from a file keeps Windows from ever removing it
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118  (not a dict)
+        metadata = file.metadata()
+    for piece in PIECES:
+        prefix = f"{piece.name}/"
+        mine = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+        if piece.name not in metadata:
+            raise UserError(f"{path}: this checkpoint is of another version: it has no {piece.name}.")
+        try:
+            piece.put(job, mine, json.loads(metadata[piece.name]))
+        except UnfitError as what:
+            raise UserError(f"{path}: this checkpoint belongs to a run with another {what}.") from None
+    step = int(metadata["step"])
+    return step
 
 
-def _load(job: Job, tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    weights = {key.removeprefix("weight/") for key in tensors if key.startswith("weight/")}
-    if weights != set(job.parameters) or "optimizer" not in metadata:
-        raise UserError(f"{path}: this checkpoint belongs to a run with other trained weights, or to another version.")
-    for name, parameter in job.parameters.items():
-        parameter.data.copy_(tensors[f"weight/{name}"])
-    saved = {key.removeprefix("optimizer/"): value for key, value in tensors.items() if key.startswith("optimizer/")}
-    made = parts(job.optimizer, job.parameters)
-    numbers: list[Numbers] = json.loads(metadata["optimizer"])
-    if len(numbers) != len(made):
-        raise UserError(f"{path}: this checkpoint belongs to a run with another optimizer.")
-    for (optimizer, parameters), plain in zip(made, numbers, strict=True):
-        put_state(optimizer, parameters, saved, plain, job.device)
-    if job.ema is not None:
-        for name, shadow in zip(job.parameters, job.ema.shadow_params, strict=True):
-            shadow.copy_(tensors[f"ema/{name}"])
-    job.loss_scale.value, job.loss_scale.good = json.loads(metadata["loss_scale"])
+def _superseded(folder: Path, newest: Path) -> list[Path]:
+    """Checkpoints that are not needed beside the newest: those too old, and later ones, which were not whole."""
+    found = checkpoints(folder)
+    place = found.index(newest)
+    return [*found[: max(0, place + 1 - KEEP)], *found[place + 1 :]]

@@ -25,6 +25,7 @@ from snrlab.train.batch import Batch
 from snrlab.train.buckets import Bucket
 from snrlab.train.draws import Draws, Slots
 from snrlab.train.images import encode_images
+from snrlab.train.processes import ALONE, Processes
 from snrlab.train.random_crops import RandomCrops
 from snrlab.train.texts import Embeddings, embed
 
@@ -172,27 +173,41 @@ def _stored(
 
 
 def encode_examples(
-    config: RunConfig, components: Components, draws: Draws, items: tuple[Item, ...], device: torch.device, say: Say
+    config: RunConfig,
+    components: Components,
+    draws: Draws,
+    items: tuple[Item, ...],
+    device: torch.device,
+    say: Say,
+    processes: Processes = ALONE,
 ) -> Conditions:
-    """Encode what can be encoded once.
+    """Encode what can be encoded once, each of the processes a part.
 
     Raises:
         UserError: an image that cannot be used, or a cache in which nothing would be kept.
     """
     data = config.data
     if data.cache and all(item.part.random_crop for item in items):
-        raise UserError(
+        mistake = UserError(
             "data.cache is set, but with random_crop every image is cut and encoded anew at every step: there is "
             "nothing to keep. Leave one of them out."
         )
+        processes.refuse(mistake)
     with _cache(config, say) as cache:
         buckets = encode_images(
-            components, items, device, batch=data.vae_batch_size, cache=cache, kohya=data.kohya_cache, say=say
+            components,
+            items,
+            device,
+            batch=data.vae_batch_size,
+            cache=cache,
+            kohya=data.kohya_cache,
+            say=say,
+            processes=processes,
         )
         text = None
         if not config.train.trains_text:
             fixed = [fixed_caption(item) for item in items if not item.part.captions.varies]
-            text = embed(components, [*fixed, ""], cache, say)
+            text = embed(components, [*fixed, ""], cache, say, processes)
     repeats = np.array([item.repeats for item in items])
     order = Order(
         config.seed, draws.total, tuple(np.repeat(np.arange(len(b.members)), repeats[b.members]) for b in buckets)
@@ -205,16 +220,23 @@ def encode_examples(
 
 
 def encode_held_back(
-    config: RunConfig, components: Components, items: Sequence[Item], device: torch.device, say: Say
+    config: RunConfig,
+    components: Components,
+    items: Sequence[Item],
+    device: torch.device,
+    say: Say,
+    processes: Processes = ALONE,
 ) -> HeldBack | None:
     """The examples for validation, or None: the middle of each image, never mirrored, with its whole caption."""
     if not items:
         return None
     still = [replace(item, part=replace(item.part, flip=False, random_crop=False)) for item in items]
     with _cache(config, say) as cache:
-        buckets = encode_images(components, still, device, batch=config.data.vae_batch_size, cache=cache, say=say)
+        buckets = encode_images(
+            components, still, device, batch=config.data.vae_batch_size, cache=cache, say=say, processes=processes
+        )
         captions = [fixed_caption(item) for item in still]
-        text = None if config.train.trains_text else embed(components, captions, cache, say)
+        text = None if config.train.trains_text else embed(components, captions, cache, say, processes)
     found = []
     for bucket in buckets:
         mine = tuple(captions[i] for i in bucket.members)

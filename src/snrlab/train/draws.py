@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,15 +13,17 @@ from torch import Tensor
 
 from snrlab.core.draws import Purpose, inverse_cdf, stream, uniforms
 from snrlab.core.recipe import Recipe, Tables
+from snrlab.core.sampler import Drawn, Sampler
 
 Slots = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Draws for a recipe; every method is a pure function of the step and the slots.
+    """Draws for a recipe; every method is a pure function of the step and the slots, and of what is learnt.
 
     Attributes:
+        recipe, tables: as training starts.
         total: slots in the global batch: batch x accumulation x processes.
     """
 
@@ -28,10 +32,38 @@ class Draws:
     seed: int
     total: int
 
+    @cached_property
+    def stages(self) -> tuple[tuple[int, Recipe, Tables], ...]:
+        """The first step of each stage, its recipe and its tables."""
+        (_, first), *later = self.recipe.by_stage()
+        return ((0, first, self.tables), *((start, recipe, recipe.tables()) for start, recipe in later))
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """What timesteps are drawn from, as far as that is learnt."""
+        return Sampler.of(self.recipe)
+
+    def stage(self, step: int) -> int:
+        """Which stage a step belongs to."""
+        return bisect_right([start for start, _, _ in self.stages], step) - 1
+
+    def drawn(self, step: int) -> Drawn:
+        """What a step's timesteps are drawn from, and what their losses are multiplied by for it."""
+        stage = self.stage(step)
+        _, recipe, tables = self.stages[stage]
+        return self.sampler.drawn(stage, recipe, tables)
+
     def timesteps(self, step: int, slots: Slots) -> Tensor:
-        """Timesteps from the recipe's density: int64 [B]."""
-        u = uniforms(self.seed, step, slots, self.total, self.recipe.sampling)
-        return torch.from_numpy(inverse_cdf(self.tables.p, u))
+        """Timesteps from what the recipe's sampling makes of its density: int64 [B]."""
+        stratified = bool(self.recipe.sampling.entry.facts.get("stratified"))
+        u = uniforms(self.seed, step, slots, self.total, stratified=stratified)
+        return torch.from_numpy(inverse_cdf(self.drawn(step).p, u))
+
+    def correction(self, step: int, timesteps: Tensor) -> Tensor | None:
+        """The density over what was drawn from, by which the losses are multiplied [B]; None where it is always 1."""
+        if not self.recipe.sampling.entry.facts.get("learns"):
+            return None
+        return torch.from_numpy(self.drawn(step).correction[timesteps.numpy()]).float()
 
     def noise(self, step: int, slots: Slots, like: Tensor) -> Tensor:
         """The noise that input and target share, in the recipe's shape, for clean latents `like`: [B, C, h, w]."""
@@ -41,11 +73,12 @@ class Draws:
 
     def extra_noise(self, step: int, slots: Slots, timesteps: Tensor, like: Tensor) -> Tensor | float:
         """gamma(t) xi, the noise that only the input gets: [B, C, h, w], or 0.0 without perturbation."""
-        perturbation = self.recipe.perturbation
+        _, recipe, tables = self.stages[self.stage(step)]
+        perturbation = recipe.perturbation
         if perturbation is None:
             return 0.0
         xi = torch.stack([self._normal("perturbation", step, int(s), like) for s in slots]).to(like.device)
-        gamma = torch.from_numpy(self.tables.ip_gamma).float()[timesteps]
+        gamma = torch.from_numpy(tables.ip_gamma).float()[timesteps]
         if perturbation.entry.facts.get("random_strength"):
             # the table holds the rms of gamma U(0, 1), which is gamma / sqrt(3)
             gamma = gamma * 3**0.5 * self._strengths(step, slots, perturbation.params["per"])

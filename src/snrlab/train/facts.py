@@ -20,6 +20,7 @@ def training_facts(job: Job, steps: int, started: datetime | None) -> Training:
         base=_base(job),
         images=_images(job),
         steps=steps,
+        devices=job.processes.count,
         epochs=-(-steps * job.total // len(job.conditions)),
         started=started,
         finished=datetime.now(started.tzinfo) if started else None,

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from snrlab.config.output import SampleConfig
+from snrlab.files.writing import atomically
 from snrlab.models.encode_rule import PLAIN, EncodeRule
 
 if TYPE_CHECKING:
@@ -58,9 +59,8 @@ def save_png(picture: Image.Image, facts: str, path: Path) -> None:
     info = PngInfo()
     info.add_text("parameters", facts)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    picture.save(temporary, format="PNG", pnginfo=info)
-    temporary.replace(path)
+    with atomically(path) as file:
+        picture.save(file, format="PNG", pnginfo=info)
 
 
 def parameters(config: SampleConfig, size: tuple[int, int], model: str) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snrlab.core.errors import UserError
 from snrlab.data.buckets import Fit
 from snrlab.data.items import Item
 from snrlab.data.pixels import View, to_latent_size, view
@@ -20,8 +19,10 @@ from snrlab.models.encode import encode_pixels
 from snrlab.train.buckets import Bucket, Place, places
 from snrlab.train.image_cache import ImageCache
 from snrlab.train.kohya_latents import KohyaReader
+from snrlab.train.processes import ALONE, Processes
 from snrlab.train.throughput import Throughput
 
+NAMES = ("latents", "mirrored", "masks")  # the tensors of an image that can be made once
 AT_ONCE = 32
 AHEAD = 32  # images that are decoded before their turn
 PIXELS_AT_ONCE = 1024 * 1024  # with no batch size stated: one picture of SDXL's size, four of SD 1.5's
@@ -36,6 +37,7 @@ def encode_images(
     cache: Cache | None = None,
     kohya: bool = False,
     say: Say,
+    processes: Processes = ALONE,
 ) -> tuple[Bucket, ...]:
     """The images by size, the smallest width first.
 
@@ -47,21 +49,41 @@ def encode_images(
         cache: asked first and added to.
         kohya: take latents from kohya's `.npz` files beside the images.
         say: told of progress.
+        processes: those that do it together; each encodes its part, and all get all of it.
 
     Raises:
         UserError: an image that cannot be read or fits no bucket, or an autoencoder that makes no numbers of it.
     """
     everything = places(components, items)
     left = {place: place.wanted for place in everything}
-    if kohya:
-        KohyaReader(components, say).fill(left)
     known = ImageCache(cache, components, say) if cache is not None else None
-    if known is not None:
-        known.fill(left)
-    todo = [place for place, names in left.items() if names]
-    throughput = Throughput("images", len(todo), say)
-    for chunk, views in _viewed(_chunks(todo, batch)):
-        for name in ("latents", "mirrored", "masks"):
+
+    def fill() -> None:
+        if kohya:
+            KohyaReader(components, say).fill(left)
+        if known is not None:
+            known.fill(left)
+
+    processes.agreed(fill)
+    _agree(left, processes)
+    chunks = list(_chunks([place for place, names in left.items() if names], batch))
+    processes.agreed(lambda: _encode(components, processes.mine(chunks), left, known, device, say))
+    _share(chunks, left, processes)
+    return tuple(dict.fromkeys(place.bucket for place in everything))
+
+
+def _encode(
+    components: Components,
+    chunks: Sequence[list[Place]],
+    left: dict[Place, list[str]],
+    known: ImageCache | None,
+    device: torch.device,
+    say: Say,
+) -> None:
+    """Decode and encode the images of these chunks."""
+    throughput = Throughput("images", sum(map(len, chunks)), say)
+    for chunk, views in _viewed(iter(chunks)):
+        for name in NAMES:
             rows = [i for i, place in enumerate(chunk) if name in left[place]]
             if rows:
                 made = _make(name, components, [chunk[i] for i in rows], [views[i] for i in rows], device)
@@ -71,7 +93,41 @@ def encode_images(
                         known.add(chunk[i], name, value)
         throughput.update(len(chunk))
     throughput.close()
-    return tuple(dict.fromkeys(place.bucket for place in everything))
+
+
+def _agree(left: dict[Place, list[str]], processes: Processes) -> None:
+    """Make what one process is missing, as where it found a shard damaged, be missing for all."""
+    if processes.count == 1:
+        return
+    places = list(left)
+    missing = {pair for own in processes.everyones(_missing(left)) for pair in own}
+    for index, name in missing:
+        if name not in left[places[index]]:
+            left[places[index]].append(name)
+    for names in left.values():
+        names.sort()
+
+
+def _missing(left: dict[Place, list[str]]) -> set[tuple[int, str]]:
+    return {(index, name) for index, names in enumerate(left.values()) for name in names}
+
+
+def _share(chunks: Sequence[list[Place]], left: dict[Place, list[str]], processes: Processes) -> None:
+    """Give every process what the others have encoded: rows that are its own, and zeros for the rest, added up."""
+    if processes.count == 1:
+        return
+    mine = {id(chunk) for chunk in processes.mine(chunks)}
+    for chunk in chunks:
+        for name in NAMES:
+            rows = [place for place in chunk if name in left[place]]
+            if not rows:
+                continue
+            values = torch.stack([getattr(place.bucket, name)[place.row] for place in rows])
+            if id(chunk) not in mine:
+                values.zero_()
+            processes.add_up([values])
+            for place, value in zip(rows, values, strict=True):
+                place.put(name, value)
 
 
 def _chunks(todo: list[Place], batch: int | None) -> Iterator[list[Place]]:
@@ -106,14 +162,7 @@ def _make(
     if name == "masks":
         return [mask_latents(components, v, place.fit) for v, place in zip(views, chunk, strict=True)]
     pixels = np.stack([(v.mirrored if name == "mirrored" else v).pixels for v in views])
-    latents = encode_pixels(components, pixels, device, batch_size=len(pixels))
-    for place, latent in zip(chunk, latents, strict=True):
-        if not latent.isfinite().all():
-            raise UserError(
-                f"the autoencoder makes something that is not a number of {place.item.name}: it needs more precision "
-                "than its weights have, or is damaged. Give another with model.vae."
-            )
-    return list(latents)
+    return list(encode_pixels(components, pixels, device, batch_size=len(pixels)))
 
 
 def mask_latents(components: Components, seen: View, place: Fit) -> Tensor:

@@ -1,29 +1,60 @@
-"""Ctrl-C, which is the one signal that every system has."""
+"""Ctrl-C, a closed terminal, a scheduler's notice: what asks a run to stop, on whatever system."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+
+# Ctrl-C; a scheduler or `kill`; the terminal has gone; Windows: Ctrl-Break, a closed window, logging off
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+
+
+class Stop:
+    """Whether a run has been asked to stop. At first every request stops it at once, by KeyboardInterrupt."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """`say` is told of the first request that is not followed at once."""
+        self._say, self._patient, self._asked = say, False, False
+
+    def __call__(self) -> bool:
+        """Whether it has."""
+        return self._asked
+
+    @contextmanager
+    def after_the_step(self) -> Iterator[None]:
+        """Within it the first request is noted, for the run to finish its step and save; the second stops at once."""
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        if self._asked or not self._patient:
+            self._asked = True
+            raise KeyboardInterrupt
+        self._asked = True
+        self._say("stopping after this step and saving; press Ctrl-C again to stop at once")
 
 
 @contextmanager
-def stop_on_interrupt(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """First Ctrl-C: finish the step, save and stop. Second: stop at once. Yields what tells whether to stop."""
-    asked: list[bool] = []
+def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
+    """Within it requests to stop reach the `Stop` that it yields; what is ignored, as under nohup, stays ignored.
 
-    def handle(signum: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(True)
-        say("stopping after this step and saving; press Ctrl-C again to stop at once")
-
+    In another than the main thread, signals are left to whoever runs us there.
+    """
+    stop = Stop(say)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, stop.handle)
     try:
-        previous = signal.signal(signal.SIGINT, handle)
-    except ValueError:  # not the main thread: whoever runs us there handles signals
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(asked)
+        yield stop
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, previous in before.items():
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)

@@ -15,6 +15,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 
 from snrlab.config.run import RunConfig
+from snrlab.core.errors import UserError
 from snrlab.core.finding import Finding
 from snrlab.core.findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
@@ -34,6 +35,7 @@ from snrlab.train.objective import Objective
 from snrlab.train.optimizer import RunOptimizer, evaluating, make_optimizer
 from snrlab.train.optimizer_facts import refuse_missing
 from snrlab.train.probe import LEVELS, probe
+from snrlab.train.processes import ALONE, Processes
 from snrlab.train.resolve import resolve_recipe, trained_scheduler
 from snrlab.train.trainable import Trainable, trainable
 
@@ -62,7 +64,12 @@ class Job:
     optimizer: RunOptimizer
     ema: EMAModel | None
     loss_scale: LossScale
-    device: torch.device
+    processes: Processes
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process trains."""
+        return self.processes.device
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -71,7 +78,7 @@ class Job:
 
     @property
     def total(self) -> int:
-        """Slots in the global batch."""
+        """Slots in the global batch, of all processes."""
         return self.objective.draws.total
 
     @contextmanager
@@ -89,19 +96,57 @@ class Job:
             self.ema.restore(self.parameters.values())
 
 
-def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -> Job:
+Look = Callable[[RunConfig, tuple[Item, ...], tuple[Item, ...]], None]
+
+
+def prepare(
+    config: RunConfig,
+    say: Callable[[str], None] = lambda text: None,
+    look: Look = lambda config, items, held_back: None,
+    processes: Processes = ALONE,
+) -> Job:
     """Load the model and the data, encode them, add the adapter: all that comes before step 0.
 
     Args:
         config: the run.
         say: told of progress.
+        look: shown the images to train on and those held back, before anything is decoded or loaded; in the main
+            process only.
+        processes: those that train it together.
 
     Raises:
         UserError: anything wrong with the model, the data, the recipe or their combination.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    opened = processes.agreed(lambda: _open(config, say, look, processes))
+    components, device = opened.components, processes.device
+    encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
+    with borrowed(components, encoders, device):
+        conditions = encode_examples(
+            opened.config, components, opened.draws, opened.items, device, say, processes=processes
+        )
+        held_back = encode_held_back(opened.config, components, opened.held_back, device, say, processes=processes)
+    components.to(device)
+    return processes.agreed(lambda: _set_up(opened, conditions, held_back, processes))
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A run whose parts are there and fit; no image is decoded yet."""
+
+    config: RunConfig
+    components: Components
+    items: tuple[Item, ...]
+    held_back: tuple[Item, ...]
+    draws: Draws
+    found: list[Finding]
+
+
+def _open(config: RunConfig, say: Callable[[str], None], look: Look, processes: Processes) -> _Opened:
+    """Look at the images, load the model, and settle the recipe."""
     refuse_missing(config.train.optimizer.name)
-    config, items, held_back = _images(config, say)
+    config, items, held_back = _images(config, say, processes)
+    if processes.main:
+        look(config, items, held_back)
     components = load_for(config)
     tight = tight_cache(config, items, components, cache_folder(config)) if config.data.cache else None
     if tight:
@@ -113,33 +158,37 @@ def prepare(config: RunConfig, say: Callable[[str], None] = lambda text: None) -
     found = findings(recipe, tables)
     refuse_errors(found)
     components.freeze()
-    encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
-    draws = Draws(recipe, tables, config.seed, train.batch_size * train.gradient_accumulation)
-    with borrowed(components, encoders, device):
-        conditions = encode_examples(config, components, draws, items, device, say)
-        validation = encode_held_back(config, components, held_back, device, say)
-    components.to(device)
-    found += _probed(config, recipe, components, conditions, device)
+    total = train.batch_size * train.gradient_accumulation * processes.count
+    return _Opened(config, components, items, held_back, Draws(recipe, tables, config.seed, total), found)
+
+
+def _set_up(opened: _Opened, conditions: Conditions, held_back: HeldBack | None, processes: Processes) -> Job:
+    """The networks as they are trained, their optimizer, and what a step needs."""
+    config, components, draws = opened.config, opened.components, opened.draws
+    train, device = config.train, processes.device
+    probed = _probed(config, draws.recipe, components, conditions, device)
     set_up_networks(config, components)
-    trained = trainable(config, components)
+    trained = trainable(config, components, processes.count)
     _release(config, components, conditions)
     return Job(
         config=config,
-        recipe=recipe,
-        found=found,
+        recipe=draws.recipe,
+        found=[*opened.found, *probed],
         components=components,
         conditions=conditions,
-        held_back=validation,
+        held_back=held_back,
         objective=Objective.of(draws, device, train.loss),
         trained=trained,
-        optimizer=make_optimizer(train, trained, config.seed),
+        optimizer=make_optimizer(train, trained, config.seed, processes),
         ema=EMAModel(list(trained.parameters.values()), decay=train.ema) if train.ema else None,
         loss_scale=LossScale.of(half=components.arithmetic == torch.float16),
-        device=device,
+        processes=processes,
     )
 
 
-def _images(config: RunConfig, say: Callable[[str], None]) -> tuple[RunConfig, tuple[Item, ...], tuple[Item, ...]]:
+def _images(
+    config: RunConfig, say: Callable[[str], None], processes: Processes
+) -> tuple[RunConfig, tuple[Item, ...], tuple[Item, ...]]:
     """(the run with its epochs as steps, images to train on, images to validate on); none of them decoded."""
     found = find(config.data)
     for remark in found.remarks:
@@ -148,7 +197,10 @@ def _images(config: RunConfig, say: Callable[[str], None]) -> tuple[RunConfig, t
     items, held_back = settle(found, config.data, seed=config.seed, hold_back=hold_back, batch_size=batch_size)
     if config.validation.folder is not None:
         held_back = validation_items(config.data, config.validation.folder, items)
-    train = config.train.in_steps(sum(item.repeats for item in items))
+    train = config.train.in_steps(sum(item.repeats for item in items), processes.count)
+    last = config.recipe.stages[-1].from_step if config.recipe.stages else 0
+    if last >= train.steps:
+        raise UserError(f"recipe.stages: from_step is {last}, but the run ends after {train.steps} steps.")
     return config.model_copy(update={"train": train}), items, tuple(held_back)
 
 

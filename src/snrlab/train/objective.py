@@ -4,10 +4,11 @@ x_t = alpha_t x0 + sigma_t (eps + gamma_t xi)       only the network's input is 
 y   = target(prediction_type, x0, eps)              eps | alpha eps - sigma x0 | x0
 d   = model(x_t, t) - y                             the error
 mse = mean d^2                                      per example, as it is
-loss = weight_t importance mean(mask f(d, c_t))     per example; f is d^2, |d| or Huber's
+loss = r_t weight_t importance mean(mask f(d, c_t)) per example; f is d^2, |d| or Huber's
 
 What is optimised is the mean of `loss` over the global batch. A mask counts the error by element and the mean is over
-all elements, masked ones too, as in kohya: a small region gives a small loss, not a louder one.
+all elements, masked ones too, as in kohya: a small region gives a small loss, not a louder one. r_t is 1, or where the
+recipe's sampling draws from another distribution than its density, the density over that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ class Losses(NamedTuple):
         timesteps: t, on the CPU.
         mse: unweighted squared error over the whole picture, whatever is optimised.
         weight: the recipe's weight at t.
-        loss: what is optimised, weight, importance and mask in it.
+        loss: what is optimised, weight, importance, mask and correction of the draw in it.
     """
 
     timesteps: Tensor
@@ -47,7 +49,11 @@ class Losses(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """A recipe as tables of length T on the training device: a step only looks values up."""
+    """A recipe as tables of length T on the training device: a step only looks values up.
+
+    Attributes:
+        weight: by stage of the recipe and timestep.
+    """
 
     draws: Draws
     prediction_type: str
@@ -62,7 +68,8 @@ class Objective:
         """The objective of a recipe with an entry of LOSSES (by default mse), cast once from float64 tables."""
         tables = draws.tables
         found: Loss = (loss or usual(LOSSES, "mse"))(tables.schedule)
-        columns = (tables.schedule.alpha, tables.schedule.sigma, tables.weight, found.threshold)
+        weights = [stage.weight for _, _, stage in draws.stages]
+        columns = (tables.schedule.alpha, tables.schedule.sigma, np.stack(weights), found.threshold)
         alpha, sigma, weight, c = (torch.tensor(x, dtype=torch.float32, device=device) for x in columns)
         return cls(draws, draws.recipe.prediction_type, alpha, sigma, weight, c, found.of_error)
 
@@ -88,7 +95,11 @@ class Objective:
         f = self.of_error(d, self.c[t].view(-1, 1, 1, 1))  #                           [B, C, h, w]
         if batch.mask is not None:
             f = f * batch.mask
-        loss = self.weight[t] * f.flatten(1).mean(1)  #                                [B]
+        weight = self.weight[self.draws.stage(step), t]  #                             [B]
+        loss = weight * f.flatten(1).mean(1)  #                                        [B]
         if batch.importance is not None:
             loss = loss * batch.importance
-        return Losses(timesteps, mse, self.weight[t], loss)
+        r = self.draws.correction(step, timesteps)  # p / p drawn from                 [B]
+        if r is not None:
+            loss = loss * r.to(loss.device)
+        return Losses(timesteps, mse, weight, loss)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from snrlab.config.train import TrainConfig
 from snrlab.core.errors import UserError
 from snrlab.train.optimizer_facts import refuse_missing
+from snrlab.train.processes import ALONE, Processes
 from snrlab.train.rounding import generator, stochastic_bf16
 from snrlab.train.trainable import Trainable
 
@@ -27,9 +28,12 @@ class OneByOne:
     optimizer holds a stand-in that has memory only meanwhile.
     """
 
-    def __init__(self, make: Make, trained: Trainable, *, seed: int, in_backward: bool) -> None:
+    def __init__(
+        self, make: Make, trained: Trainable, *, seed: int, in_backward: bool, processes: Processes = ALONE
+    ) -> None:
         """Make an optimizer for each weight; `make` takes groups."""
         self._parameters, self._seed, self.in_backward = trained.parameters, seed, in_backward
+        self._processes = processes
         self._norms: dict[int, Tensor] = {}
         self._step: int | None = None
         self.stand_ins: dict[str, nn.Parameter] = {}
@@ -70,7 +74,8 @@ class OneByOne:
         return torch.linalg.vector_norm(torch.stack([self._norms[index] for index in sorted(self._norms)]))
 
     def _gradient_is_there(self, index: int, name: str, parameter: Tensor) -> None:
-        if self._step is not None:
+        if self._step is not None and parameter.grad is not None:
+            self._processes.add_up([parameter.grad])  # the backward pass goes through the weights in one order on all
             self._update(index, name)
         parameter.grad = None
 
@@ -95,7 +100,7 @@ class OneByOne:
 RunOptimizer: TypeAlias = "torch.optim.Optimizer | OneByOne"
 
 
-def make_optimizer(train: TrainConfig, trained: Trainable, seed: int = 0) -> RunOptimizer:
+def make_optimizer(train: TrainConfig, trained: Trainable, seed: int = 0, processes: Processes = ALONE) -> RunOptimizer:
     """The optimizer over these weights, one group for each learning rate; `rate` in a group is that rate.
 
     Raises:
@@ -110,7 +115,7 @@ def make_optimizer(train: TrainConfig, trained: Trainable, seed: int = 0) -> Run
             f"train.optimizer: {choice.name} finds one rate for all weights, but there are several: {shown}."
         )
     if train.fused_backward or train.weights == "bf16":
-        return OneByOne(choice, trained, seed=seed, in_backward=train.fused_backward)
+        return OneByOne(choice, trained, seed=seed, in_backward=train.fused_backward, processes=processes)
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in trained.parameters.items():
         groups.setdefault(trained.rates[name], []).append(parameter)

@@ -19,9 +19,14 @@ def draw(job: Job, folder: Path, done: int) -> list[Path]:
     pipe = pipeline(model, job.objective.draws.tables.schedule, job.recipe.prediction_type)
     scaling = config.sample.epsilon_scaling
     pictures = sample(pipe, wanted, epsilon_scaling=scaling)
-    grid = folder / f"step-{done:08d}.png"
+    grid = grid_file(folder, done)
     files = [grid.with_suffix("") / f"{place + 1:02d}.png" for place in range(len(wanted))]
     for request, picture, file in zip(wanted, pictures, files, strict=True):
         save_png(picture, request_parameters(request, config.name, model.encode_rule, epsilon_scaling=scaling), file)
     save_grid(pictures, config.sample, grid, config.name)
     return files
+
+
+def grid_file(folder: Path, done: int) -> Path:
+    """The file of the grid after `done` steps; the last that is written of them."""
+    return folder / f"step-{done:08d}.png"

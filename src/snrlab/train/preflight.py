@@ -13,9 +13,10 @@ import torch
 
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.files.writing import in_bytes
 from snrlab.train.job import Job
 from snrlab.train.memory import estimate
-from snrlab.train.rehearsal import Rehearsal, in_bytes, rehearse
+from snrlab.train.rehearsal import Rehearsal, rehearse
 from snrlab.train.remarks import remarks
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.telemetry import memory_mb
@@ -64,9 +65,11 @@ def summary(job: Job, rehearsal: Rehearsal) -> list[str]:
     trained = sum(p.numel() for p in job.parameters.values())
     whole = sum(p.numel() for network in job.components.networks.values() for p in network.parameters())
     seconds = rehearsal.seconds * train.gradient_accumulation * train.steps
+    count = job.processes.count
+    devices = "1 device" if count == 1 else f"{count} devices"
     return [
         f"model {job.components.label} ({job.components.family}), trained to predict {job.recipe.prediction_type}",
-        f"{shown} / (batch {train.batch_size} x {train.gradient_accumulation} accumulated x 1 device) = "
+        f"{shown} / (batch {train.batch_size} x {train.gradient_accumulation} accumulated x {devices}) = "
         f"{entries / job.total:.4g} steps a pass; {train.steps} steps = {train.steps * job.total / entries:.3g} passes",
         f"training {in_short(trained)} of {in_short(whole)} weights; the result has {in_bytes(rehearsal.result)}",
         f"about {duration(seconds)} for the steps alone ({rehearsal.seconds:.2g} s for a pass forward and backward)",

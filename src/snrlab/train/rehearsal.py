@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.files.writing import in_bytes
+from snrlab.models.finite import broken_weight
 from snrlab.models.source import DTYPES
 from snrlab.train.checkpoint import KEEP
 from snrlab.train.export import export
@@ -21,6 +22,7 @@ from snrlab.train.job import Job
 from snrlab.train.loop import one_pass
 from snrlab.train.rhythm import turns
 from snrlab.train.run_folder import RunFolder
+from snrlab.train.trouble import is_out_of_memory, lighter
 
 TRIED = 2**20  # bytes of the largest tensor of a whole model that is written in a trial
 PATIENCE = 10  # seconds after which a pass is not measured a second time
@@ -50,35 +52,15 @@ def rehearse(job: Job, folder: RunFolder) -> Rehearsal:
     """
     try:
         seconds = _pass(job)
-    except torch.cuda.OutOfMemoryError:
-        raise UserError(f"the graphics card has too little memory for a step. {lighter(job.config)}") from None
+    except (RuntimeError, MemoryError) as reason:
+        if not is_out_of_memory(reason):
+            raise
+        where = "the graphics card" if isinstance(reason, torch.OutOfMemoryError) else "this machine"
+        raise UserError(f"{where} has too little memory for a step. {lighter(job.config)}") from None
     memory = torch.cuda.max_memory_allocated(job.device) if job.device.type == "cuda" else None
     found = Rehearsal(seconds, _trial_result(job, folder.path.parent), memory)
     _refuse_full_disk(job, folder, found.result)
     return found
-
-
-def lighter(config: RunConfig) -> str:
-    """What needs less memory and is not chosen yet, the gentlest first."""
-    train, found = config.train, []
-    if config.model.precision == "fp32":
-        found.append('model.precision = "bf16"')
-    if not train.gradient_checkpointing:
-        found.append("train.gradient_checkpointing = true")
-    if train.batch_size > 1:
-        found.append("a smaller train.batch_size, with train.gradient_accumulation in its place")
-    if train.method == "full" and not train.fused_backward:
-        found.append('train.optimizer = "adafactor" with train.fused_backward = true and train.weights = "bf16"')
-    return f"What needs less: {'; '.join([*found, 'a smaller data.resolution'])}."
-
-
-def in_bytes(size: int) -> str:
-    """Bytes in words.
-
-    >>> in_bytes(2 * 2**20), in_bytes(3 * 2**30)
-    ('2.0 MB', '3.0 GB')
-    """
-    return f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{max(size / 2**20, 0.1):.1f} MB"
 
 
 def _pass(job: Job) -> float:
@@ -94,10 +76,13 @@ def _pass(job: Job) -> float:
             job.optimizer.zero_grad()
             seconds = time.monotonic() - began
     if not np.isfinite(value):
-        raise UserError(
-            f"the loss of the first batch is {value}: the model does not work in model.precision = "
-            f'"{job.config.model.precision}", or its weights are broken.'
+        broken = broken_weight(job.components)
+        why = (
+            f"its weight {broken} holds what is not a number"
+            if broken
+            else f'the model does not work in model.precision = "{job.config.model.precision}"'
         )
+        raise UserError(f"the loss of the first batch is {value}: {why}.")
     return seconds
 
 

@@ -1,12 +1,14 @@
 """The run folder: where a run's files are, and when a folder may be used.
 
-run.toml  steps.jsonl  validation.jsonl  samples/  checkpoints/  <name>.safetensors or <name>/  report.html
+run.toml  sources.json  steps.jsonl  validation.jsonl  history.jsonl  samples/  checkpoints/
+<name>.safetensors or <name>/  report.html
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from typing import IO, Any
 
 from snrlab.config import RunConfig, dump, parse
 from snrlab.core.errors import UserError
-from snrlab.models.safetensors_file import write_atomically
+from snrlab.files.writing import UNFINISHED, write_atomically
+from snrlab.train.lock import HOLDER, LOCK, holder, is_locked
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,16 @@ class RunFolder:
     def config_file(self) -> Path:
         """The resolved configuration."""
         return self.path / "run.toml"
+
+    @property
+    def sources_file(self) -> Path:
+        """What it learns from, by content."""
+        return self.path / "sources.json"
+
+    @property
+    def history_file(self) -> Path:
+        """What was changed on the way, and which run this one was forked from; missing where nothing was."""
+        return self.path / "history.jsonl"
 
     @property
     def steps_file(self) -> Path:
@@ -114,13 +127,15 @@ def choose(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFolder, Ru
         UserError: an unfinished run is there and `resume` is not given, or the folder is in use
             for something else, or nothing can be written there.
     """
-    _refuse_unwritable(out)
+    refuse_unwritable(out)
     taken = [folder for folder in _numbered(out, config.name) if folder.path.exists()]
     if resume and taken:
         last = taken[-1]
         return last, config.model_copy(update={"name": last.path.name})
     for folder in taken:
-        if not folder.started and any(folder.path.iterdir()):
+        if is_locked(folder.path):
+            raise UserError(f"{folder.path} is in use: a run in it goes on{holder(folder.path)}. Choose another name.")
+        if not folder.started and any(_is_foreign(file) for file in folder.path.iterdir()):
             raise UserError(f"{folder.path} exists and is not a run; choose another name or --out.")
         if folder.started and not folder.finished:
             raise UserError(f"{folder.path} holds an unfinished run: --resume goes on with it; or choose another name.")
@@ -129,25 +144,45 @@ def choose(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFolder, Ru
     return RunFolder(out / name), config.model_copy(update={"name": name})
 
 
-def start(folder: RunFolder, config: RunConfig) -> None:
-    """Create the folder and write its run.toml, or check that the one there is of the same run.
+def latest(out: Path, name: str) -> RunFolder:
+    """The newest run of that name (UserError where there is none)."""
+    started = [folder for folder in _numbered(out, name) if folder.started]
+    if not started:
+        raise UserError(f"--fork: there is no run {out / name} to start from.")
+    return started[-1]
+
+
+def write_config(folder: RunFolder, config: RunConfig, remark: str = "") -> None:
+    """Write a folder's run.toml, whole or not at all; it makes the folder a run's, so it comes last.
+
+    Args:
+        folder: the folder, which is there.
+        config: of the run.
+        remark: a line to begin the file with.
 
     Raises:
-        UserError: it cannot be written, or it holds a run with another configuration.
+        WriteError: it cannot be written.
     """
-    if folder.started:
-        different = _differences(folder.read_config().model_dump(), config.model_dump())
-        if different:
-            raise UserError(
-                f"{folder.path} was started with another configuration:\n  " + "\n  ".join(different) + "\n"
-                "Resume with the old one, or choose another name."
-            )
-        return
+    write_atomically(folder.config_file, (f"# {remark}\n" * bool(remark) + dump(config)).encode())
+
+
+def make(folder: RunFolder) -> None:
+    """Make a run's folder (UserError where it cannot be made)."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder.config_file, dump(config).encode())
     except OSError as reason:
         raise UserError(f"{folder.path} cannot be written ({reason.strerror}). Choose another --out.") from None
+
+
+def sweep(folder: RunFolder) -> None:
+    """Remove what a killed process has left half-written."""
+    for left in folder.path.rglob(f"*{UNFINISHED}"):
+        if folder.logs in left.parents:  # of another program
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def open_log(path: Path, done: int) -> IO[str]:
@@ -176,11 +211,16 @@ def read_log(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _refuse_unwritable(out: Path) -> None:
+def refuse_unwritable(out: Path) -> None:
     """Find out before minutes of loading, not after."""
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"{out} cannot be written: {nearest} is not a folder you may write to. Choose another --out.")
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether a file is none of those that a run has before its run.toml."""
+    return file.name not in (LOCK, HOLDER, "sources.json") and not file.name.endswith(UNFINISHED)
 
 
 def _numbered(out: Path, name: str) -> list[RunFolder]:
@@ -188,13 +228,3 @@ def _numbered(out: Path, name: str) -> list[RunFolder]:
     while folders[-1].path.exists():
         folders.append(RunFolder(out / f"{name}-{len(folders) + 1}"))
     return folders
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(old.get(key), dict) and "name" not in value:
-            found += _differences(old[key], value, f"{prefix}{key}.")
-        elif old.get(key) != value:
-            found.append(f"{prefix}{key}: {old.get(key)!r} there, {value!r} here")
-    return found

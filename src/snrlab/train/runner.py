@@ -5,31 +5,37 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.data.items import Item
 from snrlab.lab.card import write_card
-from snrlab.lab.comparison import compared
 from snrlab.lab.report import write_report
-from snrlab.train import checkpoint, run_folder
+from snrlab.train import changes, checkpoint, run_folder, sources
+from snrlab.train import fork as forks
+from snrlab.train.begin import Wishes, begin
+from snrlab.train.bug import as_bug
 from snrlab.train.export import export
-from snrlab.train.interrupt import stop_on_interrupt
+from snrlab.train.interrupt import Stop, stop_on_signals
 from snrlab.train.job import Job, prepare
-from snrlab.train.loop import steps
-from snrlab.train.pictures import draw
+from snrlab.train.keeper import Keeper
+from snrlab.train.lock import RunLock
+from snrlab.train.loop import Step, steps
+from snrlab.train.on_the_way import Readers, before_training, catch_up, on_the_way, sample
 from snrlab.train.preflight import preflight, refuse_early
-from snrlab.train.rhythm import due
+from snrlab.train.processes import ALONE, FAILED, Processes, here
 from snrlab.train.run_folder import RunFolder
+from snrlab.train.sources import Sources
 from snrlab.train.telemetry import Display, record
 from snrlab.train.trackers import Trackers, open_trackers
-from snrlab.train.validation import validate
+from snrlab.train.trouble import understood, way_on
 
 Say = Callable[[str], None]
 
@@ -43,47 +49,100 @@ class Outcome:
     finished: bool
 
 
-@dataclass(frozen=True)
-class Readers:
-    """What follows a run while it trains."""
-
-    log: IO[str]
-    validation: IO[str] | None
-    trackers: Trackers
-
-
-def run(config: RunConfig, out: Path, *, resume: bool = False, say: Say = print) -> Outcome:
+def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None = None, say: Say = print) -> Outcome:
     """Train as configured into `out/<name>`.
 
+    Args:
+        config: the run.
+        out: where run folders are.
+        resume: go on with the newest run of that name.
+        fork: name of a new run that starts from the last checkpoint of that run.
+        say: told of progress.
+
     Raises:
-        UserError: anything that is the user's to mend; nothing has been written where it is found
-            before the first step.
+        UserError: anything that is the user's to mend, or the machine's; where it is found before the first step,
+            nothing has been written.
+        BugError: anything else; what is known of it is in the run's folder.
+        KeyboardInterrupt: the run was asked to stop at once.
     """
-    folder, config = run_folder.choose(out, config, resume=resume)
-    if folder.started and folder.finished:
-        say(f"{folder.path} is finished already.")
+    processes = here()
+    say = say if processes.main else _quiet
+    source, folder = processes.first(lambda: _choose(out, config, fork, resume=resume))
+    config = config.model_copy(update={"name": folder.path.name})
+    try:
+        with stop_on_signals(say) as stop, RunLock(folder.path, say) as lock:
+            return _run(config, folder, Wishes(source, stop, lock), processes, say)
+    except KeyboardInterrupt:
+        say(f"stopped. {way_on(folder)}" if folder.started else "stopped before anything was written")
+        raise
+    except Exception as reason:
+        meant = understood(reason, config, folder)
+        if not processes.main and getattr(meant, "everywhere", False):
+            sys.exit(FAILED)  # the main process says it
+        if meant is None:
+            raise as_bug(reason, config, folder.path) from reason
+        if meant is reason:
+            raise
+        raise meant from None
+
+
+def _choose(out: Path, config: RunConfig, fork: str | None, *, resume: bool) -> tuple[RunFolder | None, RunFolder]:
+    """The folder to fork from, if any, and the folder of the run."""
+    if fork is None:
+        return None, run_folder.choose(out, config, resume=resume)[0]
+    source, folder, _ = forks.choose(out, config, fork)
+    return source, folder
+
+
+def _run(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Processes, say: Say) -> Outcome:
+    """The run, with whatever it meets as it comes."""
+    if processes.first(lambda: _is_over(config, folder, wishes, processes, say)):
         return Outcome(folder, config, finished=True)
     started = datetime.now(UTC)
-    job = _ready(config, folder, say)
-    run_folder.start(folder, job.config)
-    done = checkpoint.restore(job, folder.checkpoints)
+    job, seen = _ready(config, folder, say, processes)
+    done = processes.first(lambda: begin(job, seen[0], folder, wishes, say))
     if done:
+        processes.agreed(lambda: processes.main or checkpoint.restore(job, folder.checkpoints))
         say(f"resuming {folder.path} at step {done}")
-    with (
-        _trackers(job, folder, done) as trackers,
-        run_folder.open_log(folder.steps_file, done) as log,
-        run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
-    ):
-        readers = Readers(log, validation, trackers)
-        if not done:
-            _before_training(job, folder, readers)
-        finished = _train(job, folder, done, readers, say)
-        if not finished:
-            return Outcome(folder, job.config, finished=False)
-        _sample(job, folder, job.config.train.steps, trackers)
-    _finish(job, folder, started)
+    processes.refuse_drift(list(job.parameters.values()))
+    try:
+        finished = _steps_and_end(job, folder, done, wishes.stop, say, started)
+    except Exception as reason:
+        meant = understood(reason, config, folder)
+        if meant is None:
+            raise
+        raise type(meant)(f"{meant}\n{way_on(folder)}") from None
+    return Outcome(folder, job.config, finished)
+
+
+def _is_over(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Processes, say: Say) -> bool:
+    """Whether the run that is there is finished; where it is not, whether it can go on is found out (UserError)."""
+    if not folder.started:
+        return False
+    wishes.lock.take()
+    if folder.finished:
+        say(f"{folder.path} is finished already. More steps: --fork NAME with a larger train.steps.")
+        return True
+    changes.refuse(folder, folder.read_config(), config, processes.count, resolved=False)
+    sources.refuse_missing(folder, config)
+    return False
+
+
+def _steps_and_end(job: Job, folder: RunFolder, done: int, stop: Stop, say: Say, started: datetime) -> bool:
+    """All steps that are left, and the result; False where the run was asked to stop before."""
+    with _readers(job, folder, done) as readers:
+        if done:
+            catch_up(job, folder, done, readers)
+        else:
+            before_training(job, folder, readers)
+        if not _train(job, folder, done, readers, stop, say):
+            return False
+        sample(job, folder, job.config.train.steps, readers.trackers)
+    if job.processes.main:
+        _finish(job, folder, started)
+    job.processes.everyones(None)  # the others wait for it
     say(f"wrote {folder.result(job.config)}")
-    return Outcome(folder, job.config, finished=True)
+    return True
 
 
 def check(config: RunConfig, out: Path, *, say: Say = print) -> None:
@@ -93,18 +152,48 @@ def check(config: RunConfig, out: Path, *, say: Say = print) -> None:
         UserError: whatever would keep the run from starting or from being saved.
     """
     folder, config = run_folder.choose(out, config, resume=True)
-    _ready(config, folder, say, thorough=True)
+    _ready(config, folder, say, ALONE, thorough=True)
 
 
-def _ready(config: RunConfig, folder: RunFolder, say: Say, *, thorough: bool = False) -> Job:
-    """The job after its pre-flight."""
-    refuse_early(config, folder)
-    job = prepare(config, say)
+def _quiet(text: str) -> None:
+    """Say nothing: the main process does."""
+
+
+def _ready(
+    config: RunConfig, folder: RunFolder, say: Say, processes: Processes, *, thorough: bool = False
+) -> tuple[Job, list[Sources]]:
+    """The job after its pre-flight, and in the main process what it learns from."""
+    processes.first(lambda: refuse_early(config, folder))
+    found: list[Sources] = []
+
+    def look(config: RunConfig, items: tuple[Item, ...], held_back: tuple[Item, ...]) -> None:
+        known = sources.read(folder) if folder.started else None
+        found.append(sources.look(config, items, held_back, known))
+        if known is not None:
+            sources.refuse_changed(folder, known, found[0])
+
+    job = prepare(config, say, look, processes)
     for finding in job.found:
         say(str(finding))
-    for line in preflight(job, folder, thorough=thorough):
+    for line in processes.first(lambda: preflight(job, folder, thorough=thorough)):
         say(line)
-    return job
+    return job, found
+
+
+@contextmanager
+def _readers(job: Job, folder: RunFolder, done: int) -> Iterator[Readers]:
+    """What follows the run; in all but the main process it leads nowhere."""
+    if not job.processes.main:
+        nowhere = Trackers([], job.objective.draws.tables, 1)
+        with Path(os.devnull).open("w", encoding="utf-8") as log:
+            yield Readers(log, log if job.held_back else None, nowhere)
+        return
+    with (
+        _trackers(job, folder, done) as trackers,
+        run_folder.open_log(folder.steps_file, done) as log,
+        run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
+    ):
+        yield Readers(log, validation, trackers)
 
 
 def _trackers(job: Job, folder: RunFolder, done: int) -> Trackers:
@@ -113,81 +202,50 @@ def _trackers(job: Job, folder: RunFolder, done: int) -> Trackers:
         return open_trackers(job.config, folder, job.objective.draws.tables, done)
     except UserError:
         if not done:
-            shutil.rmtree(folder.path)
+            shutil.rmtree(folder.path, ignore_errors=True)
         raise
 
 
-def _train(job: Job, folder: RunFolder, done: int, readers: Readers, say: Say) -> bool:
-    """Take every step that is left; False where the user stopped it, with a checkpoint at that step."""
+def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop, say: Say) -> bool:
+    """Take every step that is left; False where the run was asked to stop, with a checkpoint at that step."""
     train, tables = job.config.train, job.objective.draws.tables
     display = Display(train.steps, done, say)
-    before = time.monotonic()
+    keeper = Keeper(job, folder.checkpoints, readers.log, done)
+    parameters = list(job.parameters.values())
     try:
-        with stop_on_interrupt(say) as stopping:
-            for step in steps(job, done):
-                now = time.monotonic()
-                line = record(step, tables, now - before if job.config.output.dates else None)
-                readers.log.write(json.dumps(line) + "\n")
-                readers.trackers.step(line)
-                display.update(step)
+        with stop.after_the_step():
+            for step, seconds in _timed(steps(job, done), keeper):
                 done = step.index + 1
-                stop = stopping() and done < train.steps
-                _on_the_way(job, folder, done, readers)
-                if stop or done == train.steps or done % train.checkpoint_every == 0:
-                    readers.log.flush()
-                    os.fsync(readers.log.fileno())  # the log reaches the disk before the checkpoint that counts on it
-                    checkpoint.save(job, folder.checkpoints, done)
-                if stop:
+                with keeper.after_a_step(done):
+                    line = record(step, tables, seconds if job.config.output.dates else None)
+                    readers.log.write(json.dumps(line) + "\n")
+                    readers.trackers.step(line)
+                    display.update(step)
+                    if keeper.due(done):
+                        job.processes.refuse_drift(parameters)
+                        keeper.save(done)
+                    if done == train.steps or not job.processes.any(stop()):
+                        on_the_way(job, folder, done, readers)
+                if job.processes.any(stop()) and done < train.steps:
+                    keeper.save(done)
                     say(f"stopped after step {done}; the same command with --resume goes on.")
                     return False
-                before = time.monotonic()  # a step's time is its own, without what is written after it
     finally:
         display.close()
     return True
 
 
-def _before_training(job: Job, folder: RunFolder, readers: Readers) -> None:
-    """What the model makes and how it measures before the first step."""
-    if job.config.sample.at_start:
-        _sample(job, folder, 0, readers.trackers)
-    _validate(job, readers, 0)
-
-
-def _on_the_way(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
-    """What is measured, drawn and saved after a step where its turn has come."""
-    config, last = job.config, done == job.config.train.steps
-    if last or due(config.validation, job, done):
-        _validate(job, readers, done)
-    if not last and due(config.sample, job, done):
-        _sample(job, folder, done, readers.trackers)
-    if not last and due(config.output, job, done):
-        with job.averaged():
-            export(job, folder.on_the_way(config, done), done)
-        _drop_old(folder, config)
-
-
-def _validate(job: Job, readers: Readers, done: int) -> None:
-    validation = readers.validation
-    if validation is not None:
-        line = compared(validate(job, done), list(run_folder.read_log(Path(validation.name))))
-        validation.write(json.dumps(line) + "\n")
-        validation.flush()
-        os.fsync(validation.fileno())
-        readers.trackers.validation(line)
-
-
-def _sample(job: Job, folder: RunFolder, done: int, trackers: Trackers) -> None:
-    if job.config.sample.prompts:
-        with job.averaged():
-            trackers.pictures(draw(job, folder.samples, done), done)
-
-
-def _drop_old(folder: RunFolder, config: RunConfig) -> None:
-    """Delete the results saved on the way that are too many."""
-    keep = config.output.keep_last
-    for step in folder.steps_on_the_way(config)[: -keep if keep else 0]:
-        old = folder.on_the_way(config, step)
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
+def _timed(taken: Iterator[Step], keeper: Keeper) -> Iterator[tuple[Step, float]]:
+    """Each step with its seconds, without what follows it; where one fails, the state before it is kept."""
+    done = keeper.saved
+    while True:
+        before = time.monotonic()
+        with keeper.within_a_step(done):
+            step = next(taken, None)
+        if step is None:
+            return
+        done = step.index + 1
+        yield step, time.monotonic() - before
 
 
 def _finish(job: Job, folder: RunFolder, started: datetime) -> None:

@@ -15,9 +15,9 @@ from PIL import Image
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
 from snrlab.data.emoji import Concept
+from snrlab.files.writing import write_atomically
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
-from snrlab.models.safetensors_file import write_atomically
 from snrlab.train.judging import Evaluation, choose_concepts, draw, judge, seen_in_training
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.sampling import labelled, parameters, save_png

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from snrlab.core.bands import band_means
+from snrlab.core.bands import BANDS, band_means, band_of
 from snrlab.core.recipe import Tables
 from snrlab.train.loop import Step
 
@@ -19,7 +20,9 @@ from snrlab.train.loop import Step
 def record(step: Step, tables: Tables, seconds: float | None) -> dict[str, Any]:
     """The log line of a step: what was optimised, and per slot what it was made of.
 
-    `loss` is the mean of `weight` x `mse`. `bands` holds the unweighted training loss by SNR band.
+    `loss` is the mean of `weight` x `mse`, times `correction` where timesteps are drawn from something else than the
+    density; `drawn` is then how much of that lies in each SNR band. `bands` holds the unweighted training loss by band.
+    `stage` is the step that the recipe changed at.
     With `seconds` None nothing in it depends on the clock.
     """
     t = step.timesteps.numpy()
@@ -32,10 +35,22 @@ def record(step: Step, tables: Tables, seconds: float | None) -> dict[str, Any]:
         "t": t.tolist(),
         "mse": [_short(v) for v in step.mse.tolist()],
         "weight": [_short(v) for v in step.weight.tolist()],
+        **_learnt(step, tables),
         "bands": {k: None if v is None else _short(v) for k, v in band_means(tables.snr[t], step.mse.numpy()).items()},
     }
     if seconds is not None:
         line |= {"seconds": round(seconds, 4), "memory_mb": memory_mb()}
+    return line
+
+
+def _learnt(step: Step, tables: Tables) -> dict[str, Any]:
+    """Where the recipe is in its stages, and what it has learnt to draw from; nothing for one that does neither."""
+    line: dict[str, Any] = {"stage": step.stage} if step.stage else {}
+    if step.correction is not None:
+        line["correction"] = [_short(v) for v in step.correction.tolist()]
+    if step.drawn is not None:
+        bands = band_of(tables.snr)
+        line["drawn"] = {name: _short(float(step.drawn[bands == i].sum())) for i, name in enumerate(BANDS)}
     return line
 
 
@@ -67,7 +82,8 @@ class Display:
         rate = (done - self._start) / max(now - self._began, 1e-9)
         facts = f"loss {self._loss:.4f}  lr {step.learning_rate:.1e}  {rate:.2f} it/s"
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, facts=facts)
+            with suppress(OSError):  # the terminal has been closed
+                self._bar.update(self._task, completed=done, facts=facts)
         elif now - self._last >= self._every or done == self._total:
             self._last = now
             self._say(f"step {done}/{self._total}  {facts}  {_clock((self._total - done) / rate)} left")
@@ -75,7 +91,8 @@ class Display:
     def close(self) -> None:
         """End the display."""
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):
+                self._bar.stop()
 
 
 def _clock(seconds: float) -> str:

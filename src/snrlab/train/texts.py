@@ -13,6 +13,7 @@ from transformers import CLIPTokenizer
 from snrlab.models.cache import Cache, Say, fingerprint, key
 from snrlab.models.components import Components
 from snrlab.models.encode import BATCH, Text, encode_captions
+from snrlab.train.processes import ALONE, Processes
 from snrlab.train.throughput import Throughput
 
 
@@ -38,25 +39,37 @@ class Embeddings:
         return replace(self, text=self.text.to(device))
 
 
-def embed(components: Components, captions: Sequence[str], cache: Cache | None, say: Say) -> Embeddings:
-    """Embeddings of captions, each made once, from the cache where they are in it."""
+def embed(
+    components: Components, captions: Sequence[str], cache: Cache | None, say: Say, processes: Processes = ALONE
+) -> Embeddings:
+    """Embeddings of captions, each made once and by one of the processes, from the cache where they are in it."""
     distinct = list(dict.fromkeys(captions))
     keys = _keys(components, distinct) if cache is not None else {}
     found = {caption: text for caption in distinct if (text := _from_cache(cache, keys, caption)) is not None}
-    missing = [caption for caption in distinct if caption not in found]
-    throughput = Throughput("captions", len(missing), say)
-    for start in range(0, len(missing), BATCH):
-        some = missing[start : start + BATCH]
+    lacking = set().union(*processes.everyones(set(distinct) - set(found)))
+    missing = [caption for caption in distinct if caption in lacking]
+    batches = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
+    mine = processes.mine(batches)
+    throughput = Throughput("captions", sum(map(len, mine)), say)
+    for some in mine:
         made = encode_captions(components, some)
         for row, caption in enumerate(some):
             found[caption] = made[row]
             _keep(cache, keys, caption, made[row])
         throughput.update(len(some))
     throughput.close()
+    own = {caption: _plain(found[caption]) for some in mine for caption in some}
+    for others in processes.everyones(own):
+        found |= {caption: Text(*text) for caption, text in others.items() if caption not in own}
     texts = [found[caption] for caption in distinct]
     pooled = [t.pooled for t in texts if t.pooled is not None]
     text = Text(torch.stack([t.hidden for t in texts]), torch.stack(pooled) if pooled else None)
     return Embeddings({caption: row for row, caption in enumerate(distinct)}, text)
+
+
+def _plain(text: Text) -> tuple[Tensor, Tensor | None]:
+    """A caption's embeddings as another process can be given them."""
+    return text.hidden.cpu().clone(), None if text.pooled is None else text.pooled.cpu().clone()
 
 
 def _keys(components: Components, captions: Sequence[str]) -> dict[str, dict[str, str]]:

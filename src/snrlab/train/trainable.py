@@ -39,7 +39,7 @@ class Trainable:
     constrain: Callable[[], None] = _nothing
 
 
-def trainable(config: RunConfig, components: Components) -> Trainable:
+def trainable(config: RunConfig, components: Components, processes: int = 1) -> Trainable:
     """The weights that a run trains; a LoRA is put on the networks first.
 
     Raises:
@@ -49,7 +49,7 @@ def trainable(config: RunConfig, components: Components) -> Trainable:
         if part not in components.networks:
             raise UserError(f"train.{part}: {components.label} has no second text encoder; leave it out.")
     if config.train.method == "lora":
-        return _adapters(config, components)
+        return _adapters(config, components, processes)
     parameters = {
         f"{part}.{n}": p for part in config.train.parts for n, p in components.networks[part].named_parameters()
     }
@@ -58,7 +58,7 @@ def trainable(config: RunConfig, components: Components) -> Trainable:
     return Trainable(parameters, {name: config.train.rate(_part(name)) for name in parameters})
 
 
-def _adapters(config: RunConfig, components: Components) -> Trainable:
+def _adapters(config: RunConfig, components: Components, processes: int) -> Trainable:
     train, lora = config.train, config.lora
     tables = [name for name in ("block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas")
               if getattr(lora, name)]  # fmt: skip
@@ -70,7 +70,7 @@ def _adapters(config: RunConfig, components: Components) -> Trainable:
         loaded = load_lora(path, components.unet.config, field="lora.start_from")
         start_from(components, loaded, path.name)
     layers = list(lora_layers(components).values())
-    total = train.batch_size * train.gradient_accumulation
+    total = train.batch_size * train.gradient_accumulation * processes
     dropout = AdapterDropout(config.seed, total, lora.dropout, lora.rank_dropout, lora.module_dropout)
     dropout.attach([layer.lora_A[ADAPTER] for layer in layers])
     parameters = dict(lora_parameters(components))

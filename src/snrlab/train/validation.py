@@ -23,6 +23,7 @@ from snrlab.models.components import ENCODERS, Components
 from snrlab.models.denoise import denoise
 from snrlab.models.encode import Text, encode_captions
 from snrlab.train.job import Job
+from snrlab.train.processes import ALONE, Processes
 
 LEVELS = 3  # noise levels in each band
 BATCH = 64
@@ -51,6 +52,7 @@ def epsilon_errors(
     text: Text,
     seed: int = 0,
     sizes: Tensor | None = None,
+    processes: Processes = ALONE,
 ) -> NDArray[np.float64]:
     """Unweighted epsilon error of every picture at every noise level of the grid: [N, levels].
 
@@ -62,11 +64,14 @@ def epsilon_errors(
         text: embeddings of the captions [N, L, D].
         seed: of the noise, which is the same for every model.
         sizes: what SDXL is told of size and crop [N, 6]; None is of pictures that were neither scaled nor cropped.
+        processes: those that measure it together, each at some of the noise levels.
     """
     device = components.unet.device
     most = max(1, min(BATCH, AREA // (latents.shape[2] * latents.shape[3])))
-    found = np.empty((len(latents), len(grid(schedule))))
-    for column, t in enumerate(grid(schedule)):
+    levels = grid(schedule)
+    found = np.zeros((len(latents), len(levels)))
+    for column in processes.mine(range(len(levels))):
+        t = levels[column]
         alpha, sigma = float(schedule.alpha[t]), float(schedule.sigma[t])
         scale = float(gain("epsilon", schedule.log_snr[t]) / gain(prediction_type, schedule.log_snr[t]))
         for start in range(0, len(latents), most):
@@ -79,7 +84,9 @@ def epsilon_errors(
             output = denoise(components, alpha * x0 + sigma * eps, steps, text[rows].to(device), told)
             error = output.float() - target(prediction_type, x0, eps, alpha, sigma)
             found[rows, column] = error.square().flatten(1).mean(1).cpu().numpy() * scale
-    return found
+    together = torch.from_numpy(found)  # zeros where another process has measured
+    processes.add_up([together])
+    return together.numpy()
 
 
 def by_band(errors: NDArray[np.float64], schedule: NoiseSchedule) -> dict[str, NDArray[np.float64]]:
@@ -101,7 +108,15 @@ def validate(job: Job, step: int) -> dict[str, Any]:
                     text = encode_captions(job.components, group.captions)
             latents, sizes = group.latents, group.sizes
             found.append(
-                epsilon_errors(job.components, schedule, job.recipe.prediction_type, latents, text, sizes=sizes)
+                epsilon_errors(
+                    job.components,
+                    schedule,
+                    job.recipe.prediction_type,
+                    latents,
+                    text,
+                    sizes=sizes,
+                    processes=job.processes,
+                )
             )
     errors = by_band(np.concatenate(found), schedule)
     return {

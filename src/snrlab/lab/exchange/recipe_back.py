@@ -34,10 +34,10 @@ def kohya_recipe(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         if value := getattr(recipe, name):
             text = value.spec if isinstance(value, Choice) else shown(value)
             left.append(Left(f"recipe.{name} = {text}", "kohya has nothing like it"))
-    if recipe.sampling != "plain":
+    if recipe.sampling.name != "plain":
         left.append(
             Left(
-                f"recipe.sampling = {recipe.sampling}",
+                f"recipe.sampling = {recipe.sampling.name}",
                 "kohya draws each timestep by itself; the objective is the same",
                 "idle",
             )

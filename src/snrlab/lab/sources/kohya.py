@@ -15,6 +15,7 @@ from snrlab.core.noise import NOISES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
 from snrlab.core.registry import Choice
+from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import Asked, Understood
 from snrlab.lab.sources.floor import with_floor
@@ -73,7 +74,7 @@ def _shared(options: Settings) -> dict[str, Any]:
         "prediction_type": "v_prediction" if options.v else "epsilon",
         "zero_terminal_snr": options.zero_terminal,
         "density": DENSITIES.bind("uniform", min_timestep=options.first, max_timestep=options.stop),
-        "sampling": "plain",
+        "sampling": SAMPLINGS.bind("plain"),
     }
     if options.first == 0 and options.stop == STEPS:
         parts["density"] = DENSITIES.bind("uniform")
@@ -106,7 +107,7 @@ def _as_meant(options: Settings, as_is: Recipe, shared: dict[str, Any]) -> tuple
         changes.append("weights from the rescaled SNR, the one that is trained with")
     if len(chosen) > 1 and options.v:
         changes.append("the product taken on epsilon, so that the conversion to v counts once")
-    parts = shared | {"sampling": "stratified"}
+    parts = shared | {"sampling": SAMPLINGS.bind("stratified")}
     if options.stop == STEPS - 1:
         changes.append(f"max_timestep {STEPS}, so that the last step is trained: the program leaves the bound out")
         first = {"min_timestep": options.first} if options.first else {}

@@ -18,6 +18,7 @@ from snrlab.core.noise import NOISES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
 from snrlab.core.registry import Choice
+from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import Asked, Understood
 from snrlab.lab.sources.floor import with_floor
@@ -86,7 +87,7 @@ def understand(asked: Asked) -> Understood:
         "density": density(options, zero_terminal=settings.zero_terminal),
         "noise": NOISES.bind("offset", strength=settings.offset) if settings.offset > 0 else None,
     }
-    as_is = Recipe(weighting=_weighting(settings, right=False), sampling="plain", **shared)
+    as_is = Recipe(weighting=_weighting(settings, right=False), sampling=SAMPLINGS.bind("plain"), **shared)
     changes, parts = [], dict(shared)
     if settings.perturbation > 0:
         parts["perturbation"] = PERTURBATIONS.bind("ip_noise", gamma=settings.perturbation)

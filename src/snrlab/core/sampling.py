@@ -1,0 +1,83 @@
+"""How timesteps are drawn from the recipe's density; it never changes the objective.
+
+An entry gives p_s(t), the distribution that steps are drawn from, and each loss is multiplied by p / p_s, so the
+expected gradient is that of the density whatever p_s is. Entries with the fact `learns` look at what the network's
+error has been so far, so p_s changes from step to step; the others draw from the density itself.
+
+The p_s that is best for a gradient's variance is in proportion to p times the root mean square of the gradient's size
+at t. Nobody has that number for free; the size of the loss's gradient at the network's output, w sqrt(mse), which
+bounds it up to a factor (Katharopoulos and Fleuret 2018, "Not all samples are created equal"), is there at every step.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
+from numpy.typing import NDArray
+
+from snrlab.core.registry import Registry
+
+Array = NDArray[np.float64]
+SAMPLINGS = Registry("sampling")
+Floor = Annotated[float, Gt(0), Le(1)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+Bins = Annotated[int, Ge(2), Le(1000)]
+
+
+@SAMPLINGS.register(paper="none: stratified sampling", formula="p_s = p", stratified=True)
+def stratified(p: Array, weight: Array, mse: Array) -> Array:
+    """From the density, one step out of each of as many equal parts of it as the global batch has images.
+
+    >>> stratified(np.array([0.25, 0.75]), np.ones(2), np.ones(2))
+    array([0.25, 0.75])
+    """
+    return p
+
+
+@SAMPLINGS.register(paper="none: what most trainers do", formula="p_s = p")
+def plain(p: Array, weight: Array, mse: Array) -> Array:
+    """From the density, each image's step for itself.
+
+    >>> plain(np.array([0.25, 0.75]), np.ones(2), np.ones(2))
+    array([0.25, 0.75])
+    """
+    return p
+
+
+@SAMPLINGS.register(
+    paper="arXiv:2303.00848",
+    formula="p_s = floor*p + (1 - floor)*p*g/sum(p*g); g = w*sqrt(mse)",
+    stratified=True,
+    learns=True,
+)
+def importance(
+    p: Array,
+    weight: Array,
+    mse: Array,
+    *,
+    by: Literal["gradient", "loss"] = "gradient",
+    floor: Floor = 0.3,
+    decay: Decay = 0.99,
+    bins: Bins = 20,
+) -> Array:
+    """More often where the loss says most, each loss divided by how much more often: the objective is unchanged.
+
+    `by` is what is taken for a step's size: the gradient of the weighted loss at the network's output, w sqrt(mse), or
+    the weighted loss, w mse. A part `floor` of the draws is from the density, so no loss counts more than 1 / floor
+    times. The error is a running mean by `bins` equal parts of the timesteps; an image's part of it is 1 - decay.
+
+    >>> importance(np.array([0.5, 0.5]), np.ones(2), np.array([0.0, 1.0]), floor=0.2)
+    array([0.1, 0.9])
+    """
+    return mixed(p, weight * (np.sqrt(mse) if by == "gradient" else mse), floor)
+
+
+def mixed(p: Array, size: Array, floor: float) -> Array:
+    """A part `floor` from p, the rest in proportion to p times a size >= 0; where p is 0 it is 0."""
+    mass = np.zeros_like(p)
+    drawn = p > 0  # a size where nothing is drawn may be infinite
+    mass[drawn] = p[drawn] * size[drawn]
+    total = mass.sum()
+    return floor * p + (1 - floor) * mass / total if total > 0 else p

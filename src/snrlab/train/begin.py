@@ -1,0 +1,57 @@
+"""The first moments of a run in its folder: made anew, forked from another run, or taken up where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from snrlab.core.errors import UserError
+from snrlab.files.writing import write_atomically
+from snrlab.train import changes, checkpoint, run_folder, sources
+from snrlab.train import fork as forks
+from snrlab.train.interrupt import Stop
+from snrlab.train.job import Job
+from snrlab.train.lock import RunLock
+from snrlab.train.run_folder import RunFolder
+from snrlab.train.sources import Sources
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked of a run besides its config: the run it is forked from, when to stop; and its folder's lock."""
+
+    source: RunFolder | None
+    stop: Stop
+    lock: RunLock
+
+
+def begin(job: Job, seen: Sources, folder: RunFolder, wishes: Wishes, say: Say) -> int:
+    """Make the folder, or take up what is in it; the number of steps that are done."""
+    if wishes.source is not None:
+        forks.make(job, wishes.source, folder, seen, say)
+    if not folder.started:
+        run_folder.make(folder)
+        wishes.lock.take()
+        if folder.started:
+            raise UserError(f"another run has just begun in {folder.path}; choose another name.")
+        write_atomically(folder.sources_file, sources.as_text(seen).encode())
+        run_folder.write_config(folder, job.config)
+        return 0
+    wishes.lock.take()
+    run_folder.sweep(folder)
+    before = folder.read_config()
+    taken = changes.refuse(folder, before, job.config, job.processes.count)
+    done = checkpoint.restore(job, folder.checkpoints, say)
+    if done > job.config.train.steps:
+        raise UserError(f"train.steps is {job.config.train.steps}, but {folder.path} has done {done} steps.")
+    for note in changes.notes(taken, before, job.config):
+        say(note)
+    if before.name != job.config.name:
+        say(f"{folder.path} is a copy of the run {before.name}; it goes on under its own name")
+    if taken or before.name != job.config.name:
+        changes.remember(folder.history_file, done, taken)
+        run_folder.write_config(folder, job.config)
+    write_atomically(folder.sources_file, sources.as_text(seen).encode())
+    return done

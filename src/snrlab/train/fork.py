@@ -1,0 +1,80 @@
+"""A run of its own that starts from another run's last checkpoint, with whatever the run file says now."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from itertools import islice
+from pathlib import Path
+
+from snrlab.config import RunConfig, parse
+from snrlab.core.errors import UserError
+from snrlab.files.writing import UNFINISHED, write_error
+from snrlab.train import checkpoint, run_folder
+from snrlab.train.changes import changes, remember, table
+from snrlab.train.checkpoint import Say
+from snrlab.train.job import Job
+from snrlab.train.run_folder import RunFolder
+from snrlab.train.sources import Sources, as_text
+
+
+def choose(out: Path, config: RunConfig, name: str) -> tuple[RunFolder, RunFolder, RunConfig]:
+    """(the run to start from, the new folder, the config under the new name).
+
+    Raises:
+        UserError: there is no such run, or a folder of that name is there already, or it is no name.
+    """
+    run_folder.refuse_unwritable(out)
+    source = run_folder.latest(out, config.name)
+    parse({**config.model_dump(exclude_unset=True), "name": name}, source="--fork")
+    folder = RunFolder(out / name)
+    if folder.path.exists():
+        raise UserError(f"--fork: {folder.path} is there already; choose another name.")
+    return source, folder, config.model_copy(update={"name": name})
+
+
+def make(job: Job, source: RunFolder, folder: RunFolder, sources: Sources, say: Say) -> None:
+    """Make the new run's folder, whole or not at all, with the checkpoint and the logs up to it.
+
+    Raises:
+        UserError: the run has no whole checkpoint, or none that fits, or it is beyond the new number of steps.
+    """
+    done = checkpoint.restore(job, source.checkpoints, say)  # whether it fits is known before anything is written
+    if not done:
+        raise UserError(f"--fork: {source.path} has no checkpoint yet to start from.")
+    if done >= job.config.train.steps:
+        raise UserError(
+            f"--fork: the checkpoint of {source.path} is after step {done}, and train.steps is "
+            f"{job.config.train.steps}: there would be nothing to train. State more steps in all."
+        )
+    unfinished = RunFolder(folder.path.with_name(folder.path.name + UNFINISHED))
+    try:
+        shutil.rmtree(unfinished.path, ignore_errors=True)
+        unfinished.checkpoints.mkdir(parents=True)
+        _copy(source, unfinished, done)
+        before = source.read_config()
+        changed = changes(before, job.config)
+        line = {"step": done, "forked_from": source.path.name}
+        unfinished.history_file.write_text(json.dumps(line) + "\n", encoding="utf-8")
+        remember(unfinished.history_file, done, changed)
+        unfinished.sources_file.write_text(as_text(sources), encoding="utf-8")
+        run_folder.write_config(unfinished, job.config, f"Forked from {source.path.name} after step {done}.")
+        unfinished.path.replace(folder.path)
+    except OSError as reason:
+        shutil.rmtree(unfinished.path, ignore_errors=True)
+        raise write_error(folder.path, reason) from None
+    say(f"forked {source.path} after step {done}" + (f", with other values:\n{table(changed)}" if changed else ""))
+
+
+def _copy(source: RunFolder, target: RunFolder, done: int) -> None:
+    """The checkpoint after `done` steps, and the logs up to it."""
+    kept = checkpoint.name_of(source.checkpoints, done)
+    shutil.copyfile(kept, target.checkpoints / kept.name)
+    with (
+        source.steps_file.open(encoding="utf-8") as log,
+        target.steps_file.open("w", encoding="utf-8", newline="\n") as copy,
+    ):
+        copy.writelines(islice(log, done))
+    if source.validation_file.exists():
+        lines = [line for line in run_folder.read_log(source.validation_file) if line["step"] <= done]
+        target.validation_file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,110 @@
+"""What is measured, drawn and saved while a run trains, when its turn has come."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from snrlab.config import RunConfig
+from snrlab.lab.comparison import compared
+from snrlab.train import run_folder
+from snrlab.train.export import export
+from snrlab.train.job import Job
+from snrlab.train.pictures import draw, grid_file
+from snrlab.train.rhythm import due
+from snrlab.train.run_folder import RunFolder
+from snrlab.train.trackers import Trackers
+from snrlab.train.validation import validate
+
+
+@dataclass(frozen=True)
+class Readers:
+    """What follows a run while it trains."""
+
+    log: IO[str]
+    validation: IO[str] | None
+    trackers: Trackers
+
+
+def before_training(job: Job, folder: RunFolder, readers: Readers) -> None:
+    """What the model makes and how it measures before the first step."""
+    if job.config.sample.at_start:
+        sample(job, folder, 0, readers.trackers)
+    _validate(job, readers, 0)
+
+
+def on_the_way(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
+    """What is measured, drawn and saved after a step where its turn has come."""
+    for turn in _turns(job, folder, done, readers):
+        turn.act()
+
+
+def catch_up(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
+    """What was due after the step of the checkpoint and is not there: the run stopped before it was made."""
+    for turn in _turns(job, folder, done, readers):
+        if not job.processes.first(turn.there):
+            turn.act()
+
+
+class Turn(NamedTuple):
+    """Something that is due: whether it is there, and how it is made."""
+
+    there: Callable[[], bool]
+    act: Callable[[], object]
+
+
+def _turns(job: Job, folder: RunFolder, done: int, readers: Readers) -> Iterator[Turn]:
+    """What is due after a step."""
+    config, last = job.config, done == job.config.train.steps
+    if last or due(config.validation, job, done):
+        yield Turn(lambda: _measured(readers, done), lambda: _validate(job, readers, done))
+    if not last and due(config.sample, job, done):
+        yield Turn(grid_file(folder.samples, done).exists, lambda: sample(job, folder, done, readers.trackers))
+    if not last and due(config.output, job, done):
+        yield Turn(folder.on_the_way(config, done).exists, lambda: _export(job, folder, done))
+
+
+def _measured(readers: Readers, done: int) -> bool:
+    lines = run_folder.read_log(Path(readers.validation.name)) if readers.validation is not None else ()
+    return any(line["step"] == done for line in lines)
+
+
+def _export(job: Job, folder: RunFolder, done: int) -> None:
+    if not job.processes.main:
+        return
+    with job.averaged():
+        export(job, folder.on_the_way(job.config, done), done)
+    _drop_old(folder, job.config)
+
+
+def _validate(job: Job, readers: Readers, done: int) -> None:
+    validation = readers.validation
+    if validation is not None:
+        found = validate(job, done)  # all processes together
+        if not job.processes.main:
+            return
+        line = compared(found, list(run_folder.read_log(Path(validation.name))))
+        validation.write(json.dumps(line) + "\n")
+        validation.flush()
+        os.fsync(validation.fileno())
+        readers.trackers.validation(line)
+
+
+def sample(job: Job, folder: RunFolder, done: int, trackers: Trackers) -> None:
+    """Draw the run's prompts after `done` steps, where it has any."""
+    if job.config.sample.prompts and job.processes.main:
+        with job.averaged():
+            trackers.pictures(draw(job, folder.samples, done), done)
+
+
+def _drop_old(folder: RunFolder, config: RunConfig) -> None:
+    """Delete the results saved on the way that are too many."""
+    keep = config.output.keep_last
+    for step in folder.steps_on_the_way(config)[: -keep if keep else 0]:
+        old = folder.on_the_way(config, step)
+        shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -1,0 +1,133 @@
+"""What a step changes: the one list of all that a checkpoint holds.
+
+A piece is a name, a way to take it out of a job as tensors and plain numbers, and a way to put it back, to the bit. The
+learning rate, the data order and every random draw are functions of the step, so they are no pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snrlab.core.errors import UserError
+from snrlab.train.job import Job
+from snrlab.train.optimizer import parts
+from snrlab.train.optimizer_state import Numbers, put_state, take_state
+
+Tensors = Mapping[str, Tensor]
+Plain = Any  # what JSON holds, to the bit: whole numbers, floats, text, None, and lists and tables of them
+
+
+class UnfitError(UserError):
+    """State of a run that this job has no place for, or lacks; the message says of what."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of state.
+
+    Attributes:
+        name: under which a checkpoint holds it.
+        take: its tensors by name, and what is no tensor.
+        put: the same back into a job made from the same run file; UnfitError where they do not fit.
+    """
+
+    name: str
+    take: Callable[[Job], tuple[Tensors, Plain]]
+    put: Callable[[Job, Tensors, Plain], None]
+
+
+def _take_weights(job: Job) -> tuple[Tensors, Plain]:
+    return {name: parameter.detach() for name, parameter in job.parameters.items()}, None
+
+
+def _put_weights(job: Job, tensors: Tensors, plain: Plain) -> None:
+    _refuse_unlike("trained weights", tensors, job.parameters)
+    for name, parameter in job.parameters.items():
+        parameter.data.copy_(tensors[name])
+
+
+def _take_average(job: Job) -> tuple[Tensors, Plain]:
+    if job.ema is None:
+        return {}, None
+    shadows = dict(zip(job.parameters, job.ema.shadow_params, strict=True))
+    return shadows, {"updates": job.ema.optimization_step, "decay": job.ema.cur_decay_value}
+
+
+def _put_average(job: Job, tensors: Tensors, plain: Plain) -> None:
+    if (job.ema is None) != (plain is None):
+        raise UnfitError("an average of the weights (train.ema)")
+    if job.ema is not None:
+        shadows = dict(zip(job.parameters, job.ema.shadow_params, strict=True))
+        _refuse_unlike("averaged weights", tensors, shadows)
+        for name, shadow in shadows.items():
+            shadow.copy_(tensors[name])
+        job.ema.optimization_step, job.ema.cur_decay_value = plain["updates"], plain["decay"]
+
+
+def _take_optimizer(job: Job) -> tuple[Tensors, Plain]:
+    tensors: dict[str, Tensor] = {}
+    numbers = []
+    for optimizer, parameters in parts(job.optimizer, job.parameters):
+        found, plain = take_state(optimizer, parameters)
+        tensors |= found
+        numbers.append(plain)
+    return tensors, {"class": _class(job), "parts": numbers}
+
+
+def _put_optimizer(job: Job, tensors: Tensors, plain: Plain) -> None:
+    made = parts(job.optimizer, job.parameters)
+    numbers: list[Numbers] = plain["parts"]
+    groups = [len(optimizer.param_groups) for optimizer, _ in made]
+    if plain["class"] != _class(job) or groups != [len(part["groups"]) for part in numbers]:
+        raise UnfitError("optimizer")
+    saved = dict(tensors)
+    for (optimizer, parameters), part in zip(made, numbers, strict=True):
+        put_state(optimizer, parameters, saved, part, job.device)
+
+
+def _class(job: Job) -> str:
+    return type(parts(job.optimizer, job.parameters)[0][0]).__name__
+
+
+def _take_loss_scale(job: Job) -> tuple[Tensors, Plain]:
+    return {}, [job.loss_scale.value, job.loss_scale.good]
+
+
+def _put_loss_scale(job: Job, tensors: Tensors, plain: Plain) -> None:
+    job.loss_scale.value, job.loss_scale.good = plain
+
+
+def _take_sampling(job: Job) -> tuple[Tensors, Plain]:
+    sampler = job.objective.draws.sampler
+    if sampler.memory is None:
+        return {}, None
+    tables = {"total": sampler.memory.total, "seen": sampler.memory.seen}
+    return {name: torch.from_numpy(table.copy()) for name, table in tables.items()}, {"step": sampler.steps}
+
+
+def _put_sampling(job: Job, tensors: Tensors, plain: Plain) -> None:
+    sampler = job.objective.draws.sampler
+    own = {} if sampler.memory is None else {"total": sampler.memory.total, "seen": sampler.memory.seen}
+    _refuse_unlike("sampling of timesteps", tensors, {name: torch.from_numpy(table) for name, table in own.items()})
+    if sampler.memory is not None:
+        sampler.restore(plain["step"], tensors["total"].numpy(), tensors["seen"].numpy())
+
+
+def _refuse_unlike(what: str, tensors: Tensors, wanted: Tensors) -> None:
+    if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in wanted.items()}:
+        raise UnfitError(what)
+
+
+# whatever a step changes has its entry here; tests/contract/test_state.py looks for what has none
+PIECES: tuple[Piece, ...] = (
+    Piece("weight", _take_weights, _put_weights),
+    Piece("ema", _take_average, _put_average),
+    Piece("optimizer", _take_optimizer, _put_optimizer),
+    Piece("loss_scale", _take_loss_scale, _put_loss_scale),
+    Piece("sampling", _take_sampling, _put_sampling),
+)

@@ -1,0 +1,95 @@
+"""Two processes that train together, as one of them: `python two_processes.py PLAN.json OUT`, by `accelerate launch`.
+
+What each scenario of the plan made is written to OUT/RANK.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from snrlab.config import parse
+from snrlab.core.registry import load_plugins
+from snrlab.train.job import Job, prepare
+from snrlab.train.loop import DivergedError, steps
+from snrlab.train.processes import ALONE, Processes, here
+from snrlab.train.runner import run
+
+
+def trained(config: dict, processes: Processes = ALONE, broken_rank: int | None = None) -> dict:
+    """What a run's steps were, and what its weights and their average are after them, as plain data."""
+    job = prepare(parse(config), processes=processes)
+    if broken_rank == processes.rank:
+        break_losses(job)
+    found: dict = {"slots": job.processes.slots(0, 1, job.config.train.batch_size).tolist(), "steps": []}
+    try:
+        for step in steps(job):
+            found["steps"].append(
+                {
+                    "t": step.timesteps.tolist(),
+                    "mse": step.mse.tolist(),
+                    "loss": step.loss,
+                    "grad_norm": step.grad_norm,
+                    "drawn": [] if step.drawn is None else step.drawn.tolist(),
+                }
+            )
+    except DivergedError as reason:
+        found["diverged"] = str(reason)
+    found["weights"] = np.concatenate([p.detach().float().numpy().ravel() for p in job.parameters.values()]).tolist()
+    found["hash"] = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in averages(job))).hexdigest()
+    return found
+
+
+def averages(job: Job) -> list:
+    return job.ema.shadow_params if job.ema is not None else list(job.parameters.values())
+
+
+def break_losses(job: Job) -> None:
+    """Make the loss of this process's slots no number from the second step on."""
+    whole = job.objective.losses
+
+    def losses(model, batch, step, slots):
+        found = whole(model, batch, step, slots)
+        return found._replace(loss=found.loss * float("nan")) if step else found
+
+    object.__setattr__(job.objective, "losses", losses)
+
+
+def launch(plan: dict, out: Path) -> list[dict]:
+    """What each of two processes made of a plan's scenarios: by rank, by name."""
+    out.mkdir()
+    (out / "plan.json").write_text(json.dumps(plan))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {"num_processes": 2, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+    stated = [
+        word for name, value in {**options, "main_process_port": port}.items() for word in (f"--{name}", str(value))
+    ]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *stated]
+    subprocess.run([*command, __file__, str(out / "plan.json"), str(out)], check=True, timeout=300)
+    return [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def main(plan: Path, out: Path) -> None:
+    load_plugins()
+    processes = here()
+    found = {}
+    for name, scenario in json.loads(plan.read_text()).items():
+        said: list[str] = []
+        if "out" in scenario:
+            outcome = run(parse(scenario["config"]), Path(scenario["out"]), resume=True, say=said.append)
+            found[name] = {"said": said, "finished": outcome.finished}
+        else:
+            found[name] = trained(scenario["config"], processes, scenario.get("broken_rank"))
+    (out / f"{processes.rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
