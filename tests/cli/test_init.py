@@ -61,7 +61,7 @@ def run_of(started, folder):
     return read(path)
 
 
-@pytest.mark.parametrize(("preset", "base"), itertools.product(names(), BASES))
+@pytest.mark.parametrize(("preset", "base"), list(itertools.product(names(), BASES)))
 def test_every_preset_is_a_valid_run_for_every_family(preset, base, photos, tmp_path):
     model = "small" if base == "small" else model_of(base, tmp_path / f"{base}.safetensors")
     started = start(photos, str(model), preset)
