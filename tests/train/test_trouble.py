@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from snrlab.train.interrupt import SIGNALS, stop_on_signals
 from snrlab.train.loop import DivergedError, steps
 from snrlab.train.trouble import understood
 
+resource = pytest.importorskip("resource", reason="limits on files are of POSIX systems")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="faults are made with what POSIX systems have")
 
 
