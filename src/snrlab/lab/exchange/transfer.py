@@ -69,6 +69,7 @@ class Transfer:
         *,
         beside: Mapping[str, Any] | None = None,
         secrets: tuple[str, ...] = (),
+        elsewhere: tuple[str, ...] = (),
     ) -> None:
         """Begin.
 
@@ -78,12 +79,13 @@ class Transfer:
             known: the table of the program's options.
             program: its name, for comments.
             secrets: options whose value is never shown.
+            elsewhere: parts of the table whose options the program does not read at this place.
         """
         self.stated = {**(beside or {}), **stated}
         self.program = program
         self.lines: list[Stated] = []
         self.left: list[Left] = []
-        self._known, self._secrets = known, secrets
+        self._known, self._secrets, self._elsewhere = known, secrets, elsewhere
         self._taken: set[str] = set()
         self._unchanged: list[str] = []
 
@@ -146,6 +148,10 @@ class Transfer:
                 right = meant(name, [other for other, known in self._known.items() if known.part == "run"])
                 hint = f" Did you mean {right}?" if right else ""
                 self.left.append(Left(self.shown(name), f"{self.program} has no such option and {ignored}.{hint}"))
+            elif option.part in self._elsewhere:
+                place = "in a dataset TOML" if option.part == "dataset" else "among network_args"
+                why = f"{self.program} knows it {place} alone, and {ignored}"
+                self.left.append(Left(self.shown(name), why))
             elif option.is_default(self.stated[name]):
                 at_default.append(name)
             else:
