@@ -494,10 +494,13 @@ def test_misspelt_names_get_the_nearest_right_one(wrong, tmp_path):
 
 
 def test_secrets_are_never_shown(tmp_path):
-    file = toml(tmp_path, network_module="networks.lora", wandb_api_key="0123secret", huggingface_token="hf_secret")
+    file = toml(tmp_path, network_module="networks.lora", wandb_api_key="0123zork", huggingface_token="hf_zork")
     text = import_source(file).written.text
-    assert "secret" not in text
+    assert "zork" not in text
     assert "wandb_api_key = (not shown)" in text
+    for command in (["train", file], ["explain", file, "--format", "json"]):
+        done = tiny.snrlab(*command)
+        assert "zork" not in done.stdout + done.stderr
 
 
 MISTAKES = {
