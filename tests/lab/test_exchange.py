@@ -1,5 +1,6 @@
 """Import and export: nothing is dropped without a word, what both sides know comes back, and the file loads."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -492,10 +494,13 @@ def test_misspelt_names_get_the_nearest_right_one(wrong, tmp_path):
 
 
 def test_secrets_are_never_shown(tmp_path):
-    file = toml(tmp_path, network_module="networks.lora", wandb_api_key="0123secret", huggingface_token="hf_secret")
+    file = toml(tmp_path, network_module="networks.lora", wandb_api_key="0123zork", huggingface_token="hf_zork")
     text = import_source(file).written.text
-    assert "secret" not in text
+    assert "zork" not in text
     assert "wandb_api_key = (not shown)" in text
+    for command in (["train", file], ["explain", file, "--format", "json"]):
+        done = tiny.snrlab(*command)
+        assert "zork" not in done.stdout + done.stderr
 
 
 MISTAKES = {
@@ -519,6 +524,22 @@ def test_mistakes(name, tmp_path):
         (tmp_path / file).write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=re.escape(message)):
         import_source(tmp_path / file)
+
+
+ODD = st.sampled_from(["x", "", 0, -1, 3, 1e9, 0.5, True, [], ["a"], ["conv_dim=x"], {"a": 1}, "512,512", [[1]], 2**40])
+
+
+@settings(max_examples=60)
+@given(options=st.dictionaries(st.sampled_from(sorted(RUN)), ODD, max_size=6), gui=st.booleans())
+def test_any_values_end_in_a_run_file_or_a_message(options, gui, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("odd")
+    file = folder / ("settings.json" if gui else "settings.toml")
+    if gui:
+        file.write_text(json.dumps({"LoRA_type": "Standard", **options}))
+    else:
+        file.write_text(tomlkit.dumps({"network_module": "networks.lora", **options}))
+    with contextlib.suppress(UserError):  # any other error fails the test
+        run_of(import_source(file))
 
 
 def test_a_dataset_that_cannot_be_used_as_it_is_becomes_sets(tmp_path):

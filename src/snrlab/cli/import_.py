@@ -41,7 +41,10 @@ def import_(
         raise UserError(f"--out: there is no folder {out.parent}.")
     found = import_source(source, dataset, as_is=as_is, refuses=refusal)
     path = free_path(out)
-    path.write_text(found.written.text, encoding="utf-8", newline="\n")
+    try:
+        path.write_text(found.written.text, encoding="utf-8", newline="\n")
+    except OSError as reason:
+        raise UserError(f"{path} cannot be written ({reason.strerror}).") from None
     typer.echo(f"{source.name} is {found.understood.asked.kind}; {len(found.written.lines)} settings carried over.")
     changes = found.understood.changes
     if changes and not as_is:

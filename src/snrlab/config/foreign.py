@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.kohya_options import OPTIONS
+from snrlab.config.kohya_options import OPTIONS, SECRETS
 from snrlab.core.errors import UserError
 
 SURE = {"pretrained_model_name_or_path", "network_module", "train_data_dir", "output_name"}
@@ -44,7 +44,8 @@ def refuse_foreign(data: dict[str, Any], path: Path) -> None:
     known = [(name, value) for name, value in options if name in OPTIONS]
     if not SURE & {name for name, _ in options} or 2 * len(known) < len(options):
         return
-    lines = [f"  {name} = {_short(value)}  ->  {OPTIONS[name].here}" for name, value in known[:SHOWN]]
+    shown = [(name, "(not shown)" if name in SECRETS else _short(value)) for name, value in known[:SHOWN]]
+    lines = [f"  {name} = {value}  ->  {OPTIONS[name].here}" for name, value in shown]
     rest = sorted({name for name, _ in options} - OPTIONS.keys())
     lines += [f"  not known: {', '.join(rest)}"] if rest else []
     raise UserError(

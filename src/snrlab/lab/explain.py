@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from snrlab.config.kohya_options import SECRETS
 from snrlab.core.bands import BANDS
 from snrlab.core.finding import GRADES, Finding
 from snrlab.core.findings import findings
@@ -119,7 +120,7 @@ def as_data(explained: Explanation) -> dict[str, Any]:
         "source": explained.asked.source,
         "kind": explained.asked.kind,
         "program": understood.version,
-        "asked": {k: v for k, v in explained.asked.options.items() if _plain(v)},
+        "asked": {k: v for k, v in explained.asked.options.items() if _plain(v) and k not in SECRETS},
         "does": list(understood.does),
         "recipe_as_is": understood.as_is.as_dict(),
         "recipe_as_meant": understood.as_meant.as_dict(),

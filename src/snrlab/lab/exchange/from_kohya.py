@@ -45,7 +45,9 @@ def from_kohya(
         UserError: the settings are for a model or a kind of training that is not here, or a value is none.
     """
     asked = understood.asked
-    transfer = Transfer(asked.options, OPTIONS, "kohya", beside=asked.beside, secrets=SECRETS)
+    transfer = Transfer(
+        asked.options, OPTIONS, "kohya", beside=asked.beside, secrets=SECRETS, elsewhere=("dataset", "network")
+    )
     kohya_network.refuse_other_models(transfer)
     if dataset is None and asked.subsets:
         dataset = {"datasets": [{"subsets": list(asked.subsets)}]}

@@ -13,7 +13,7 @@ from snrlab.files.text import read_json, read_toml
 from snrlab.lab.exchange.from_kohya import from_kohya
 from snrlab.lab.exchange.from_onetrainer import from_onetrainer
 from snrlab.lab.exchange.kohya_data import IMAGE_OPTIONS
-from snrlab.lab.exchange.transfer import Left, Transfer
+from snrlab.lab.exchange.transfer import Left, Transfer, readable
 from snrlab.lab.exchange.written import Written, write
 from snrlab.lab.explain import understand
 from snrlab.lab.sources.asked import Asked, Understood
@@ -79,9 +79,10 @@ def _kohya(
     as_is: bool,
     refuses: Callable[[Path], str],
 ) -> Transfer:
-    stated = asked.options.get("dataset_config")
+    stated = readable("dataset_config", "str", asked.options.get("dataset_config"))
     path, notes = dataset, []
     if path is None and stated:
+        stated = str(stated)
         path = next((file for file in (Path(stated), folder / stated) if file.is_file()), None)
         if path is None:
             notes.append(Left(f'dataset_config = "{stated}"', "there is no such file; give it as the second argument"))

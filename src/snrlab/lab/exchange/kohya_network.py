@@ -68,9 +68,8 @@ def network(transfer: Transfer) -> None:
     """[lora] from network_dim, network_alpha and network_args."""
     arguments = transfer.stated.get("network_args")
     stated = dict(arguments) if isinstance(arguments, Mapping) else {}
-    transfer.take("network_args", "network_dim", "network_alpha", "LoRA_type")
-    if transfer.has("LoRA_type"):
-        transfer.leave("LoRA_type")
+    transfer.take("network_args", "network_dim", "network_alpha")
+    transfer.leave("LoRA_type", f"{OPTIONS['LoRA_type'].here}; a LoRA of this rank is written instead")
     rank = transfer.value("network_dim")
     transfer.put("lora.rank", int(rank or 4), "network_dim")
     transfer.put("lora.alpha", float(transfer.value("network_alpha") or 0) or None, "network_alpha")
@@ -95,7 +94,7 @@ def _layers(inner: Transfer, lycoris: bool, outer: Transfer) -> None:
     inner.take("preset")
     algorithm = str(inner.value("algo"))
     inner.take("algo")
-    if algorithm not in ("lora", "locon"):
+    if algorithm not in ("lora", "locon") and not outer.has("LoRA_type"):
         inner.leave("algo", f"{OPTIONS['algo'].here}; a LoRA of this rank is written instead")
     preset = str(inner.value("preset"))
     if lycoris and preset in PRESETS:
@@ -232,5 +231,7 @@ def refuse_other_models(transfer: Transfer) -> None:
             raise UserError(f"{name} is true: Flux and SD3 are not trained here, but SD 1.5, SD 2 and SDXL.")
     if transfer.stated.get("LoRA_type") == "Flux1":
         raise UserError("LoRA_type is Flux1: Flux is not trained here, but SD 1.5, SD 2 and SDXL.")
+    if transfer.has("token_string"):
+        raise UserError("token_string is of Textual Inversion: embeddings are not trained here.")
     if transfer.stated.get("train_mode", "lora") not in ("lora", "full"):
         raise UserError(f"train_mode is {transfer.stated['train_mode']}: embeddings are not trained here.")

@@ -82,6 +82,8 @@ def _text_rates(transfer: Transfer, lora: bool, sdxl: bool) -> dict[str, tuple[f
         return {part: (rate, "text_encoder_lr") for part, rate in found.items()}
     names = ("learning_rate_te1", "learning_rate_te2") if sdxl else ("learning_rate_te",)
     on = bool(transfer.value("train_text_encoder"))
+    for name in (n for n in ("learning_rate_te", "learning_rate_te1", "learning_rate_te2") if n not in names):
+        transfer.leave(name, f"of a model with {'one text encoder' if sdxl else 'two text encoders'}", grade="idle")
     if not on:
         for name in names:
             transfer.leave(name, "text encoders are not trained without train_text_encoder")
@@ -97,7 +99,7 @@ def optimizer(transfer: Transfer) -> None:
             kind, names = meant, (old, "optimizer_args")
         transfer.take(old)
     stated = transfer.stated.get("optimizer_args")
-    arguments = {k: _literal(v) for k, v in stated.items()} if isinstance(stated, Mapping) else {}
+    arguments = {k: _literal(_literal(v)) for k, v in stated.items()} if isinstance(stated, Mapping) else {}
     plain = kind.rpartition(".")[2].lower()
     name = OPTIMIZER_NAMES.get(kind.lower(), OPTIMIZER_NAMES.get(plain, "custom"))
     if name == "custom":

@@ -8,7 +8,7 @@ from typing import Any
 
 from snrlab.config.run_text import Stated
 from snrlab.lab.exchange.kohya_data import IMAGES
-from snrlab.lab.exchange.transfer import Left, Transfer, shown
+from snrlab.lab.exchange.transfer import Left, Transfer, readable, shown
 
 # of a concept: (part, field) -> (ours, what does nothing)
 IDLE: Mapping[tuple[str, str], Any] = {
@@ -50,12 +50,12 @@ def _concept(transfer: Transfer, concept: Mapping[str, Any], place: str) -> None
             transfer.lines.append(Stated(f"{place}.{field}", value, said=said))
 
     put("folder", str(concept.get("path") or IMAGES), "path of the concept")
-    balance = concept.get("balancing", 1.0)
+    balance = _number(concept, "balancing", 1.0)
     if concept.get("balancing_strategy", "REPEATS") == "REPEATS" and balance >= 1:
         put("repeats", round(balance) if balance != 1 else None, f"balancing = {balance:g}")
     else:
         _leave(transfer, name, "balancing", balance, "repeats is a whole number; ratio of all sets gives shares")
-    loss = concept.get("loss_weight", 1.0)
+    loss = _number(concept, "loss_weight", 1.0)
     put("importance", float(loss) if loss != 1 else None, f"loss_weight = {loss:g}")
     put("flip", True if image.get("enable_random_flip") else None, "image.enable_random_flip = true")
     put("random_crop", True if image.get("enable_crop_jitter") else None, "image.enable_crop_jitter = true")
@@ -63,10 +63,10 @@ def _concept(transfer: Transfer, concept: Mapping[str, Any], place: str) -> None
         put("regularisation", True, "type = PRIOR_PREDICTION")
     tags = bool(text.get("enable_tag_shuffling"))
     put("shuffle_tags", True if tags else None, "text.enable_tag_shuffling = true")
-    drop = float(text.get("tag_dropout_probability", 0)) if text.get("tag_dropout_enable") else 0.0
+    drop = _number(text, "tag_dropout_probability", 0.0) if text.get("tag_dropout_enable") else 0.0
     put("tag_dropout", drop or None, "text.tag_dropout_probability")
     if tags or drop:
-        put("keep_tokens", int(text.get("keep_tags_count", 1)), "text.keep_tags_count")
+        put("keep_tokens", int(_number(text, "keep_tags_count", 1)), "text.keep_tags_count")
         put("caption_separator", text.get("tag_delimiter") or None, "text.tag_delimiter")
     if text.get("prompt_source", "sample") != "sample":
         _leave(transfer, name, "text.prompt_source", text["prompt_source"], "captions are beside the images here")
@@ -74,6 +74,11 @@ def _concept(transfer: Transfer, concept: Mapping[str, Any], place: str) -> None
         value = (text if part == "text" else image).get(field, neutral)
         if value != neutral:
             _leave(transfer, name, f"{part}.{field}", value, "nothing like it is done here")
+
+
+def _number(table: Mapping[str, Any], name: str, usual: float) -> float:
+    found = readable(f"{name} of a concept", "float", table.get(name))
+    return usual if found in (None, "", []) else float(found)
 
 
 def _part(concept: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -84,12 +84,18 @@ def _words(value: Any) -> tuple[Any, str]:
     return [word for word in words if word] or None, ""
 
 
+def _step(value: Any) -> tuple[Any, str]:
+    found = max(8, -(-int(value) // 8) * 8)
+    return found, "" if found == value else "Sides of buckets are multiples of 8 here."
+
+
 RULES: Mapping[str, Rule] = {
     "same": Rule(_same, lambda value: value),
     "some": Rule(_some, lambda value: value),
     "not": Rule(lambda value: (not value, ""), lambda value: not value),
     "precision": Rule(_precision, lambda value: value),
     "chunks": Rule(_chunks, lambda value: value if value != CHUNKS[0] else None),
+    "step": Rule(_step, lambda value: value),
     "size": Rule(read_size, write_size),
     "name": Rule(_name, lambda value: value),
     "words": Rule(_words, ", ".join),

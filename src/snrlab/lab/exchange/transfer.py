@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,6 +11,8 @@ from typing import Any, Protocol
 from snrlab.config.kohya_options import meant
 from snrlab.config.run import RunConfig
 from snrlab.config.run_text import Stated, toml
+from snrlab.core.errors import UserError
+from snrlab.core.parameters import parse_value
 from snrlab.core.registry import Choice
 
 HIDDEN = "(not shown)"
@@ -26,6 +30,11 @@ class Known(Protocol):
     @property
     def part(self) -> str:
         """Where it stands; of a `gui` nobody misspells a name."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """Its type in words."""
         ...
 
     @property
@@ -69,6 +78,7 @@ class Transfer:
         *,
         beside: Mapping[str, Any] | None = None,
         secrets: tuple[str, ...] = (),
+        elsewhere: tuple[str, ...] = (),
     ) -> None:
         """Begin.
 
@@ -78,12 +88,18 @@ class Transfer:
             known: the table of the program's options.
             program: its name, for comments.
             secrets: options whose value is never shown.
+            elsewhere: parts of the table whose options the program does not read at this place.
+
+        Raises:
+            UserError: a value is of another kind than its option's.
         """
-        self.stated = {**(beside or {}), **stated}
+        every = {**(beside or {}), **stated}
+        used = {name for name in every if name in known and known[name].rule not in ("idle", "none")}
+        self.stated = {n: readable(n, known[n].type, v) if n in used else v for n, v in every.items()}
         self.program = program
         self.lines: list[Stated] = []
         self.left: list[Left] = []
-        self._known, self._secrets = known, secrets
+        self._known, self._secrets, self._elsewhere = known, secrets, elsewhere
         self._taken: set[str] = set()
         self._unchanged: list[str] = []
 
@@ -146,6 +162,10 @@ class Transfer:
                 right = meant(name, [other for other, known in self._known.items() if known.part == "run"])
                 hint = f" Did you mean {right}?" if right else ""
                 self.left.append(Left(self.shown(name), f"{self.program} has no such option and {ignored}.{hint}"))
+            elif option.part in self._elsewhere:
+                place = "in a dataset TOML" if option.part == "dataset" else "among network_args"
+                why = f"{self.program} knows it {place} alone, and {ignored}"
+                self.left.append(Left(self.shown(name), why))
             elif option.is_default(self.stated[name]):
                 at_default.append(name)
             else:
@@ -156,8 +176,50 @@ class Transfer:
 
 def shown(value: Any) -> str:
     """A value in a comment: TOML, on one line, cut where it is long."""
-    text = " ".join((repr(value) if value is None else toml(value)).split())
+    try:
+        text = " ".join(toml(value).split())
+    except (ValueError, TypeError):  # a JSON null, which TOML has no word for
+        text = json.dumps(value, default=str)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def readable(name: str, kind: str, value: Any) -> Any:
+    """A value as its option's kind: a number that stands as text becomes one.
+
+    >>> readable("network_dim", "int", "16"), readable("lr_warmup_steps", "int_or_float", "10%")
+    (16, '10%')
+
+    Raises:
+        UserError: it is of another kind.
+    """
+    if value in (None, "", []):
+        return value
+    match kind:
+        case "flag":
+            wrong = not isinstance(value, bool) and "true or false"
+        case "int" | "float" | "int_or_float":
+            value = parse_value(value) if isinstance(value, str) else value
+            share = kind == "int_or_float" and isinstance(value, str) and value.endswith("%")
+            wrong = not (share or _is_number(value)) and "a number"
+            if kind == "int" and not wrong and value == int(value):
+                value = int(value)
+        case "float list":
+            items = value if isinstance(value, list) else [value]
+            items = [parse_value(item) if isinstance(item, str) else item for item in items]
+            wrong = not all(_is_number(item) for item in items) and "a number or several"
+            value = items if isinstance(value, list) else items[0]
+        case "str" | "choice":
+            plain = name in ("resolution", "sample_prompts") or not isinstance(value, list | dict)
+            wrong = not plain and "one text"
+        case _:
+            wrong = False
+    if wrong:
+        raise UserError(f"{name} is {shown(value)}; it must be {wrong}.")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def our_default(field: str) -> Any:

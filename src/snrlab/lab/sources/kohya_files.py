@@ -39,6 +39,9 @@ def of_gui(found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     else:
         for name in ("multires_noise_iterations", "multires_noise_discount"):
             options.pop(name, None)
+    if not any(_number(options.get(name)) for name in ("unet_lr", "text_encoder_lr")):
+        for name in ("unet_lr", "text_encoder_lr"):  # both 0: learning_rate is for both
+            options.pop(name, None)
     if "LoRA_type" in beside:
         options |= _network(beside)
     options |= read_arguments(str(beside.pop("additional_parameters", "")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ def split_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("network_args", "optimizer_args"):
         value = found.get(name)
         if isinstance(value, str):
-            value = value.split()
+            value = _words(value)
         if isinstance(value, list):
             pairs = (str(item).partition("=") for item in value)
             found[name] = {key.strip(): parse_value(text.strip()) for key, _, text in pairs}
@@ -66,6 +67,14 @@ def _value(name: str, text: str) -> Any:
         return [f"{key}={value}" for key, value in found.items()] if isinstance(found, dict) else found
     value = parse_value(text)
     return bool(value) if RUN[name].type == "flag" and isinstance(value, int) else value
+
+
+def _words(text: str) -> list[str]:
+    """Arguments as a shell has them, quotes taken off; as they are where a quote is not closed."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
 
 
 def _arguments(text: str) -> list[str]:

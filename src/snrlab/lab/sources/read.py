@@ -47,7 +47,7 @@ def read_source(path: Path) -> Asked:
 def _toml(path: Path) -> Asked:
     tables = read_toml(path)
     if "datasets" in tables:
-        raise UserError(f"{path.name} is kohya's dataset TOML; recipes stand in the training TOML.")
+        raise UserError(f"{path.name} is kohya's dataset TOML; recipes stand in the training TOML, which comes first.")
     if isinstance(tables.get("model"), dict) and isinstance(tables.get("data"), dict):
         return _own(read_text(path), path.name, "a run file of snrlab")
     if any(isinstance(section, dict) and isinstance(section.get("args"), dict) for section in tables.values()):
