@@ -246,6 +246,7 @@ def test_what_is_no_file_is_said_at_once(name, ending, tmp_path):
         assert not reader.is_alive(), f"{name} hangs on a {kind}"
         assert said, f"{name} fails on a {kind}"
         assert said[0], f"{name} has nothing to say of a {kind}"
+        assert "valid" not in said[0], "that it cannot be read is said, not that it is no TOML or JSON"
 
 
 def test_every_module_that_opens_a_file_is_in_the_table():

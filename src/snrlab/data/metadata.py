@@ -122,8 +122,9 @@ def _fine_tuning(file: Path) -> Mapping[str, Mapping[str, Any]]:
                 raise UserError(f'{file.name}, line {number}: there is no text "image_path".')
             found[line["image_path"]] = line
         return found
+    text = _text(file)
     try:
-        data = json.loads(_text(file))
+        data = json.loads(text)
     except (ValueError, RecursionError) as reason:
         raise UserError(f"{file.name}: not valid JSON: {reason}.") from None
     if not isinstance(data, dict) or not all(isinstance(values, dict) for values in data.values()):

@@ -31,8 +31,9 @@ def read_text(path: Path) -> str:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file (UserError where it is none)."""
+    text = read_text(path)
     try:
-        return tomllib.loads(read_text(path))
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as reason:
         raise UserError(f"{path.name} is not valid TOML: {reason}.") from None
 

@@ -91,9 +91,7 @@ def compare(texts: Sequence[str]) -> Comparison:
         if labels.count(label) > 1:
             raise UserError(f"two of them are called '{label}'; give one of them a name: \"Name = {label}\".")
     if len(named) < 2:
-        raise UserError(
-            f"'{texts[0]}' alone has nothing to be compared with; name another source or recipe, such as plain."
-        )
+        raise UserError(f"'{texts[0]}' alone has nothing to be compared with; name another, such as min_snr.")
     profile = shipped_profile()
     members = tuple(_member(*entry, profile) for entry in named)
     pairs = combinations(members, 2) if len(members) <= 4 else ((members[0], m) for m in members[1:])
