@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from snrlab.train.interrupt import SIGNALS, stop_on_signals
 from snrlab.train.loop import DivergedError, steps
 from snrlab.train.trouble import understood
 
+resource = pytest.importorskip("resource", reason="limits on files are of POSIX systems")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="faults are made with what POSIX systems have")
 
 
@@ -41,17 +41,30 @@ def go(config, out, **kwargs):
 
 @pytest.fixture(scope="module")
 def config(tiny_model, pictures):
-    """A run that draws, exports and validates on the way; no report and no card, which take longer."""
+    """A run that draws and exports on the way; no report and no card, which take longer."""
     return tiny.run_config(
         tiny_model, pictures, train={"checkpoint_every": 3}, sample={"prompts": ["a"], "every": 2, "steps": 1},
-        output=QUICK | {"every": 2}, validation={"images": 1, "every": 2},
+        output=QUICK | {"every": 2},
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def measured(config, tiny_model, pictures):
+    """The same with a validation."""
+    validation = tiny.run_config(tiny_model, pictures, validation={"images": 1, "every": 2}).validation
+    return config.model_copy(update={"validation": validation})
 
 
 @pytest.fixture(scope="module")
 def whole(config, tmp_path_factory):
     """What an undisturbed run of it leaves."""
     return files(go(config, tmp_path_factory.mktemp("whole"))[0].folder.path)
+
+
+@pytest.fixture(scope="module")
+def whole_measured(measured, tmp_path_factory):
+    """What an undisturbed run with a validation leaves."""
+    return files(go(measured, tmp_path_factory.mktemp("measured"))[0].folder.path)
 
 
 def files(folder):
@@ -133,7 +146,8 @@ FULL_AT = ((on_the_way, "draw"), (runner, "record"), (checkpoint, "write_tensors
 SAVED = [0, 0, 0, 0, 0, 6]
 
 
-def test_a_disk_that_fills_up_again_and_again(config, whole, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_disk_that_fills_up_again_and_again(measured, whole_measured, tmp_path, monkeypatch):
     """Just before each kind of file is written: what was there stays, and with room again the run ends as ever."""
     monkeypatch.setattr(rehearsal, "SPARE", 0)  # the disk is small on purpose
     out, saved = tmp_path / "disk" / "runs", []
@@ -148,14 +162,14 @@ def test_a_disk_that_fills_up_again_and_again(config, whole, tmp_path, monkeypat
             with monkeypatch.context() as patch:
                 patch.setattr(module, name, fill_first)
                 with pytest.raises(UserError, match=r"the disk is full|no file of that size") as stopped:
-                    go(config, out, resume=True)
+                    go(measured, out, resume=True)
             assert "the same command with --resume" in str(stopped.value)
             assert not list(out.rglob("*.tmp"))
             free()
             found = checkpoint.newest(out / "tiny" / "checkpoints")
             saved.append(0 if found is None else checkpoint.step_of(found))
         assert saved == SAVED
-        assert goes_on(config, out, whole)
+        assert goes_on(measured, out, whole_measured)
 
 
 def test_how_much_a_full_disk_lacks_is_said(tmp_path):
@@ -221,6 +235,7 @@ def test_too_little_memory_is_found_before_the_first_step(config, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_requests_to_stop(config, whole, tmp_path, monkeypatch):
     """One saves and stops, a second stops at once; the run goes on each time and ends as ever."""
     found = [number for number in SIGNALS if number.name in ("SIGINT", "SIGTERM", "SIGHUP")]
@@ -320,6 +335,7 @@ def test_a_weight_of_the_model_that_is_no_number(tiny_model, pictures, tmp_path)
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["deleted", "broken"])
 def test_pictures_that_go_in_the_middle_of_an_epoch(what, tiny_model, tmp_path, monkeypatch):
     """Those that are read at every step; what is encoded beforehand is not needed any more."""
@@ -444,13 +460,13 @@ def test_what_is_half_written_is_swept(config, whole, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_what_was_due_when_a_run_stopped_is_made_when_it_goes_on(config, whole, tmp_path, monkeypatch):
+def test_what_was_due_when_a_run_stopped_is_made_when_it_goes_on(measured, whole_measured, tmp_path, monkeypatch):
     """A checkpoint is taken before what is drawn, measured and exported after its step."""
     monkeypatch.setattr(runner, "steps", at_step(3, lambda: os.kill(os.getpid(), signal.SIGINT)))
-    assert not go(config, tmp_path)[0].finished
+    assert not go(measured, tmp_path)[0].finished
     folder = tmp_path / "tiny"
     assert checkpoint.checkpoints(folder / "checkpoints")[-1].stem == "step-00000004"
     assert not (folder / "samples" / "step-00000004.png").exists()
     assert json.loads((folder / "validation.jsonl").read_text().splitlines()[-1])["step"] == 2
     monkeypatch.setattr(runner, "steps", steps)
-    assert goes_on(config, tmp_path, whole)
+    assert goes_on(measured, tmp_path, whole_measured)
