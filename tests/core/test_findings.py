@@ -1,7 +1,8 @@
 import pytest
 
-from snrlab import DENSITIES, NOISES, PERTURBATIONS, WEIGHTINGS, Recipe, UserError, findings
+from snrlab import DENSITIES, NOISES, PERTURBATIONS, SAMPLINGS, WEIGHTINGS, Recipe, UserError, findings
 from snrlab.core.findings import refuse_errors
+from snrlab.core.stages import Stage
 
 
 def codes(**parts):
@@ -91,3 +92,19 @@ def test_impossible_values_are_refused():
                   {"product_on": "x0"}):  # fmt: skip
         with pytest.raises(UserError):
             Recipe(**wrong)
+
+
+def test_what_is_learnt_is_said():
+    assert "divides by nothing" in codes(density=DENSITIES.bind("loss_attention"))["density_learns"].message
+    found = codes(sampling=SAMPLINGS.bind("importance", floor=0.25))["sampling_learns"]
+    assert found.grade == "info"
+    assert found.numbers["most"] == 4
+
+
+def test_stages_are_looked_at_one_by_one():
+    later = Stage(7, weighting=(WEIGHTINGS.bind("debiased"),))
+    found = [f for f in findings(Recipe(stages=(later,))) if f.code == "loss_scale"]
+    assert [f.message.partition(":")[0] for f in found] == ["from step 7"]
+    wrong = (Stage(3, weighting=(WEIGHTINGS.bind("debiased"), WEIGHTINGS.bind("sample"))),)
+    with pytest.raises(UserError, match="from step 3: the training weight is infinite"):
+        refuse_errors(findings(Recipe(prediction_type="v_prediction", zero_terminal_snr=True, stages=wrong)))

@@ -134,6 +134,22 @@ def test_a_real_settings_file():
     assert found.understood.changes == ()
 
 
+def test_every_stage_is_explained(tmp_path):
+    file = tmp_path / "run.toml"
+    recipe = '[recipe]\nsampling = "importance"\n[[recipe.stages]]\nfrom_step = 3\nweighting = ["debiased"]\n'
+    file.write_text(f'[model]\nshipped = "small"\n[data]\nshipped = "ink"\n{recipe}')
+    found = explain(file)
+    ((start, later),) = found.later
+    assert start == 3
+    assert found.as_is.mean_weight == pytest.approx(1)
+    assert later.mean_weight > 2
+    text = explain_text.to_text(found)
+    assert "sampling importance; from step 3 weighting debiased" in text
+    assert "From step 3:" in text
+    assert "from step 3: the mean weight is 3.02" in text
+    assert "emphasis stay those of the density" in text
+
+
 def test_easy_scripts(tmp_path):
     file = tmp_path / "easy.toml"
     file.write_text(

@@ -80,7 +80,7 @@ def write_recipe(recipe: Recipe) -> str:
     words += [switch for switch in SWITCHES if getattr(recipe, switch)]
     for choice in recipe.weighting:
         words.append(choice.spec if choice.name not in PREDICTION_TYPES else f"weighting={choice.spec}")
-    for field in ("schedule", "density", "sampling", "perturbation", "noise"):
+    for field in ("schedule", "density", "perturbation", "noise", "sampling"):
         choice = getattr(recipe, field)
         if choice is not None and choice != getattr(plain, field):
             words.append(f"{field}={choice.spec}")

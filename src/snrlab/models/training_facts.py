@@ -61,9 +61,9 @@ class Training:
     images: Images
     steps: int
     epochs: int
-    devices: int = 1
     started: datetime | None = None
     finished: datetime | None = None
+    devices: int = 1
 
 
 @cache  # a file of gigabytes is read once in a run
