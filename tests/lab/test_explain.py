@@ -158,7 +158,7 @@ def test_easy_scripts(tmp_path):
     )
     found = explain(file)
     assert "LoRA_Easy" in found.asked.kind
-    assert write_recipe(found.understood.as_is) == "min_snr:gamma=8 sampling=plain perturbation=ip_noise:gamma=0.05"
+    assert write_recipe(found.understood.as_is) == "min_snr:gamma=8 perturbation=ip_noise:gamma=0.05 sampling=plain"
 
 
 ONETRAINER = {
