@@ -117,7 +117,7 @@ def test_everything_at_once_as_it_is():
     assert "kohya_debiased_v" in found.written.text
     assert recipe.min_weight is None
     assert recipe.density.params["max_timestep"] == 999
-    assert recipe.sampling == "plain"
+    assert recipe.sampling.name == "plain"
     assert "kohya_before_rescale is what kohya sd-scripts computes" in " ".join(found.written.text.split())
 
 
