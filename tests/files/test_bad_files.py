@@ -27,6 +27,7 @@ from snrlab.data.image_file import shown_size
 from snrlab.data.kohya_toml import read_datasets
 from snrlab.data.metadata import read_fine_tuning, read_jsonl
 from snrlab.files.header import metadata_of, read_header
+from snrlab.files.text import read_json_list
 from snrlab.lab.cite import cite
 from snrlab.lab.compare import compare
 from snrlab.lab.explain import explain
@@ -76,6 +77,7 @@ READERS = {
     "cite": (lambda file: cite(str(file)), (".safetensors",), []),
     "inspect": (weights, (".safetensors", ""), ["files/tensors.py", "models/inspection.py"]),
     "checkpoint": (whole_header, (".safetensors", ""), ["files/header.py"]),
+    "list of pictures or prompts": (read_json_list, (".json",), []),
     "run file": (read_run, (".toml",), ["config/load.py"]),
     "dataset TOML": (datasets, (".toml", ".json"), ["data/kohya_toml.py"]),
     "snrlab data": (data_content, (".toml", ".json"), ["cli/data.py"]),
@@ -96,13 +98,16 @@ OTHERS = {
     "a file that ships": ("core/papers.py", "lab/profile.py", "models/families/__init__.py", "models/judge/__init__.py",
                           "models/small/build.py", "data/emoji/__init__.py", "models/source.py",
                           "models/clip/__init__.py",
-                          "config/presets.py", "lab/page.py", "lab/sources/kohya_options.py"),
+                          "config/presets.py", "config/kohya_options.py", "config/onetrainer_options.py",
+                          "lab/page.py"),
     "read after its header": ("models/lora_file.py", "models/networks.py", "models/training_facts.py"),
     "a decoded picture": ("data/pixels.py",),
     "our own cache, with a checksum": ("models/cache.py",),
     "weights that the user names for judging": ("models/features.py",),
     "the system": ("cli/graphics_card.py",),
-    "text out of a header": ("cli/inspected_text.py", "models/save_single_file.py"),
+    "only writes": ("files/writing.py",),
+    "our own text": ("lab/exchange/written.py",),
+    "text out of a header": ("cli/inspected_text.py", "lab/sources/kohya_options.py", "models/save_single_file.py"),
 }  # fmt: skip
 
 

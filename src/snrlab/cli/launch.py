@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 import typer
 
+from snrlab.train.interrupt import SIGNALS
+
 POLL = 0.1  # seconds
 GRACE = 20.0  # seconds that the others get to end by themselves when one has ended; then they are asked, then killed
 SAID = (0, 2, 130)  # exit codes of processes that have said why
@@ -31,8 +33,10 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     port = _free_port()
     command = [sys.executable, "-m", "snrlab", *arguments]
     processes = [subprocess.Popen(command, env=_environment(rank, count, port)) for rank in range(count)]
-    before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT,)}  # the terminal tells the processes
-    before[signal.SIGTERM] = signal.signal(signal.SIGTERM, lambda *_: _each(processes, "terminate"))
+    before = {number: signal.signal(number, _ignore) for number in SIGNALS}  # the terminal tells the processes
+    for number in SIGNALS:
+        if number.name == "SIGTERM":  # which a scheduler sends to this one alone
+            signal.signal(number, lambda *_: _each(processes, "terminate"))
     try:
         return _wait(processes)
     finally:

@@ -43,6 +43,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return parse_json(read_text(path), path.name)
 
 
+def read_json_list(path: Path) -> list[Any]:
+    """The array in a JSON file (UserError where it is none)."""
+    text = read_text(path)
+    try:
+        found = json.loads(text, object_pairs_hook=without_repeats)
+    except (ValueError, RecursionError) as reason:
+        raise UserError(f"{path.name} is not valid JSON: {reason}.") from None
+    if not isinstance(found, list):
+        raise UserError(f"{path.name} holds a JSON {type(found).__name__}; an array is needed.")
+    return found
+
+
 def parse_json(text: str, name: str) -> dict[str, Any]:
     """The object in a JSON text (UserError where it is none)."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from snrlab.config.onetrainer_options import OPTIONS, flat
 from snrlab.core.errors import UserError
 from snrlab.core.training import OPTIMIZERS, usual
+from snrlab.files.text import read_json_list
 from snrlab.lab.exchange.fitting import fit_to_optimizer
 from snrlab.lab.exchange.onetrainer_data import images, prompts
 from snrlab.lab.exchange.recipe import recipe
@@ -232,13 +232,12 @@ def read_list(transfer: Transfer, name: str, file_name: str, folder: Path) -> li
     if path is None:
         transfer.leave(file_name, "there is no such file beside the configuration")
         return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as reason:
-        transfer.left.append(Left(f"{file_name} = {shown(stated)}", f"it cannot be read ({reason})"))
-        found = []
     transfer.take(file_name)
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else None
+    try:
+        return [item for item in read_json_list(path) if isinstance(item, dict)]
+    except UserError as reason:
+        transfer.left.append(Left(f"{file_name} = {shown(stated)}", str(reason)))
+        return None
 
 
 def sizes(text: Any) -> list[Any]:
