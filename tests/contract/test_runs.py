@@ -116,15 +116,19 @@ def test_accumulated_is_the_same_as_one_batch(method, tiny_model, pictures, tmp_
             assert torch.allclose(tensor, found[0][1][name], atol=1e-4)
 
 
-@pytest.mark.parametrize("text_encoder", [False, True], ids=["unet", "with-text"])
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("stop", [1, 2, 3, 5])
-def test_resuming_is_exact(method, text_encoder, stop, tiny_model, pictures, tmp_path, monkeypatch):
-    """A run that dies after any step and goes on ends with the same bits and the same log."""
+@pytest.fixture(scope="module", params=[(m, text) for m in METHODS for text in (False, True)],
+                ids=lambda param: f"{param[0]}-{'with-text' if param[1] else 'unet'}")  # fmt: skip
+def whole(request, tiny_model, pictures, tmp_path_factory):
+    """A run that nothing disturbs."""
+    method, text_encoder = request.param
     train = {"method": method, "text_encoder": text_encoder, "warmup": 2, "ema": 0.9}
     data = {"flip": True, "shuffle_tags": True, "tag_dropout": 0.2}
-    config = tiny.run_config(tiny_model, pictures, train=train, data=data)
-    whole = finish(config, tmp_path / "whole")
+    return finish(tiny.run_config(tiny_model, pictures, train=train, data=data), tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 5])
+def test_resuming_is_exact(whole, stop, tmp_path, monkeypatch):
+    """A run that dies after any step and goes on ends with the same bits and the same log."""
 
     def dying(job, start=0):
         for step in steps(job, start):
@@ -134,9 +138,9 @@ def test_resuming_is_exact(method, text_encoder, stop, tiny_model, pictures, tmp
 
     monkeypatch.setattr(runner, "steps", dying)
     with pytest.raises(SystemExit):
-        finish(config, tmp_path / "broken")
+        finish(whole.config, tmp_path)
     monkeypatch.setattr(runner, "steps", steps)
-    resumed = finish(config, tmp_path / "broken", resume=True)
+    resumed = finish(whole.config, tmp_path, resume=True)
     assert same(tensors_of(whole), tensors_of(resumed))
     assert whole.folder.steps_file.read_bytes() == resumed.folder.steps_file.read_bytes()
 
