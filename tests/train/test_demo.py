@@ -46,10 +46,25 @@ def test_the_prompts_are_known_concepts_that_the_lora_never_sees(style):
         assert not by_name[prompt].held_out
 
 
-def test_its_numbers_come_from_the_lora_file(folder):
-    first = showcase(folder, COUNT)
-    assert showcase(folder, COUNT) == first, "nothing in it is random"
-    base, lora = first.rows
+@pytest.fixture(scope="module")
+def shown(folder):
+    return showcase(folder, COUNT)
+
+
+def test_the_report_shows_what_was_measured(folder, shown):
+    assert json.loads(folder.evaluation_file.read_text())["count"] == COUNT
+    report = folder.report.read_text()
+    for row in shown.rows:
+        for value in row.measures.values():
+            assert str(value) in report
+    assert "What the LoRA changes" in report
+    picture = Image.open(folder.comparison_file)
+    assert picture.width > 8 * 128
+    assert picture.height > 3 * 128
+
+
+def test_its_numbers_come_from_the_lora_file(folder, shown):
+    base, lora = shown.rows
     assert lora.measures != base.measures
     file = folder.path / "demo.safetensors"
     whole = file.read_bytes()
@@ -59,22 +74,9 @@ def test_its_numbers_come_from_the_lora_file(folder):
         corrupted = showcase(folder, COUNT)
     finally:
         file.write_bytes(whole)
-    assert corrupted.rows[0] == base
+    assert corrupted.rows[0] == base, "nothing in it is random"
     assert corrupted.rows[1].measures == base.measures, "a LoRA of zeros changes nothing"
     assert {e.value for e in corrupted.rows[1].change.values()} == {0.0}
-
-
-def test_the_report_shows_what_was_measured(folder):
-    found = showcase(folder, COUNT)
-    assert json.loads(folder.evaluation_file.read_text())["count"] == COUNT
-    report = folder.report.read_text()
-    for row in found.rows:
-        for value in row.measures.values():
-            assert str(value) in report
-    assert "What the LoRA changes" in report
-    picture = Image.open(folder.comparison_file)
-    assert picture.width > 8 * 128
-    assert picture.height > 3 * 128
 
 
 def test_two_runs_give_the_same_bytes(folder, tmp_path):
