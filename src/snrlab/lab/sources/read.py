@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,9 +10,10 @@ from typing import Any
 
 from snrlab.config import parse
 from snrlab.config.kohya_options import RUN
-from snrlab.config.recipe import build_recipe
+from snrlab.config.recipe import RecipeConfig, StageConfig, build_recipe
 from snrlab.core.errors import UserError
 from snrlab.core.finding import Finding
+from snrlab.core.registry import Choice
 from snrlab.core.schedule import SCHEDULES
 from snrlab.files.header import read_header
 from snrlab.files.text import parse_json, read_json, read_text, read_toml
@@ -80,9 +80,7 @@ def _weights(path: Path) -> Asked:
     what = "a LoRA" if any("lora" in name for name in header.shapes) else "a checkpoint"
     if "snrlab.recipe" in metadata:
         stated = parse_json(metadata["snrlab.recipe"], f"the recipe in {path.name}")
-        return Asked(
-            path.name, f"{what} trained by snrlab", "snrlab", stated, tuple(stated), recipe=_recipe(stated, path.name)
-        )
+        return _ours(path.name, f"{what} trained by snrlab", _section(stated, path.name))
     if "ot_config" in metadata:
         config = parse_json(metadata["ot_config"], f"ot_config in {path.name}")
         return _onetrainer(path.name, f"{what} trained by OneTrainer", config)
@@ -112,17 +110,32 @@ def _own(text: str, name: str, kind: str) -> Asked:
         tables = tomllib.loads(text)
     except (ValueError, RecursionError) as reason:
         raise UserError(f"{name} is not valid TOML: {reason}.") from None
-    config = parse(tables, source=name)
-    recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
-    stated = json.loads(config.recipe.model_dump_json(exclude_none=True))
-    return Asked(name, kind, "snrlab", stated, tuple(stated), recipe=recipe)
+    return _ours(name, kind, parse(tables, source=name).recipe)
 
 
-def _recipe(stated: dict[str, Any], name: str) -> Any:
-    from snrlab.config.recipe import RecipeConfig
-
+def _section(stated: dict[str, Any], name: str) -> RecipeConfig:
     try:
-        section = RecipeConfig.model_validate(stated)
+        return RecipeConfig.model_validate(stated)
     except ValueError as reason:
         raise UserError(f"{name}: its recipe cannot be read ({reason}).") from None
-    return build_recipe(section, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
+
+
+def _ours(name: str, kind: str, section: RecipeConfig) -> Asked:
+    """What a [recipe] asks for, by the fields that it sets to something else than their defaults."""
+    recipe = build_recipe(section, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
+    usual = RecipeConfig.model_validate({})
+    stated = {field: getattr(section, field) for field in RecipeConfig.model_fields}
+    asked = {field: _as_text(value) for field, value in stated.items() if value != getattr(usual, field)}
+    return Asked(name, kind, "snrlab", asked, tuple(asked), recipe=recipe)
+
+
+def _as_text(value: Any) -> Any:
+    """A value of [recipe] as the command line writes it."""
+    match value:
+        case Choice():
+            return value.spec
+        case [StageConfig(), *_]:
+            return f"from step {', '.join(str(stage.from_step) for stage in value)}"
+        case list():
+            return " x ".join(map(_as_text, value)) or "none"
+    return value
