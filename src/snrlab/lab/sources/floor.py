@@ -8,10 +8,13 @@ from snrlab.core.recipe import Recipe
 
 FLOOR = 0.01
 LAST_FIFTH = 800
+SEEN = 5e-5  # share of the weight that shows in two digits of a per cent
 
 
 def with_floor(recipe: Recipe) -> tuple[Recipe, str]:
     """The recipe with `min_weight`, and its effect in words; the recipe itself where the last step has a weight.
+
+    Nothing is raised where the density never draws the steps in question.
 
     >>> from snrlab.lab.recipe_text import parse_recipe
     >>> starved = parse_recipe("v_prediction zero_terminal_snr min_snr:gamma=5")[1]
@@ -25,9 +28,12 @@ def with_floor(recipe: Recipe) -> tuple[Recipe, str]:
     floored = replace(recipe, min_weight=FLOOR)
     after = floored.tables()
     raised = before.weight < FLOOR
+    gained = float(after.weight_share()[raised].sum())
+    if gained < SEEN:  # steps that the density never draws
+        return recipe, ""
     last = [float(tables.weight_share()[LAST_FIFTH:].sum()) for tables in (before, after)]
     return floored, (
         f"min_weight {FLOOR:g}, since the right weight of the last step is 0 and sampling starts there: it raises "
-        f"{int(raised.sum())} steps, which then have {float(after.weight_share()[raised].sum()):.2%} of the weight; "
+        f"{int(raised.sum())} steps, which then have {gained:.2%} of the weight; "
         f"the last fifth, t >= {LAST_FIFTH}, has {last[1]:.2%} instead of {last[0]:.2%}"
     )
