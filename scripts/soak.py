@@ -306,10 +306,11 @@ def main(arguments: list[str]) -> int:
         counters = {name: Counter(saved.pop(name)) for name in ("kills", "halves", "rounds")}
         tally = Tally(**counters, **saved)
     prepare(kinds, state)
+    share = max(1, chosen.kills // len(kinds))  # of a round, so that few kills meet every kind
     while tally.total < chosen.kills and not tally.wrong:
         before = time.monotonic()
         trial = Tally(**{k: v.copy() if isinstance(v, Counter | list) else v for k, v in vars(tally).items()})
-        round_of(number, kinds, chosen.seed, state, chosen.kills - tally.total, trial)
+        round_of(number, kinds, chosen.seed, state, min(share, chosen.kills - tally.total), trial)
         tally, number = trial, number + 1
         tally.seconds += time.monotonic() - before
         known.write_text(json.dumps({**vars(tally), "next": number}), encoding="utf-8")
