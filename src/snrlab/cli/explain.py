@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from snrlab.core.errors import UserError, unknown
+from snrlab.core.errors import unknown
 
 FORMATS = ("text", "json", "md", "html")
 
@@ -28,15 +28,14 @@ def explain(
 
     Nothing is loaded but the file, and of a .safetensors only its header. Example: snrlab explain my-lora.safetensors
     """
+    from snrlab.cli.written import free, write
     from snrlab.lab import explain_text
     from snrlab.lab.explain import as_data
     from snrlab.lab.explain import explain as explained_file
 
     if format not in FORMATS:
         raise unknown("--format", format, FORMATS)
-    for option, path in (("--out", out), ("--figure", figure)):
-        if path is not None and path.exists():
-            raise UserError(f"{option}: {path} exists; name another file.")
+    free(("--out", out), ("--figure", figure))
     found = explained_file(source)
     recipes = {"as it is": found.understood.as_is, "as meant": found.understood.as_meant}
     if not found.understood.changes:
@@ -62,17 +61,8 @@ def explain(
     if figure is not None:
         from snrlab.cli.plot import content
 
-        content_of = content(drawn, figure.suffix.lower(), ["snr", "weight", "emphasis"])
-        _write(figure, content_of)
+        write(figure, content(drawn, figure.suffix.lower(), ["snr", "weight", "emphasis"]))
     if out is None:
         typer.echo(text)
     else:
-        _write(out, text.encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as reason:
-        raise UserError(f"{path} cannot be written ({reason.strerror}).") from None
-    typer.echo(f"wrote {path}")
+        write(out, text.encode())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from snrlab.core.errors import UserError
 
+T = TypeVar("T")
 LARGEST_TEXT = 8 * 2**20  # bytes; the largest real configuration files have some hundred kilobytes
 
 
@@ -45,24 +46,21 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_json_list(path: Path) -> list[Any]:
     """The array in a JSON file (UserError where it is none)."""
-    text = read_text(path)
-    try:
-        found = json.loads(text, object_pairs_hook=without_repeats)
-    except (ValueError, RecursionError) as reason:
-        raise UserError(f"{path.name} is not valid JSON: {reason}.") from None
-    if not isinstance(found, list):
-        raise UserError(f"{path.name} holds a JSON {type(found).__name__}; an array is needed.")
-    return found
+    return _parsed(read_text(path), path.name, list, "an array")
 
 
 def parse_json(text: str, name: str) -> dict[str, Any]:
     """The object in a JSON text (UserError where it is none)."""
+    return _parsed(text, name, dict, "an object")
+
+
+def _parsed(text: str, name: str, kind: type[T], needed: str) -> T:
     try:
         found = json.loads(text, object_pairs_hook=without_repeats)
     except (ValueError, RecursionError) as reason:
         raise UserError(f"{name} is not valid JSON: {reason}.") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{name} holds a JSON {type(found).__name__}; an object is needed.")
+    if not isinstance(found, kind):
+        raise UserError(f"{name} holds a JSON {type(found).__name__}; {needed} is needed.")
     return found
 
 
