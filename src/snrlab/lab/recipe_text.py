@@ -118,7 +118,7 @@ def _take(word: str, parts: dict[str, Any]) -> None:
     elif key in VALUES and equals:
         _once(parts, key, VALUES[key](value))
     else:
-        lone = [*WEIGHTINGS, *PERTURBATIONS, *NOISES, *PREDICTION_TYPES, *SWITCHES, PLAIN]
+        lone = dict.fromkeys([*PREDICTION_TYPES, *WEIGHTINGS, *PERTURBATIONS, *NOISES, *SWITCHES, PLAIN])
         raise unknown("recipe", name if ":" in word else key, [*lone, *(f"{field}=..." for field in VALUES)])
 
 

@@ -102,7 +102,6 @@ RULES: Mapping[str, Rule] = {
 }
 # the two options with the rule `precision` write fp32 in words of their own
 FULL_PRECISION = {"mixed_precision": "no", "save_precision": "float"}
-FLOATS = ("float", "int_or_float")
 
 
 def typed(name: str, value: Any) -> Any:
