@@ -21,7 +21,7 @@ from snrlab.files.header import read_header
 from snrlab.lab import explain_text
 from snrlab.lab.explain import as_data, explain
 from snrlab.lab.recipe_text import parse_recipe, write_recipe
-from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS
+from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density, options_of
 
 FILES = Path(__file__).parent / "configurations"
 SNR = SCHEDULES.bind("sd")().snr
@@ -193,10 +193,10 @@ def test_onetrainer_perturbs_its_target_too(tmp_path):
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
-@pytest.mark.parametrize("kind", [d for d in DISTRIBUTIONS if d != "BETA"])
+@pytest.mark.parametrize("kind", DISTRIBUTIONS)
 def test_onetrainer_densities(kind, shift, tmp_path):
     """Against draws made the way the program makes them."""
-    weight, bias = (1.0, 0.2) if kind != "HEAVY_TAIL" else (0.5, 0.0)
+    weight, bias = {"HEAVY_TAIL": (0.5, 0.0), "BETA": (0.6, 2.5)}.get(kind, (1.0, 0.2))
     options = {"timestep_distribution": kind, "timestep_shift": shift, "noising_weight": weight, "noising_bias": bias}
     p = explain(onetrainer(tmp_path, **options)).understood.as_is.tables().p
     rng = np.random.default_rng(0)
@@ -216,11 +216,23 @@ def test_onetrainer_densities(kind, shift, tmp_path):
             "UNIFORM": lambda: u,
             "LOGIT_NORMAL": lambda: 1 / (1 + np.exp(-rng.normal(bias, weight + 1, len(u)))),
             "HEAVY_TAIL": lambda: 1 - u - weight * (np.cos(np.pi / 2 * u) ** 2 - 1 + u),
+            "BETA": lambda: rng.beta(weight, bias, len(u)),
         }[kind]() * n
         t = (n * shift * t / ((shift - 1) * t + n)).astype(int)
     seen = np.bincount(np.minimum(t, n - 1), minlength=n) / len(u)
     coarse = [values.reshape(20, 50).sum(1) for values in (p, seen)]
     assert coarse[0] == pytest.approx(coarse[1], abs=0.003)
+    again = explain(onetrainer(tmp_path, **options_of(density(options)))).understood.as_is.tables().p
+    assert np.array_equal(again, p)
+
+
+def test_a_distribution_has_a_name_and_not_a_thousand_points(tmp_path):
+    """A curve through every step took the place of a name once: 22,000 characters on one line."""
+    drawn = {"timestep_distribution": "SIGMOID", "noising_weight": 8.0}
+    found = explain(onetrainer(tmp_path, **drawn))
+    assert max(map(len, explain_text.to_text(found).splitlines())) < 1000
+    with pytest.raises(UserError, match=r"noising_weight is 3\.0; it must be a number >= -1 and <= 1\.75"):
+        explain(onetrainer(tmp_path, timestep_distribution="HEAVY_TAIL", noising_weight=3.0))
 
 
 def test_a_finished_lora(tmp_path):

@@ -11,6 +11,7 @@ from snrlab.config.run import RunConfig
 from snrlab.core.registry import Choice
 from snrlab.lab.exchange.from_onetrainer import LAYERS, OPTIMIZER_NAMES, TEXT
 from snrlab.lab.exchange.transfer import Left, shown
+from snrlab.lab.sources.onetrainer_density import options_of
 
 TYPES = {"fp16": "FLOAT_16", "bf16": "BFLOAT_16", "fp32": "FLOAT_32"}
 NOTHING = "OneTrainer has nothing like it"
@@ -144,12 +145,11 @@ def _recipe(config: RunConfig, left: list[Left]) -> dict[str, Any]:
                 left.append(Left(f"{name} = {shown(value)} of recipe.noise", NOTHING))
     elif recipe.noise is not None and recipe.noise.name != "gaussian":
         left.append(Left(f"recipe.noise = {recipe.noise.spec}", NOTHING))
-    if recipe.density is not None and recipe.density.name == "uniform":
-        low, high = recipe.density.params["min_timestep"], recipe.density.params["max_timestep"]
-        options |= {"min_noising_strength": low / 1000 if low else None,
-                    "max_noising_strength": high / 1000 if high else None}  # fmt: skip
-    elif recipe.density is not None:
-        left.append(Left(f"recipe.density = {recipe.density.name}", "OneTrainer's distributions are others"))
+    if recipe.density is not None:
+        drawn = options_of(recipe.density)
+        options |= drawn or {}
+        if drawn is None:
+            left.append(Left(f"recipe.density = {recipe.density.name}", "OneTrainer's distributions are others"))
     for name in ("schedule", "max_weight", "min_weight", "normalize"):
         if value := getattr(recipe, name):
             left.append(Left(f"recipe.{name} = {value.spec if isinstance(value, Choice) else shown(value)}", NOTHING))

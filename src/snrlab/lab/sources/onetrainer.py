@@ -84,7 +84,7 @@ def understand(asked: Asked) -> Understood:
     shared: dict[str, Any] = {
         "prediction_type": "v_prediction" if settings.v else "epsilon",
         "zero_terminal_snr": settings.zero_terminal,
-        "density": density(options, zero_terminal=settings.zero_terminal),
+        "density": density(options),
         "noise": NOISES.bind("offset", strength=settings.offset) if settings.offset > 0 else None,
     }
     as_is = Recipe(weighting=_weighting(settings, right=False), sampling=SAMPLINGS.bind("plain"), **shared)
