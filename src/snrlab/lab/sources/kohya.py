@@ -82,10 +82,11 @@ def _shared(options: Settings) -> dict[str, Any]:
         random = {"per": "batch"} if options.ip_random else {}
         name = "ip_noise_random" if options.ip_random else "ip_noise"
         parts["perturbation"] = PERTURBATIONS.bind(name, gamma=options.ip_gamma, **random)
-    if options.multires is not None:
-        parts["noise"] = NOISES.bind("pyramid", iterations=int(options.multires), discount=options.discount)
-    elif options.noise_offset is not None:
-        parts["noise"] = NOISES.bind("offset", **options.offset)
+    shapes = {"offset": options.offset, "pyramid": options.pyramid}
+    stated = {name: params for name, params in shapes.items() if params}
+    if stated:
+        params = {name: value for shape in stated.values() for name, value in shape.items()}
+        parts["noise"] = NOISES.bind("_".join(stated), **params)
     return parts
 
 
@@ -140,10 +141,11 @@ def _does(options: Settings) -> list[str]:
     if options.ip_gamma is not None:
         strength = f"U(0, 1) x {options.ip_gamma:g}, one draw a batch" if options.ip_random else f"{options.ip_gamma:g}"
         said.append(f"ip_noise_gamma: adds noise of strength {strength} to the network's input, not to its target")
+    if options.noise_offset is not None:
+        strength = ("U(0, 1) x " if options.offset_random else "") + f"{options.noise_offset:g}"
+        if options.adaptive:
+            strength = f"({strength} + {options.adaptive:g} x the channel's own mean)"
+        said.append(f"noise_offset: shifts each channel's noise by {strength} x N(0, 1)")
     if options.multires is not None:
         said.append(f"multires noise: {options.multires:g} levels, discount {options.discount:g}, in input and target")
-    if options.noise_offset is not None:
-        strength = "U(0, 1) x " if options.offset_random else ""
-        own = f" + {options.adaptive:g} x the channel's own mean" if options.adaptive else ""
-        said.append(f"noise_offset: shifts each channel's noise by ({strength}{options.noise_offset:g}{own}) x N(0, 1)")
     return said
