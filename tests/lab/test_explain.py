@@ -67,8 +67,7 @@ def test_everything_at_once():
     assert {"weights_multiply", "perturbation_not_the_paper", "never_trained"} <= set(said)
     meant = found.understood.as_meant
     assert write_recipe(meant) == (
-        "v_prediction zero_terminal_snr min_snr:gamma=5 debiased:max_snr=none "
-        "perturbation=ip_noise:gamma=0.1 min_weight=0.01"
+        "v_prediction zero_terminal_snr min_snr:gamma=5 debiased perturbation=ip_noise:gamma=0.1 min_weight=0.01"
     )
     assert (meant.tables().weight[meant.tables().p > 0] > 0).all()
 
