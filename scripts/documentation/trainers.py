@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from documentation.drawings import WIDTH
 from snrlab.lab.plots import save
 from snrlab.lab.recipe_text import parse_recipe
 from snrlab.lab.theme import THEMES
@@ -79,7 +80,7 @@ def section(repository: str, own: Mapping[str, Case], figure: Callable[[str, str
         where = f"https://github.com/{repository}/blob/{case['commit']}/{case['file']}"
         verdict = "yes" if case["agrees"] else f"**no**: [see](#{anchor(name)})"
         derived = " (formula derived, not run)" if case["derived"] else ""
-        function = case["function"].replace("_", "\\_")
+        function = case["function"].replace("_", "\\_<wbr>")
         lines.append(f"| {verdict} | {_set(case)} | [{function}]({where}){derived} |")
     lines.append("")
     for name, case in own.items():
@@ -141,13 +142,13 @@ def _number(value: Any) -> str:
 
 def _drawn(t: Any, theirs: Any, meant: Any) -> str:
     with mpl.rc_context(LIGHT.rc()):
-        figure = Figure(figsize=(8, 2.9), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
         axes = figure.subplots()
         axes.plot(np.arange(len(meant)), meant, color=LIGHT.lines[0], label="as meant")
         axes.plot(t, theirs, "o", color=LIGHT.lines[1], markersize=4.5, label="this program")
         axes.set_xlim(-10, len(meant) + 9)
         axes.set_ylim(bottom=0)
         axes.set(xlabel="timestep t (0 is the cleanest)", ylabel="weight on the\nnetwork's own loss")
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=11)
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
         text = save(figure, "svg").decode()
     return text[text.index("<svg") :]
