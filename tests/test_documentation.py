@@ -176,6 +176,9 @@ def test_what_trainers_compute_comes_from_the_fixtures():
         assert f"{case['repository']}/blob/{case['commit']}/{case['file']}" in text
         assert (f"(#{trainers.anchor(name)})" in text) == (not case["agrees"])
     assert "| 999 | 0.9953 | 0.06811 |" in text, "kohya's Debiased on v"
+    first = text[text.index("## What is not as meant") : text.index("\n## ", text.index("## What is not as meant") + 1)]
+    assert first.count("](#case-") == sum(not case["agrees"] for case in found.values())
+    assert "At t = 0: 0.000999 instead of 0.02914." in first
 
 
 def test_the_gallery_is_the_scripts():

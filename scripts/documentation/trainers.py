@@ -7,7 +7,7 @@ the paper means, and a note. The parity tests hold our formulas against the same
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ NAMES = {
 INTRO = """# What trainers really compute
 
 The same name stands for different formulas in different programs. Nothing on this page is said from memory: each value
-came out of the program's own function, called on Stable Diffusion's schedule, at the commit that is named. The outputs
-lie in `tests/parity/peers/`, with the command that makes them again. Programs change; look at the commit before you
-quote a row.
+came out of the program's own function, called on Stable Diffusion's schedule, at the commit that is named, unless a row
+says that it was derived from the formula. The outputs lie in `tests/parity/peers/`, with the command that makes them
+again. Programs change; look at the commit before you quote a row.
 
-**As meant** says whether the output is what the paper, or the option's name, promises.
+**As meant** says whether the output is what the paper, or the option's name, promises. Some of the differences are
+tiny, some change what is learnt. $S$ is the SNR, $t$ the timestep, 0 the cleanest.
 """
 
 
@@ -54,13 +55,24 @@ def page(found: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> s
         found: fixtures by name.
         figure: (SVG, what it shows, caption) to a figure.
     """
-    wrong = sum(not case["agrees"] for case in found.values())
-    parts = [INTRO, f"{len(found)} cases of {len(_by_repository(found))} programs; {wrong} are not as meant.", ""]
-    for repository, own in sorted(
-        _by_repository(found).items(), key=lambda p: -sum(not c["agrees"] for c in p[1].values())
-    ):
+    programs = sorted(_by_repository(found).items(), key=lambda p: -sum(not c["agrees"] for c in p[1].values()))
+    parts = [INTRO, *summary(found, programs)]
+    for repository, own in programs:
         parts += section(repository, own, figure)
     return "\n".join(parts)
+
+
+def summary(found: Mapping[str, Case], programs: Sequence[tuple[str, Mapping[str, Case]]]) -> list[str]:
+    """Every case that is not as meant, a row for each."""
+    wrong = [
+        (repository, name, case) for repository, own in programs for name, case in own.items() if not case["agrees"]
+    ]
+    lines = ["## What is not as meant", "", f"{len(wrong)} of {len(found)} cases of {len(programs)} programs.", "",
+             "| program | what is set | what comes out |", "|---|---|---|"]  # fmt: skip
+    for repository, name, case in wrong:
+        program = f"[{NAMES.get(repository, repository)}](#{anchor(name)})"
+        lines.append(f"| {program} | {_set(case)} | {_safe(case['note'])} {_furthest(case)} |")
+    return [*lines, ""]
 
 
 def anchor(name: str) -> str:
@@ -95,13 +107,10 @@ def detail(name: str, case: Case, figure: Callable[[str, str, str], str]) -> lis
     lines = [f"### {name.replace('-', ' ')} {{ #{anchor(name)} }}", "", _set(case), "", _safe(case["note"]), "",
              f"[`{case['file']}`]({where}), `{case['function']}`", ""]  # fmt: skip
     outputs = case["outputs"]
-    if case["kind"] == "weight" and case["meant"] and "weight" in outputs:
+    if rows := _weights(case):
         meant = parse_recipe(case["meant"])[1].tables().weight
-        t, theirs = (
-            np.array(outputs["t"]),
-            np.array([np.nan if w is None else w for w in outputs["weight"]], dtype=float),
-        )
-        rows = [(s, theirs[list(t).index(s)], meant[s]) for s in SHOWN if s in t]
+        t = np.array(outputs["t"])
+        theirs = np.array([np.nan if w is None else w for w in outputs["weight"]], dtype=float)
         lines += ["| t | theirs | as meant |", "|---|---|---|",
                   *(f"| {s} | {_number(a)} | {_number(b)} |" for s, a, b in rows), ""]  # fmt: skip
         caption = f"Dots: what came out. Line: `{case['meant']}`."
@@ -113,6 +122,26 @@ def detail(name: str, case: Case, figure: Callable[[str, str, str], str]) -> lis
             lines += [f"| {t} | " + " | ".join(_number(outputs[k][i]) for k in keys) + " |"
                       for i, t in enumerate(outputs["t"])] + [""]  # fmt: skip
     return lines
+
+
+def _weights(case: Case) -> list[tuple[int, float, float]]:
+    """(t, theirs, as meant) at the steps that are shown, of a weight."""
+    if case["kind"] != "weight" or not case["meant"] or "weight" not in case["outputs"]:
+        return []
+    meant = parse_recipe(case["meant"])[1].tables().weight
+    theirs = dict(zip(case["outputs"]["t"], case["outputs"]["weight"], strict=True))
+    return [(t, np.nan if theirs[t] is None else float(theirs[t]), float(meant[t])) for t in SHOWN if t in theirs]
+
+
+def _furthest(case: Case) -> str:
+    """The step where a weight is off by the largest factor, with both weights, in words."""
+    with np.errstate(divide="ignore"):
+        off = [(abs(np.log(theirs) - np.log(meant)), t, theirs, meant) for t, theirs, meant in _weights(case)]
+    off = [found for found in off if not np.isnan(found[0])]
+    if not off:
+        return ""
+    _, t, theirs, meant = max(off)
+    return f"At t = {t}: {_number(theirs)} instead of {_number(meant)}."
 
 
 def _by_repository(found: Mapping[str, Case]) -> dict[str, dict[str, Case]]:
