@@ -64,14 +64,12 @@ def page(found: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> s
 
 def summary(found: Mapping[str, Case], programs: Sequence[tuple[str, Mapping[str, Case]]]) -> list[str]:
     """Every case that is not as meant, a row for each."""
-    wrong = [
-        (repository, name, case) for repository, own in programs for name, case in own.items() if not case["agrees"]
-    ]
+    wrong = [(name, case) for _, own in programs for name, case in own.items() if not case["agrees"]]
     lines = ["## What is not as meant", "", f"{len(wrong)} of {len(found)} cases of {len(programs)} programs.", "",
-             "| program | what is set | what comes out |", "|---|---|---|"]  # fmt: skip
-    for repository, name, case in wrong:
-        program = f"[{NAMES.get(repository, repository)}](#{anchor(name)})"
-        lines.append(f"| {program} | {_set(case)} | {_safe(case['note'])} {_furthest(case)} |")
+             "| case | what is set | what comes out |", "|---|---|---|"]  # fmt: skip
+    for name, case in wrong:
+        link = f"[{name.replace('-', ' ')}](#{anchor(name)})"
+        lines.append(f"| {link} | {_set(case)} | {_safe(case['note'])} {_furthest(case)} |")
     return [*lines, ""]
 
 
