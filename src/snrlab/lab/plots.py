@@ -103,7 +103,7 @@ def _bars(axes: Any, shares: Sequence[float], colors: Sequence[str]) -> None:
     """The share of a step without signal, which has no place on a log-SNR axis: bars in a frame of their own."""
     if not any(shares):
         return
-    frame = axes.inset_axes((0.8, 0.42, 0.18, 0.42))
+    frame = axes.inset_axes((0.68, 0.42, 0.3, 0.42))
     places = np.arange(len(shares))
     frame.bar(places, [100 * share for share in shares], color=list(colors), width=0.7)
     for place, share, color in zip(places, shares, colors, strict=True):
