@@ -115,8 +115,9 @@ def loss_scale(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "loss_scale",
             "warning" if not 0.5 <= mean <= 2 else "info",
-            f"the mean weight is {mean:.3g}: gradients and logged losses scale with it.",
-            "Adam hardly notices; gradient clipping, SGD and loss curves do. normalize = true makes it 1.",
+            f"the mean weight is {mean:.3g}, not 1. Losses and gradients change by another factor, since a weight "
+            "multiplies an error: snrlab compare estimates it.",
+            "Adam hardly notices; gradient clipping, SGD and loss curves do.",
             {"mean_weight": mean},
         )
     if size < 0.98:
