@@ -13,14 +13,14 @@ from snrlab.lab.exchange.recipe import recipe
 from snrlab.lab.exchange.transfer import Transfer
 from snrlab.lab.sources.asked import Understood
 
+OF_OFFSET = ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale")
 NAMES: Mapping[str, tuple[str, ...]] = {
     "prediction_type": ("v_parameterization",),
     "zero_terminal_snr": ("zero_terminal_snr",),
     "weighting": ("min_snr_gamma", "debiased_estimation_loss", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss"),
     "density": ("min_timestep", "max_timestep"),
     "perturbation": ("ip_noise_gamma", "ip_noise_gamma_random_strength"),
-    "noise": ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale", "multires_noise_iterations",
-              "multires_noise_discount"),
+    "noise": (*OF_OFFSET, "multires_noise_iterations", "multires_noise_discount"),
 }  # fmt: skip
 
 
@@ -48,20 +48,38 @@ def from_kohya(
     transfer = Transfer(
         asked.options, OPTIONS, "kohya", beside=asked.beside, secrets=SECRETS, elsewhere=("dataset", "network")
     )
-    kohya_network.refuse_other_models(transfer)
+    kohya_network.refuse_other_training(transfer)
     if dataset is None and asked.subsets:
         dataset = {"datasets": [{"subsets": list(asked.subsets)}]}
+    _beside(transfer, asked.beside)
     kohya_rest.rest(transfer, folder)
     kohya_data.data(transfer, dataset, dataset_path)
-    recipe(transfer, understood, NAMES, as_is=as_is)
+    recipe(transfer, understood, _one_noise(transfer), as_is=as_is)
     kohya_network.method(transfer)
     kohya_train.parts_and_rates(transfer)
     for part in (kohya_train.length, kohya_train.optimizer, kohya_schedule.schedule, kohya_train.loss):
         part(transfer)
     if kohya_network.trains_lora(transfer):
         kohya_network.network(transfer)
-    for name in ("conv_dim", "conv_alpha"):
-        transfer.leave(name, "LoRA_type is Standard, which trains no convolutions", grade="idle")
     fit_to_optimizer(transfer)
     transfer.leave_the_rest("reads over it without a word")
     return transfer
+
+
+def _beside(transfer: Transfer, beside: Mapping[str, Any]) -> None:
+    """What a window keeps of other kinds of LoRA and of its own preparation of images."""
+    transfer.take("base_model_version")
+    for name in beside:
+        if name in OPTIONS and OPTIONS[name].part == "network":
+            transfer.leave(name, "kohya_ss does not pass it on for this type of LoRA", grade="idle")
+    if "batch_size" in beside:
+        transfer.leave("batch_size", "of kohya_ss' own preparation of latents", grade="idle")
+
+
+def _one_noise(transfer: Transfer) -> Mapping[str, tuple[str, ...]]:
+    """The options of the recipe's parts: of a noise offset beside multires noise only the latter is carried."""
+    if not (transfer.value("multires_noise_iterations") and transfer.value("noise_offset")):
+        return NAMES
+    for name in OF_OFFSET:
+        transfer.leave(name, "recipe.noise is one kind of noise, and multires noise is kept")
+    return {**NAMES, "noise": ("multires_noise_iterations", "multires_noise_discount")}

@@ -12,6 +12,7 @@ from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.kohya_settings import STEPS, Settings
 
+LONGEST = 60  # characters of a value
 FORKS = {
     "debias_limit_val": "EasyTrainer_Wasabi_addon",
     "timestep_attention": "EasyTrainer_Wasabi_addon",
@@ -38,9 +39,14 @@ def unknown_options(stated: Mapping[str, Any]) -> list[Finding]:
             continue
         right = meant(name, RUN)
         hint = f"Did you mean {right} (default {RUN[right].default or 'none'})?" if right else ""
-        message = f"{name} = {stated[name]!r} is no option of sd-scripts, which reads over it without a word."
+        message = f"{name} = {_short(stated[name])} is no option of sd-scripts, which reads over it without a word."
         found.append(Finding("unknown_option", "warning", message, hint))
     return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def formulas(options: Settings) -> list[Finding]:
@@ -58,6 +64,10 @@ def formulas(options: Settings) -> list[Finding]:
                 "Keep the one that you want.",
             )
         )
+    if options.multires is not None and options.noise_offset is not None:
+        message = "noise_offset and multires noise are both on, and the program does both, one after the other"
+        found.append(Finding("two_noises", "warning", f"{message}; a recipe has one, so only multires noise is shown.",
+                             "Keep the one that you want."))  # fmt: skip
     if options.zero_terminal and options.v and weights:
         before = SCHEDULES.bind("sd")()
         factor = float(before.snr[900] / zero_terminal_snr(before).snr[900])
