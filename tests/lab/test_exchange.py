@@ -518,7 +518,7 @@ def test_secrets_are_never_shown(tmp_path):
 
 
 MISTAKES = {
-    "flux": ("g.json", '{"LoRA_type": "Flux1", "train_batch_size": 1}', "Flux is not trained here"),
+    "flux": ("g.json", '{"LoRA_type": "Flux1", "train_batch_size": 1}', "so this is for Flux: only Stable Diffusion"),
     "embedding": (
         "o.json", '{"training_method": "EMBEDDING", "model_type": "STABLE_DIFFUSION_15"}', "LORA and FINE_TUNE",
     ),

@@ -110,7 +110,7 @@ def test_kohya_as_meant_uses_the_rescaled_schedule(tmp_path):
 def test_what_is_right_is_left_alone(tmp_path):
     found = explain(toml(tmp_path, min_snr_gamma=5, max_train_steps=100))
     assert found.understood.changes == ()
-    assert "that do not touch the recipe" in explain_text.to_text(found)
+    assert "and 1 setting of other things" in explain_text.to_text(found)
     assert not [f for f in found.found if f.grade != "info"]
 
 
@@ -294,7 +294,13 @@ MISTAKES = {
     "other.toml": (b'title = "x"', "none of the options of a trainer that is known"),
     "dataset.toml": (b"[[datasets]]\nresolution = 512", "dataset TOML"),
     "bomb.json": (b"[" * 200_000, "not valid JSON"),
-    "list.json": (b"[]", "an object is needed"),
+    "list.json": (b"[]", "a JSON list. The settings file of a training is needed"),
+    "concepts.json": (b'[{"path": "x", "image": {}, "text": {}}]', "OneTrainer's list of concepts"),
+    "samples.json": (b'[{"prompt": "x"}]', "OneTrainer's list of samples"),
+    "meta_lat.json": (b'{"a.png": {"caption": "x", "train_resolution": [8, 8]}}', "kohya's metadata of images"),
+    "config.toml": (b"[server]\n[folders]\noutput_dir = 'x'\n[basic]\nseed = 1", "configuration of kohya_ss' window"),
+    "lycoris.toml": (b"enable_conv = true\nunet_target_module = ['x']", "a preset of LyCORIS"),
+    "prompts.toml": (b"[[prompts]]\nprompt = 'x'", "a list of prompts"),
     "other.json": (b'{"a": 1}', "neither a settings file"),
     "type.toml": (b'min_snr_gamma = "five"', "it must be a number"),
     "flag.toml": (b'zero_terminal_snr = "yes"', "it must be true or false"),
@@ -305,7 +311,12 @@ MISTAKES = {
     "zip.safetensors": (b"PK\x03\x04" + b"\0" * 100, "not a safetensors file"),
     "short.safetensors": (b"\1", "not a safetensors file"),
     "bare.safetensors": (struct.pack("<Q", 2) + b"{}", "says nothing of how it was trained"),
-    "flux.json": (b'{"training_method": "LORA", "model_type": "FLUX_DEV_1"}', "STABLE_DIFFUSION"),
+    "flux.json": (b'{"training_method": "LORA", "model_type": "FLUX_DEV_1"}', "only Stable Diffusion 1.5, 2 and SDXL"),
+    "window.json": (b'{"LoRA_type": "Standard", "sd3_checkbox": true, "min_snr_gamma": 5}', "for Stable Diffusion 3"),
+    "flux.toml": (b'network_module = "networks.lora_flux"', "is networks.lora_flux, so this is for Flux"),
+    "template.toml": (b'[metadata]\nname = "x"\ntrain_type = "sd3-lora"\n[data]\n', "for Stable Diffusion 3"),
+    "lumina.toml": (b'gemma2 = "g.safetensors"\nlearning_rate = 1e-4', "so this is for Lumina"),
+    "lllite.toml": (b"cond_emb_dim = 32\nlearning_rate = 1e-4", "so this is for ControlNet-LLLite"),
     "weight.json": (b'{"training_method": "LORA", "loss_weight_fn": "MIN_SNR"}', "Did you mean 'MIN_SNR_GAMMA'"),
 }
 
