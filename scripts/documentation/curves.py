@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from documentation.drawings import WIDTH
 from snrlab.core.loss_weight import is_multiplier
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registry import Entry
@@ -66,7 +67,7 @@ def noise(entry: Entry) -> str:
     import torch
 
     with mpl.rc_context(LIGHT.rc()):
-        figure = Figure(figsize=(6, 2.1), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
         for seed, axes in enumerate(figure.subplots(1, 3)):
             generator = torch.Generator().manual_seed(seed)
             eps = torch.randn(1, 48, 48, generator=generator)
@@ -114,19 +115,19 @@ def _constant() -> Any:
 
 
 def _recipes(found: Mapping[str, Tables], panel: str, *, log: bool = False) -> str:
-    return _text(save(draw(found, [panel], log_weight=log), "svg"))
+    return _text(save(draw(found, [panel], log_weight=log, width=WIDTH), "svg"))
 
 
 def _curves(x: Any, curves: Mapping[str, Any], across: str, up: str) -> str:
     with mpl.rc_context(LIGHT.rc()):
-        figure = Figure(figsize=(8, 2.8), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
         axes = figure.subplots()
         for index, (label, y) in enumerate(curves.items()):
             axes.plot(x, y, label=label, **LIGHT.line(index))
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(bottom=0)
         axes.set(xlabel=across, ylabel=up)
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
         return _svg(figure)
 
 

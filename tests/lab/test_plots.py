@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 import tiny
@@ -66,6 +67,17 @@ def test_dark_is_dark():
     )
     assert np.median(light) > 240
     assert np.median(dark) < 40
+
+
+def test_no_leader_line_runs_through_a_word():
+    figure = draw(tables_of("plain", "min_snr", "soft_min_snr", "p2"), ["weight"], width=6.2)
+    figure.savefig(io.BytesIO(), format="svg")  # lays it out
+    words = figure.axes[0].texts
+    for leader in words:
+        line = leader.arrow_patch.get_path().transformed(leader.arrow_patch.get_transform())
+        for word in words:
+            box = Text.get_window_extent(word)
+            assert word is leader or not line.intersects_bbox(box.shrunk(0.9, 0.9)), (leader, word)
 
 
 def test_equal_curves_share_a_label():

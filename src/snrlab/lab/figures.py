@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from snrlab.core.bands import BANDS
 from snrlab.core.recipe import Tables
 from snrlab.lab.comparison import change
+from snrlab.lab.panels import AXIS
 from snrlab.lab.theme import THEMES
 
 LIGHT = THEMES["light"]
@@ -38,12 +39,12 @@ def _recipe(tables: Tables) -> Figure:
         finite = np.isfinite(tables.log_snr)
         log_snr = tables.log_snr[finite]
         left.plot(log_snr, tables.weight[finite], color=LIGHT.lines[0])
-        left.set(title="Weight on the network's own loss", xlabel="ln SNR", ylabel="weight (plain loss: 1)")
+        left.set(title="Weight on the network's own loss", xlabel=AXIS, ylabel="weight (plain loss: 1)")
         left.set_ylim(bottom=0)
         density = tables.emphasis("v_prediction")[finite]
         right.fill_between(log_snr, density, color=LIGHT.lines[1], alpha=0.25)
         right.plot(log_snr, density, color=LIGHT.lines[1])
-        right.set(title="Effective emphasis, in v space", xlabel="ln SNR", ylabel="p w per ln SNR")
+        right.set(title="Effective emphasis", xlabel=AXIS, ylabel="effort per unit ln SNR (area 1)")
         right.set_ylim(bottom=0)
         if not finite[-1]:
             share = tables.weight_share("v_prediction")[-1]
