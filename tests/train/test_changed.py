@@ -271,6 +271,9 @@ def test_the_same_command_twice(data, stopped, tmp_path):
     assert "is finished already. More steps: --fork NAME" in go_on(config, stopped.parent)[1]
     more, _ = go_on(changed(data, train={"steps": 7}), stopped.parent, fork="more")
     assert len(more.steps_file.read_text().splitlines()) == 7
+    with pytest.raises(UserError, match="only 6 images") as refused:
+        runner.run(changed(data, train={"batch_size": 7}), stopped.parent, say=(said := []).append)
+    assert said == [f"{folder.path} is there already and stays as it is; this run goes into {folder.path}-2"], refused
 
 
 def test_changes_are_compared_as_they_are_written(tiny_model, pictures):

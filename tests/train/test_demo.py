@@ -30,8 +30,25 @@ def short(name="demo", **train):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return runner.run(short(), tmp_path_factory.mktemp("demo"), say=lambda text: None).folder
+def said():
+    return []
+
+
+@pytest.fixture(scope="module")
+def folder(said, tmp_path_factory):
+    return runner.run(short(), tmp_path_factory.mktemp("demo"), say=said.append).folder
+
+
+def test_the_first_run_of_a_newcomer_has_no_warning_and_says_what_takes_time(folder, said):
+    assert not [text for text in said if "captions_cut" in text], "they are not the user's to shorten"
+    what = [text for text in said if text.endswith(" ...")]
+    assert what == [
+        "loading the model small ...",
+        "drawing 8 pictures ...",
+        "measuring 4 images that are not trained on ...",
+        "drawing 8 pictures ...",
+    ]
+    assert said[0] == what[0], "before anything that takes time"
 
 
 @pytest.mark.parametrize("style", ["ink", "fluent_3d"])
@@ -56,7 +73,7 @@ def test_the_report_shows_what_was_measured(folder, shown):
     report = folder.report.read_text()
     for row in shown.rows:
         for value in row.measures.values():
-            assert str(value) in report
+            assert str(value).replace(" ", " <small>", 1) in report
     assert "What the LoRA changes" in report
     picture = Image.open(folder.comparison_file)
     assert picture.width > 8 * 128

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 
 import typer
 
@@ -56,13 +57,15 @@ def _options(
     pass
 
 
-COMMANDS = (
-    demo, table, plot, explain, compare, inspect, cite, data, init, export, train, sample, evaluate, convert, merge,
-    doctor,
-)  # fmt: skip
-for command in COMMANDS:
-    app.command()(command)
-app.command("import")(import_)
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Train": (demo, init, data, train, sample, evaluate),
+    "See what settings and files really do": (explain, compare, inspect, plot, table, cite),
+    "Settings and models of other programs": (import_, export, convert, merge),
+    "This machine": (doctor,),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(command.__name__.removesuffix("_"), rich_help_panel=panel)(command)
 
 
 def main() -> None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.train import NoDatesOption, OutOption, run_training
-from snrlab.core.errors import UserError
+from snrlab.cli.train import INTERRUPTED, NoDatesOption, OutOption, run_training
 
 if TYPE_CHECKING:
     from snrlab.config import RunConfig
@@ -23,6 +22,7 @@ def demo(
     out: OutOption = Path("runs"),
     style: Annotated[str, typer.Option(help="Style to learn: ink, or the subtler fluent-3d.")] = "ink",
     no_dates: NoDatesOption = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a demo that was stopped.")] = False,
 ) -> None:
     """Train a LoRA on forty pictures of a style, and show what it changed: about two minutes on two cores.
 
@@ -33,11 +33,9 @@ def demo(
     typer.echo(f"snrlab demo: a LoRA of the style {shipped} on the small model that ships; about two minutes", err=True)
     config = demo_config(shipped, dates=not no_dates)
     _show_recipe(config)
-    outcome = run_training(config, out)
+    outcome = run_training(config, out, resume=resume)
     if not outcome.finished:
-        raise UserError(
-            f"the demo was stopped. To go on: snrlab train {outcome.folder.config_file} --resume --out {out}"
-        )
+        sys.exit(INTERRUPTED)
     from snrlab.train.showcase import showcase
 
     typer.echo("drawing with and without the LoRA ...", err=True)

@@ -138,7 +138,7 @@ def _say(text: str) -> None:
 def quiet_libraries() -> None:
     """Keep the training libraries from the network and from printing; say so if they are missing."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    if "torch" not in sys.modules and first():
+    if sys.modules.get("torch") is None and first():
         _say("loading the libraries ...")  # seconds in which nothing else can be said
     try:
         import diffusers

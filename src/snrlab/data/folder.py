@@ -100,7 +100,13 @@ class Folder:
 
     def summary(self) -> str:
         """What was found, in one paragraph."""
-        return f"{self.path}: {described(self.images)}" if self.images else f"{self.path}: no readable image"
+        return f"{from_here(self.path)}: {described(self.images) if self.images else 'no readable image'}"
+
+
+def from_here(path: Path) -> Path:
+    """The path as it is typed in the current folder where it lies below it, else as it is."""
+    here = Path.cwd()
+    return path.relative_to(here) if here != path and here in path.parents else path
 
 
 def described(images: Sequence[ImageFile]) -> str:

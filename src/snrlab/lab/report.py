@@ -26,6 +26,7 @@ from snrlab.lab.figures import loss_figure, recipe_figure, validation_figure
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.lab.tables import describe
 
+SMALL = 400  # pixels of a picture's width up to which it is enlarged pixel by pixel
 CSS = """
 :root { color-scheme: light dark; --ink: #1b1b1f; --paper: #ffffff; --soft: #f1f2f6; --line: #d4d6df; }
 @media (prefers-color-scheme: dark) { :root { --ink: #ececf1; --paper: #17181c; --soft: #23252c; --line: #3a3d47; } }
@@ -35,9 +36,12 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; border-bott
 figure { margin: 1rem 0; background: #fff; border-radius: 8px; padding: .5rem; }
 figure svg { width: 100%; height: auto; }
 .grids { display: flex; flex-wrap: wrap; gap: 1rem; } .grids figure { background: var(--soft); }
-.grids img { width: 18rem; image-rendering: pixelated; display: block; }
-.wide { background: #fff; } .wide img { width: 100%; image-rendering: pixelated; display: block; }
-table { border-collapse: collapse; }
+.grids img { width: 28rem; max-width: 100%; display: block; }
+.grids img.small { width: 18rem; image-rendering: pixelated; }
+.wide { background: #fff; } .wide img { width: 100%; display: block; }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+td:not(:first-child) { white-space: nowrap; }
+td small { display: block; font-size: .75rem; opacity: .8; }
 th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
 .error, .warning, .info { padding: .4rem .7rem; margin: .4rem 0; border-left: 4px solid; background: var(--soft); }
@@ -124,7 +128,7 @@ def _comparison(contents: Contents) -> str:
         return ""
     model, lora = contents.evaluation["rows"][:2]
     rows = [
-        (name, *(str(Estimate(**row)) for row in (model["measures"][name], value, lora["change"][name])))
+        (name, *(Estimate(**row) for row in (model["measures"][name], value, lora["change"][name])))
         for name, value in lora["measures"].items()
     ]
     head = (
@@ -156,30 +160,37 @@ def _validation(lines: list[dict[str, Any]]) -> str:
     changes = change_by_band(lines)
     if not changes:
         return ""
-    head = (
-        "unweighted epsilon error",
-        *(f"after {lines[i]['step']} steps" for i in (0, -1)),
-        "change",
-        f"change since step {lines[-2]['step']}",
-    )
-    latest = change(lines[-1], lines[-2])
+    head = ["unweighted epsilon error", *(f"after {lines[i]['step']} steps" for i in (0, -1)), "change"]
+    rows: list[list[str | Estimate]] = [[band, *values] for band, values in changes.items()]
+    if len(lines) > 2:  # of two measurements the one before the last is the first
+        head.append(f"change since step {lines[-2]['step']}")
+        latest = change(lines[-1], lines[-2])
+        rows = [[*row, latest[band]] for row, band in zip(rows, changes, strict=True)]
     count = len(lines[0]["images"])
     return (
         f"<h2>Validation</h2><p>{count} images that were not trained on, the same noise each time; 95 % "
-        f"intervals, of the changes in pairs.</p><figure>{validation_figure(lines)}</figure>"
-        + _table(head, [(band, *map(str, values), str(latest[band])) for band, values in changes.items()])
+        f"intervals, of the changes in pairs.</p><figure>{validation_figure(lines)}</figure>" + _table(head, rows)
     )
 
 
 def _image(png: bytes, alt: str) -> str:
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    kind = " class=small" if int.from_bytes(png[16:20]) <= SMALL else ""
+    return f'<img{kind} alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+def _table(head: Sequence[str], rows: Iterable[Sequence[str | Estimate]]) -> str:
+    def line(cells: Sequence[str | Estimate], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{_cell(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
+
+
+def _cell(content: str | Estimate) -> str:
+    """A text, or a value with its interval on a line of its own."""
+    if isinstance(content, str):
+        return html.escape(content)
+    value, _, interval = str(content).partition(" ")
+    return f"{value} <small>{interval}</small>"
 
 
 def _headline(config: RunConfig, records: list[dict[str, Any]]) -> str:

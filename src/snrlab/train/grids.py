@@ -38,7 +38,7 @@ def tiled(pictures: Sequence[Image.Image]) -> Image.Image:
 def labelled(cells: Sequence[Sequence[Image.Image]], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
     """Pictures of one size as a table with a label for each row and column."""
     width, height = cells[0][0].size
-    font = ImageFont.load_default(max(11, height // 24))
+    font = ImageFont.load_default(max(11, min(height // 8, 16 + height // 32)))  # read where the table is shrunk too
     left = max(math.ceil(font.getlength(label)) for label in rows) + 12
     lines = [textwrap.wrap(label, max(4, int(width / font.getlength("n")))) or [""] for label in columns]
     line = math.ceil(font.size * 1.25)

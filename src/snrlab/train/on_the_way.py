@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from snrlab.config import RunConfig
+from snrlab.data.folder import counted
 from snrlab.lab.comparison import compared
+from snrlab.models.cache import Say
 from snrlab.train import run_folder
 from snrlab.train.export import export
 from snrlab.train.job import Job
@@ -31,10 +33,12 @@ class Readers:
     trackers: Trackers
 
 
-def before_training(job: Job, folder: RunFolder, readers: Readers) -> None:
+def before_training(job: Job, folder: RunFolder, readers: Readers, say: Say) -> None:
     """What the model makes and how it measures before the first step."""
     if job.config.sample.at_start:
-        sample(job, folder, 0, readers.trackers)
+        sample(job, folder, 0, readers.trackers, say)
+    if job.held_back is not None:
+        say(f"measuring {len(job.held_back.names)} images that are not trained on ...")
     _validate(job, readers, 0)
 
 
@@ -95,9 +99,10 @@ def _validate(job: Job, readers: Readers, done: int) -> None:
         readers.trackers.validation(line)
 
 
-def sample(job: Job, folder: RunFolder, done: int, trackers: Trackers) -> None:
+def sample(job: Job, folder: RunFolder, done: int, trackers: Trackers, say: Say = lambda text: None) -> None:
     """Draw the run's prompts after `done` steps, where it has any."""
     if job.config.sample.prompts and job.processes.main:
+        say(f"drawing {counted(len(job.config.sample.prompts), 'picture')} ...")
         with job.averaged():
             trackers.pictures(draw(job, folder.samples, done), done)
 

@@ -136,10 +136,10 @@ def _steps_and_end(job: Job, folder: RunFolder, done: int, stop: Stop, say: Say,
         if done:
             catch_up(job, folder, done, readers)
         else:
-            before_training(job, folder, readers)
+            before_training(job, folder, readers, say)
         if not _train(job, folder, done, readers, stop, say):
             return False
-        sample(job, folder, job.config.train.steps, readers.trackers)
+        sample(job, folder, job.config.train.steps, readers.trackers, say)
     if job.processes.main:
         _finish(job, folder, started)
     job.processes.everyones(None)  # the others wait for it

@@ -14,11 +14,11 @@ import torch
 from snrlab.config import RunConfig
 from snrlab.config.model import ShippedModel
 from snrlab.config.recipe import build_recipe
-from snrlab.core.errors import UserError
+from snrlab.core.errors import UserError, nearest
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.components import Components
-from snrlab.models.lora_file import load_lora, peft_tensors
+from snrlab.models.lora_file import is_lora, load_lora, peft_tensors
 from snrlab.models.source import DTYPES, load, shipped
 from snrlab.train.base import as_configured, load_for
 from snrlab.train.run_folder import RunFolder
@@ -85,7 +85,7 @@ def open_source(source: Path, lora: Path | None = None, steps: Sequence[int] = (
         raise UserError("--step chooses among the LoRAs of a run folder; here there are none.")
     if config is None:
         ships = next((name for name in get_args(ShippedModel) if str(source) == name and not source.exists()), None)
-        model = shipped(ships) if ships else load(source)
+        model = shipped(ships) if ships else _loaded(source, lora)
         schedule = SCHEDULES.bind("scheduler_config", config=json.dumps(model.scheduler_config))()
         prediction_type, label = model.known_prediction_type(), model.label
         files = {FINAL: lora} if lora else {}
@@ -101,6 +101,19 @@ def open_source(source: Path, lora: Path | None = None, steps: Sequence[int] = (
     if files:
         saved.use(next(iter(files)))
     return saved
+
+
+def _loaded(source: Path, lora: Path | None) -> Components:
+    """The model that a user named (UserError where there is none, with what was probably meant)."""
+    meant = nearest(str(source), get_args(ShippedModel))
+    if meant and not source.exists():
+        raise UserError(f"SOURCE: there is no file or folder {source}. Did you mean {meant}, a model that ships?")
+    if lora is None and source.is_file() and is_lora(source):
+        raise UserError(
+            f"SOURCE: {source.name} is a LoRA, which goes on top of a model. Give the model and --lora {source}, or "
+            "the run's folder."
+        )
+    return load(source, field="SOURCE")
 
 
 def _open_run(
