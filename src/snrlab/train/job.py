@@ -198,22 +198,11 @@ def _images(
     items, held_back = settle(found, config.data, seed=config.seed, hold_back=hold_back, batch_size=batch_size)
     if config.validation.folder is not None:
         held_back = validation_items(config.data, config.validation.folder, items)
-    _refuse_batch_of_repeats(batch_size, sum(item.repeats for item in items))
     train = config.train.in_steps(sum(item.repeats for item in items), processes.count)
     last = config.recipe.stages[-1].from_step if config.recipe.stages else 0
     if last >= train.steps:
         raise UserError(f"recipe.stages: from_step is {last}, but the run ends after {train.steps} steps.")
     return config.model_copy(update={"train": train}), items, tuple(held_back)
-
-
-def _refuse_batch_of_repeats(batch: int, images: int) -> None:
-    """A forward pass with more images than there are (UserError): some would be in it twice."""
-    if batch > images:
-        there = "is only 1 image" if images == 1 else f"are only {images} images"
-        raise UserError(
-            f"train.batch_size is {batch}, but there {there} to train on, so that a batch would hold the same image "
-            f"more than once. Set train.batch_size to {images}{' or less' * (images > 1)}."
-        )
 
 
 def _probed(

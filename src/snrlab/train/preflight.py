@@ -5,7 +5,7 @@ Nothing that the run computes is changed by it: no weight, no random number, no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.data.items import Item
 from snrlab.files.writing import in_bytes
 from snrlab.train.job import Job
 from snrlab.train.memory import estimate
@@ -40,6 +41,17 @@ def refuse_early(config: RunConfig, folder: RunFolder) -> None:
             )
 
 
+def refuse_batch_of_repeats(batch: int, items: Sequence[Item]) -> None:
+    """A forward pass with more images than there are: some would be in it twice (UserError)."""
+    images = sum(item.repeats for item in items)
+    if batch > images:
+        there = "is only 1 image" if images == 1 else f"are only {images} images"
+        raise UserError(
+            f"train.batch_size is {batch}, but there {there} to train on, so that a batch would hold the same image "
+            f"more than once. Set train.batch_size to {images}{' or less' * (images > 1)}."
+        )
+
+
 def preflight(job: Job, folder: RunFolder, *, thorough: bool = False) -> list[str]:
     """Rehearse the run and say in a few lines what it will take.
 
@@ -49,7 +61,7 @@ def preflight(job: Job, folder: RunFolder, *, thorough: bool = False) -> list[st
         thorough: estimate the memory of a graphics card even where there is none.
 
     Raises:
-        UserError: a batch that would hold an image twice, no finite loss of the first batch, a result that cannot be
+        UserError: no finite loss of the first batch, a result that cannot be
             written and read back, too little memory or too small a disk.
     """
     said = [str(finding) for finding in remarks(job)]

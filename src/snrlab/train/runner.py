@@ -29,7 +29,7 @@ from snrlab.train.keeper import Keeper
 from snrlab.train.lock import RunLock
 from snrlab.train.loop import Step, steps
 from snrlab.train.on_the_way import Readers, before_training, catch_up, on_the_way, sample
-from snrlab.train.preflight import preflight, refuse_early
+from snrlab.train.preflight import preflight, refuse_batch_of_repeats, refuse_early
 from snrlab.train.processes import ALONE, FAILED, Processes, here
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.sources import Sources
@@ -169,6 +169,7 @@ def _ready(
     found: list[Sources] = []
 
     def look(config: RunConfig, items: tuple[Item, ...], held_back: tuple[Item, ...]) -> None:
+        refuse_batch_of_repeats(config.train.batch_size, items)
         known = sources.read(folder) if folder.started else None
         found.append(sources.look(config, items, held_back, known))
         if known is not None:
@@ -223,6 +224,7 @@ def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop,
                     readers.log.write(json.dumps(line) + "\n")
                     readers.trackers.step(line)
                     display.update(step)
+                    display.between_steps()
                     if keeper.due(done):
                         job.processes.refuse_drift(parameters)
                         keeper.save(done)

@@ -88,6 +88,12 @@ class Display:
             self._last = now
             self._say(f"step {done}/{self._total}  {facts}  {_clock((self._total - done) / rate)} left")
 
+    def between_steps(self) -> None:
+        """Say in the bar what follows a step; it is seen where that takes long, until the next step."""
+        if self._bar is not None:
+            with suppress(OSError):
+                self._bar.update(self._task, facts="measuring, drawing or saving ...")
+
     def close(self) -> None:
         """End the display."""
         if self._bar is not None:
