@@ -53,7 +53,8 @@ def import_(
     elif changes:
         typer.echo("\n".join(["", "as it is; without --as-is this would be done otherwise:"]))
         typer.echo("\n".join(f"  {change}" for change in changes))
-    typer.echo("\n".join(tail([left for left in found.written.left if left.grade == "lost"])))
+    if lost := tail([left for left in found.written.left if left.grade == "lost"]):
+        typer.echo("\n".join(lost))
     if found.missing:
         typer.echo("\n".join(["", "to be named or put there before training:", *(f"  {m}" for m in found.missing)]))
     shown = f'"{path}"' if " " in str(path) else str(path)

@@ -48,9 +48,10 @@ def from_kohya(
     transfer = Transfer(
         asked.options, OPTIONS, "kohya", beside=asked.beside, secrets=SECRETS, elsewhere=("dataset", "network")
     )
-    kohya_network.refuse_other_models(transfer)
+    kohya_network.refuse_other_training(transfer)
     if dataset is None and asked.subsets:
         dataset = {"datasets": [{"subsets": list(asked.subsets)}]}
+    _beside(transfer, asked.beside)
     kohya_rest.rest(transfer, folder)
     kohya_data.data(transfer, dataset, dataset_path)
     recipe(transfer, understood, NAMES, as_is=as_is)
@@ -60,8 +61,16 @@ def from_kohya(
         part(transfer)
     if kohya_network.trains_lora(transfer):
         kohya_network.network(transfer)
-    for name in ("conv_dim", "conv_alpha"):
-        transfer.leave(name, "LoRA_type is Standard, which trains no convolutions", grade="idle")
     fit_to_optimizer(transfer)
     transfer.leave_the_rest("reads over it without a word")
     return transfer
+
+
+def _beside(transfer: Transfer, beside: Mapping[str, Any]) -> None:
+    """What a window keeps of other kinds of LoRA and of its own preparation of images."""
+    transfer.take("base_model_version")
+    for name in beside:
+        if name in OPTIONS and OPTIONS[name].part == "network":
+            transfer.leave(name, "kohya_ss does not pass it on for this type of LoRA", grade="idle")
+    if "batch_size" in beside:
+        transfer.leave("batch_size", "of kohya_ss' own preparation of latents", grade="idle")

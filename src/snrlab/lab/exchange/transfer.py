@@ -17,6 +17,7 @@ from snrlab.core.registry import Choice
 
 HIDDEN = "(not shown)"
 LONGEST = 120  # characters of a value in a comment
+MOST = 6  # entries of a table in a comment
 
 
 class Known(Protocol):
@@ -176,6 +177,8 @@ class Transfer:
 
 def shown(value: Any) -> str:
     """A value in a comment: TOML, on one line, cut where it is long."""
+    if isinstance(value, dict) and len(value) > MOST:
+        return f"{{ {len(value)} settings }}"
     try:
         text = " ".join(toml(value).split())
     except (ValueError, TypeError):  # a JSON null, which TOML has no word for

@@ -12,6 +12,7 @@ from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.kohya_settings import STEPS, Settings
 
+LONGEST = 60  # characters of a value
 FORKS = {
     "debias_limit_val": "EasyTrainer_Wasabi_addon",
     "timestep_attention": "EasyTrainer_Wasabi_addon",
@@ -38,9 +39,14 @@ def unknown_options(stated: Mapping[str, Any]) -> list[Finding]:
             continue
         right = meant(name, RUN)
         hint = f"Did you mean {right} (default {RUN[right].default or 'none'})?" if right else ""
-        message = f"{name} = {stated[name]!r} is no option of sd-scripts, which reads over it without a word."
+        message = f"{name} = {_short(stated[name])} is no option of sd-scripts, which reads over it without a word."
         found.append(Finding("unknown_option", "warning", message, hint))
     return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def formulas(options: Settings) -> list[Finding]:

@@ -23,6 +23,7 @@ from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import Asked, Understood
 from snrlab.lab.sources.floor import with_floor
 from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density
+from snrlab.lab.sources.other_models import HERE
 
 VERSION = "OneTrainer 23df383 (August 2026)"
 LOSS_WEIGHTS = ("CONSTANT", "P2", "MIN_SNR_GAMMA", "DEBIASED_ESTIMATION", "SIGMA")
@@ -55,7 +56,7 @@ class Settings:
         zero = _flag(options, "rescale_noise_scheduler_to_zero_terminal_snr")
         model = str(options.get("model_type", "STABLE_DIFFUSION_15"))
         if not model.startswith(FAMILIES):
-            raise UserError(f"model_type is {model}; SNR weights are explained for {', '.join(FAMILIES)}... only.")
+            raise UserError(f"model_type is {model}: {HERE}.")
         forced = {k: _flag(options, f"force_{k}_prediction") for k in ("v", "epsilon")}
         weight = str(options.get("loss_weight_fn", "CONSTANT"))
         distribution = str(options.get("timestep_distribution", "UNIFORM"))
@@ -84,7 +85,7 @@ def understand(asked: Asked) -> Understood:
     shared: dict[str, Any] = {
         "prediction_type": "v_prediction" if settings.v else "epsilon",
         "zero_terminal_snr": settings.zero_terminal,
-        "density": density(options, zero_terminal=settings.zero_terminal),
+        "density": density(options),
         "noise": NOISES.bind("offset", strength=settings.offset) if settings.offset > 0 else None,
     }
     as_is = Recipe(weighting=_weighting(settings, right=False), sampling=SAMPLINGS.bind("plain"), **shared)
