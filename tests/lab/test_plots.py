@@ -56,6 +56,13 @@ def test_every_entry_has_a_word():
             assert found == ((choice,) if field == "weighting" else choice)
 
 
+def test_a_switch_is_written_as_in_a_run_file_too():
+    assert parse_recipe("debiased normalize=true")[1] == parse_recipe("debiased normalize")[1]
+    assert parse_recipe("v_prediction zero_terminal_snr=false")[1] == parse_recipe("v_prediction")[1]
+    with pytest.raises(UserError, match="normalize is true or false, not 'yes'"):
+        parse_recipe("debiased normalize=yes")
+
+
 @pytest.mark.parametrize("format", ["png", "svg"])
 def test_the_same_bytes_each_time(format):
     files = [save(draw(tables_of("plain", "min_snr"), ["weight"]), format) for _ in range(2)]
