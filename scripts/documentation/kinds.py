@@ -46,7 +46,7 @@ KINDS: Mapping[str, Kind] = {
     "density": Kind(
         "Density",
         "How often a timestep is drawn: $p$, up to a factor that makes the sum 1. Where a formula states a draw $u$ "
-        "instead, it is a place on the schedule from 0, clean, to 1, noise, and $r$ an evenly drawn number from 0 to 1.",
+        "instead, it is a place on the schedule from 0, clean, to 1, noise, and $r$ a number drawn evenly from 0 to 1.",
         "The pictures show $p$ times $T$, so that 1 is as often as by chance.",
     ),
     "sampling": Kind(
