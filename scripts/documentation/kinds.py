@@ -8,7 +8,7 @@ from dataclasses import dataclass
 INTRO = (
     "What a recipe is made of, by name: formula, parameters with their limits, and source. In all formulas $S$ is the "
     "SNR, $t$ the timestep with 0 the cleanest, $T$ how many there are. [SNR from first principles]"
-    "(guide/01-what-snr-is.md) explains the words."
+    "(guide/01-what-snr-is.md) explains them, [Words](words.md) has each word in a sentence."
 )
 
 
