@@ -66,7 +66,7 @@ def encode_images(
 
     processes.agreed(fill)
     _agree(left, processes)
-    chunks = list(_chunks([place for place, names in left.items() if names], batch))
+    chunks = list(_chunks(everything, left, batch))
     processes.agreed(lambda: _encode(components, processes.mine(chunks), left, known, device, say))
     _share(chunks, left, processes)
     return tuple(dict.fromkeys(place.bucket for place in everything))
@@ -83,14 +83,16 @@ def _encode(
     """Decode and encode the images of these chunks."""
     throughput = Throughput("images", sum(map(len, chunks)), say)
     for chunk, views in _viewed(iter(chunks)):
+        made: list[tuple[Place, str, Tensor]] = []
         for name in NAMES:
             rows = [i for i, place in enumerate(chunk) if name in left[place]]
             if rows:
-                made = _make(name, components, [chunk[i] for i in rows], [views[i] for i in rows], device)
-                for i, value in zip(rows, made, strict=True):
-                    chunk[i].put(name, value)
-                    if known is not None:
-                        known.add(chunk[i], name, value)
+                values = _make(name, components, [chunk[i] for i in rows], [views[i] for i in rows], device)
+                made += [(chunk[i], name, value) for i, value in zip(rows, values, strict=True)]
+        for place, name, value in made:
+            place.put(name, value)
+        if known is not None:
+            known.add(made)
         throughput.update(len(chunk))
     throughput.close()
 
@@ -130,13 +132,18 @@ def _share(chunks: Sequence[list[Place]], left: dict[Place, list[str]], processe
                 place.put(name, value)
 
 
-def _chunks(todo: list[Place], batch: int | None) -> Iterator[list[Place]]:
-    """Places of one bucket each, as many as are encoded at once."""
-    for bucket in dict.fromkeys(place.bucket for place in todo):
-        mine = [place for place in todo if place.bucket is bucket]
+def _chunks(everything: Sequence[Place], left: dict[Place, list[str]], batch: int | None) -> Iterator[list[Place]]:
+    """Places of one bucket each that are encoded at once, without those of which nothing is left to make.
+
+    A value's last digits may depend on what it is computed beside. So images keep together whatever is known of them
+    already: one that was interrupted goes on with the same numbers.
+    """
+    for bucket in dict.fromkeys(place.bucket for place in everything):
+        mine = [place for place in everything if place.bucket is bucket and place.wanted]
         count = batch or max(1, min(AT_ONCE, PIXELS_AT_ONCE // (bucket.size[0] * bucket.size[1])))
         for start in range(0, len(mine), count):
-            yield mine[start : start + count]
+            if todo := [place for place in mine[start : start + count] if left[place]]:
+                yield todo
 
 
 def _viewed(chunks: Iterator[list[Place]]) -> Iterator[tuple[list[Place], list[View]]]:

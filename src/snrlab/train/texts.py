@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -47,15 +47,16 @@ def embed(
     keys = _keys(components, distinct) if cache is not None else {}
     found = {caption: text for caption in distinct if (text := _from_cache(cache, keys, caption)) is not None}
     lacking = set().union(*processes.everyones(set(distinct) - set(found)))
-    missing = [caption for caption in distinct if caption in lacking]
-    batches = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
-    mine = processes.mine(batches)
+    # batches are the same whatever is known already: last digits may depend on what a caption is encoded beside
+    whole = [distinct[start : start + BATCH] for start in range(0, len(distinct), BATCH)]
+    batches = [[caption for caption in some if caption in lacking] for some in whole]
+    mine = processes.mine([some for some in batches if some])
     throughput = Throughput("captions", sum(map(len, mine)), say)
     for some in mine:
         made = encode_captions(components, some)
-        for row, caption in enumerate(some):
-            found[caption] = made[row]
-            _keep(cache, keys, caption, made[row])
+        found |= {caption: made[row] for row, caption in enumerate(some)}
+        if cache is not None:
+            cache.add({key: tensor for caption in some for key, tensor in _by_key(keys[caption], found[caption])})
         throughput.update(len(some))
     throughput.close()
     own = {caption: _plain(found[caption]) for some in mine for caption in some}
@@ -103,11 +104,10 @@ def _from_cache(cache: Cache | None, keys: dict[str, dict[str, str]], caption: s
     return Text(hidden, tensors.get("pooled"))
 
 
-def _keep(cache: Cache | None, keys: dict[str, dict[str, str]], caption: str, text: Text) -> None:
-    if cache is None:
-        return
+def _by_key(keys: dict[str, str], text: Text) -> Iterator[tuple[str, Tensor]]:
+    """A caption's tensors by their keys in the cache."""
     tensors: dict[str, Tensor | None] = {"hidden": text.hidden, "pooled": text.pooled}
-    for part, k in keys[caption].items():
+    for part, k in keys.items():
         tensor = tensors[part]
         assert tensor is not None
-        cache.add(k, tensor.clone())
+        yield k, tensor.clone()
