@@ -56,7 +56,7 @@ def test_mistakes_are_met_with_what_to_do(train, message):
 
 
 def test_updates_in_the_backward_pass_do_not_go_with_fp16():
-    """The loss is scaled in fp16: each update would be of scaled gradients, and a step that overflows is taken again."""
+    """There the loss is scaled: updates would be of scaled gradients, and of those that overflow too."""
     fused = run(fused_backward=True, max_grad_norm=0.0, method="full", optimizer="adafactor")
     with pytest.raises(UserError, match=r'fused_backward .* set model\.precision = "bf16"'):
         parse({**fused, "model": {**fused["model"], "precision": "fp16"}})

@@ -96,7 +96,10 @@ class Cache:
         return self._open[shard].get_tensor(key)
 
     def add(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep tensors that were made together: all of them are on disk once enough has come together, or none."""
+        """Keep tensors that were made together; they are on disk once enough has come together, all of them or none.
+
+        So what an interruption leaves is made again in the same batches: last digits depend on what is beside.
+        """
         kept = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         self._new |= kept
         self._held += sum(tensor.nbytes for tensor in kept.values())

@@ -66,7 +66,7 @@ def encode_images(
 
     processes.agreed(fill)
     _agree(left, processes)
-    chunks = list(_chunks(everything, left, batch))
+    chunks = list(_chunks([place for place, names in left.items() if names], batch))
     processes.agreed(lambda: _encode(components, processes.mine(chunks), left, known, device, say))
     _share(chunks, left, processes)
     return tuple(dict.fromkeys(place.bucket for place in everything))
@@ -132,18 +132,13 @@ def _share(chunks: Sequence[list[Place]], left: dict[Place, list[str]], processe
                 place.put(name, value)
 
 
-def _chunks(everything: Sequence[Place], left: dict[Place, list[str]], batch: int | None) -> Iterator[list[Place]]:
-    """Places of one bucket each that are encoded at once, without those of which nothing is left to make.
-
-    A value's last digits may depend on what it is computed beside. So images keep together whatever is known of them
-    already: one that was interrupted goes on with the same numbers.
-    """
-    for bucket in dict.fromkeys(place.bucket for place in everything):
-        mine = [place for place in everything if place.bucket is bucket and place.wanted]
+def _chunks(todo: list[Place], batch: int | None) -> Iterator[list[Place]]:
+    """Places of one bucket each, as many as are encoded at once."""
+    for bucket in dict.fromkeys(place.bucket for place in todo):
+        mine = [place for place in todo if place.bucket is bucket]
         count = batch or max(1, min(AT_ONCE, PIXELS_AT_ONCE // (bucket.size[0] * bucket.size[1])))
         for start in range(0, len(mine), count):
-            if todo := [place for place in mine[start : start + count] if left[place]]:
-                yield todo
+            yield mine[start : start + count]
 
 
 def _viewed(chunks: Iterator[list[Place]]) -> Iterator[tuple[list[Place], list[View]]]:

@@ -47,10 +47,9 @@ def embed(
     keys = _keys(components, distinct) if cache is not None else {}
     found = {caption: text for caption in distinct if (text := _from_cache(cache, keys, caption)) is not None}
     lacking = set().union(*processes.everyones(set(distinct) - set(found)))
-    # batches are the same whatever is known already: last digits may depend on what a caption is encoded beside
-    whole = [distinct[start : start + BATCH] for start in range(0, len(distinct), BATCH)]
-    batches = [[caption for caption in some if caption in lacking] for some in whole]
-    mine = processes.mine([some for some in batches if some])
+    missing = [caption for caption in distinct if caption in lacking]
+    batches = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
+    mine = processes.mine(batches)
     throughput = Throughput("captions", sum(map(len, mine)), say)
     for some in mine:
         made = encode_captions(components, some)
