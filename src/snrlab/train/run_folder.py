@@ -102,9 +102,9 @@ class RunFolder:
     @property
     def own(self) -> frozenset[str]:
         """Names of all that a run keeps here besides its results."""
-        files = (self.config_file, self.sources_file, self.history_file, self.steps_file, self.validation_file)
-        files += (self.checkpoints, self.samples, self.logs, self.comparison_file, self.evaluation_file, self.report)
-        return frozenset({file.name for file in files} | {CARD, PLOT})
+        logs = (self.config_file, self.sources_file, self.history_file, self.steps_file, self.validation_file)
+        others = (self.checkpoints, self.samples, self.logs, self.comparison_file, self.evaluation_file, self.report)
+        return frozenset({CARD, PLOT, *(file.name for file in (*logs, *others))})
 
     @property
     def started(self) -> bool:
@@ -235,7 +235,7 @@ def refuse_name(folder: RunFolder, config: RunConfig) -> None:
 
 def _refuse_foreign(folder: RunFolder) -> None:
     """Refuse a folder that holds something else than a run (UserError)."""
-    if not folder.path.is_dir() or not folder.started and any(map(_is_foreign, folder.path.iterdir())):
+    if not folder.path.is_dir() or (not folder.started and any(map(_is_foreign, folder.path.iterdir()))):
         raise UserError(f"{folder.path} exists and is not a run; choose another name or --out.")
 
 
