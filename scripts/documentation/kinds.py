@@ -61,8 +61,10 @@ KINDS: Mapping[str, Kind] = {
     ),
     "noise": Kind(
         "Noise",
-        "What is added to the picture, made from normally distributed $\\epsilon$.",
-        "The pictures show one channel of three draws, from black at -3 to white at 3.",
+        "What is added to the picture, made from normally distributed $\\epsilon$. $\\delta$ is one such number for a "
+        "whole channel, coarse(i) noise on a coarser grid.",
+        "The pictures show one channel of three draws, from black at -3 to white at 3, stronger than by default where "
+        "they say so.",
     ),
     "loss": Kind(
         "Loss",
