@@ -74,12 +74,19 @@ def _beside(transfer: Transfer, beside: Mapping[str, Any]) -> None:
             transfer.leave(name, "kohya_ss does not pass it on for this type of LoRA", grade="idle")
     if "batch_size" in beside:
         transfer.leave("batch_size", "of kohya_ss' own preparation of latents", grade="idle")
+    if transfer.stated.get("multi_gpu") is True and int(transfer.value("num_processes") or 1) > 1:
+        why = "train_batch_size is of each of them there; train.batch_size is of all together: multiply it, and start "
+        transfer.leave("num_processes", f"{why}snrlab train RUN --processes {transfer.value('num_processes')}")
 
 
 def _one_noise(transfer: Transfer) -> Mapping[str, tuple[str, ...]]:
     """The options of the recipe's parts: of a noise offset beside multires noise only the latter is carried."""
-    if not (transfer.value("multires_noise_iterations") and transfer.value("noise_offset")):
+    multires, offset = transfer.value("multires_noise_iterations"), transfer.value("noise_offset")
+    if multires and offset:
+        for name in OF_OFFSET:
+            transfer.leave(name, "recipe.noise is one kind of noise, and multires noise is kept")
+    elif offset:
         return NAMES
     for name in OF_OFFSET:
-        transfer.leave(name, "recipe.noise is one kind of noise, and multires noise is kept")
+        transfer.leave(name, "of noise_offset, which is off", grade="idle")
     return {**NAMES, "noise": ("multires_noise_iterations", "multires_noise_discount")}

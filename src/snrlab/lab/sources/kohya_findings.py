@@ -68,6 +68,9 @@ def formulas(options: Settings) -> list[Finding]:
         message = "noise_offset and multires noise are both on, and the program does both, one after the other"
         found.append(Finding("two_noises", "warning", f"{message}; a recipe has one, so only multires noise is shown.",
                              "Keep the one that you want."))  # fmt: skip
+    if options.adaptive is not None and options.noise_offset is None and not options.stated("noise_offset"):
+        message = "adaptive_noise_scale needs noise_offset, which is not given: the program stops here."
+        found.append(Finding("needs_offset", "warning", message, "State noise_offset, or leave it out."))
     if options.zero_terminal and options.v and weights:
         before = SCHEDULES.bind("sd")()
         factor = float(before.snr[900] / zero_terminal_snr(before).snr[900])
