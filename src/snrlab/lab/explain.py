@@ -23,6 +23,9 @@ from snrlab.lab.sources.read import read_source
 SAID_OTHERWISE = {"peer_variant", "peer_prediction_type", "product_on_network", "double_counting", "damped_twice"}
 
 
+SPANS = 3  # of timesteps that are listed one by one
+
+
 @dataclass(frozen=True, eq=False)
 class Effort:
     """Where a recipe's effort goes, each share by its name.
@@ -70,6 +73,7 @@ def explain_asked(asked: Asked) -> Explanation:
     profile = shipped_profile()
     own = findings(understood.as_is)
     skip = SAID_OTHERWISE if asked.trainer != "snrlab" else set()
+    own = [f for f in own if (f.code, f.grade) != ("effective_sample_size", "info")]  # the effort says it
     found = [*understood.found, *(f for f in own if f.code not in skip)]
     ordered = tuple(sorted(found, key=lambda f: GRADES.index(f.grade)))
     (_, first), *stages = understood.as_is.by_stage()
@@ -106,7 +110,10 @@ def _untrained(tables: Tables) -> str:
     at = np.flatnonzero((tables.p == 0) | (tables.weight == 0))
     if not len(at):
         return ""
-    return f"t = {at[0]}" if len(at) == 1 else f"{len(at)} steps, t = {at[0]} to {at[-1]}"
+    parts = np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)
+    spans = [f"{part[0]}" if len(part) == 1 else f"{part[0]} to {part[-1]}" for part in parts]
+    shown = " and ".join(spans) if len(spans) <= SPANS else f"{spans[0]} ... {spans[-1]}"
+    return f"t = {shown}" if len(at) == 1 else f"{len(at)} steps, t = {shown}"
 
 
 def as_data(explained: Explanation) -> dict[str, Any]:

@@ -38,10 +38,14 @@ def unknown_options(stated: Mapping[str, Any]) -> list[Finding]:
             found.append(Finding("fork_option", "warning", message))
             continue
         right = meant(name, RUN)
-        hint = f"Did you mean {right} (default {RUN[right].default or 'none'})?" if right else ""
+        hint = f"Did you mean {right}? As it is, {_holds(RUN[right].default)}." if right else ""
         message = f"{name} = {_short(stated[name])} is no option of sd-scripts, which reads over it without a word."
         found.append(Finding("unknown_option", "warning", message, hint))
     return found
+
+
+def _holds(default: str) -> str:
+    return "it is not set" if default in ("", "None", "false") else f"its default of {default} holds"
 
 
 def _short(value: Any) -> str:
