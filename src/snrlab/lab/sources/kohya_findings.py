@@ -38,18 +38,22 @@ def unknown_options(stated: Mapping[str, Any]) -> list[Finding]:
             found.append(Finding("fork_option", "warning", message))
             continue
         right = meant(name, RUN)
-        hint = f"Did you mean {right}? As it is, {_holds(RUN[right].default)}." if right else ""
+        hint = f"Did you mean {right}? {_holds(right, stated)}" if right else ""
         message = f"{name} = {_short(stated[name])} is no option of sd-scripts, which reads over it without a word."
         found.append(Finding("unknown_option", "warning", message, hint))
     return found
 
 
-def _holds(default: str) -> str:
-    return "it is not set" if default in ("", "None", "false") else f"its default of {default} holds"
+def _holds(name: str, stated: Mapping[str, Any]) -> str:
+    """What the option is now that a misspelt one was meant for it."""
+    default = RUN[name].default
+    if name in stated:
+        return "That is set too."
+    return "Now it is not set." if default in ("", "None", "false") else f"Now its default holds, {default}."
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 

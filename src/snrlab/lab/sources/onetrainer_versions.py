@@ -130,7 +130,7 @@ def _everywhere(options: dict[str, Any]) -> None:
     stated = {name: options.pop(name) for name in OF_ALL_NETWORKS if name in options}
     if not stated:
         return
-    parts = [part for part in NETWORKS if isinstance(options.get(part), dict)] or ["unet"]
+    parts = dict.fromkeys(["unet", *(part for part in NETWORKS if isinstance(options.get(part), dict))])
     for part in parts:
         table = dict(options.get(part, {}))
         if "weight_dtype" in stated and table.get("weight_dtype", "NONE") == "NONE":
