@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from snrlab.files.writing import UNFINISHED, sync_folder
+from snrlab.files.writing import folder_atomically
 from snrlab.models.lora import trained_lora
 from snrlab.models.lora_file import write_lora
 from snrlab.models.metadata import described, lora_metadata
@@ -47,13 +46,5 @@ def _export_model(job: Job, path: Path, dtype: torch.dtype, started: datetime | 
             metadata["modelspec.date"] = datetime.now(UTC).isoformat(timespec="seconds")
         save_single_file(model, path, dtype, metadata, largest)
         return
-    temporary = path.with_name(path.name + UNFINISHED)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        save_folder(model, temporary, dtype, largest)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with folder_atomically(path) as folder:
+        save_folder(model, folder, dtype, largest)

@@ -68,6 +68,8 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None 
     processes = here()
     say = say if processes.main else _quiet
     source, folder = processes.first(lambda: _choose(out, config, fork, resume=resume))
+    if folder.path.name != config.name and not resume and fork is None:
+        say(f"{out / config.name} is there already and stays as it is; this run goes into {folder.path}")
     config = config.model_copy(update={"name": folder.path.name})
     try:
         with stop_on_signals(say) as stop, RunLock(folder.path, say) as lock:
@@ -130,7 +132,7 @@ def _is_over(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Pr
 
 def _steps_and_end(job: Job, folder: RunFolder, done: int, stop: Stop, say: Say, started: datetime) -> bool:
     """All steps that are left, and the result; False where the run was asked to stop before."""
-    with _readers(job, folder, done) as readers:
+    with _readers(job, folder, done, say) as readers:
         if done:
             catch_up(job, folder, done, readers)
         else:
@@ -181,25 +183,25 @@ def _ready(
 
 
 @contextmanager
-def _readers(job: Job, folder: RunFolder, done: int) -> Iterator[Readers]:
+def _readers(job: Job, folder: RunFolder, done: int, say: Say) -> Iterator[Readers]:
     """What follows the run; in all but the main process it leads nowhere."""
     if not job.processes.main:
-        nowhere = Trackers([], job.objective.draws.tables, 1)
+        nowhere = Trackers([], job.objective.draws.tables, 1, say)
         with Path(os.devnull).open("w", encoding="utf-8") as log:
             yield Readers(log, log if job.held_back else None, nowhere)
         return
     with (
-        _trackers(job, folder, done) as trackers,
+        _trackers(job, folder, done, say) as trackers,
         run_folder.open_log(folder.steps_file, done) as log,
         run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
     ):
         yield Readers(log, validation, trackers)
 
 
-def _trackers(job: Job, folder: RunFolder, done: int) -> Trackers:
+def _trackers(job: Job, folder: RunFolder, done: int, say: Say) -> Trackers:
     """The run's trackers; where one does not start, a folder that has nothing in it yet goes again."""
     try:
-        return open_trackers(job.config, folder, job.objective.draws.tables, done)
+        return open_trackers(job.config, folder, job.objective.draws.tables, done, say)
     except UserError:
         if not done:
             shutil.rmtree(folder.path, ignore_errors=True)
