@@ -210,12 +210,10 @@ def test_the_program_of_several_processes(tmp_path):
 # -- kohya's own files ------------------------------------------------------------------------------------------------
 
 
-def test_two_kinds_of_noise(tmp_path):
-    file = toml(tmp_path, network_module="networks.lora", noise_offset=0.03, multires_noise_iterations=6)
-    assert "two_noises" in {finding.code for finding in explain(file).found}
-    found = import_source(file)
-    assert run_of(found).recipe.noise.name == "pyramid"
-    assert left(found, "noise_offset")[0] == "lost"
+def test_what_adapts_a_noise_offset_needs_one(tmp_path):
+    file = toml(tmp_path, network_module="networks.lora", adaptive_noise_scale=0.1, multires_noise_iterations=6)
+    assert "needs_offset" in {finding.code for finding in explain(file).found}
+    assert "adaptive_noise_scale" not in next(x.said for x in import_source(file).written.lines if "noise" in x.name)
 
 
 def test_one_rate_for_an_optimizer_that_finds_it(tmp_path):
@@ -293,7 +291,7 @@ def test_what_is_missing_is_told_apart(tmp_path):
 
 def test_steps_that_are_never_trained_are_ranges(tmp_path):
     file = toml(tmp_path, network_module="networks.lora", min_timestep=20, max_timestep=900)
-    assert "never trained: 120 steps, t = 0 to 19 and 900 to 999." in explain_text.to_text(explain(file))
+    assert "never trained: t = 0..19 and 900..999." in explain_text.to_text(explain(file))
 
 
 def test_metadata_of_no_known_program_is_cut(tmp_path):
