@@ -443,6 +443,21 @@ def test_what_a_machine_says_in_words(reason, config, tmp_path):
     assert understood(ValueError("ours"), config, folder) is None
 
 
+def test_a_check_says_it_in_words_too(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for reason, kind, says in (
+        (torch.OutOfMemoryError("CUDA out of memory."), UserError, "the graphics card has too little memory"),
+        (KeyError("ours"), BugError, "a bug in snrlab, not a mistake of yours: KeyError"),
+    ):
+
+        def fail(*_, reason=reason):
+            raise reason
+
+        monkeypatch.setattr(runner, "prepare", fail)
+        with pytest.raises(kind, match=says):
+            runner.check(config, tmp_path / "runs", say=lambda text: None)
+
+
 def test_what_is_half_written_is_swept(config, whole, tmp_path, monkeypatch):
     """What a kill leaves under temporary names goes when the run goes on."""
 
