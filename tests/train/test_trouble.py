@@ -268,6 +268,17 @@ def test_a_request_before_the_first_step_stops_at_once(config, tmp_path, monkeyp
     assert said[-1] == "stopped before anything was written"
 
 
+def test_a_request_while_something_is_printed_is_noted():
+    """Python refuses to print within a print; that is no reason to stop at once, as a bug of ours."""
+
+    def say(text):
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+    with stop_on_signals(say) as stop, stop.after_the_step():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+
+
 def test_what_is_ignored_stays_ignored():
     """As under nohup, where a closed terminal is no reason to stop."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
