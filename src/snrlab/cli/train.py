@@ -127,9 +127,10 @@ def quiet_libraries() -> None:
     """Keep the training libraries from the network and from printing; say so if they are missing."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        import diffusers
+        import torch  # noqa: F401  # first: the others take a second to find that it is missing
+
+        import diffusers  # isort: skip
         import peft  # noqa: F401
-        import torch  # noqa: F401
         import transformers
     except ImportError as missing:
         raise UserError(
