@@ -216,6 +216,12 @@ def test_two_kinds_of_noise(tmp_path):
     assert run_of(import_source(file)).recipe.noise == explain(file).understood.as_meant.noise
 
 
+def test_what_adapts_a_noise_offset_needs_one(tmp_path):
+    file = toml(tmp_path, network_module="networks.lora", adaptive_noise_scale=0.1, multires_noise_iterations=6)
+    assert "needs_offset" in {finding.code for finding in explain(file).found}
+    assert "adaptive_noise_scale" not in next(x.said for x in import_source(file).written.lines if "noise" in x.name)
+
+
 def test_one_rate_for_an_optimizer_that_finds_it(tmp_path):
     file = toml(tmp_path, network_module="networks.lora", optimizer_type="Prodigy", learning_rate=1.0, unet_lr=1.0,
                 text_encoder_lr=0.5)  # fmt: skip
