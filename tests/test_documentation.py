@@ -134,6 +134,8 @@ def test_formulas_are_typeset_without_a_script():
     page = converter.typeset(r'<p><span class="arithmatex">\(\frac{1}{\sqrt{S}} &lt; 1\)</span></p>')
     assert "<mfrac>" in page
     assert "arithmatex" not in page
+    together = converter.kept_together("<p><math>t</math> = 353: 58 % of it</p><pre>t = 5 %</pre>")
+    assert together == "<p><math>t</math>&nbsp;=&nbsp;353: 58&nbsp;% of it</p><pre>t = 5 %</pre>"
     with pytest.raises(ValueError, match="not understood"):
         converter.typeset(r'<span class="arithmatex">\(\nonsense{S}\)</span>')
 

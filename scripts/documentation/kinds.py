@@ -8,7 +8,7 @@ from dataclasses import dataclass
 INTRO = (
     "What a recipe is made of, by name: formula, parameters with their limits, and source. In all formulas $S$ is the "
     "SNR, $t$ the timestep with 0 the cleanest, $T$ how many there are. [SNR from first principles]"
-    "(guide/01-what-snr-is.md) explains the words."
+    "(guide/01-what-snr-is.md) explains them, [Words](words.md) has each word in a sentence."
 )
 
 
@@ -45,7 +45,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "density": Kind(
         "Density",
-        "How often a timestep is drawn: $p$, up to a factor that makes the sum 1.",
+        "How often a timestep is drawn: $p$, up to a factor that makes the sum 1. Where a formula states a draw $u$ "
+        "instead, it is a place on the schedule from 0, clean, to 1, noise, and $r$ a number drawn evenly from 0 to 1.",
         "The pictures show $p$ times $T$, so that 1 is as often as by chance.",
     ),
     "sampling": Kind(
@@ -61,8 +62,10 @@ KINDS: Mapping[str, Kind] = {
     ),
     "noise": Kind(
         "Noise",
-        "What is added to the picture, made from normally distributed $\\epsilon$.",
-        "The pictures show one channel of three draws, from black at -3 to white at 3.",
+        "What is added to the picture, made from normally distributed $\\epsilon$. $\\delta$ is one such number for a "
+        "whole channel, coarse(i) noise on a coarser grid.",
+        "The pictures show one channel of three draws, from black at -3 to white at 3, stronger than by default where "
+        "they say so.",
     ),
     "loss": Kind(
         "Loss",

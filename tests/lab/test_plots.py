@@ -5,6 +5,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.article import PLATES, write_article
 from snrlab.lab.data_files import to_csv
+from snrlab.lab.figures import _recipe
 from snrlab.lab.page import page
 from snrlab.lab.panels import PANELS
 from snrlab.lab.plots import _apart, draw, save
@@ -54,6 +56,13 @@ def test_every_entry_has_a_word():
             assert found == ((choice,) if field == "weighting" else choice)
 
 
+def test_a_switch_is_written_as_in_a_run_file_too():
+    assert parse_recipe("debiased normalize=true")[1] == parse_recipe("debiased normalize")[1]
+    assert parse_recipe("v_prediction zero_terminal_snr=false")[1] == parse_recipe("v_prediction")[1]
+    with pytest.raises(UserError, match="normalize is true or false, not 'yes'"):
+        parse_recipe("debiased normalize=yes")
+
+
 @pytest.mark.parametrize("format", ["png", "svg"])
 def test_the_same_bytes_each_time(format):
     files = [save(draw(tables_of("plain", "min_snr"), ["weight"]), format) for _ in range(2)]
@@ -78,6 +87,17 @@ def test_no_leader_line_runs_through_a_word():
         for word in words:
             box = Text.get_window_extent(word)
             assert word is leader or not line.intersects_bbox(box.shrunk(0.9, 0.9)), (leader, word)
+
+
+@pytest.mark.parametrize("text", ["min_snr", "v_prediction zero_terminal_snr"])
+def test_timesteps_above_the_graphs_keep_apart(text):
+    tables = tables_of(text)
+    for figure in (draw({"a long name": tables[text]}, ["weight"], width=6.2), _recipe(tables[text])):
+        figure.savefig(io.BytesIO(), format="svg")  # lays it out
+        for axes in figure.axes:
+            boxes = [label.get_window_extent() for label in axes.child_axes[0].get_xticklabels()]
+            assert len(boxes) > 2
+            assert all(left.x1 < right.x0 for left, right in pairwise(sorted(boxes, key=lambda b: b.x0)))
 
 
 def test_equal_curves_share_a_label():

@@ -98,10 +98,6 @@ class Folder:
             found.append(unmatched(self.strays, [image.path for image in self.images]))
         return found
 
-    def summary(self) -> str:
-        """What was found, in one paragraph."""
-        return f"{from_here(self.path)}: {described(self.images) if self.images else 'no readable image'}"
-
 
 def from_here(path: Path) -> Path:
     """The path as it is typed in the current folder where it lies below it, else as it is."""

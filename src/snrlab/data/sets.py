@@ -9,7 +9,7 @@ from pathlib import Path
 
 from snrlab.core.errors import UserError
 from snrlab.data.buckets import fit
-from snrlab.data.folder import METADATA, Folder, counted, described, listed, scan
+from snrlab.data.folder import METADATA, Folder, counted, described, from_here, listed, scan
 from snrlab.data.items import Item
 from snrlab.data.layout import Place, alone, places
 from snrlab.data.masks import find_masks, unused_masks
@@ -84,7 +84,7 @@ def _group(source: Source, folders: list[tuple[Place, Folder]], notes: tuple[str
         found = _items(source, place, folder, caption, masks)
         problems += [f"{source.where}: {name}: {problem}" for problem in listed(_misfits(found), "images")]
         items += found
-    summaries = tuple(f"{folder.path}: {described(folder.images)}" for _, folder in folders)
+    summaries = tuple(f"{from_here(folder.path)}: {described(folder.images)}" for _, folder in folders)
     return Group(source, tuple(items), summaries, tuple(left_out), tuple(problems))
 
 

@@ -70,6 +70,7 @@ def explain_asked(asked: Asked) -> Explanation:
     profile = shipped_profile()
     own = findings(understood.as_is)
     skip = SAID_OTHERWISE if asked.trainer != "snrlab" else set()
+    own = [f for f in own if (f.code, f.grade) != ("effective_sample_size", "info")]  # the effort says it
     found = [*understood.found, *(f for f in own if f.code not in skip)]
     ordered = tuple(sorted(found, key=lambda f: GRADES.index(f.grade)))
     (_, first), *stages = understood.as_is.by_stage()

@@ -103,12 +103,19 @@ def _bars(axes: Any, shares: Sequence[float], colors: Sequence[str]) -> None:
     """The share of a step without signal, which has no place on a log-SNR axis: bars in a frame of their own."""
     if not any(shares):
         return
-    frame = axes.inset_axes((0.68, 0.42, 0.3, 0.42))
+    width = max(0.18, 0.1 * len(shares))
+    frame = axes.inset_axes((0.98 - width, 0.42, width, 0.42))
     places = np.arange(len(shares))
     frame.bar(places, [100 * share for share in shares], color=list(colors), width=0.7)
     for place, share, color in zip(places, shares, colors, strict=True):
         frame.text(
-            place, 100 * share, f"{share:.2%}" if share else "0", ha="center", va="bottom", fontsize=9, color=color
+            place,
+            100 * share,
+            f"{100 * share:.2g}%" if share else "0",
+            ha="center",
+            va="bottom",
+            fontsize=9,
+            color=color,
         )
     frame.set_title("step at SNR 0", fontsize=9, weight="normal")
     frame.set_ylim(0, 130 * max(shares))
@@ -132,16 +139,22 @@ def _axes(axes: Any, panel: Panel, tables: Sequence[Tables], *, log: bool) -> No
     axes.set_xlabel(AXIS)
     axes.set_xlim(finite.max(), max(finite.min(), NOISIEST))
     if all(np.array_equal(t.log_snr, first.log_snr) for t in tables):
-        _timesteps(axes, first)
+        timestep_axis(axes, first, axes.figure.get_figwidth())
 
 
-def _timesteps(axes: Any, tables: Tables) -> None:
-    """The timestep as a second axis, where all recipes have one schedule."""
+def timestep_axis(axes: Any, tables: Tables, inches: float) -> None:
+    """The timestep as a second axis above that of log-SNR, at steps that are far enough apart.
+
+    Args:
+        axes: with its horizontal limits set, the cleanest on the left.
+        tables: of the one schedule that is drawn.
+        inches: how wide the graph is.
+    """
     finite = np.flatnonzero(np.isfinite(tables.log_snr))
     total = len(tables.t)
     marks = [t for t in (0, total // 20, total // 5, total * 2 // 5, total * 7 // 10, total - 1) if t in finite]
     cleanest, noisiest = axes.get_xlim()
-    apart = TICK_GAP / axes.figure.get_figwidth() * (cleanest - noisiest)
+    apart = TICK_GAP / inches * (cleanest - noisiest)
     marks = [t for t in marks if tables.log_snr[t] >= noisiest]
     for mark in marks[1:]:
         before = marks[marks.index(mark) - 1]

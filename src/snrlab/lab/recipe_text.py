@@ -118,6 +118,10 @@ def _take(word: str, parts: dict[str, Any]) -> None:
         _once(parts, "prediction_type", word)
     elif word in SWITCHES:
         _once(parts, word, True)
+    elif key in SWITCHES and equals:  # as a run file has it
+        if value not in ("true", "false"):
+            raise UserError(f"recipe: {key} is true or false, not '{value}'; {key} alone says true.")
+        _once(parts, key, value == "true")
     elif name in WEIGHTINGS:
         parts.setdefault("weighting", []).append(word)
     elif kind is not None:

@@ -6,7 +6,6 @@ import base64
 import html
 import json
 import tomllib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from snrlab.core.findings import findings
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES
 from snrlab.files.writing import write_atomically
+from snrlab.lab.blocks import table
 from snrlab.lab.comparison import change
 from snrlab.lab.figures import loss_figure, recipe_figure, validation_figure
 from snrlab.lab.statistics import Estimate, mean
@@ -39,11 +39,11 @@ figure svg { width: 100%; height: auto; }
 .grids img { width: 28rem; max-width: 100%; display: block; }
 .grids img.small { width: 18rem; image-rendering: pixelated; }
 .wide { background: #fff; } .wide img { width: 100%; display: block; }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
-td:not(:first-child) { white-space: nowrap; }
-td small { display: block; font-size: .75rem; opacity: .8; }
-th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; font-size: .9rem; }
+td small { display: block; font-size: .8em; opacity: .8; }
+th, td { padding: .25rem .55rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
+th + th, td + td { white-space: nowrap; } .sideways { overflow-x: auto; }
 .error, .warning, .info { padding: .4rem .7rem; margin: .4rem 0; border-left: 4px solid; background: var(--soft); }
 .error { border-color: #d55e00; } .warning { border-color: #e69f00; } .info { border-color: #0072b2; }
 pre { background: var(--soft); padding: 1rem; overflow-x: auto; font-size: .85rem; }
@@ -141,7 +141,7 @@ def _comparison(contents: Contents) -> str:
         f"<h2>What the LoRA changes</h2><figure class=wide>{_image(contents.comparison, 'comparison')}</figure>"
         "<p>The same noise in each column; the LoRA was trained on none of these. In brackets 95 % intervals; paired "
         "distance is 0 where a picture is the true one to the feature network that measures it, caption match is "
-        f"finding the concept among 100.</p>{_table(head, rows)}"
+        f"finding the concept among 100.</p>{table(head, rows)}"
     )
 
 
@@ -169,28 +169,13 @@ def _validation(lines: list[dict[str, Any]]) -> str:
     count = len(lines[0]["images"])
     return (
         f"<h2>Validation</h2><p>{count} images that were not trained on, the same noise each time; 95 % "
-        f"intervals, of the changes in pairs.</p><figure>{validation_figure(lines)}</figure>" + _table(head, rows)
+        f"intervals, of the changes in pairs.</p><figure>{validation_figure(lines)}</figure>" + table(head, rows)
     )
 
 
 def _image(png: bytes, alt: str) -> str:
     kind = " class=small" if int.from_bytes(png[16:20]) <= SMALL else ""
     return f'<img{kind} alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str | Estimate]]) -> str:
-    def line(cells: Sequence[str | Estimate], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{_cell(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
-
-
-def _cell(content: str | Estimate) -> str:
-    """A text, or a value with its interval on a line of its own."""
-    if isinstance(content, str):
-        return html.escape(content)
-    value, _, interval = str(content).partition(" ")
-    return f"{value} <small>{interval}</small>"
 
 
 def _headline(config: RunConfig, records: list[dict[str, Any]]) -> str:
@@ -208,7 +193,7 @@ def _band_table(records: list[dict[str, Any]]) -> str:
         (band, *(_mean([r["bands"][band] for r in part]) for part in (records[:tenth], records[-tenth:])))
         for band in BANDS
     ]
-    return _table(("unweighted training loss", "first tenth of the steps", "last tenth"), rows)
+    return table(("unweighted training loss", "first tenth of the steps", "last tenth"), rows)
 
 
 def _mean(values: list[float | None]) -> str:

@@ -19,7 +19,7 @@ from snrlab.train.job import Job
 from snrlab.train.memory import estimate
 from snrlab.train.rehearsal import Rehearsal, rehearse
 from snrlab.train.remarks import remarks
-from snrlab.train.run_folder import RunFolder
+from snrlab.train.run_folder import RunFolder, refuse_name
 from snrlab.train.telemetry import memory_mb
 from snrlab.train.trackers import refuse_missing
 
@@ -28,9 +28,11 @@ def refuse_early(config: RunConfig, folder: RunFolder) -> None:
     """What can be known to be wrong before anything is loaded.
 
     Raises:
-        UserError: a tracker that is not installed, or a run folder among the images.
+        UserError: a tracker that is not installed, a name that a run's folder has for something else, or a run folder
+            among the images.
     """
     refuse_missing(config)
+    refuse_name(folder, config)
     where = folder.path.resolve()
     sources = [config.data.folder, config.validation.folder, *(image_set.folder for image_set in config.data.sets)]
     for images in (Path(source).resolve() for source in sources if source):

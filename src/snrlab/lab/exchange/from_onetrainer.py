@@ -16,9 +16,9 @@ from snrlab.lab.exchange.recipe import recipe
 from snrlab.lab.exchange.simple import read_size
 from snrlab.lab.exchange.transfer import Left, Transfer, shown
 from snrlab.lab.sources.asked import Understood
+from snrlab.lab.sources.onetrainer import V_MODELS
 
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "prediction_type": ("force_v_prediction", "force_epsilon_prediction"),
     "zero_terminal_snr": ("rescale_noise_scheduler_to_zero_terminal_snr",),
     "weighting": ("loss_weight_fn", "loss_weight_strength"),
     "density": ("timestep_distribution", "min_noising_strength", "max_noising_strength", "noising_weight",
@@ -47,7 +47,7 @@ def from_onetrainer(understood: Understood, folder: Path, *, as_is: bool = False
     transfer = Transfer(flat(understood.asked.options), OPTIONS, "OneTrainer")
     model(transfer)
     images(transfer, folder)
-    recipe(transfer, understood, NAMES, as_is=as_is)
+    recipe(transfer, understood, {**NAMES, "prediction_type": _prediction(transfer)}, as_is=as_is)
     refuse_other_models(str(transfer.value("model_type")))
     transfer.take("model_type", "__version")
     lora = method(transfer)
@@ -120,6 +120,13 @@ def method(transfer: Transfer) -> bool:
         transfer.leave("output_model_format", f"{field} has no such format")
     transfer.put(field, found, "output_model_format")
     return lora
+
+
+def _prediction(transfer: Transfer) -> tuple[str, ...]:
+    """What says that the network predicts v or epsilon; nothing where OneTrainer follows the model, as is done here."""
+    zero = "rescale_noise_scheduler_to_zero_terminal_snr"
+    forced = tuple(name for name in (zero, "force_v_prediction", "force_epsilon_prediction") if transfer.value(name))
+    return forced[:1] or (("model_type",) if str(transfer.value("model_type")) in V_MODELS else ())
 
 
 def refuse_other_models(model_type: str) -> None:

@@ -56,7 +56,9 @@ def parts_and_rates(transfer: Transfer) -> None:
         on = rate != 0
         why = "kohya trains a LoRA of the text encoders too unless it is told not to." if lora and on else ""
         if on or transfer.has(name) or transfer.has("network_train_unet_only"):
-            transfer.put(f"train.{part}", on, "network_train_unet_only", "train_text_encoder", why=why)
+            by_rate = not on and _is_switched_off(transfer, name)
+            switches = (name,) if by_rate else ("network_train_unet_only", "train_text_encoder")
+            transfer.put(f"train.{part}", on, *switches, why=f"{name} is 0." if by_rate else why)
     own = [rate for rate, _ in rates.values() if rate != 0] + ([unet] if trains_unet else [])
     if transfer.has("learning_rate") or None in own:
         transfer.put("train.learning_rate", float(transfer.value("learning_rate")), "learning_rate")
@@ -68,6 +70,12 @@ def parts_and_rates(transfer: Transfer) -> None:
     elif not trains_unet:
         transfer.leave("unet_lr", "the UNet is not trained")
     transfer.take("network_train_unet_only", "text_encoder_lr", "train_text_encoder", "network_train_text_encoder_only")
+
+
+def _is_switched_off(transfer: Transfer, name: str) -> bool:
+    """Whether it is by a rate of 0 that a text encoder is not trained."""
+    stated = transfer.stated.get(name)
+    return name != "network_train_unet_only" and (stated == 0 or (isinstance(stated, list) and 0 in stated))
 
 
 def _text_rates(transfer: Transfer, lora: bool, sdxl: bool) -> dict[str, tuple[float | None, str]]:

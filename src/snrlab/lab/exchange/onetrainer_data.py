@@ -39,7 +39,8 @@ def images(transfer: Transfer, folder: Path) -> None:
         transfer.left.append(
             Left(transfer.shown("resolution"), "one size is trained; sets of images may have their own")
         )
-    concepts = [c for c in read_list(transfer, "concepts", "concept_file_name", folder) or [] if c.get("enabled", True)]
+    listed = read_list(transfer, "concepts", "concept_file_name", folder) or []
+    concepts = [concept_as_today(concept) for concept in listed if concept.get("enabled", True)]
     concepts = [c for c in concepts if c.get("type", "STANDARD") != "VALIDATION"]
     if not concepts:
         why = "The configuration does not say where the images are (its concepts do): name their folder here."
@@ -50,7 +51,6 @@ def images(transfer: Transfer, folder: Path) -> None:
 
 def _concept(transfer: Transfer, concept: Mapping[str, Any], place: str) -> None:
     """One concept as a set of images."""
-    concept = concept_as_today(concept)
     text, image = _part(concept, "text"), _part(concept, "image")
     name = str(concept.get("name") or concept.get("path") or place)
 

@@ -11,6 +11,12 @@ from snrlab.lab.exchange.transfer import Left, Transfer
 OPTIMIZER_NAMES = {"ADAMW": "adamw", "ADAMW_8BIT": "adamw8bit", "LION": "lion", "PRODIGY": "prodigy",
                    "ADAFACTOR": "adafactor", "SCHEDULE_FREE_ADAMW": "schedule_free"}  # fmt: skip
 TEXT = ("text_encoder", "text_encoder_2")
+# what every optimizer does here anyway, and what changes no number
+ALWAYS_SO = {"decouple": True, "relative_step": False, "warmup_init": False, "adam_w_mode": True,
+             "bias_correction": True, "percentile_clipping": 100, "slice_p": 1,
+             "eps": 1e-30, "eps2": 1e-3}  # fmt: skip
+UNSEEN = ("fused", "foreach", "capturable", "differentiable", "log_every", "use_triton", "is_paged", "min_8bit_size",
+          "fsdp_in_use", "block_wise", "optim_bits")  # fmt: skip
 ELSEWHERE = ("optimizer", "fused_back_pass")  # of an optimizer, but no parameter of it
 
 
@@ -110,6 +116,19 @@ def batches_why(transfer: Transfer) -> str:
     return f"OneTrainer counts batches, {accumulated} of which make a step here." if accumulated > 1 else ""
 
 
+def _other_parameter(transfer: Transfer, option: str, optimizer_name: str) -> None:
+    """Leave a parameter that the optimizer does not have here; nothing is lost where it is so anyway."""
+    key, value = option.partition(".")[2], transfer.value(option)
+    if key in UNSEEN:
+        transfer.leave(option, "how it is computed, not what", grade="idle")
+    elif key == "stochastic_rounding":
+        transfer.leave(option, 'of weights in bf16, which train.weights = "bf16" always rounds so', grade="idle")
+    elif key in ALWAYS_SO and ALWAYS_SO[key] == value:
+        transfer.leave(option, "always so here", grade="idle")
+    elif option in OPTIONS:
+        transfer.leave(option, f"{optimizer_name} has no such parameter here")
+
+
 def optimizer(transfer: Transfer) -> None:
     """train.optimizer with the parameters that it has here."""
     kind = str(transfer.value("optimizer.optimizer"))
@@ -131,8 +150,7 @@ def optimizer(transfer: Transfer) -> None:
             names.append(option)
     transfer.put("train.optimizer", found, *names)
     for option in (option for option in stated if option not in names and option.partition(".")[2] not in ELSEWHERE):
-        if OPTIONS.get(option) is not None and OPTIONS[option].rule == "group":
-            transfer.leave(option, f"{name} has no such parameter here")
+        _other_parameter(transfer, option, name)
     if transfer.value("optimizer.fused_back_pass") is True and name in ("adafactor", "adamw"):
         transfer.put("train.fused_backward", True, "optimizer.fused_back_pass")
         transfer.put("train.max_grad_norm", 0.0, "clip_grad_norm",

@@ -141,7 +141,9 @@ def _does(options: Settings, asked: Asked) -> list[str]:
     if options.v_like is not None:
         said.append(f"v_pred_like_loss: multiplies the epsilon loss by 1 + {options.v_like:g} (S + 1) / S")
     if options.ip_gamma is not None:
-        strength = f"U(0, 1) x {options.ip_gamma:g}, one draw a batch" if options.ip_random else f"{options.ip_gamma:g}"
+        strength = (
+            f"U(0, 1) x {options.ip_gamma:g}, one draw a batch," if options.ip_random else f"{options.ip_gamma:g}"
+        )
         said.append(f"ip_noise_gamma: adds noise of strength {strength} to the network's input, not to its target")
     if options.noise_offset is not None:
         strength = ("U(0, 1) x " if options.offset_random else "") + f"{options.noise_offset:g}"

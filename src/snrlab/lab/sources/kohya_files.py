@@ -59,7 +59,8 @@ def of_gui(found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if (per_cent := _number(beside.pop("lr_warmup", 0))) and not options.get("lr_warmup_steps"):
         options["lr_warmup_steps"] = per_cent / 100
     if str(beside.pop("noise_offset_type", "")).startswith("Multires"):
-        options.pop("noise_offset", None)
+        for name in ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"):
+            options.pop(name, None)
     else:
         for name in ("multires_noise_iterations", "multires_noise_discount"):
             options.pop(name, None)

@@ -42,6 +42,7 @@ class Settings:
     """The fields that make up a recipe, with the program's defaults for what is not stated."""
 
     v: bool
+    stated: bool
     zero_terminal: bool
     loss_weight: str
     strength: float
@@ -68,6 +69,7 @@ class Settings:
             raise UserError("loss_weight_fn is SIGMA, which OneTrainer has for flow models only; it stops here.")
         return cls(
             v=forced["v"] or zero or (model in V_MODELS and not forced["epsilon"]),
+            stated=zero or any(forced.values()) or model in V_MODELS,
             zero_terminal=zero,
             loss_weight=weight,
             strength=_number(options, "loss_weight_strength", 5.0),
@@ -120,7 +122,8 @@ def _weighting(settings: Settings, *, right: bool) -> tuple[Choice, ...]:
 
 def _does(settings: Settings) -> list[str]:
     space, one = ("v", " + 1") if settings.v else ("epsilon", "")
-    said = [f"predicts {space}; timesteps drawn by {settings.distribution}"]
+    predicts = f"predicts {space}" if settings.stated else "predicts what the model was made for, here taken as epsilon"
+    said = [f"{predicts}; timesteps drawn by {settings.distribution}"]
     if settings.zero_terminal:
         said.append("rescales the schedule to zero terminal SNR, which makes it predict v; weights use the new SNR")
     weights = {

@@ -13,6 +13,8 @@ from snrlab.core.finding import Finding
 NOW = 11  # of a file that the program writes today
 CONCEPT_NOW = 2
 NETWORKS = ("unet", "text_encoder", "text_encoder_2", "vae")
+OTHER_NETWORKS = ("prior", "effnet_encoder", "decoder", "decoder_text_encoder", "decoder_vqgan")
+LISTED = 6  # names that are listed; of more, their number
 CENTRED = 3  # the last version with a noising_bias around 0.5
 RENAMED = {
     "save_after": "save_every", "save_after_unit": "save_every_unit", "lora_layers": "layer_filter",
@@ -68,6 +70,8 @@ def _names(options: Mapping[str, Any]) -> set[str]:
 
 def _listed(names: Iterable[str]) -> str:
     every = list(names)
+    if len(every) > LISTED:
+        return f"{len(every)} settings"
     return every[0] if len(every) == 1 else f"{', '.join(every[:-1])} and {every[-1]}"
 
 
@@ -90,7 +94,7 @@ def _optimizer_apart(options: dict[str, Any]) -> dict[str, Any]:
 def _networks_apart(options: dict[str, Any]) -> dict[str, Any]:
     """What the file says of a network in names such as `train_unet`, in a table for each."""
     found = dict(options)
-    for part in NETWORKS:
+    for part in (*NETWORKS, *OTHER_NETWORKS):
         moved = {f"train_{part}": "train", f"train_{part}_epochs": "stop_training_after"}
         moved |= {f"{part}_{name}": name for name in OF_A_NETWORK}
         table = {new: found.pop(old) for old, new in moved.items() if old in found}
@@ -126,7 +130,7 @@ def _everywhere(options: dict[str, Any]) -> None:
     stated = {name: options.pop(name) for name in OF_ALL_NETWORKS if name in options}
     if not stated:
         return
-    parts = [part for part in NETWORKS if isinstance(options.get(part), dict)] or ["unet"]
+    parts = dict.fromkeys(["unet", *(part for part in NETWORKS if isinstance(options.get(part), dict))])
     for part in parts:
         table = dict(options.get(part, {}))
         if "weight_dtype" in stated and table.get("weight_dtype", "NONE") == "NONE":

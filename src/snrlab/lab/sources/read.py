@@ -27,6 +27,7 @@ from snrlab.lab.sources.other_files import a_list, an_object, refuse_other_toml,
 from snrlab.lab.sources.other_models import refuse_other_models
 
 ALL_STEPS = ("max_timestep", kohya_settings.STEPS)  # what it is where it is not stated
+WINDOW_KEYS = {"LoRA_type", "max_resolution", "additional_parameters"}
 ONETRAINER_KEYS = {"training_method", "model_type", "loss_weight_fn", "base_model_name", "__version"}
 
 
@@ -73,7 +74,8 @@ def _json(path: Path) -> Asked:
     if isinstance(found, list):
         raise UserError(f"{path.name} is {a_list(found)}.")
     # a table in OneTrainer's files, but for the oldest
-    if "training_method" in found or (set(found) & ONETRAINER_KEYS and not isinstance(found.get("optimizer"), str)):
+    window = isinstance(found.get("optimizer"), str) or bool(set(found) & WINDOW_KEYS)
+    if "training_method" in found or (set(found) & ONETRAINER_KEYS and not window):
         return _onetrainer(path.name, "a configuration of OneTrainer", found)
     if set(found) & GUI_KEYS:
         options, beside = of_gui(found)
