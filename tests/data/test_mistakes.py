@@ -246,7 +246,7 @@ MISTAKES = {
     image_dir_is_the_parent: ("there is no image in this folder", "so give", "data/10_cat"),
     unknown_key_of_the_toml: ("'shuffle_captions' is not known", "Did you mean 'shuffle_caption'?"),
     two_kinds_of_subsets: ("mixes subsets with metadata_file (fine-tuning) and without", "two [[datasets]]"),
-    zero_repeats: ("num_repeats is 0", "greater than or equal to 1"),
+    zero_repeats: ("num_repeats is 0", "it must be >= 1"),
     ratios_beyond_one: ("the ratios sum to 1.3", "must sum to 1"),
     one_ratio_of_two: ("has no ratio but others have", "give one to each or to none"),
     only_regularisation: ("all of them are regularisation", "nothing to learn from"),
@@ -261,6 +261,7 @@ def test_nothing_is_trained(spoil, tmp_path, tiny_model, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = tiny.run_dict(tiny_model, tmp_path)
     run["data"] = {"resolution": 16, **spoil(tmp_path)}
+    run["train"]["batch_size"] = 1
     (tmp_path / "run.toml").write_text(tomlkit.dumps(run))
     monkeypatch.setattr("sys.argv", ["snrlab", "train", "run.toml"])
     with pytest.raises(SystemExit) as end:
