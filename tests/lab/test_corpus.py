@@ -264,6 +264,43 @@ def test_a_finished_lora_says_what_it_was_trained_on(tmp_path):
         explain(goldens.finished({"ss_base_model_version": "flux1", "ss_seed": "1"}, tmp_path / "f.safetensors"))
 
 
+def whole(**train):
+    """A run that trains all weights."""
+    return parse({"model": {"path": "m"}, "data": {"folder": "i"}, "train": {"method": "full", **train}})
+
+
+def test_exports_name_the_program_that_takes_them(tmp_path):
+    """fine_tune.py takes no folders of images; train_db.py trains the text encoder unless it is told so."""
+    full = export(whole(), "kohya")
+    assert full.script.startswith("train_db.py (for SDXL sdxl_train.py) of")
+    assert full.options["stop_text_encoder_training"] == -1
+    assert "stop_text_encoder_training" not in export(whole(text_encoder=True), "kohya").options
+    xl = export(whole(text_encoder=True, text_encoder_2=True), "kohya")
+    assert xl.script.startswith("sdxl_train.py of")
+    assert xl.options["no_half_vae"] is True
+    back = import_source(toml(tmp_path, pretrained_model_name_or_path="m", train_data_dir="i",
+                              stop_text_encoder_training=500))  # fmt: skip
+    assert run_of(back).train.text_encoder
+
+
+def test_exports_that_kohya_would_stop_at(tmp_path):
+    crops = {"folder": "i", "random_crop": True, "buckets": True, "bucket_step": 40, "cache": True}
+    found = export(parse({"model": {"path": "m"}, "data": crops}), "kohya")
+    assert not {"cache_latents", "cache_latents_to_disk"} & set(found.options)
+    said = {item.option: item.why for item in found.left}
+    assert said["data.cache = true"] == "kohya stops where random crops are cached"
+    assert "no multiple of 64" in said["data.bucket_step = 40"]
+
+
+def test_exports_to_onetrainer_say_what_they_leave():
+    run = parse({"seed": 7, "model": {"path": "m", "max_tokens": 150}, "data": {"folder": "i"},
+                 "log": {"trackers": ["tensorboard", "wandb"]}})  # fmt: skip
+    found = export(run, "onetrainer")
+    said = {item.option for item in found.left}
+    assert {"seed = 7", "model.max_tokens = 150", 'log.trackers = ["wandb"]'} <= said
+    assert found.options["tensorboard"] is True
+
+
 # -- the texts --------------------------------------------------------------------------------------------------------
 
 FAR = ("use_shell", "state_dir", "class_prompt", "version", "additional_parameters", "te_lr_ratio", "description")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.config.kohya_options import OPTIONS, SECRETS
-from snrlab.lab.exchange import kohya_data, kohya_network, kohya_rest, kohya_schedule, kohya_train
+from snrlab.lab.exchange import kohya_data, kohya_network, kohya_optimizer, kohya_rest, kohya_schedule, kohya_train
 from snrlab.lab.exchange.fitting import fit_to_optimizer
 from snrlab.lab.exchange.recipe import recipe
 from snrlab.lab.exchange.transfer import Transfer
@@ -58,7 +58,7 @@ def from_kohya(
     recipe(transfer, understood, _noise(transfer), as_is=as_is)
     kohya_network.method(transfer)
     kohya_train.parts_and_rates(transfer)
-    for part in (kohya_train.length, kohya_train.optimizer, kohya_schedule.schedule, kohya_train.loss):
+    for part in (kohya_train.length, kohya_optimizer.optimizer, kohya_schedule.schedule, kohya_train.loss):
         part(transfer)
     if kohya_network.trains_lora(transfer):
         kohya_network.network(transfer)
