@@ -224,6 +224,22 @@ def test_one_rate_for_an_optimizer_that_finds_it(tmp_path):
     assert "takes one rate for all networks" in left(found, "text_encoder_lr")[1]
 
 
+def test_rates_of_two_text_encoders(tmp_path):
+    """kohya's networks.lora takes the first of them for both, and skips both where that is 0."""
+    stated = {"network_module": "networks.lora", "text_encoder_lr": [1e-5, 2e-5], "unet_lr": 1e-4}
+    file = toml(tmp_path, **stated)
+    meant, as_is = (run_of(import_source(file, as_is=kept)).train for kept in (False, True))
+    assert (meant.text_encoder_learning_rate, meant.text_encoder_2_learning_rate) == (1e-5, 2e-5)
+    assert (as_is.text_encoder_learning_rate, as_is.text_encoder_2_learning_rate) == (1e-5, 1e-5)
+    back = export(run_of(import_source(file)), "kohya")
+    assert back.options["text_encoder_lr"] == [1e-5]
+    assert "takes one rate, the first" in next(x.why for x in back.left if "text_encoder_2" in x.option)
+    xl = parse({"model": {"path": "sdxl"}, "data": {"folder": "i"}, "train": {"method": "full", "text_encoder": True}})
+    whole_xl = export(xl, "kohya").options
+    assert whole_xl["learning_rate_te2"] == 0
+    assert whole_xl["learning_rate_te1"] == xl.train.learning_rate
+
+
 IDLE = {
     "lr_scheduler_num_cycles": ({"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 2}, "cosine does not read it"),
     "learning_rate_te1": ({"learning_rate_te1": 1e-5, "network_train_unet_only": True}, "of a LoRA it is"),

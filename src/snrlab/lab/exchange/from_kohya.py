@@ -57,7 +57,7 @@ def from_kohya(
     kohya_data.data(transfer, dataset, dataset_path)
     recipe(transfer, understood, _noise(transfer), as_is=as_is)
     kohya_network.method(transfer)
-    kohya_train.parts_and_rates(transfer)
+    kohya_train.parts_and_rates(transfer, as_is=as_is)
     for part in (kohya_train.length, kohya_optimizer.optimizer, kohya_schedule.schedule, kohya_train.loss):
         part(transfer)
     if kohya_network.trains_lora(transfer):

@@ -6,20 +6,24 @@ from typing import Any
 
 from snrlab.config.kohya_options import OPTIONS
 from snrlab.config.run import RunConfig
-from snrlab.lab.exchange.kohya_network import is_sdxl, trains_lora
+from snrlab.lab.exchange.kohya_network import is_sdxl, is_sdxl_run, trains_lora
 from snrlab.lab.exchange.kohya_optimizer import optimizer_back
 from snrlab.lab.exchange.kohya_schedule import schedule_back
 from snrlab.lab.exchange.transfer import Left, Transfer
 
 LOSS_NAMES = {"l2": "mse", "l1": "l1", "huber": "huber", "smooth_l1": "smooth_l1"}
 TEXT = ("text_encoder", "text_encoder_2")
+SEVERAL = "kohya's networks.lora takes the first of the rates for both text encoders; here each has its own."
+ONE_RATE = "kohya's networks.lora takes one rate, the first, for both text encoders"
 OF_ALL_WEIGHTS = ("learning_rate_te", "learning_rate_te1", "learning_rate_te2")
 
 
-def parts_and_rates(transfer: Transfer) -> None:
-    """Which networks are trained, and at which rate."""
+def parts_and_rates(transfer: Transfer, *, as_is: bool = False) -> None:
+    """Which networks are trained, and at which rate; as it is, kohya takes the first of several for all of a kind."""
     lora, sdxl = trains_lora(transfer), is_sdxl(transfer)
     rates = _text_rates(transfer, lora, sdxl)
+    if lora and as_is:
+        rates = {part: next(iter(rates.values())) for part in rates}
     unet = transfer.value("unet_lr") if lora else None
     trains_unet = not (lora and transfer.value("network_train_text_encoder_only")) and unet != 0
     transfer.put("train.unet", trains_unet, "network_train_text_encoder_only", *(["unet_lr"] if unet == 0 else []))
@@ -36,7 +40,8 @@ def parts_and_rates(transfer: Transfer) -> None:
         transfer.put("train.learning_rate", float(transfer.value("learning_rate")), "learning_rate")
     transfer.put("train.unet_learning_rate", unet, "unet_lr")
     for part, (rate, name) in rates.items():
-        transfer.put(f"train.{part}_learning_rate", rate or None, name)
+        several = lora and len({rate for rate, _ in rates.values()}) > 1
+        transfer.put(f"train.{part}_learning_rate", rate or None, name, why=SEVERAL if several else "")
     if not lora:
         transfer.leave("unet_lr", "of a LoRA; all weights are trained, at learning_rate", grade="idle")
     elif not trains_unet:
@@ -117,20 +122,18 @@ def train_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         options["network_train_unet_only"] = not train.trains_text or None
         options["network_train_text_encoder_only"] = not train.unet or None
         own = any((train.text_encoder_learning_rate, train.text_encoder_2_learning_rate))
-        if train.trains_text and (own or (train.text_encoder_2 and not train.text_encoder)):
-            options["text_encoder_lr"] = rates if train.text_encoder_2 else rates[:1]
+        if train.trains_text and own:
+            options["text_encoder_lr"] = [rates[0] or rates[1]]
+        if train.text_encoder_2 and rates[0] != rates[1]:
+            left.append(Left("train.text_encoder_2_learning_rate", ONE_RATE))
         if train.text_encoder and not train.text_encoder_2:
-            left.append(
-                Left(
-                    "train.text_encoder_2 = false",
-                    "if this is SDXL, kohya trains the second text encoder with the first",
-                )
-            )
+            why = "if this is SDXL, kohya trains the second text encoder with the first"
+            left.append(Left("train.text_encoder_2 = false", why))
     elif not train.trains_text:
         options["stop_text_encoder_training"] = -1  # train_db.py trains the text encoder unless it is told so
     else:
         options["train_text_encoder"] = True
-        by_part = ("learning_rate_te1", "learning_rate_te2") if train.text_encoder_2 else ("learning_rate_te",)
+        by_part = OF_ALL_WEIGHTS[1:] if is_sdxl_run(config) else OF_ALL_WEIGHTS[:1]
         options |= dict(zip(by_part, rates, strict=False))
     if train.epochs is not None:
         options["max_train_epochs"] = train.epochs
