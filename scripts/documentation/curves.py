@@ -18,7 +18,11 @@ from snrlab.lab.plots import draw, save
 from snrlab.lab.theme import THEMES
 
 LIGHT = THEMES["light"]
-STRONG: Mapping[str, Mapping[str, Any]] = {"offset": {"strength": 0.7}, "pyramid": {"discount": 0.8}}
+STRONG: Mapping[str, Mapping[str, Any]] = {
+    "offset": {"strength": 0.7},
+    "pyramid": {"discount": 0.8},
+    "offset_pyramid": {"strength": 0.7, "discount": 0.8},
+}
 STEPS, WARMUP = 200, 20  # of the learning-rate graphs
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 INTRO = (
     "What a recipe is made of, by name: formula, parameters with their limits, and source. In all formulas $S$ is the "
     "SNR, $t$ the timestep with 0 the cleanest, $T$ how many there are. [SNR from first principles]"
-    "(guide/01-what-snr-is.md) explains the words."
+    "(guide/01-what-snr-is.md) explains them, [Words](words.md) has each word in a sentence."
 )
 
 
@@ -45,7 +45,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "density": Kind(
         "Density",
-        "How often a timestep is drawn: $p$, up to a factor that makes the sum 1.",
+        "How often a timestep is drawn: $p$, up to a factor that makes the sum 1. Where a formula states a draw $u$ "
+        "instead, it is a place on the schedule from 0, clean, to 1, noise, and $r$ a number drawn evenly from 0 to 1.",
         "The pictures show $p$ times $T$, so that 1 is as often as by chance.",
     ),
     "sampling": Kind(

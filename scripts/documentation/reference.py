@@ -35,6 +35,7 @@ ON_RESUME = {
     "place": "taken, if what is there is the same",
     "batch": "taken, if the global batch is the same",
 }
+ONE_LINE = 100  # characters of a formula that a page shows beside each other
 NOTE = "<!-- written by scripts/build_docs.py; edit the docstrings and field descriptions instead -->"
 
 
@@ -134,7 +135,8 @@ def entry_lines(entry: Entry, picture: str = "") -> list[str]:
     """Markdown of one entry: what it is, formula, picture, parameters, example, source."""
     lines = [f'<a id="{anchor(entry)}"></a>', "", f"### `{entry.name}`", "", *described(entry), ""]
     if entry.formula:
-        lines += ["$$", to_latex(entry.formula), "$$", ""]
+        parts = entry.formula.split(";") if len(entry.formula) > ONE_LINE else [entry.formula]
+        lines += [line for part in parts for line in ("$$", to_latex(part.strip()), "$$", "")]
     if picture:
         lines += [picture, ""]
     for name, parameter in entry.parameters.items():

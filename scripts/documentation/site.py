@@ -35,7 +35,7 @@ FIXTURES = Path("tests") / "parity" / "peers"
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "SNR from first principles": ("guide/",),
     "How to": ("first-lora.md", "lab.md", "import.md", "safety.md", "scale.md", "small-model.md"),
-    "Reference": ("strategies.md", "trainers.md", "run-file.md", "commands.md", "python.md"),
+    "Reference": ("words.md", "strategies.md", "trainers.md", "run-file.md", "commands.md", "python.md"),
     "Inside": ("architecture.md", "decisions/"),
 }
 INTERACTIVE = (

@@ -210,6 +210,12 @@ def test_the_program_of_several_processes(tmp_path):
 # -- kohya's own files ------------------------------------------------------------------------------------------------
 
 
+def test_two_kinds_of_noise(tmp_path):
+    file = toml(tmp_path, network_module="networks.lora", noise_offset=0.03, multires_noise_iterations=6)
+    assert explain(file).understood.as_is.noise.spec.startswith("offset_pyramid:strength=0.03")
+    assert run_of(import_source(file)).recipe.noise == explain(file).understood.as_meant.noise
+
+
 def test_what_adapts_a_noise_offset_needs_one(tmp_path):
     file = toml(tmp_path, network_module="networks.lora", adaptive_noise_scale=0.1, multires_noise_iterations=6)
     assert "needs_offset" in {finding.code for finding in explain(file).found}

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 import elsewhere
 import goldens
 import tiny
+from effects import is_field
 from snrlab.config import kohya_options, onetrainer_options, parse
-from snrlab.config.kohya_options import OPTIONS, RUN, is_field
+from snrlab.config.kohya_options import OPTIONS, RUN
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.lab.exchange.exporting import dataset_toml, export, to_json, to_toml

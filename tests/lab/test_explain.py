@@ -275,6 +275,7 @@ def test_formats_say_the_same(field, tmp_path):
             assert sum(share) == pytest.approx(1)
     if field == "html":
         assert not re.findall(r"""(?:src|href)=["'](?!#)""", done.stdout)
+        assert done.stdout.count("<table>") == done.stdout.count('<div class="sideways"><table><tr><th>share</th>') == 2
 
 
 def test_it_needs_no_torch(tmp_path):

@@ -1,9 +1,6 @@
 """Three shares of a noise level, which must not be taken for one another."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +19,7 @@ from snrlab.lab.profile import (
     shipped_profile,
 )
 from snrlab.lab.recipe_text import parse_recipe
-
-ROOT = Path(__file__).parent.parent.parent
+from test_scripts import script
 
 
 def tables_of(text):
@@ -88,9 +84,7 @@ def test_measured_levels_are_met_and_noise_beyond_them_follows_the_signal():
 @pytest.mark.slow
 def test_the_profile_can_be_measured_again(tmp_path):
     file = tmp_path / "profile.json"
-    command = [sys.executable, ROOT / "scripts" / "measure_profile.py", "--levels", "3", "--pictures", "2"]
-    done = subprocess.run([*command, "--out", file], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    script("measure_profile").main(["--levels", "3", "--pictures", "2", "--out", str(file)])
     found = json.loads(file.read_text())
     assert len(found["t"]) == len(found["epsilon_error"]) == len(found["gradient_energy"]) == 3
     assert found["epsilon_error"][0] > found["epsilon_error"][-1]

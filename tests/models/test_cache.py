@@ -53,7 +53,6 @@ def test_a_half_written_shard_is_never_read(tmp_path, keep):
     said = []
     with Cache(tmp_path, said.append) as cache:
         assert cache.get("a") is None
-        assert "a" not in cache
         assert said == [f"cache: {shard.name} is damaged and is made again."]
         cache.add({"a": torch.ones(3, 2)})
     assert torch.equal(Cache(tmp_path, said.append).get("a"), torch.ones(3, 2))

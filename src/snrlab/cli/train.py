@@ -141,9 +141,10 @@ def quiet_libraries() -> None:
     if "torch" not in sys.modules and first():
         _say("loading the libraries ...")  # seconds in which nothing else can be said
     try:
-        import diffusers
+        import torch  # noqa: F401  # first: the others take a second to find that it is missing
+
+        import diffusers  # isort: skip
         import peft  # noqa: F401
-        import torch  # noqa: F401
         import transformers
     except ImportError as missing:
         raise UserError(

@@ -114,9 +114,3 @@ def hint(option: str) -> str | None:
     if re.match(rf"(\w+\.)?{option}\b", meaning):
         return f"it belongs elsewhere: {meaning}"
     return f"that is kohya's name; {'here it is ' if re.match(r'[a-z]+[.][a-z]', meaning) else ''}{meaning}"
-
-
-def is_field(meaning: str) -> bool:
-    """Whether a meaning is the name of a field and nothing more."""
-    section, dot, name = meaning.partition(".")
-    return bool(dot) and section.isidentifier() and name.isidentifier()

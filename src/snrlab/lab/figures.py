@@ -49,7 +49,7 @@ def _recipe(tables: Tables) -> Figure:
         right.set_ylim(bottom=0)
         if not finite[-1]:
             share = tables.weight_share("v_prediction")[-1]
-            right.annotate(f"step at SNR 0: {share:.2%}", (0.98, 0.95), xycoords="axes fraction", ha="right")
+            right.annotate(f"step at SNR 0: {100 * share:.2g}%", (0.98, 0.95), xycoords="axes fraction", ha="right")
         for axes in (left, right):
             axes.set_xlim(log_snr.max(), log_snr.min())  # noise grows to the right, as t does
             timestep_axis(axes, tables, figure.get_figwidth() / 2)

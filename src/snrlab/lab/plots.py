@@ -109,7 +109,13 @@ def _bars(axes: Any, shares: Sequence[float], colors: Sequence[str]) -> None:
     frame.bar(places, [100 * share for share in shares], color=list(colors), width=0.7)
     for place, share, color in zip(places, shares, colors, strict=True):
         frame.text(
-            place, 100 * share, f"{share:.2%}" if share else "0", ha="center", va="bottom", fontsize=9, color=color
+            place,
+            100 * share,
+            f"{100 * share:.2g}%" if share else "0",
+            ha="center",
+            va="bottom",
+            fontsize=9,
+            color=color,
         )
     frame.set_title("step at SNR 0", fontsize=9, weight="normal")
     frame.set_ylim(0, 130 * max(shares))

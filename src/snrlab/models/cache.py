@@ -76,10 +76,6 @@ class Cache:
         self.write()
         self._open.clear()
 
-    def __contains__(self, key: str) -> bool:
-        """Whether there is a tensor; it may turn out to be damaged."""
-        return key in self._shards or key in self._new
-
     def get(self, key: str) -> Tensor | None:
         """The tensor, on the CPU; None where there is none or its shard is damaged, which then is removed."""
         if key in self._new:

@@ -56,7 +56,7 @@ def add_lora(components: Components, config: LoraConfig, parts: Sequence[str], s
     for layer in lora_layers(components).values():
         if config.dora:
             _start_at_own_lengths(layer)
-        else:  # autocast takes inputs back to half precision: a copy in fp32 would be kept for backward in vain
+        else:  # autocast would make inputs half again: each adapter would keep a copy for the backward pass
             layer.cast_input_dtype_enabled = False
 
 

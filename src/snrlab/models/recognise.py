@@ -11,7 +11,7 @@ from snrlab.models import families
 from snrlab.models.families import NAMES, Family
 
 Claim = Literal["prediction_type", "zero_terminal_snr"]
-UNET, VAE = "model.diffusion_model.", "first_stage_model."
+UNET = "model.diffusion_model."
 CONFIG_KEY = "snrlab.config"
 PREDICTION_KEYS = ("modelspec.prediction_type", "modelspec.predict_key")  # the second is ComfyUI's
 # by the number of channels that the first convolution takes, of which 4 are the latent

@@ -24,14 +24,15 @@ from snrlab.train.resolve import trained_scheduler
 def export(job: Job, path: Path, steps: int, started: datetime | None = None, *, largest: int | None = None) -> None:
     """Write the result after `steps` steps, whole or not at all; dates go in where `started` is known.
 
-    With `largest` tensors of a whole model that have more bytes are left out: enough to try whether it can be written.
+    With `largest` it is a trial of whether it can be written: tensors of a whole model that have more bytes are left
+    out, and so are the hashes of the base model, which to make takes as long as reading its file.
     """
     config = job.config
     dtype = DTYPES[config.output.precision]
     if config.train.method == "full":
         _export_model(job, path, dtype, started, largest)
         return
-    metadata = lora_metadata(config, job.recipe, training_facts(job, steps, started))
+    metadata = lora_metadata(config, job.recipe, training_facts(job, steps, started, hashed=largest is None))
     model, form = job.components, config.output.lora_format
     write_lora(path, trained_lora(model), metadata, form, model.family, model.unet.config, dtype)
 

@@ -21,7 +21,6 @@ from snrlab.lab.report import write_report
 from snrlab.train import changes, checkpoint, run_folder, sources
 from snrlab.train import fork as forks
 from snrlab.train.begin import Wishes, begin
-from snrlab.train.bug import as_bug
 from snrlab.train.export import export
 from snrlab.train.interrupt import Stop, stop_on_signals
 from snrlab.train.job import Job, prepare
@@ -35,7 +34,7 @@ from snrlab.train.run_folder import RunFolder
 from snrlab.train.sources import Sources
 from snrlab.train.telemetry import Display, record
 from snrlab.train.trackers import Trackers, open_trackers
-from snrlab.train.trouble import understood, way_on
+from snrlab.train.trouble import in_words, understood, way_on
 
 Say = Callable[[str], None]
 
@@ -72,20 +71,15 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None 
         say(f"{out / config.name} is there already and stays as it is; this run goes into {folder.path}")
     config = config.model_copy(update={"name": folder.path.name})
     try:
-        with stop_on_signals(say) as stop, RunLock(folder.path, say) as lock:
+        with in_words(config, folder), stop_on_signals(say) as stop, RunLock(folder.path, say) as lock:
             return _run(config, folder, Wishes(source, stop, lock), processes, say)
     except KeyboardInterrupt:
         say(f"stopped. {way_on(folder)}" if folder.started else "stopped before anything was written")
         raise
-    except Exception as reason:
-        meant = understood(reason, config, folder)
-        if not processes.main and getattr(meant, "everywhere", False):
+    except UserError as mistake:
+        if not processes.main and getattr(mistake, "everywhere", False):
             sys.exit(FAILED)  # the main process says it
-        if meant is None:
-            raise as_bug(reason, config, folder.path) from reason
-        if meant is reason:
-            raise
-        raise meant from None
+        raise
 
 
 def _choose(out: Path, config: RunConfig, fork: str | None, *, resume: bool) -> tuple[RunFolder | None, RunFolder]:
@@ -152,9 +146,11 @@ def check(config: RunConfig, out: Path, *, say: Say = print) -> None:
 
     Raises:
         UserError: whatever would keep the run from starting or from being saved.
+        BugError: anything else.
     """
     folder, config = run_folder.choose(out, config, resume=True)
-    _ready(config, folder, say, ALONE, thorough=True)
+    with in_words(config, folder):
+        _ready(config, folder, say, ALONE, thorough=True)
 
 
 def _quiet(text: str) -> None:
