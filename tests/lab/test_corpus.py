@@ -131,6 +131,12 @@ def test_onetrainer_follows_the_model_unless_it_is_forced(tmp_path):
     assert 'prediction_type = "v_prediction"  # force_v_prediction = true' in forced.written.text
 
 
+@pytest.mark.parametrize(("strength", "told"), [(5.0, False), (3.0, True)])
+def test_a_strength_that_nothing_reads_is_told_where_somebody_chose_it(strength, told, tmp_path):
+    found = explain(onetrainer(tmp_path, loss_weight_strength=strength)).found
+    assert ("ignored_option" in {finding.code for finding in found}) == told
+
+
 def test_onetrainers_average(tmp_path):
     found = import_source(onetrainer(tmp_path, ema="GPU", ema_decay=0.99, ema_update_step_interval=4))
     assert run_of(found).train.ema == pytest.approx(0.99 ** (1 / 4), abs=1e-6)
