@@ -1,4 +1,4 @@
-"""Names of a text encoder's tensors in OpenCLIP, which single files of SD 2 and SDXL have: q, k and v are one matrix."""
+"""Names of a text encoder in OpenCLIP, which single files of SD 2 and SDXL have: there q, k and v are one matrix."""
 
 from __future__ import annotations
 
