@@ -39,6 +39,8 @@ DRY = [
     "data.limit=8",
     "sample.steps=2",
     "sample.every=0",
+    "output.report=false",
+    "output.model_card=false",
 ]
 
 
@@ -90,12 +92,13 @@ def sizes(models: Path) -> None:
     print(f"together {sum(f.stat().st_size for f in files) / 1e6:.1f} MB")
 
 
-if __name__ == "__main__":
+def main(words: list[str]) -> None:
+    """Train what is not there yet and put it into the package."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--state", type=Path, required=True, help="folder for checkpoints, outside the tree")
     parser.add_argument("--dry-run", action="store_true", help="a few steps of every stage")
     parser.add_argument("--only", choices=("base", "twin"), help="one stage")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     load_plugins()
     state, dry = arguments.state, arguments.dry_run
     stages = [arguments.only] if arguments.only else ["base", "twin"]
@@ -106,3 +109,7 @@ if __name__ == "__main__":
     for stage in stages:
         ship(*train(stage, state, dry=dry), models / ("small" if stage == "base" else "small_v"))
     sizes(models)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

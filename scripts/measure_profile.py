@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +69,15 @@ def measure(count: int, pictures: int) -> dict[str, object]:
     }
 
 
-if __name__ == "__main__":
+def main(words: list[str]) -> None:
+    """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--levels", type=int, default=LEVELS)
     parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--out", type=Path, default=TARGET)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     arguments.out.write_text(json.dumps(measure(arguments.levels, arguments.pictures)) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

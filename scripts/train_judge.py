@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -123,9 +124,14 @@ def ship(judge: Judge, target: Path) -> None:
     print(f"{sum(p.numel() for p in judge.parameters())} parameters")
 
 
-if __name__ == "__main__":
+def main(words: list[str]) -> None:
+    """Train and ship."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--target", type=Path, default=TARGET, help="folder to write to (default: the package's)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     ship(train(arguments.steps), arguments.target)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -3,7 +3,6 @@
 import importlib.util
 import io
 import json
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from snrlab.data import emoji
 from snrlab.models import judge as shipped_judge
 from snrlab.models.save_single_file import save_single_file
 from snrlab.models.source import load, shipped_folder
+from snrlab.train import runner
 from snrlab.train.saved import open_source
 
 ROOT = Path(__file__).parent.parent
@@ -33,17 +33,10 @@ def script(name):
     return module
 
 
-def run(name, *arguments, cwd):
-    command = [sys.executable, ROOT / "scripts" / f"{name}.py", *arguments]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_the_base_can_be_rebuilt(tmp_path):
     before = {p: p.stat().st_mtime for p in (ROOT / "src" / "snrlab" / "models").rglob("*.safetensors")}
-    run("build_base", "--state", tmp_path, "--dry-run", cwd=tmp_path)
+    script("build_base").main(["--state", str(tmp_path), "--dry-run"])
     assert {p: p.stat().st_mtime for p in before} == before, "a dry run leaves the package alone"
     assert (tmp_path / "base" / "base" / "model_index.json").is_file()
     made = {name: load(tmp_path / "models" / name) for name in ("small", "small_v")}
@@ -150,9 +143,9 @@ def test_the_tokenizer_can_be_rebuilt_byte_for_byte(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_judge_can_be_trained(tmp_path):
-    shown = run("train_judge", "--steps", 2, "--target", tmp_path / "judge", cwd=tmp_path)
-    assert "unseen concepts (62)" in shown
+def test_the_judge_can_be_trained(tmp_path, capsys):
+    script("train_judge").main(["--steps", "2", "--target", str(tmp_path / "judge")])
+    assert "unseen concepts (62)" in capsys.readouterr().out
     own = Path(shipped_judge.__file__).parent
     new, old = (load_file(folder / "judge.safetensors") for folder in (tmp_path / "judge", own))
     assert {k: (v.shape, v.dtype) for k, v in new.items()} == {k: (v.shape, v.dtype) for k, v in old.items()}
@@ -186,12 +179,15 @@ def test_the_autoencoder_is_as_good_as_its_card_says():
 
 
 @pytest.mark.slow
-def test_the_full_size_jobs_on_tiny_models(tmp_path):
-    """The same jobs by the same code; models that are there already are not built."""
+def test_the_full_size_jobs_on_tiny_models(tmp_path, monkeypatch):
+    """The same jobs by the same code, one of them in a process of its own; models that are there are not built."""
+    monkeypatch.setattr(runner, "prepare", runner.prepare)  # which a job watches for as long as its process lasts
+    full_size = script("full_size")
     for family in ("sd1", "sdxl"):
         save_single_file(tiny_families.family(family), tmp_path / f"{family}.safetensors", torch.bfloat16)
-    log, jobs = tmp_path / "log", ["sdxl-lora", "sd1-full"]
-    run("full_size", "--state", tmp_path, "--log", log, *jobs, cwd=tmp_path)
-    found = {line.partition(": ")[0]: line for line in log.read_text().splitlines()[2:]}
-    assert list(found) == jobs
-    assert all("tensors_trained" in found[job] for job in jobs)
+    log = tmp_path / "log"
+    full_size.main(["--state", str(tmp_path), "--log", str(log), "sdxl-lora"])
+    (line,) = log.read_text().splitlines()[2:]
+    assert line.startswith("sdxl-lora: ")
+    assert "tensors_trained" in line
+    assert full_size.train("sd1-full", tmp_path)["tensors_trained"] > 0

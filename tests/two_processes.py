@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
+import forked
 from snrlab.config import parse
 from snrlab.core.registry import load_plugins
 from snrlab.train.job import Job, prepare
@@ -72,9 +72,20 @@ def launch(plan: dict, out: Path) -> list[dict]:
     stated = [
         word for name, value in {**options, "main_process_port": port}.items() for word in (f"--{name}", str(value))
     ]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *stated]
-    subprocess.run([*command, __file__, str(out / "plan.json"), str(out)], check=True, timeout=300)
+    launcher = forked.server().Process(
+        target=_launch, args=(["--multi_gpu", *stated, __file__, str(out / "plan.json"), str(out)],)
+    )
+    launcher.start()
+    launcher.join(300)
+    assert launcher.exitcode == 0
     return [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def _launch(words: list[str]) -> None:
+    """`accelerate launch`, forked, for torch takes seconds to import; the two it starts are processes like any."""
+    from accelerate.commands import launch as command
+
+    command.launch_command(command.launch_command_parser().parse_args(words))
 
 
 def main(plan: Path, out: Path) -> None:

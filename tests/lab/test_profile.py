@@ -1,19 +1,25 @@
 """Three shares of a noise level, which must not be taken for one another."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from snrlab.core.bands import BANDS
+from snrlab.core.findings import findings
 from snrlab.core.recipe import Recipe
-from snrlab.lab.profile import by_band, by_fifth, gradient_size, ideal_profile, shares, shipped_profile
+from snrlab.core.weighting import WEIGHTINGS
+from snrlab.lab.profile import (
+    by_band,
+    by_fifth,
+    expected_loss,
+    gradient_size,
+    ideal_profile,
+    shares,
+    shipped_profile,
+)
 from snrlab.lab.recipe_text import parse_recipe
-
-ROOT = Path(__file__).parent.parent.parent
+from test_scripts import script
 
 
 def tables_of(text):
@@ -55,6 +61,17 @@ def test_the_scale_of_a_weight_scales_the_gradient_and_no_share():
         assert a == pytest.approx(b)
 
 
+@pytest.mark.parametrize("profile", [IDEAL, shipped_profile()], ids=["ideal", "shipped"])
+def test_the_mean_weight_is_not_the_factor_of_loss_and_gradient(profile):
+    plain, debiased = tables_of("plain"), tables_of("debiased")
+    assert debiased.mean_weight > 3
+    assert 0.8 < expected_loss(debiased, profile) / expected_loss(plain, profile) < 0.9
+    assert 1 < gradient_size(debiased, profile) / gradient_size(plain, profile) < 1.4
+    told = next(f for f in findings(Recipe(weighting=(WEIGHTINGS.bind("debiased"),))) if f.code == "loss_scale")
+    assert "by another factor" in told.message
+    assert "snrlab compare" in told.message
+
+
 def test_measured_levels_are_met_and_noise_beyond_them_follows_the_signal():
     profile = shipped_profile()
     error, energy = profile.at(profile.log_snr)
@@ -67,9 +84,7 @@ def test_measured_levels_are_met_and_noise_beyond_them_follows_the_signal():
 @pytest.mark.slow
 def test_the_profile_can_be_measured_again(tmp_path):
     file = tmp_path / "profile.json"
-    command = [sys.executable, ROOT / "scripts" / "measure_profile.py", "--levels", "3", "--pictures", "2"]
-    done = subprocess.run([*command, "--out", file], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    script("measure_profile").main(["--levels", "3", "--pictures", "2", "--out", str(file)])
     found = json.loads(file.read_text())
     assert len(found["t"]) == len(found["epsilon_error"]) == len(found["gradient_energy"]) == 3
     assert found["epsilon_error"][0] > found["epsilon_error"][-1]

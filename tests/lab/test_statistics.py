@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from snrlab.lab.statistics import Estimate, bootstrap, jackknife, mean
+from snrlab.lab.statistics import Estimate, jackknife, mean
 
 
 @pytest.mark.parametrize("method", [mean, lambda v, seed: jackknife(lambda rows: float(v[rows].mean()), len(v))])
@@ -25,4 +25,3 @@ def test_zero_is_excluded_or_not():
     assert Estimate(1, 0.5, 1.5).excludes_zero
     assert Estimate(-1, -1.5, -0.5).excludes_zero
     assert not Estimate(0.1, -0.5, 0.7).excludes_zero
-    assert bootstrap(lambda rows: float(len(set(rows.tolist()))), 50).value == 50

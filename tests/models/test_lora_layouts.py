@@ -1,5 +1,6 @@
 """LoRA files: the names are kohya's, other programs read what we write, and we read what they write."""
 
+import functools
 import hashlib
 import itertools
 import json
@@ -121,7 +122,9 @@ CHOICES = {
 }
 
 
+@functools.cache
 def trained(family, choice, parts=None):
+    """Made once; no test changes it."""
     return adapted.trained(family, CHOICES[choice], parts)
 
 
@@ -293,7 +296,7 @@ def test_training_starts_from_a_file(form, choice, family, tmp_path):
 
 def test_a_convolution_of_one_pixel_starts_a_matrix(tmp_path):
     """kohya's own UNet of SD 2 has 1 x 1 convolutions where diffusers has matrices."""
-    model = trained("sd2", "plain", ["unet"])
+    model = trained("sd2", "plain", ("unet",))
     tensors = load_file(write(model, tmp_path / "a.safetensors"))
     pixel = {k: v[:, :, None, None] if "_proj_" in k and k.endswith("weight") else v for k, v in tensors.items()}
     save_file({k: v.contiguous() for k, v in pixel.items()}, tmp_path / "b.safetensors")

@@ -1,5 +1,7 @@
 """What [sample], [validation], [output] and [log] change: each option against its default, in files of whole runs."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -13,15 +15,18 @@ from snrlab.train import runner
 from snrlab.train.run_folder import read_log
 
 
-@pytest.fixture
-def run(tiny_model, pictures, tmp_path):
-    """Runs with some sections: the folder each went into."""
-    count = iter(range(99))
+@pytest.fixture(scope="module")
+def run(tiny_model, pictures, tmp_path_factory):
+    """Runs with some sections: the folder each went into. Equal ones run once; no test changes what they made."""
+    made = {}
 
     def run(**sections):
         sections = {"train": {"steps": 4, **sections.pop("train", {})}, **sections}
-        config = tiny.run_config(tiny_model, pictures, **sections)
-        return runner.run(config, tmp_path / str(next(count)), say=lambda text: None).folder
+        key = json.dumps(sections, sort_keys=True)
+        if key not in made:
+            config = tiny.run_config(tiny_model, pictures, **sections)
+            made[key] = runner.run(config, tmp_path_factory.mktemp("run"), say=lambda text: None).folder
+        return made[key]
 
     return run
 

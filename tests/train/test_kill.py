@@ -1,6 +1,7 @@
-"""SIGKILL and Ctrl-C of the real command: the next --resume goes on, and ends with the same bytes.
+"""SIGKILL and Ctrl-C of the command: the next --resume goes on, and ends with the same bytes.
 
-Six kills here; `make soak` does a hundred, over more kinds of runs.
+Six kills here, of processes forked from one that has imported torch; `make soak` does a hundred, of `python -m snrlab`
+and over more kinds of runs.
 """
 
 import json
@@ -11,6 +12,7 @@ import time
 import pytest
 import tomlkit
 
+import forked
 import tiny
 from test_scripts import script
 
@@ -20,9 +22,17 @@ lines = script("soak_runs").lines
 SEED = "3"  # by which every kind of moment is chosen
 
 
+def started(kind, run, place):
+    """As the soak starts a run, but forked."""
+    assert kind.processes == 1
+    place.out.mkdir(parents=True, exist_ok=True)
+    return forked.Command(["train", str(run), "--out", str(place.out), "--resume"], place.out / "output.txt")
+
+
 @pytest.fixture
 def small(tiny_model, monkeypatch):
     """The kinds of runs of the soak, on a smaller model."""
+    monkeypatch.setattr(soak, "started", started)
     monkeypatch.setitem(soak.RUN, "model", {"path": str(tiny_model)})
     monkeypatch.setitem(soak.RUN, "output", soak.RUN["output"] | {"report": False})
     monkeypatch.setattr(soak, "PICTURES", 8)
@@ -63,7 +73,7 @@ def test_ctrl_c_saves_and_stops(tiny_model, pictures, tmp_path):
     place = soak.Place(tmp_path / "out", tmp_path / "cache")
     kind = soak.Kind({})
     log, output = place.out / "tiny" / "steps.jsonl", place.out / "output.txt"
-    process = soak.started(kind, run, place)
+    process = started(kind, run, place)
     while process.poll() is None and lines(log) < 10:
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)

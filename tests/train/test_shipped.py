@@ -109,8 +109,8 @@ def test_a_distribution_carries_both_models_whole(kind, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_known_concepts_are_recognised(name):
-    concepts = choose_concepts("noto", "known", 48, [])
-    drawn = draw(open_source(Path(name)), concepts, SampleConfig(steps=15, guidance=3.0), ())[None, None]
+    concepts = choose_concepts("noto", "known", 32, [])
+    drawn = draw(open_source(Path(name)), concepts, SampleConfig(steps=10, guidance=3.0), ())[None, None]
     found = measure(drawn, [c.code for c in concepts], "noto")
     assert found.match.mean() >= 0.7  # 0.8 and more on all; chance is 0.01
 

@@ -17,10 +17,15 @@ from snrlab.core.errors import UserError
 from snrlab.files.header import Header
 from snrlab.models.pixels import PixelIdentity
 
+try:
+    from transformers.initialization import no_init_weights
+except ImportError:  # transformers 4
+    from transformers.modeling_utils import no_init_weights
+
 
 def empty(part: str, config: Mapping[str, Any]) -> nn.Module:
     """A network whose weights have shapes but no memory; `part` is the name of its folder."""
-    with init_empty_weights(include_buffers=False):
+    with init_empty_weights(include_buffers=False), no_init_weights():
         match part:
             case "unet":
                 return UNet2DConditionModel.from_config(dict(config))

@@ -35,6 +35,8 @@ OTHER_FILES = {
     ".lora": "a LoRA, which goes on top of a model. Give the model that it was trained on",
     "hada_w1_": "a LoHa, which goes on top of a model. Give the model that it was trained on",
     "lokr_w": "a LoKr, which goes on top of a model. Give the model that it was trained on",
+    "unet:0:": "a LoRA in the format of cloneofsimo's lora, which later programs do not read",
+    "text_encoder:0:": "a LoRA in the format of cloneofsimo's lora, which later programs do not read",
     "joint_blocks.": "a Stable Diffusion 3 model",
     "double_blocks.": "a Flux model, or one built like it",
     "double_layers.": "an AuraFlow model",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snrlab import __version__
 from snrlab.core.errors import UserError
@@ -114,14 +115,24 @@ def checkpoint_metadata(components: Components) -> dict[str, str]:
 
 def _differences(components: Components, part: str) -> dict[str, Any]:
     """Entries of a network's config that differ from the family's."""
-    usual, own = empty(part, families.config(components.family, part)).config, components.networks[part].config
+    usual, own = _stated(part, json.dumps(families.config(components.family, part))), _plain(components.networks[part])
     if part.startswith("text"):
-        usual, own = usual.to_dict(), own.to_dict()
         keys = (*TEXT_KEYS, *(("projection_dim",) if part == "text_encoder_2" else ()))
     else:
         keys = tuple(key for key in own if not key.startswith("_"))
-    plain = json.loads(json.dumps({key: own[key] for key in keys if key in own}, default=list))
-    return {key: value for key, value in plain.items() if value != json.loads(json.dumps(usual.get(key), default=list))}
+    return {key: own[key] for key in keys if key in own and own[key] != usual.get(key)}
+
+
+@cache
+def _stated(part: str, config: str) -> Mapping[str, Any]:
+    """A config with what it leaves open, which the library fills in as it makes the network."""
+    return MappingProxyType(_plain(empty(part, json.loads(config))))
+
+
+def _plain(network: nn.Module) -> dict[str, Any]:
+    config = network.config
+    entries = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    return json.loads(json.dumps(entries, default=list))
 
 
 def _tensors(components: Components, dtype: torch.dtype | None) -> Iterator[Pending]:

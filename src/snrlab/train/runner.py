@@ -64,6 +64,8 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None 
     processes = here()
     say = say if processes.main else _quiet
     source, folder = processes.first(lambda: _choose(out, config, fork, resume=resume))
+    if folder.path.name != config.name and not resume and fork is None:
+        say(f"{out / config.name} is there already and stays as it is; this run goes into {folder.path}")
     config = config.model_copy(update={"name": folder.path.name})
     try:
         with in_words(config, folder), stop_on_signals(say) as stop, RunLock(folder.path, say) as lock:

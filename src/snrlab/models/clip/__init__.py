@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
 
 from transformers import CLIPTokenizer
 
@@ -26,7 +28,7 @@ def clip_tokenizer(pad: str = END) -> CLIPTokenizer:
     [49406, 320, 1125, 539, 320, 2368, 49407]
     """
     made = CLIPTokenizer(
-        vocab=vocabulary(), merges=list(merges()), model_max_length=LENGTH, clean_up_tokenization_spaces=False
+        vocab=dict(vocabulary()), merges=list(merges()), model_max_length=LENGTH, clean_up_tokenization_spaces=False
     )
     return _padded(made, pad)
 
@@ -39,11 +41,12 @@ def merges() -> tuple[tuple[str, str], ...]:
     return tuple((first, second) for first, second in (line.split(" ") for line in lines))
 
 
-def vocabulary() -> dict[str, int]:
+@cache
+def vocabulary() -> Mapping[str, int]:
     """Numbers of the tokens: bytes, bytes that end a word, what merges make, start, end."""
     bytes_ = [chr(b) for b in PRINTABLE] + [chr(256 + n) for n in range(256 - len(PRINTABLE))]
     tokens = [*bytes_, *(b + "</w>" for b in bytes_), *(a + b for a, b in merges()), START, END]
-    return {token: number for number, token in enumerate(tokens)}
+    return MappingProxyType({token: number for number, token in enumerate(tokens)})
 
 
 def with_plain_padding(tokenizer: CLIPTokenizer) -> CLIPTokenizer:
