@@ -32,6 +32,10 @@ MISTAKES = [
     ({"optimizer": "adam"}, "Did you mean 'adamw'"),
     ({"optimizer": {"name": "adamw", "weight_dcay": 0.9}}, "Did you mean 'weight_decay'"),
     ({"optimizer": "prodigy"}, "set learning_rate = 1.0"),
+    (
+        {"optimizer": "prodigy", "learning_rate": 1.0, "text_encoder": True, "text_encoder_learning_rate": 0.5},
+        "several: unet_learning_rate = 1, text_encoder_learning_rate = 0.5. Leave them out.",
+    ),
     ({"optimizer": "schedule_free"}, 'set lr_schedule = "constant"'),
     ({"optimizer": "schedule_free", "lr_schedule": "constant", "ema": 0.9}, "averages the weights already"),
     ({"optimizer": {"name": "custom", "path": "SGD"}}, "write module:Class, such as torch.optim:SGD"),

@@ -131,6 +131,12 @@ def test_onetrainer_follows_the_model_unless_it_is_forced(tmp_path):
     assert 'prediction_type = "v_prediction"  # force_v_prediction = true' in forced.written.text
 
 
+@pytest.mark.parametrize(("strength", "told"), [(5.0, False), (3.0, True)])
+def test_a_strength_that_nothing_reads_is_told_where_somebody_chose_it(strength, told, tmp_path):
+    found = explain(onetrainer(tmp_path, loss_weight_strength=strength)).found
+    assert ("ignored_option" in {finding.code for finding in found}) == told
+
+
 def test_onetrainers_average(tmp_path):
     found = import_source(onetrainer(tmp_path, ema="GPU", ema_decay=0.99, ema_update_step_interval=4))
     assert run_of(found).train.ema == pytest.approx(0.99 ** (1 / 4), abs=1e-6)
@@ -230,6 +236,22 @@ def test_one_rate_for_an_optimizer_that_finds_it(tmp_path):
     assert "takes one rate for all networks" in left(found, "text_encoder_lr")[1]
 
 
+def test_rates_of_two_text_encoders(tmp_path):
+    """kohya's networks.lora takes the first of them for both, and skips both where that is 0."""
+    stated = {"network_module": "networks.lora", "text_encoder_lr": [1e-5, 2e-5], "unet_lr": 1e-4}
+    file = toml(tmp_path, **stated)
+    meant, as_is = (run_of(import_source(file, as_is=kept)).train for kept in (False, True))
+    assert (meant.text_encoder_learning_rate, meant.text_encoder_2_learning_rate) == (1e-5, 2e-5)
+    assert (as_is.text_encoder_learning_rate, as_is.text_encoder_2_learning_rate) == (1e-5, 1e-5)
+    back = export(run_of(import_source(file)), "kohya")
+    assert back.options["text_encoder_lr"] == [1e-5]
+    assert "takes one rate, the first" in next(x.why for x in back.left if "text_encoder_2" in x.option)
+    xl = parse({"model": {"path": "sdxl"}, "data": {"folder": "i"}, "train": {"method": "full", "text_encoder": True}})
+    whole_xl = export(xl, "kohya").options
+    assert whole_xl["learning_rate_te2"] == 0
+    assert whole_xl["learning_rate_te1"] == xl.train.learning_rate
+
+
 IDLE = {
     "lr_scheduler_num_cycles": ({"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 2}, "cosine does not read it"),
     "learning_rate_te1": ({"learning_rate_te1": 1e-5, "network_train_unet_only": True}, "of a LoRA it is"),
@@ -268,6 +290,43 @@ def test_a_finished_lora_says_what_it_was_trained_on(tmp_path):
     assert "base_model_version" not in found.written.text
     with pytest.raises(UserError, match="base_model_version is flux1, so this is for Flux"):
         explain(goldens.finished({"ss_base_model_version": "flux1", "ss_seed": "1"}, tmp_path / "f.safetensors"))
+
+
+def whole(**train):
+    """A run that trains all weights."""
+    return parse({"model": {"path": "m"}, "data": {"folder": "i"}, "train": {"method": "full", **train}})
+
+
+def test_exports_name_the_program_that_takes_them(tmp_path):
+    """fine_tune.py takes no folders of images; train_db.py trains the text encoder unless it is told so."""
+    full = export(whole(), "kohya")
+    assert full.script.startswith("train_db.py (for SDXL sdxl_train.py) of")
+    assert full.options["stop_text_encoder_training"] == -1
+    assert "stop_text_encoder_training" not in export(whole(text_encoder=True), "kohya").options
+    xl = export(whole(text_encoder=True, text_encoder_2=True), "kohya")
+    assert xl.script.startswith("sdxl_train.py of")
+    assert xl.options["no_half_vae"] is True
+    back = import_source(toml(tmp_path, pretrained_model_name_or_path="m", train_data_dir="i",
+                              stop_text_encoder_training=500))  # fmt: skip
+    assert run_of(back).train.text_encoder
+
+
+def test_exports_that_kohya_would_stop_at(tmp_path):
+    crops = {"folder": "i", "random_crop": True, "buckets": True, "bucket_step": 40, "cache": True}
+    found = export(parse({"model": {"path": "m"}, "data": crops}), "kohya")
+    assert not {"cache_latents", "cache_latents_to_disk"} & set(found.options)
+    said = {item.option: item.why for item in found.left}
+    assert said["data.cache = true"] == "kohya stops where random crops are cached"
+    assert "no multiple of 64" in said["data.bucket_step = 40"]
+
+
+def test_exports_to_onetrainer_say_what_they_leave():
+    run = parse({"seed": 7, "model": {"path": "m", "max_tokens": 150}, "data": {"folder": "i"},
+                 "log": {"trackers": ["tensorboard", "wandb"]}})  # fmt: skip
+    found = export(run, "onetrainer")
+    said = {item.option for item in found.left}
+    assert {"seed = 7", "model.max_tokens = 150", 'log.trackers = ["wandb"]'} <= said
+    assert found.options["tensorboard"] is True
 
 
 # -- the texts --------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.lab.exchange.exporting import dataset_toml, export, to_json, to_toml
 from snrlab.lab.exchange.importing import import_source
-from snrlab.lab.exchange.kohya_network import block_names
+from snrlab.lab.exchange.kohya_blocks import block_names
 from snrlab.lab.exchange.simple import RULES
 from snrlab.lab.explain import explain
 
@@ -210,6 +210,9 @@ def test_import_then_export_keeps_what_both_know(options, tmp_path_factory):
     for name, value in options.items():
         if name in ("train_data_dir", "pretrained_model_name_or_path", "vae"):
             continue  # made absolute, or said by the dataset TOML
+        if name == "cache_latents_to_disk" and "random_crop" in options:
+            assert name not in back  # kohya's program stops at the two together
+            continue
         if name in OF_IMAGES:
             stated = images.get(name, False if value is False else None)
             assert (stated if name != "resolution" else back[name]) == value, name

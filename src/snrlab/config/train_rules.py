@@ -88,6 +88,10 @@ def refuse_impossible(train: TrainConfig) -> None:
             f"{name} finds the rate itself, and learning_rate, here {train.learning_rate:g}, multiplies it: "
             "set learning_rate = 1.0."
         )
+    rates = {f"{part}_learning_rate": train.rate(part) for part in train.parts}
+    if facts.get("one_rate") and len(set(rates.values())) > 1:
+        shown = ", ".join(f"{field} = {rate:g}" for field, rate in rates.items())
+        raise UserError(f"{name} finds one rate for all weights, but there are several: {shown}. Leave them out.")
     if facts.get("averages") and train.ema is not None:
         raise UserError(f"{name} averages the weights already; remove ema.")
     if train.fused_backward or train.weights == "bf16":

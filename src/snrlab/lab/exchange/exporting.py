@@ -14,7 +14,7 @@ from snrlab.config.run import RunConfig
 from snrlab.config.run_text import WIDTH, toml
 from snrlab.core.errors import unknown
 from snrlab.lab.exchange.kohya_data import data_back
-from snrlab.lab.exchange.kohya_network import network_back
+from snrlab.lab.exchange.kohya_network import is_sdxl_run, network_back
 from snrlab.lab.exchange.kohya_rest import rest_back
 from snrlab.lab.exchange.kohya_train import train_back
 from snrlab.lab.exchange.recipe_back import kohya_recipe
@@ -23,6 +23,7 @@ from snrlab.lab.exchange.transfer import Left
 from snrlab.lab.exchange.written import tail
 from snrlab.lab.sources.onetrainer import VERSION as ONETRAINER
 
+PROGRAMS = {"lora": ("train_network.py", "sdxl_train_network.py"), "full": ("train_db.py", "sdxl_train.py")}
 TRAINERS = ("kohya", "onetrainer")
 SECTIONS = {"model": ("model.", "seed", "name"), "images": ("data.",), "network": ("lora.",), "recipe": ("recipe.",),
             "training": ("train.",)}  # fmt: skip
@@ -60,9 +61,13 @@ def export(config: RunConfig, trainer: str) -> Exported:
     stated = {name: value for found, _ in groups for name, value in found.items()}
     lost = tuple(item for _, found in groups for item in found)
     options = {name: value for name, value in stated.items() if value is not None and value != []}
-    script = "train_network.py" if config.train.method == "lora" else "fine_tune.py"
-    prompts = tuple(config.sample.prompts)
-    return Exported(trainer, options, lost, dataset, prompts, f"{script} of {VERSION}")
+    return Exported(trainer, options, lost, dataset, tuple(config.sample.prompts), f"{_script(config)} of {VERSION}")
+
+
+def _script(config: RunConfig) -> str:
+    """Kohya's program for a run; which of two the model decides, where the run does not tell."""
+    plain, xl = PROGRAMS[config.train.method]
+    return xl if is_sdxl_run(config) else f"{plain} (for SDXL {xl})"
 
 
 def to_json(exported: Exported) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.config.kohya_options import OPTIONS, SECRETS
-from snrlab.lab.exchange import kohya_data, kohya_network, kohya_rest, kohya_schedule, kohya_train
+from snrlab.lab.exchange import kohya_data, kohya_network, kohya_optimizer, kohya_rest, kohya_schedule, kohya_train
 from snrlab.lab.exchange.fitting import fit_to_optimizer
 from snrlab.lab.exchange.recipe import recipe
 from snrlab.lab.exchange.transfer import Transfer
@@ -57,8 +57,8 @@ def from_kohya(
     kohya_data.data(transfer, dataset, dataset_path)
     recipe(transfer, understood, _noise(transfer), as_is=as_is)
     kohya_network.method(transfer)
-    kohya_train.parts_and_rates(transfer)
-    for part in (kohya_train.length, kohya_train.optimizer, kohya_schedule.schedule, kohya_train.loss):
+    kohya_train.parts_and_rates(transfer, as_is=as_is)
+    for part in (kohya_train.length, kohya_optimizer.optimizer, kohya_schedule.schedule, kohya_train.loss):
         part(transfer)
     if kohya_network.trains_lora(transfer):
         kohya_network.network(transfer)

@@ -11,10 +11,12 @@ from snrlab.config.data import DataConfig
 from snrlab.config.image_options import ImageOptions
 from snrlab.config.kohya_options import OPTIONS
 from snrlab.config.run import RunConfig
+from snrlab.lab.exchange.kohya_network import is_sdxl_run
 from snrlab.lab.exchange.simple import RULES, carry, read_size, write_size
 from snrlab.lab.exchange.transfer import Left, Transfer, shown
 
 IMAGES = "images"
+BUCKETS = "kohya stops where it is no multiple of 64, of 32 for SDXL"
 OF_BUCKETS = ("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale")
 OF_TAGS = ("keep_tokens", "keep_tokens_separator", "caption_separator", "token_warmup_min")
 MOVES_TAGS = ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step")
@@ -168,10 +170,16 @@ BACK = {
 def data_back(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any] | None, list[Left]]:
     """What kohya calls it: options of [data], the dataset TOML beside them, and what has no place in either."""
     data, left = config.data, _left(config.data)
+    every = [image_set.options(data) for image_set in data.sets] or [data]
+    cached = not any(options.random_crop for options in every)  # kohya stops where crops are cached
+    if data.cache and not cached:
+        left.append(Left("data.cache = true", "kohya stops where random crops are cached"))
+    if not config.data.dataset_config:
+        left += [Left(f"data.bucket_step = {step}", BUCKETS) for step in _odd_steps(config, every)]
     options: dict[str, Any] = {
         "train_batch_size": config.train.batch_size,
-        "cache_latents": True,
-        "cache_latents_to_disk": data.cache or None,
+        "cache_latents": True if cached else None,
+        "cache_latents_to_disk": (data.cache and cached) or None,
         "vae_batch_size": data.vae_batch_size,
         "weighted_captions": data.weighted_captions or None,
         "prior_loss_weight": data.prior_loss_weight if data.prior_loss_weight != 1 else None,
@@ -196,6 +204,12 @@ def data_back(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any] | None,
     if data.regularisation is not None:
         subsets.append({"image_dir": data.regularisation, "is_reg": True})
     return options, {"datasets": _grouped(subsets, config)}, left
+
+
+def _odd_steps(config: RunConfig, every: Sequence[ImageOptions]) -> list[int]:
+    """Steps between sizes of buckets that kohya stops at."""
+    least = 32 if is_sdxl_run(config) else 64
+    return sorted({options.bucket_step for options in every if options.buckets and options.bucket_step % least})
 
 
 def _left(data: DataConfig) -> list[Left]:

@@ -9,6 +9,7 @@ from snrlab.config.kohya_options import OPTIONS
 from snrlab.config.lora import LoraConfig
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.lab.exchange.kohya_blocks import BLOCKS, blocks, blocks_back
 from snrlab.lab.exchange.simple import carry
 from snrlab.lab.exchange.transfer import Left, Transfer, shown
 
@@ -20,9 +21,7 @@ FULL_FORMATS = {"safetensors": "single_file", "ckpt": "single_file", "diffusers"
                 "diffusers_safetensors": "diffusers"}  # fmt: skip
 PRESETS = {"full": ["attention", "feed_forward", "convolution"], "attn-mlp": ["attention", "feed_forward"],
            "attn-only": ["attention"]}  # fmt: skip
-BLOCKS = {"block_dims": ("lora.block_ranks", int), "block_alphas": ("lora.block_alphas", float),
-          "conv_block_dims": ("lora.conv_block_ranks", int),
-          "conv_block_alphas": ("lora.conv_block_alphas", float)}  # fmt: skip
+XL = ("sdxl", "sd_xl", "stable-diffusion-xl", "-xl-")  # in names of models
 LARGEST = 1024  # rank that lora.rank may have
 OWN_RANK = LoraConfig.model_fields["rank"].default
 SIMPLE_ARGUMENTS = ("rank_dropout", "module_dropout", "loraplus_lr_ratio")
@@ -44,8 +43,13 @@ def is_sdxl(transfer: Transfer) -> bool:
     return (
         any(transfer.stated.get(mark) for mark in marks)
         or (isinstance(rates, list) and len(rates) > 1)
-        or any(word in names.lower() for word in ("sdxl", "sd_xl", "stable-diffusion-xl", "-xl-"))
+        or any(word in names.lower() for word in XL)
     )
+
+
+def is_sdxl_run(config: RunConfig) -> bool:
+    """Whether a run is of SDXL, as far as its file tells."""
+    return config.train.text_encoder_2 or any(word in (config.model.path or "").lower() for word in XL)
 
 
 def trains_lora(transfer: Transfer) -> bool:
@@ -66,7 +70,7 @@ def method(transfer: Transfer) -> None:
         transfer.leave("save_model_as", "a LoRA is always saved as safetensors", grade="idle" if same else "lost")
         transfer.leave("full_bf16", "a LoRA's own weights stay in fp32 here, which costs little")
         return
-    why = "No network is named, so all weights are trained, as by kohya's fine_tune.py or sdxl_train.py."
+    why = "No network is named, so all weights are trained, as by kohya's train_db.py, fine_tune.py or sdxl_train.py."
     transfer.put("train.method", "full", why=why)
     if transfer.value("full_bf16"):
         transfer.put("train.weights", "bf16", "full_bf16")
@@ -95,7 +99,7 @@ def network(transfer: Transfer) -> None:
         inner.put("lora.dora", True, "dora_wd")
     for name, (field, kind) in BLOCKS.items():
         if inner.has(name):
-            _blocks(inner, name, field, kind, sdxl=is_sdxl(transfer))
+            blocks(inner, name, field, kind, sdxl=is_sdxl(transfer))
     inner.leave_the_rest("reads over it or stops at it")
     transfer.lines += inner.lines
     transfer.left += [
@@ -128,53 +132,6 @@ def _layers(inner: Transfer, lycoris: bool, outer: Transfer) -> None:
         inner.leave("conv_alpha", "no convolutions are trained, as there is no conv_dim")
 
 
-def _blocks(inner: Transfer, name: str, field: str, kind: type, *, sdxl: bool) -> None:
-    """A list of numbers by block as a table of names."""
-    try:
-        values = [kind(part) for part in str(inner.stated[name]).split(",")]
-    except ValueError:
-        values = []
-    names = block_names(sdxl)
-    if len(values) != len(names):
-        inner.leave(name, f"kohya has {len(names)} blocks here, but {len(values)} numbers are given")
-        return
-    if kind is float or "alphas" in name:
-        table = {place: value for places, value in zip(names, values, strict=True) for place in places if value > 0}
-    else:
-        table = {place: value for places, value in zip(names, values, strict=True) for place in places}
-    inner.put(field, _merged(table), name)
-
-
-def block_names(sdxl: bool) -> list[tuple[str, ...]]:
-    """Our names of kohya's blocks, in its order: 25 of SD 1.5 and SD 2, 23 of SDXL; some hold no layer of a LoRA.
-
-    >>> block_names(False)[1], block_names(False)[12], block_names(True)[4]
-    (('down_blocks.0.resnets.0', 'down_blocks.0.attentions.0'), ('mid_block',), ('down_blocks.0.downsamplers',))
-    """
-
-    def layer(side: str, block: int, place: int) -> tuple[str, ...]:
-        return tuple(f"{side}_blocks.{block}.{kind}.{place}" for kind in ("resnets", "attentions"))
-
-    deep = 3 if sdxl else 4
-    down = [layer("down", i, j) if j < 2 else (f"down_blocks.{i}.downsamplers",) for i in range(deep) for j in range(3)]
-    up = [layer("up", i, j) + ((f"up_blocks.{i}.upsamplers",) if j == 2 else ()) for i in range(deep) for j in range(3)]
-    if not sdxl:
-        return [(), *down[:-1], ("mid_block",), *up]
-    middle = [("mid_block.resnets.0",), ("mid_block.attentions.0",), ("mid_block.resnets.1",)]
-    return [(), (), *down[:-1], *middle, *up, ()]
-
-
-def _merged(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The table with one name for a block whose parts all have the same value."""
-    merged: dict[str, Any] = {}
-    for name, value in table.items():
-        block = ".".join(name.split(".")[:2]) if not name.startswith("mid") else "mid_block"
-        parts = {other: v for other, v in table.items() if other.startswith(f"{block}.")}
-        whole = len(set(parts.values())) == 1 and len(parts) > 1
-        merged[block if whole else name] = value
-    return merged
-
-
 def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
     """What kohya calls it: network options of a run."""
     lora = config.lora
@@ -202,7 +159,7 @@ def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
             arguments[name] = value
     for name, (field, _) in BLOCKS.items():
         if table := getattr(lora, field.partition(".")[2]):
-            found = _blocks_back(table, lora, name)
+            found = blocks_back(table, lora, name)
             if found is None:
                 left.append(Left(f"{field} = {shown(table)}", "kohya's list of blocks cannot say this"))
             else:
@@ -217,27 +174,6 @@ def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         "network_weights": lora.start_from,
     }
     return options, left
-
-
-def _blocks_back(table: Mapping[str, Any], lora: LoraConfig, name: str) -> str | None:
-    """The numbers in kohya's order; None where names do not fall on its blocks."""
-    conv, alphas = name.startswith("conv"), name.endswith("alphas")
-    usual: float = (lora.alpha or lora.rank) if alphas else lora.rank
-    if conv:
-        usual = ((lora.conv_alpha or usual) if alphas else lora.conv_rank) or usual
-    for sdxl in (False, True):
-        names = block_names(sdxl)
-        parts = {part for places in names for part in places}
-        if all(any(part == key or part.startswith(f"{key}.") for part in parts) for key in table):
-            values = [{_looked_up(table, part, usual) for part in places} or {usual} for places in names]
-            if all(len(found) == 1 for found in values):
-                return ",".join(f"{found.pop():g}" for found in values)
-    return None
-
-
-def _looked_up(table: Mapping[str, Any], part: str, usual: float) -> float:
-    fits = [key for key in table if part == key or part.startswith(f"{key}.")]
-    return table[max(fits, key=len)] if fits else usual
 
 
 def refuse_other_training(transfer: Transfer) -> None:

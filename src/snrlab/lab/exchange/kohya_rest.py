@@ -10,7 +10,7 @@ from snrlab.config.kohya_options import OPTIONS
 from snrlab.config.prompts import check_lines, read_lines
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
-from snrlab.lab.exchange.kohya_network import is_sdxl, trains_lora
+from snrlab.lab.exchange.kohya_network import is_sdxl, is_sdxl_run, trains_lora
 from snrlab.lab.exchange.simple import FULL_PRECISION, carry
 from snrlab.lab.exchange.transfer import Left, Transfer, shown
 
@@ -166,7 +166,7 @@ def rest_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         "metadata_trigger_phrase": output.trigger_phrase,
         "save_every_n_steps": output.every or None, "save_every_n_epochs": output.every_epochs or None,
         "sample_every_n_steps": sample.every or None, "sample_every_n_epochs": sample.every_epochs or None,
-        "save_state": True, "sdpa": True,
+        "save_state": True, "sdpa": True, "no_half_vae": is_sdxl_run(config) or None,
     }  # fmt: skip
     if config.train.method == "lora":
         options["save_model_as"] = "safetensors"

@@ -2,52 +2,28 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Mapping
 from typing import Any
 
 from snrlab.config.kohya_options import OPTIONS
 from snrlab.config.run import RunConfig
-from snrlab.core.training import OPTIMIZERS, usual
-from snrlab.lab.exchange.kohya_network import is_sdxl, trains_lora
+from snrlab.lab.exchange.kohya_network import is_sdxl, is_sdxl_run, trains_lora
+from snrlab.lab.exchange.kohya_optimizer import optimizer_back
 from snrlab.lab.exchange.kohya_schedule import schedule_back
-from snrlab.lab.exchange.transfer import Left, Transfer, shown
+from snrlab.lab.exchange.transfer import Left, Transfer
 
-OPTIMIZER_NAMES = {
-    "": "adamw", "adamw": "adamw", "adamw8bit": "adamw8bit", "pagedadamw8bit": "paged_adamw8bit", "lion": "lion",
-    "prodigy": "prodigy", "adafactor": "adafactor", "adamwschedulefree": "schedule_free",
-}  # fmt: skip
-KOHYAS_NAMES = {"adamw": "AdamW", "adamw8bit": "AdamW8bit", "paged_adamw8bit": "PagedAdamW8bit", "lion": "Lion",
-                "prodigy": "Prodigy", "adafactor": "Adafactor", "schedule_free": "AdamWScheduleFree"}  # fmt: skip
-# names that kohya has for classes which stand for themselves here: path, and what it sets besides
-CLASSES = {
-    "sgdnesterov": ("torch.optim:SGD", {"nesterov": True, "momentum": 0.9}),
-    "sgdnesterov8bit": ("bitsandbytes.optim:SGD8bit", {"nesterov": True, "momentum": 0.9}),
-    "lion8bit": ("bitsandbytes.optim:Lion8bit", {}), "pagedlion8bit": ("bitsandbytes.optim:PagedLion8bit", {}),
-    "pagedadamw": ("bitsandbytes.optim:PagedAdamW", {}), "pagedadamw32bit": ("bitsandbytes.optim:PagedAdamW32bit", {}),
-    "dadaptation": ("dadaptation.experimental:DAdaptAdamPreprint", {}),
-    "dadaptadampreprint": ("dadaptation.experimental:DAdaptAdamPreprint", {}),
-    "dadaptadam": ("dadaptation:DAdaptAdam", {}), "dadaptadagrad": ("dadaptation:DAdaptAdaGrad", {}),
-    "dadaptadan": ("dadaptation:DAdaptAdan", {}), "dadaptlion": ("dadaptation:DAdaptLion", {}),
-    "dadaptsgd": ("dadaptation:DAdaptSGD", {}),
-    "radamschedulefree": ("schedulefree:RAdamScheduleFree", {}),
-    "sgdschedulefree": ("schedulefree:SGDScheduleFree", {}),
-}  # fmt: skip
-# what the programs' defaults are where ours differ
-THEIR_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "prodigy": {"weight_decay": 0.0, "use_bias_correction": False, "safeguard_warmup": False},
-    "adafactor": {"scale_parameter": True}, "schedule_free": {"weight_decay": 0.0},
-}  # fmt: skip
-ALWAYS_SO = {"decouple": True, "relative_step": False, "warmup_init": False, "foreach": False, "slice_p": 1}
 LOSS_NAMES = {"l2": "mse", "l1": "l1", "huber": "huber", "smooth_l1": "smooth_l1"}
 TEXT = ("text_encoder", "text_encoder_2")
+SEVERAL = "kohya's networks.lora takes the first of the rates for both text encoders; here each has its own."
+ONE_RATE = "kohya's networks.lora takes one rate, the first, for both text encoders"
 OF_ALL_WEIGHTS = ("learning_rate_te", "learning_rate_te1", "learning_rate_te2")
 
 
-def parts_and_rates(transfer: Transfer) -> None:
-    """Which networks are trained, and at which rate."""
+def parts_and_rates(transfer: Transfer, *, as_is: bool = False) -> None:
+    """Which networks are trained, and at which rate; as it is, kohya takes the first of several for all of a kind."""
     lora, sdxl = trains_lora(transfer), is_sdxl(transfer)
     rates = _text_rates(transfer, lora, sdxl)
+    if lora and as_is:
+        rates = {part: next(iter(rates.values())) for part in rates}
     unet = transfer.value("unet_lr") if lora else None
     trains_unet = not (lora and transfer.value("network_train_text_encoder_only")) and unet != 0
     transfer.put("train.unet", trains_unet, "network_train_text_encoder_only", *(["unet_lr"] if unet == 0 else []))
@@ -64,7 +40,8 @@ def parts_and_rates(transfer: Transfer) -> None:
         transfer.put("train.learning_rate", float(transfer.value("learning_rate")), "learning_rate")
     transfer.put("train.unet_learning_rate", unet, "unet_lr")
     for part, (rate, name) in rates.items():
-        transfer.put(f"train.{part}_learning_rate", rate or None, name)
+        several = lora and len({rate for rate, _ in rates.values()}) > 1
+        transfer.put(f"train.{part}_learning_rate", rate or None, name, why=SEVERAL if several else "")
     if not lora:
         transfer.leave("unet_lr", "of a LoRA; all weights are trained, at learning_rate", grade="idle")
     elif not trains_unet:
@@ -93,77 +70,16 @@ def _text_rates(transfer: Transfer, lora: bool, sdxl: bool) -> dict[str, tuple[f
         found = {part: listed[min(i, len(listed) - 1)] if listed else None for i, part in enumerate(parts)}
         return {part: (rate, "text_encoder_lr") for part, rate in found.items()}
     names = ("learning_rate_te1", "learning_rate_te2") if sdxl else ("learning_rate_te",)
-    on = bool(transfer.value("train_text_encoder"))
+    stop = transfer.value("stop_text_encoder_training")  # train_db.py has this in place of a switch
+    on = bool(transfer.value("train_text_encoder") or (stop and stop > 0))
+    if stop == -1:
+        transfer.leave("stop_text_encoder_training", "no text encoder is trained", grade="idle")
     for name in (n for n in OF_ALL_WEIGHTS if n not in names):
         transfer.leave(name, f"of a model with {'one text encoder' if sdxl else 'two text encoders'}", grade="idle")
     if not on:
         for name in names:
             transfer.leave(name, "text encoders are not trained without train_text_encoder", grade="idle")
     return {part: (transfer.value(name) if on else 0.0, name) for part, name in zip(parts, names, strict=True)}
-
-
-def optimizer(transfer: Transfer) -> None:
-    """train.optimizer from its name and arguments."""
-    names = ("optimizer_type", "optimizer_args")
-    kind = str(transfer.value("optimizer_type") or "")
-    for old, meant in (("use_8bit_adam", "adamw8bit"), ("use_lion_optimizer", "lion")):
-        if transfer.value(old) is True and not kind:
-            kind, names = meant, (old, "optimizer_args")
-        transfer.take(old)
-    stated = transfer.stated.get("optimizer_args")
-    arguments = {k: _literal(_literal(v)) for k, v in stated.items()} if isinstance(stated, Mapping) else {}
-    plain = kind.rpartition(".")[2].lower()
-    name = OPTIMIZER_NAMES.get(kind.lower(), OPTIMIZER_NAMES.get(plain, "custom"))
-    if name == "custom":
-        path, extra = CLASSES.get(kind.lower(), (_class_path(kind), {}))
-        text = ", ".join(f"{k}={v!r}" for k, v in {**extra, **arguments}.items())
-        value: dict[str, Any] = {"name": name, "path": path} | ({"args": text} if text else {})
-        transfer.put(
-            "train.optimizer",
-            value,
-            *names,
-            why="An optimizer of another package by its class; that package has to be installed.",
-        )
-        return
-    value = {"name": name, **THEIR_DEFAULTS.get(name, {}), **_known(transfer, name, arguments)}
-    silent = [key for key in THEIR_DEFAULTS.get(name, {}) if key not in arguments]
-    why = f"Not stated, and so the program's own default: {', '.join(silent)}." if silent else ""
-    transfer.put("train.optimizer", value, *names, why=why)
-
-
-def _known(transfer: Transfer, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that the optimizer has here; the others are left."""
-    parameters = usual(OPTIMIZERS, name).entry.parameters
-    found: dict[str, Any] = {}
-    for key, value in arguments.items():
-        if key == "betas" and isinstance(value, tuple | list) and len(value) == 2 and "beta1" in parameters:
-            found |= {"beta1": float(value[0]), "beta2": float(value[1])}
-        elif key in parameters:
-            whole = float in parameters[key].types and isinstance(value, int) and not isinstance(value, bool)
-            found[key] = float(value) if whole else value
-        elif ALWAYS_SO.get(key) == value:
-            transfer.left.append(Left(f"optimizer_args: {key} = {shown(value)}", "always so here", "idle"))
-        elif key in ("relative_step", "warmup_init"):
-            why = "Adafactor goes by learning_rate here, never by a step size of its own"
-            transfer.left.append(Left(f"optimizer_args: {key} = {shown(value)}", why))
-        else:
-            text = shown(value if not isinstance(value, tuple) else list(value))
-            transfer.left.append(Left(f"optimizer_args: {key} = {text}", f"{name} has no such parameter here"))
-    return found
-
-
-def _literal(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            return ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            return value
-    return value
-
-
-def _class_path(kind: str) -> str:
-    module, _, name = kind.rpartition(".")
-    return f"{module or 'torch.optim'}:{name}"
 
 
 def length(transfer: Transfer) -> None:
@@ -206,21 +122,24 @@ def train_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         options["network_train_unet_only"] = not train.trains_text or None
         options["network_train_text_encoder_only"] = not train.unet or None
         own = any((train.text_encoder_learning_rate, train.text_encoder_2_learning_rate))
-        if train.trains_text and (own or (train.text_encoder_2 and not train.text_encoder)):
-            options["text_encoder_lr"] = rates if train.text_encoder_2 else rates[:1]
+        if train.trains_text and own:
+            options["text_encoder_lr"] = [rates[0] or rates[1]]
+        if train.text_encoder_2 and rates[0] != rates[1]:
+            left.append(Left("train.text_encoder_2_learning_rate", ONE_RATE))
         if train.text_encoder and not train.text_encoder_2:
-            left.append(
-                Left("train.text_encoder_2 = false", "on SDXL kohya trains the second text encoder with the first")
-            )
-    elif train.trains_text:
+            why = "if this is SDXL, kohya trains the second text encoder with the first"
+            left.append(Left("train.text_encoder_2 = false", why))
+    elif not train.trains_text:
+        options["stop_text_encoder_training"] = -1  # train_db.py trains the text encoder unless it is told so
+    else:
         options["train_text_encoder"] = True
-        by_part = ("learning_rate_te1", "learning_rate_te2") if train.text_encoder_2 else ("learning_rate_te",)
+        by_part = OF_ALL_WEIGHTS[1:] if is_sdxl_run(config) else OF_ALL_WEIGHTS[:1]
         options |= dict(zip(by_part, rates, strict=False))
     if train.epochs is not None:
         options["max_train_epochs"] = train.epochs
     else:
         options["max_train_steps"] = train.steps
-    options |= _optimizer_back(config, left) | schedule_back(config, left)
+    options |= optimizer_back(config, left) | schedule_back(config, left)
     options["loss_type"] = {ours: theirs for theirs, ours in LOSS_NAMES.items()}.get(train.loss.name)
     if options["loss_type"] is None:
         left.append(Left(f"train.loss = {train.loss.spec}", "kohya has no such loss"))
@@ -229,30 +148,3 @@ def train_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
     if train.ema is not None:
         left.append(Left(f"train.ema = {train.ema:g}", "kohya keeps no average of the weights"))
     return options, left
-
-
-def _optimizer_back(config: RunConfig, left: list[Left]) -> dict[str, Any]:
-    choice = config.train.optimizer
-    if choice.name == "custom":
-        arguments = choice.params["args"]
-        path = choice.params["path"].replace(":", ".")
-        back = {ours: theirs for theirs, (ours, extra) in CLASSES.items() if not extra}
-        return {"optimizer_type": back.get(choice.params["path"], path),
-                "optimizer_args": _split(arguments)}  # fmt: skip
-    if choice.name not in KOHYAS_NAMES:
-        left.append(Left(f"train.optimizer = {choice.spec}", "kohya has no such optimizer"))
-        return {}
-    own = {**choice.entry.bind().params, **THEIR_DEFAULTS.get(choice.name, {})}
-    changed = {key: value for key, value in choice.params.items() if value != own[key]}
-    if {"beta1", "beta2"} & set(changed):
-        changed = {"betas": (choice.params["beta1"], choice.params["beta2"]), **changed}
-        changed = {key: value for key, value in changed.items() if key not in ("beta1", "beta2")}
-    if choice.name == "adafactor":
-        changed |= {"relative_step": False, "warmup_init": False}
-    return {"optimizer_type": KOHYAS_NAMES[choice.name],
-            "optimizer_args": [f"{key}={value!r}" for key, value in changed.items()]}  # fmt: skip
-
-
-def _split(arguments: str) -> list[str]:
-    call = ast.parse(f"f({arguments})", mode="eval").body
-    return [f"{k.arg}={ast.literal_eval(k.value)!r}" for k in call.keywords] if isinstance(call, ast.Call) else []

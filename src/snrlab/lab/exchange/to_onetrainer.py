@@ -10,6 +10,7 @@ from snrlab.config.prompts import parse_line
 from snrlab.config.run import RunConfig
 from snrlab.core.registry import Choice
 from snrlab.lab.exchange.from_onetrainer import LAYERS, PATTERNS
+from snrlab.lab.exchange.kohya_network import is_sdxl_run
 from snrlab.lab.exchange.onetrainer_train import OPTIMIZER_NAMES, TEXT
 from snrlab.lab.exchange.transfer import Left, shown
 from snrlab.lab.sources.onetrainer_density import options_of
@@ -28,7 +29,7 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
     """(fields, flat, as `unet.train`; what is left)."""
     left: list[Left] = []
     train, model = config.train, config.model
-    sdxl = train.text_encoder_2 or any(word in (model.path or "").lower() for word in ("sdxl", "sd_xl", "-xl-"))
+    sdxl = is_sdxl_run(config)
     options: dict[str, Any] = {
         "__version": NOW,  # without it OneTrainer takes a file for its oldest kind, and stops at it
         "training_method": "LORA" if train.method == "lora" else "FINE_TUNE",
@@ -41,7 +42,7 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         "unet.train": train.unet, "unet.learning_rate": train.unet_learning_rate,
         "unet.gradient_checkpointing": train.gradient_checkpointing,
         "masked_training": config.data.masked_loss, "aspect_ratio_bucketing": config.data.buckets,
-        "resolution": _size(config.data.resolution),
+        "resolution": _size(config.data.resolution), "tensorboard": "tensorboard" in config.log.trackers,
     }  # fmt: skip
     if sdxl:
         options["model_type"] = "STABLE_DIFFUSION_XL_10_BASE"
@@ -236,6 +237,10 @@ def _rhythm(config: RunConfig, section: str) -> dict[str, Any]:
 
 def _leave(config: RunConfig, left: list[Left]) -> None:
     """Fields without a place there, where they are not at their default."""
+    if config.seed != RunConfig.model_fields["seed"].default:
+        left.append(Left(f"seed = {config.seed}", "OneTrainer's random numbers follow from the step alone", "idle"))
+    if others := [name for name in config.log.trackers if name != "tensorboard"]:
+        left.append(Left(f"log.trackers = {shown(others)}", "OneTrainer has TensorBoard alone"))
     if config.model.path is None:
         left.append(Left("model.shipped or model.random", "no file that OneTrainer could load; convert it first"))
     for section, names in (
@@ -243,7 +248,7 @@ def _leave(config: RunConfig, left: list[Left]) -> None:
                   "keep_tokens_separator", "wildcards", "token_warmup_steps", "caption_dropout_every_n_epochs")),
         ("train", ("loss", "weights")), ("validation", ("images", "folder")),
         ("output", ("title", "author", "description", "license", "tags", "trigger_phrase", "keep_last")),
-        ("sample", ("prompts_file",)),
+        ("sample", ("prompts_file", "at_start")), ("model", ("max_tokens",)),
     ):  # fmt: skip
         table = getattr(config, section)
         for name in names:

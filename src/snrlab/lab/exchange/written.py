@@ -70,7 +70,7 @@ def _told(found: Sequence[Left], grade: str) -> Iterator[str]:
     reasons: dict[str, list[str]] = {}
     for item in found:
         reasons.setdefault(item.why, []).append(item.option)
-    yield from (f"{', '.join(options)}: {why}" for why, options in reasons.items())
+    yield from (f"{', '.join(dict.fromkeys(options))}: {why}" for why, options in reasons.items())
 
 
 def _last(lines: Sequence[Stated]) -> list[Stated]:

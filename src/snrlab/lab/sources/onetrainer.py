@@ -33,6 +33,7 @@ NAMES = (
     "generalized_offset_noise", "timestep_distribution", "min_noising_strength", "max_noising_strength",
     "noising_weight", "noising_bias", "timestep_shift", "mae_strength", "log_cosh_strength", "huber_strength",
 )  # fmt: skip
+STRENGTH = 5.0  # loss_weight_strength where it is not stated
 FAMILIES = ("STABLE_DIFFUSION_1", "STABLE_DIFFUSION_2", "STABLE_DIFFUSION_XL")
 V_MODELS = ("STABLE_DIFFUSION_20", "STABLE_DIFFUSION_20_INPAINTING", "STABLE_DIFFUSION_20_DEPTH", "STABLE_DIFFUSION_21")
 
@@ -72,7 +73,7 @@ class Settings:
             stated=zero or any(forced.values()) or model in V_MODELS,
             zero_terminal=zero,
             loss_weight=weight,
-            strength=_number(options, "loss_weight_strength", 5.0),
+            strength=_number(options, "loss_weight_strength", STRENGTH),
             perturbation=_number(options, "perturbation_noise_weight", 0.0),
             offset=_number(options, "offset_noise_weight", 0.0),
             generalized=_flag(options, "generalized_offset_noise"),
@@ -167,7 +168,8 @@ def _remarks(settings: Settings, options: Mapping[str, Any]) -> list[Finding]:
         listed = ", ".join(f"{name} {value}" for name, value in mixed.items())
         message = f"the loss is no plain squared error ({listed}); shares of loss and gradient are of a squared one."
         found.append(Finding("other_loss", "info", message))
-    if settings.loss_weight == "CONSTANT" and "loss_weight_strength" in options:
+    chosen = settings.strength != STRENGTH  # the window writes the field in any case
+    if settings.loss_weight == "CONSTANT" and chosen:
         message = "loss_weight_strength is read by MIN_SNR_GAMMA and P2 only; with CONSTANT it does nothing."
         found.append(Finding("ignored_option", "info", message))
     return found

@@ -118,8 +118,9 @@ def _bias(options: dict[str, Any], version: Any) -> list[str]:
     """The weight that shapes the draw of timesteps, which once had no distribution to choose; what was done."""
     if isinstance(version, bool) or not isinstance(version, int) or version > CENTRED:
         return []
-    weight, bias = options.pop("noising_weight", 0.0), options.pop("noising_bias", 0.5)
+    weight, bias = options.get("noising_weight", 0.0), options.get("noising_bias", 0.5)
     if not weight or isinstance(bias, bool) or not isinstance(bias, int | float):
+        options |= {name: 0.0 for name in ("noising_weight", "noising_bias") if name in options}
         return []
     options |= {"timestep_distribution": "SIGMOID", "noising_weight": weight, "noising_bias": bias - 0.5}
     return [f"timesteps are drawn by SIGMOID, and noising_bias {bias:g} is {bias - 0.5:g} today"]

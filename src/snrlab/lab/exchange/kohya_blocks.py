@@ -1,0 +1,81 @@
+"""Ranks and alphas by block of the UNet: kohya's lists of numbers, and our tables of names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from snrlab.config.lora import LoraConfig
+from snrlab.lab.exchange.transfer import Transfer
+
+BLOCKS = {"block_dims": ("lora.block_ranks", int), "block_alphas": ("lora.block_alphas", float),
+          "conv_block_dims": ("lora.conv_block_ranks", int),
+          "conv_block_alphas": ("lora.conv_block_alphas", float)}  # fmt: skip
+
+
+def blocks(inner: Transfer, name: str, field: str, kind: type, *, sdxl: bool) -> None:
+    """A list of numbers by block as a table of names."""
+    try:
+        values = [kind(part) for part in str(inner.stated[name]).split(",")]
+    except ValueError:
+        values = []
+    names = block_names(sdxl)
+    if len(values) != len(names):
+        inner.leave(name, f"kohya has {len(names)} blocks here, but {len(values)} numbers are given")
+        return
+    if kind is float or "alphas" in name:
+        table = {place: value for places, value in zip(names, values, strict=True) for place in places if value > 0}
+    else:
+        table = {place: value for places, value in zip(names, values, strict=True) for place in places}
+    inner.put(field, _merged(table), name)
+
+
+def block_names(sdxl: bool) -> list[tuple[str, ...]]:
+    """Our names of kohya's blocks, in its order: 25 of SD 1.5 and SD 2, 23 of SDXL; some hold no layer of a LoRA.
+
+    >>> block_names(False)[1], block_names(False)[12], block_names(True)[4]
+    (('down_blocks.0.resnets.0', 'down_blocks.0.attentions.0'), ('mid_block',), ('down_blocks.0.downsamplers',))
+    """
+
+    def layer(side: str, block: int, place: int) -> tuple[str, ...]:
+        return tuple(f"{side}_blocks.{block}.{kind}.{place}" for kind in ("resnets", "attentions"))
+
+    deep = 3 if sdxl else 4
+    down = [layer("down", i, j) if j < 2 else (f"down_blocks.{i}.downsamplers",) for i in range(deep) for j in range(3)]
+    up = [layer("up", i, j) + ((f"up_blocks.{i}.upsamplers",) if j == 2 else ()) for i in range(deep) for j in range(3)]
+    if not sdxl:
+        return [(), *down[:-1], ("mid_block",), *up]
+    middle = [("mid_block.resnets.0",), ("mid_block.attentions.0",), ("mid_block.resnets.1",)]
+    return [(), (), *down[:-1], *middle, *up, ()]
+
+
+def _merged(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with one name for a block whose parts all have the same value."""
+    merged: dict[str, Any] = {}
+    for name, value in table.items():
+        block = ".".join(name.split(".")[:2]) if not name.startswith("mid") else "mid_block"
+        parts = {other: v for other, v in table.items() if other.startswith(f"{block}.")}
+        whole = len(set(parts.values())) == 1 and len(parts) > 1
+        merged[block if whole else name] = value
+    return merged
+
+
+def blocks_back(table: Mapping[str, Any], lora: LoraConfig, name: str) -> str | None:
+    """The numbers in kohya's order; None where names do not fall on its blocks."""
+    conv, alphas = name.startswith("conv"), name.endswith("alphas")
+    usual: float = (lora.alpha or lora.rank) if alphas else lora.rank
+    if conv:
+        usual = ((lora.conv_alpha or usual) if alphas else lora.conv_rank) or usual
+    for sdxl in (False, True):
+        names = block_names(sdxl)
+        parts = {part for places in names for part in places}
+        if all(any(part == key or part.startswith(f"{key}.") for part in parts) for key in table):
+            values = [{_looked_up(table, part, usual) for part in places} or {usual} for places in names]
+            if all(len(found) == 1 for found in values):
+                return ",".join(f"{found.pop():g}" for found in values)
+    return None
+
+
+def _looked_up(table: Mapping[str, Any], part: str, usual: float) -> float:
+    fits = [key for key in table if part == key or part.startswith(f"{key}.")]
+    return table[max(fits, key=len)] if fits else usual
