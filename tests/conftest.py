@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from snrlab.core.registry import load_plugins
 
+TRAINING = ("contract", "models", "options", "train")  # folders of tests that train or load models
 load_plugins()
 for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a job of a script or of nohup ignores some, and so would what it starts
     if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
@@ -21,6 +22,12 @@ settings.register_profile(
     "snrlab", deadline=None, derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("snrlab")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest first, so that workers end together (`--dist loadfile --no-loadscope-reorder`)."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, item.path.parent.name not in TRAINING))
 
 
 def pytest_collection_finish() -> None:
