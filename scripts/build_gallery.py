@@ -5,9 +5,12 @@ python scripts/build_gallery.py        # writes docs/images/gallery-*.png and th
 
 from __future__ import annotations
 
+import io
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from snrlab.core.registry import load_plugins
 from snrlab.lab.plots import draw, save
@@ -16,6 +19,7 @@ from snrlab.lab.theme import MODES, Mode
 
 ROOT = Path(__file__).parent.parent
 IMAGES = Path("docs") / "images"
+COLOURS = 128
 START, END = "<!-- gallery: scripts/build_gallery.py -->\n", "<!-- end of gallery -->\n"
 
 
@@ -36,9 +40,13 @@ class Plate:
         return " ".join(["snrlab plot", *words, "--show", self.show, *(["--log"] if self.log else [])])
 
     def picture(self, mode: Mode) -> bytes:
-        """PNG."""
+        """PNG, with a palette: a third of the bytes, and nobody sees it."""
         tables = {label: recipe.tables() for label, recipe in map(parse_recipe, self.recipes)}
-        return save(draw(tables, self.show.split(","), mode=mode, log_weight=self.log), "png")
+        figure = draw(tables, self.show.split(","), mode=mode, log_weight=self.log)
+        image = Image.open(io.BytesIO(save(figure, "png"))).convert("RGB")
+        content = io.BytesIO()
+        image.quantize(COLOURS, dither=Image.Dither.NONE).save(content, "png", optimize=True)
+        return content.getvalue()
 
 
 PLATES = (

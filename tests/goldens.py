@@ -1,6 +1,8 @@
 """What explain and import say of each configuration, as the texts that were read and found good.
 
-PYTHONPATH=tests python -m goldens        # writes them anew; read the difference before it is committed
+    PYTHONPATH=tests python -m goldens        # writes them anew; read the difference before it is committed
+
+Those of the list in configurations/elsewhere.toml are written and tested where `python -m elsewhere` has got them.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import elsewhere
 from snrlab.core.registry import load_plugins
 from snrlab.data.kohya_toml import refusal
 from snrlab.lab import explain_text
@@ -20,8 +23,9 @@ from snrlab.lab.explain import explain
 HERE = Path(__file__).parent / "lab"
 FILES = HERE / "configurations"
 GOLDEN = HERE / "golden"
-DATASETS = {"kohya_ss-dataset-multires.toml"}  # used by another
-NAMES = sorted(f.name for f in FILES.iterdir() if f.suffix in (".toml", ".json") and f.name not in DATASETS)
+NOT_ALONE = {"kohya_ss-dataset-multires.toml", "elsewhere.toml"}  # used by another, and the list of those elsewhere
+SHIPPED = sorted(f.name for f in FILES.iterdir() if f.suffix in (".toml", ".json") and f.name not in NOT_ALONE)
+NAMES = [*SHIPPED, *elsewhere.published()]
 
 
 def finished(metadata: dict[str, str], file: Path) -> Path:
@@ -34,6 +38,8 @@ def finished(metadata: dict[str, str], file: Path) -> Path:
 
 def source(name: str, folder: Path) -> Path:
     """The configuration; of a finished file its metadata, put into one."""
+    if name not in SHIPPED:
+        return elsewhere.FOLDER / name
     if not name.endswith(".metadata.json"):
         return FILES / name
     metadata = json.loads((FILES / name).read_text(encoding="utf-8"))
@@ -51,14 +57,16 @@ def text(name: str, folder: Path) -> str:
     told = explain_text.to_text(explain(source(name, folder)))
     missing = "\n".join(found.missing)
     whole = f"{told}\n\n{'=' * 100}\n\n{found.written.text}\n{'=' * 100}\n\n{missing}\n"
-    return whole.replace(f"{FILES}/", "").replace(f"{FILES}\\", "")
+    for place in (FILES, elsewhere.FOLDER):
+        whole = whole.replace(f"{place}/", "").replace(f"{place}\\", "")
+    return whole
 
 
 def main() -> None:
     """Write all of them."""
     load_plugins()
     GOLDEN.mkdir(exist_ok=True)
-    wanted = sys.argv[1:] or NAMES
+    wanted = sys.argv[1:] or [name for name in NAMES if name in SHIPPED or (elsewhere.FOLDER / name).exists()]
     with tempfile.TemporaryDirectory() as folder:
         for name in wanted:
             (GOLDEN / f"{name}.txt").write_text(text(name, Path(folder)), encoding="utf-8", newline="\n")

@@ -11,7 +11,7 @@ from snrlab.core.registry import Registry
 ROOT = Path(__file__).parent.parent
 PAGES = sorted({*(ROOT / "docs" / "guide").glob("*.md"), *(ROOT / "docs").glob("*.md")})
 sys.path.insert(0, str(ROOT / "scripts"))
-from documentation import api, checked, commands, coverage, links, pictures, reference, site, trainers  # noqa: E402
+from documentation import api, checked, commands, coverage, links, pictures, reference, site, tables, trainers  # noqa: E402
 from documentation.problems import Problems  # noqa: E402
 
 GENERATED = {ROOT / "docs" / name for name in reference.PAGES}
@@ -134,8 +134,28 @@ def test_formulas_are_typeset_without_a_script():
     page = converter.typeset(r'<p><span class="arithmatex">\(\frac{1}{\sqrt{S}} &lt; 1\)</span></p>')
     assert "<mfrac>" in page
     assert "arithmatex" not in page
+    together = converter.kept_together("<p><math>t</math> = 353: 58 % of it</p><pre>t = 5 %</pre>")
+    assert together == "<p><math>t</math>&nbsp;=&nbsp;353: 58&nbsp;% of it</p><pre>t = 5 %</pre>"
     with pytest.raises(ValueError, match="not understood"):
         converter.typeset(r'<span class="arithmatex">\(\nonsense{S}\)</span>')
+
+
+def test_a_table_of_words_knows_its_headings_in_each_cell():
+    table = '<table><tr><th>t</th><th>what <code>it</code> is</th></tr><tr><td>1</td><td class="a">{}</td></tr></table>'
+    assert tables.carded(table.format("0.5")) == table.format("0.5")
+    found = tables.carded(table.format("more words than a column of a telephone holds"))
+    assert found.startswith("<table data-cards>")
+    assert '<td class="a" data-heading="what it is">more words' in found
+
+
+def test_a_folded_output_is_checked_and_opens_under_its_command(tmp_path):
+    page = "```console fold\n$ snrlab table --at 999 --weighting min_snr\nold\n```\n"
+    right = checked.check(page, "p", Problems())
+    assert right.startswith("```console fold\n$ snrlab table")
+    assert "0.004682" in right
+    shown = site.dressed("p.md", right, tmp_path, Problems())
+    assert "<summary><code>snrlab table --at 999 --weighting min_snr</code></summary>" in shown
+    assert "```console\n$ snrlab table" in shown
 
 
 def test_navigation_takes_every_page_that_is_there():
@@ -158,6 +178,9 @@ def test_what_trainers_compute_comes_from_the_fixtures():
         assert f"{case['repository']}/blob/{case['commit']}/{case['file']}" in text
         assert (f"(#{trainers.anchor(name)})" in text) == (not case["agrees"])
     assert "| 999 | 0.9953 | 0.06811 |" in text, "kohya's Debiased on v"
+    first = text[text.index("## What is not as meant") : text.index("\n## ", text.index("## What is not as meant") + 1)]
+    assert first.count("](#case-") == sum(not case["agrees"] for case in found.values())
+    assert "At t = 0: 0.000999 instead of 0.02914." in first
 
 
 def test_the_gallery_is_the_scripts():

@@ -4,7 +4,8 @@ In the text a number is followed by a comment with the expression that it must e
 
     Debiased has a mean weight of 3.02<!--= tables("debiased").mean_weight -->.
 
-In the guide a fenced block `console` holds commands and what they print; each is run. `build_docs.py --write` puts in
+In the guide a fenced block `console` holds commands and what they print; each is run. A block `console fold` is
+shut on the page until the reader opens it. `build_docs.py --write` puts in
 what is right. Other pages need files that their own tests make; their blocks are left to those.
 """
 
@@ -31,12 +32,12 @@ from snrlab.core.errors import UserError
 from snrlab.core.recipe import Tables
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.lab.gaussian import sampled_variance
-from snrlab.lab.profile import ideal_profile, shares, shipped_profile
+from snrlab.lab.profile import expected_loss, gradient_size, ideal_profile, shares, shipped_profile
 from snrlab.lab.recipe_text import parse_recipe
 
 NUMBER = re.compile(r"(?P<number>-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)(?P<comment><!--=(?P<code>.*?)-->)", re.S)
 LOOSE = re.compile(r"<!--=(.*?)-->", re.S)
-CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.S | re.M)
+CONSOLE = re.compile(r"^```console(?P<fold> fold)?\n(?P<lines>.*?)^```$", re.S | re.M)
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.S | re.M)
 FOLD = 84  # characters that a page shows without scrolling
 EXAMPLES = Path(__file__).parents[2] / "tests" / "lab" / "configurations"
@@ -54,6 +55,23 @@ def share(recipe: str, kind: str = "weight", first: int = 0, last: int = 999, *,
     return float(100 * shares(found, profile)[kind][first : last + 1].sum())
 
 
+def loss(recipe: str, against: str = "plain", *, ideal: bool = False) -> float:
+    """The expected weighted loss of a recipe over that of another one, by the shipped or the ideal profile."""
+    return _ratio(expected_loss, recipe, against, ideal)
+
+
+def gradient(recipe: str, against: str = "plain", *, ideal: bool = False) -> float:
+    """The expected size of a picture's gradient, likewise."""
+    return _ratio(gradient_size, recipe, against, ideal)
+
+
+def _ratio(measure: Any, recipe: str, against: str, ideal: bool) -> float:
+    found = [tables(text) for text in (recipe, against)]
+    profile = ideal_profile(found[0].log_snr) if ideal else shipped_profile()
+    one, other = (measure(t, profile) for t in found)
+    return float(one / other)
+
+
 def spread(recipe: str) -> tuple[float, float]:
     """Mean and standard deviation of log SNR over the steps that a recipe draws."""
     found = tables(recipe)
@@ -63,7 +81,8 @@ def spread(recipe: str) -> tuple[float, float]:
 
 SD = SCHEDULES.bind("sd")()
 NAMES: dict[str, Any] = {
-    "np": np, "tables": tables, "share": share, "spread": spread, "sd": SD, "zero": zero_terminal_snr(SD),
+    "np": np, "tables": tables, "share": share, "spread": spread, "loss": loss,
+    "gradient": gradient, "sd": SD, "zero": zero_terminal_snr(SD),
     "sampled_variance": sampled_variance, "SCHEDULES": SCHEDULES,
 }  # fmt: skip
 
@@ -124,7 +143,7 @@ def _as_written(value: float, written: str) -> str:
 
 def _console(match: re.Match[str], place: str, text: str, problems: Problems) -> str:
     parts = []
-    for command in re.split(r"^(?=\$ )", match[1], flags=re.M):
+    for command in re.split(r"^(?=\$ )", match["lines"], flags=re.M):
         if not command.startswith("$ "):
             continue
         line, _, shown = command.partition("\n")
@@ -140,7 +159,7 @@ def _console(match: re.Match[str], place: str, text: str, problems: Problems) ->
         if real.rstrip() != shown.rstrip():
             problems.add(_line(place, text, match.start()), f"{line[2:]} prints something else now")
         parts.append(f"{line}\n{real.rstrip()}\n")
-    return "```console\n" + "".join(parts) + "```"
+    return f"```console{match['fold'] or ''}\n" + "".join(parts) + "```"
 
 
 def run(command: str) -> str:

@@ -78,5 +78,7 @@ def _row(parameter: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    words = re.sub(r"\b[A-Za-z0-9]*_\w+(?:[=:][\w=.]+|\([\w, ]*\))?", lambda m: f"`{m[0]}`", " ".join(text.split()))
+    words = re.sub(
+        r"\b\w+\([\w, ]{2,}\)|\b[A-Za-z0-9]*_\w+(?:[=:][\w=.]+)?", lambda m: f"`{m[0]}`", " ".join(text.split())
+    )
     return words.replace("|", "\\|").replace("<", "&lt;")

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from documentation.drawings import WIDTH
 from snrlab.core.loss_weight import is_multiplier
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registry import Entry
@@ -17,6 +18,11 @@ from snrlab.lab.plots import draw, save
 from snrlab.lab.theme import THEMES
 
 LIGHT = THEMES["light"]
+STRONG: Mapping[str, Mapping[str, Any]] = {
+    "offset": {"strength": 0.7},
+    "pyramid": {"discount": 0.8},
+    "offset_pyramid": {"strength": 0.7, "discount": 0.8},
+}
 STEPS, WARMUP = 200, 20  # of the learning-rate graphs
 
 
@@ -50,9 +56,11 @@ def schedule(entry: Entry) -> str:
 
 
 def density(entry: Entry) -> str:
-    """How often each step is drawn."""
-    found = {"uniform": Recipe().tables()} if entry.name != "uniform" else {}
-    return _recipes({**found, entry.name: Recipe(density=example(entry)).tables()}, "density")
+    """How often each step is drawn; nothing of a density that learns, and is uniform until it has."""
+    uniform, own = Recipe().tables(), Recipe(density=example(entry)).tables()
+    if entry.name == "uniform":
+        return _recipes({entry.name: own}, "density")
+    return "" if np.allclose(own.p, uniform.p) else _recipes({"uniform": uniform, entry.name: own}, "density")
 
 
 def perturbation(entry: Entry) -> str:
@@ -62,18 +70,24 @@ def perturbation(entry: Entry) -> str:
 
 
 def noise(entry: Entry) -> str:
-    """Three examples of one channel, from the same normal noise for every shape."""
+    """Three examples of one channel, from the same normal noise for every shape, strong enough to be seen."""
     import torch
 
+    params = {**{name: p.example for name, p in entry.parameters.items()}, **STRONG.get(entry.name, {})}
+    choice = entry.bind(**params)
+
     with mpl.rc_context(LIGHT.rc()):
-        figure = Figure(figsize=(6, 2.1), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
         for seed, axes in enumerate(figure.subplots(1, 3)):
             generator = torch.Generator().manual_seed(seed)
             eps = torch.randn(1, 48, 48, generator=generator)
-            shown = example(entry)(eps, torch.zeros_like(eps), np.random.default_rng(seed))[0]
+            shown = choice(eps, torch.zeros_like(eps), np.random.default_rng(seed))[0]
             axes.imshow(shown, cmap="gray", vmin=-3, vmax=3, interpolation="none")
             axes.set(xticks=[], yticks=[])
             axes.grid(visible=False)
+        if entry.name in STRONG:
+            said = ", ".join(f"{name} {value:g}" for name, value in STRONG[entry.name].items())
+            figure.suptitle(f"with {said}", fontsize=11, x=0.02, ha="left")
         return _svg(figure)
 
 
@@ -114,19 +128,19 @@ def _constant() -> Any:
 
 
 def _recipes(found: Mapping[str, Tables], panel: str, *, log: bool = False) -> str:
-    return _text(save(draw(found, [panel], log_weight=log), "svg"))
+    return _text(save(draw(found, [panel], log_weight=log, width=WIDTH), "svg"))
 
 
 def _curves(x: Any, curves: Mapping[str, Any], across: str, up: str) -> str:
     with mpl.rc_context(LIGHT.rc()):
-        figure = Figure(figsize=(8, 2.8), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
         axes = figure.subplots()
         for index, (label, y) in enumerate(curves.items()):
             axes.plot(x, y, label=label, **LIGHT.line(index))
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(bottom=0)
         axes.set(xlabel=across, ylabel=up)
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
         return _svg(figure)
 
 

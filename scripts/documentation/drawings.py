@@ -13,27 +13,48 @@ from matplotlib.figure import Figure
 from snrlab import SCHEDULES
 from snrlab.data import emoji
 from snrlab.lab.gaussian import sampled_variance
-from snrlab.lab.plots import save
+from snrlab.lab.plots import draw, save
 from snrlab.lab.profile import FIFTHS, SHARES, by_fifth, ideal_profile, shares, shipped_profile
 from snrlab.lab.recipe_text import parse_recipe
 from snrlab.lab.theme import THEMES
 
 LIGHT = THEMES["light"]
+WIDTH = 6.2  # inches of every picture: on a telephone, 370 pixels wide, its words can still be read
 STEPS = (0, 146, 353, 500, 686, 999)
+FRONT = (5.7, 3.4, 1.1, -1.2, -3.5)  # ln SNR, far enough apart for a picture each
 SHOWN = "red apple"
 
 
 def noise_levels() -> str:
     """One picture at six timesteps of Stable Diffusion's schedule, from hardly noisy to hardly visible."""
     schedule = SCHEDULES.bind("sd")()
-    figure, axes = _figure(1, len(STEPS), (8, 1.95))
+    figure, axes = _figure(1, len(STEPS), (WIDTH, 1.6))
     for place, t in zip(axes, STEPS, strict=True):
         place.imshow(_noisy(_picture(), schedule, t, 0), interpolation="none")
-        place.set_title(f"t = {t}", fontsize=11, loc="center")
+        place.set_title(f"t = {t}", fontsize=10, loc="center")
         place.set_xlabel(
-            f"SNR {schedule.snr[t]:.0f}" if schedule.snr[t] >= 100 else f"SNR {schedule.snr[t]:.2g}", fontsize=11
+            f"SNR {schedule.snr[t]:.0f}" if schedule.snr[t] >= 100 else f"SNR {schedule.snr[t]:.2g}", fontsize=10
         )
     return _svg(figure)
+
+
+def front(*texts: str) -> str:
+    """A picture at five noise levels, and below them how much effort three recipes spend on each level."""
+    recipes = {label: recipe.tables() for label, recipe in map(parse_recipe, texts)}
+    schedule = next(iter(recipes.values())).schedule
+    figure = draw(recipes, ["emphasis"], width=WIDTH)
+    with mpl.rc_context(LIGHT.rc()):
+        figure.set_size_inches(WIDTH, 4.4)
+        axes = figure.axes[0]
+        axes.set_title("")
+        cleanest, noisiest = axes.get_xlim()
+        for level in FRONT:
+            t = int(np.argmin(np.abs(schedule.log_snr - level)))
+            place = (level - cleanest) / (noisiest - cleanest)
+            frame = axes.inset_axes((place - 0.085, 1.1, 0.17, 0.3))
+            frame.imshow(_noisy(_picture(), schedule, t, 0), interpolation="none")
+            frame.set_axis_off()
+        return _svg(figure)
 
 
 def two_sizes() -> str:
@@ -41,14 +62,14 @@ def two_sizes() -> str:
     schedule, t = SCHEDULES.bind("sd")(), 686
     small = _picture()
     large = np.kron(small, np.ones((4, 4, 1)))
-    figure, axes = _figure(1, 3, (8, 2.9))
+    figure, axes = _figure(1, 3, (WIDTH, 2.4))
     seen = _noisy(large, schedule, t, 1)
     size = len(small)
     averaged = seen.reshape(size, 4, size, 4, 3).mean((1, 3))
-    titles = (f"{size} px", f"{4 * size} px, the same SNR", f"the {4 * size} px one, shrunk to {size}")
+    titles = (f"{size} px", f"{4 * size} px, the same SNR", f"the larger, shrunk to {size}")
     for place, image, title in zip(axes, (_noisy(small, schedule, t, 0), seen, averaged), titles, strict=True):
         place.imshow(np.clip(image, 0, 1), interpolation="none")
-        place.set_title(title, fontsize=11, loc="center")
+        place.set_title(title, fontsize=10, loc="center")
     return _svg(figure)
 
 
@@ -59,8 +80,8 @@ def effort(recipe: str) -> str:
     profiles = {"measured on the small model that ships": shipped_profile(),
                 "an ideal denoiser of Gaussian data": ideal_profile(tables.log_snr)}  # fmt: skip
     with mpl.rc_context(LIGHT.rc()):
-        figure = Figure(figsize=(8, 3.2), layout="constrained")
-        grid = figure.subplots(1, 2, sharey=True)
+        figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
+        grid = figure.subplots(2, 1, sharey=True)
         edges = np.linspace(0, len(tables.t), FIFTHS + 1).astype(int)
         for axes, (title, profile) in zip(grid, profiles.items(), strict=True):
             found = shares(tables, profile)
@@ -70,10 +91,10 @@ def effort(recipe: str) -> str:
                          hatch=("", "///", "...")[index], edgecolor=LIGHT.paper, label=kind)  # fmt: skip
             axes.set_xticks(range(FIFTHS), [f"{a}-{b - 1}" for a, b in pairwise(edges)])
             axes.tick_params(axis="x", labelsize=10)
-            axes.set_title(title, fontsize=11)
-            axes.set_xlabel("timestep t (noise grows to the right)")
+            axes.set_title(f"{label}: {title}", fontsize=11)
+            axes.set_ylabel("share of all, %")
             axes.grid(visible=False, axis="x")
-        grid[0].set_ylabel(f"share, %\n{label}")
+        grid[1].set_xlabel("timestep t (noise grows to the right)")
         grid[0].legend(frameon=False, fontsize=11, title="share of", alignment="left")
         return _svg(figure)
 
@@ -87,7 +108,7 @@ def sampling() -> str:
     places = (1.14, 0.92, 0.08)
     plain = np.array([sampled_variance(schedule, "plain", int(n)) for n in counts])
     with mpl.rc_context(LIGHT.rc()):
-        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
         axes = figure.subplots()
         for index, ((name, label), place) in enumerate(zip(named.items(), places, strict=True)):
             values = [sampled_variance(schedule, name, int(n)) for n in counts]
@@ -105,7 +126,7 @@ def sampling() -> str:
         return _svg(figure)
 
 
-DRAWINGS: Mapping[str, Callable[..., str]] = {f.__name__: f for f in (noise_levels, two_sizes, effort, sampling)}
+DRAWINGS: Mapping[str, Callable[..., str]] = {f.__name__: f for f in (front, noise_levels, two_sizes, effort, sampling)}
 
 
 def _picture() -> Any:

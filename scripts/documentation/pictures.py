@@ -79,9 +79,7 @@ def as_figure(light: str, alt: str, caption: str, assets: Path, depth: int, comm
     made = f"\n<code>{html.escape(command)}</code>\n" if command.startswith("snrlab") else ""
     words = f'<figcaption markdown="span">{caption}</figcaption>' if caption or made else ""
     made = f'<details class="made"><summary>how to draw it</summary>{made}</details>' if made else ""
-    return (
-        f'<figure class="plot" markdown="1">\n<div class="wide">{"".join(images)}</div>\n{words}\n{made}\n</figure>\n'
-    )
+    return f'<figure class="plot" markdown="1">\n<div>{"".join(images)}</div>\n{words}\n{made}\n</figure>\n'
 
 
 def in_the_dark(svg: str) -> str:
@@ -103,7 +101,7 @@ def _drawn(command: str) -> tuple[str, str]:
     recipes = {label: recipe.tables() for label, recipe in map(parse_recipe, options.recipes)}
     panels = options.show.split(",")
     titles = "; ".join(PANELS[name].title for name in panels)
-    figure = draw(recipes, panels, log_weight=options.log, ceiling=options.ceiling)
+    figure = draw(recipes, panels, log_weight=options.log, ceiling=options.ceiling, width=drawings.WIDTH)
     return f"{titles}: {', '.join(recipes)}", svg(figure)
 
 

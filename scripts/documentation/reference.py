@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import snrlab
+from documentation.kinds import INTRO, KINDS, Kind
 from snrlab import (
     DENSITIES,
     LOSSES,
@@ -34,6 +35,7 @@ ON_RESUME = {
     "place": "taken, if what is there is the same",
     "batch": "taken, if the global batch is the same",
 }
+ONE_LINE = 100  # characters of a formula that a page shows beside each other
 NOTE = "<!-- written by scripts/build_docs.py; edit the docstrings and field descriptions instead -->"
 
 
@@ -106,8 +108,7 @@ def strategies(illustrate: Illustrate = lambda entry: "") -> str:
     Args:
         illustrate: gives the Markdown of an entry's picture, or nothing.
     """
-    parts = [NOTE, "", "# Strategies", "", "What a recipe is made of. A weighting is stated as the weight on the x0 "
-             "error, w_x0, with S the SNR; `snrlab table` shows it for what your network predicts."]  # fmt: skip
+    parts = [NOTE, "", "# Strategies", "", INTRO]
     recipe = (SCHEDULES, WEIGHTINGS, DENSITIES, SAMPLINGS, PERTURBATIONS, NOISES)
     training = (LOSSES, LR_SCHEDULES, OPTIMIZERS)
     others = [r for r in vars(snrlab).values() if isinstance(r, Registry) and r not in (*recipe, *training)]
@@ -122,15 +123,20 @@ def strategies(illustrate: Illustrate = lambda entry: "") -> str:
 
 def registry_lines(registry: Registry, illustrate: Illustrate) -> list[str]:
     """Markdown of all entries of a kind."""
-    entries = [line for entry in registry.values() for line in entry_lines(entry, illustrate(entry))]
-    return ["", f"## {registry.kind.capitalize().replace('_', ' ')}", "", *entries]
+    kind = KINDS.get(registry.kind) or Kind(registry.kind.capitalize().replace("_", " "), "")
+    pictures = {entry.name: illustrate(entry) for entry in registry.values()}
+    about = " ".join(words for words in (kind.about, kind.picture if any(pictures.values()) else "") if words)
+    links = ", ".join(f"[`{entry.name}`](#{anchor(entry)})" for entry in registry.values())
+    entries = [line for entry in registry.values() for line in entry_lines(entry, pictures[entry.name])]
+    return ["", f"## {kind.title}", "", about, "", f"{links}.", "", *entries]
 
 
 def entry_lines(entry: Entry, picture: str = "") -> list[str]:
     """Markdown of one entry: what it is, formula, picture, parameters, example, source."""
     lines = [f'<a id="{anchor(entry)}"></a>', "", f"### `{entry.name}`", "", *described(entry), ""]
     if entry.formula:
-        lines += ["$$", to_latex(entry.formula), "$$", ""]
+        parts = entry.formula.split(";") if len(entry.formula) > ONE_LINE else [entry.formula]
+        lines += [line for part in parts for line in ("$$", to_latex(part.strip()), "$$", "")]
     if picture:
         lines += [picture, ""]
     for name, parameter in entry.parameters.items():
@@ -166,6 +172,8 @@ def anchor(entry: Entry) -> str:
 
 def source(paper: str) -> str:
     """A paper or address as a link."""
+    if paper.startswith("none: "):
+        return f"none ({paper.removeprefix('none: ')})"
     if paper.startswith("arXiv:"):
         return f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})"
     return f"<{paper}>" if paper.startswith("https://") else paper

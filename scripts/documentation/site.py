@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import subprocess
@@ -9,7 +10,19 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from documentation import api, checked, commands, coverage, curves, formulas, links, pictures, reference, trainers
+from documentation import (
+    api,
+    checked,
+    commands,
+    coverage,
+    curves,
+    formulas,
+    links,
+    pictures,
+    reference,
+    tables,
+    trainers,
+)
 from documentation.problems import DocumentationError, Problems
 from snrlab.core.registry import Entry
 from snrlab.lab.page import page
@@ -22,13 +35,14 @@ FIXTURES = Path("tests") / "parity" / "peers"
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "SNR from first principles": ("guide/",),
     "How to": ("first-lora.md", "lab.md", "import.md", "safety.md", "scale.md", "small-model.md"),
-    "Reference": ("strategies.md", "trainers.md", "run-file.md", "commands.md", "python.md"),
+    "Reference": ("words.md", "strategies.md", "trainers.md", "run-file.md", "commands.md", "python.md"),
     "Inside": ("architecture.md", "decisions/"),
 }
 INTERACTIVE = (
     "Plain = plain", "Min-SNR-5 = min_snr", "Soft-Min-SNR-5 = soft_min_snr", "P2 = p2", "Debiased = debiased",
 )  # fmt: skip
 TITLE = re.compile(r"^# (.+)$", re.M)
+FOLDED = re.compile(r"^```console fold\n(\$ .*?)^```$", re.S | re.M)
 
 
 def build(root: Path, out: Path) -> int:
@@ -63,6 +77,7 @@ def build(root: Path, out: Path) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(stage / "site", out)
     formulas.typeset_site(out)
+    tables.card_site(out)
     links.check(out, problems)
     links.check_sources(root, problems)
     coverage.check(out, problems)
@@ -103,8 +118,9 @@ def collect(root: Path, assets: Path, problems: Problems) -> dict[str, str]:
 
 
 def dressed(name: str, text: str, assets: Path, problems: Problems) -> str:
-    """A page as Zensical takes it: plot blocks drawn, links out of docs/ made into names."""
+    """A page as Zensical takes it: plot blocks drawn, long outputs folded, links out of docs/ made into names."""
     text = pictures.put_in(text, f"docs/{name}", assets, name.count("/"), problems)
+    text = FOLDED.sub(_folded, text)
     return re.sub(
         r"\[([^\]]+)\]\((?:\.\./)+((?:src|tests|scripts|configs)/[^)]*|[A-Z]+(?:\.md)?)\)", r"\1 (`\2`)", text
     )
@@ -140,6 +156,14 @@ def zensical(stage: Path) -> None:
     done = subprocess.run(command, cwd=stage, capture_output=True, text=True)
     if done.returncode != 0:
         raise DocumentationError(f"zensical: {done.stdout}{done.stderr}")
+
+
+def _folded(match: re.Match[str]) -> str:
+    """A block that a reader opens, under its first command."""
+    command = match[1].partition("\n")[0].removeprefix("$ ")
+    summary = f"<summary><code>{html.escape(command)}</code></summary>"
+    opened = f"```console\n{match[1]}```"
+    return f'<details class="output" markdown="1">{summary}\n\n{opened}\n\n</details>'
 
 
 def _title(text: str, name: str) -> str:

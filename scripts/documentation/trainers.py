@@ -7,7 +7,7 @@ the paper means, and a note. The parity tests hold our formulas against the same
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from documentation.drawings import WIDTH
 from snrlab.lab.plots import save
 from snrlab.lab.recipe_text import parse_recipe
 from snrlab.lab.theme import THEMES
@@ -33,11 +34,12 @@ NAMES = {
 INTRO = """# What trainers really compute
 
 The same name stands for different formulas in different programs. Nothing on this page is said from memory: each value
-came out of the program's own function, called on Stable Diffusion's schedule, at the commit that is named. The outputs
-lie in `tests/parity/peers/`, with the command that makes them again. Programs change; look at the commit before you
-quote a row.
+came out of the program's own function, called on Stable Diffusion's schedule, at the commit that is named, unless a row
+says that it was derived from the formula. The outputs lie in `tests/parity/peers/`, with the command that makes them
+again. Programs change; look at the commit before you quote a row.
 
-**As meant** says whether the output is what the paper, or the option's name, promises.
+**As meant** says whether the output is what the paper, or the option's name, promises. Some of the differences are
+tiny, some change what is learnt. $S$ is the SNR, $t$ the timestep, 0 the cleanest.
 """
 
 
@@ -53,13 +55,22 @@ def page(found: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> s
         found: fixtures by name.
         figure: (SVG, what it shows, caption) to a figure.
     """
-    wrong = sum(not case["agrees"] for case in found.values())
-    parts = [INTRO, f"{len(found)} cases of {len(_by_repository(found))} programs; {wrong} are not as meant.", ""]
-    for repository, own in sorted(
-        _by_repository(found).items(), key=lambda p: -sum(not c["agrees"] for c in p[1].values())
-    ):
+    programs = sorted(_by_repository(found).items(), key=lambda p: -sum(not c["agrees"] for c in p[1].values()))
+    parts = [INTRO, *summary(found, programs)]
+    for repository, own in programs:
         parts += section(repository, own, figure)
     return "\n".join(parts)
+
+
+def summary(found: Mapping[str, Case], programs: Sequence[tuple[str, Mapping[str, Case]]]) -> list[str]:
+    """Every case that is not as meant, a row for each."""
+    wrong = [(name, case) for _, own in programs for name, case in own.items() if not case["agrees"]]
+    lines = ["## What is not as meant", "", f"{len(wrong)} of {len(found)} cases of {len(programs)} programs.", "",
+             "| case | what is set | what comes out |", "|---|---|---|"]  # fmt: skip
+    for name, case in wrong:
+        link = f"[{name.replace('-', ' ')}](#{anchor(name)})"
+        lines.append(f"| {link} | {_set(case)} | {_safe(case['note'])} {_furthest(case)} |")
+    return [*lines, ""]
 
 
 def anchor(name: str) -> str:
@@ -79,7 +90,7 @@ def section(repository: str, own: Mapping[str, Case], figure: Callable[[str, str
         where = f"https://github.com/{repository}/blob/{case['commit']}/{case['file']}"
         verdict = "yes" if case["agrees"] else f"**no**: [see](#{anchor(name)})"
         derived = " (formula derived, not run)" if case["derived"] else ""
-        function = case["function"].replace("_", "\\_")
+        function = case["function"].replace("_", "\\_<wbr>")
         lines.append(f"| {verdict} | {_set(case)} | [{function}]({where}){derived} |")
     lines.append("")
     for name, case in own.items():
@@ -94,13 +105,10 @@ def detail(name: str, case: Case, figure: Callable[[str, str, str], str]) -> lis
     lines = [f"### {name.replace('-', ' ')} {{ #{anchor(name)} }}", "", _set(case), "", _safe(case["note"]), "",
              f"[`{case['file']}`]({where}), `{case['function']}`", ""]  # fmt: skip
     outputs = case["outputs"]
-    if case["kind"] == "weight" and case["meant"] and "weight" in outputs:
+    if rows := _weights(case):
         meant = parse_recipe(case["meant"])[1].tables().weight
-        t, theirs = (
-            np.array(outputs["t"]),
-            np.array([np.nan if w is None else w for w in outputs["weight"]], dtype=float),
-        )
-        rows = [(s, theirs[list(t).index(s)], meant[s]) for s in SHOWN if s in t]
+        t = np.array(outputs["t"])
+        theirs = np.array([np.nan if w is None else w for w in outputs["weight"]], dtype=float)
         lines += ["| t | theirs | as meant |", "|---|---|---|",
                   *(f"| {s} | {_number(a)} | {_number(b)} |" for s, a, b in rows), ""]  # fmt: skip
         caption = f"Dots: what came out. Line: `{case['meant']}`."
@@ -112,6 +120,26 @@ def detail(name: str, case: Case, figure: Callable[[str, str, str], str]) -> lis
             lines += [f"| {t} | " + " | ".join(_number(outputs[k][i]) for k in keys) + " |"
                       for i, t in enumerate(outputs["t"])] + [""]  # fmt: skip
     return lines
+
+
+def _weights(case: Case) -> list[tuple[int, float, float]]:
+    """(t, theirs, as meant) at the steps that are shown, of a weight."""
+    if case["kind"] != "weight" or not case["meant"] or "weight" not in case["outputs"]:
+        return []
+    meant = parse_recipe(case["meant"])[1].tables().weight
+    theirs = dict(zip(case["outputs"]["t"], case["outputs"]["weight"], strict=True))
+    return [(t, np.nan if theirs[t] is None else float(theirs[t]), float(meant[t])) for t in SHOWN if t in theirs]
+
+
+def _furthest(case: Case) -> str:
+    """The step where a weight is off by the largest factor, with both weights, in words."""
+    with np.errstate(divide="ignore"):
+        off = [(abs(np.log(theirs) - np.log(meant)), t, theirs, meant) for t, theirs, meant in _weights(case)]
+    off = [found for found in off if not np.isnan(found[0])]
+    if not off:
+        return ""
+    _, t, theirs, meant = max(off)
+    return f"At t = {t}: {_number(theirs)} instead of {_number(meant)}."
 
 
 def _by_repository(found: Mapping[str, Case]) -> dict[str, dict[str, Case]]:
@@ -141,13 +169,13 @@ def _number(value: Any) -> str:
 
 def _drawn(t: Any, theirs: Any, meant: Any) -> str:
     with mpl.rc_context(LIGHT.rc()):
-        figure = Figure(figsize=(8, 2.9), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
         axes = figure.subplots()
         axes.plot(np.arange(len(meant)), meant, color=LIGHT.lines[0], label="as meant")
         axes.plot(t, theirs, "o", color=LIGHT.lines[1], markersize=4.5, label="this program")
         axes.set_xlim(-10, len(meant) + 9)
         axes.set_ylim(bottom=0)
         axes.set(xlabel="timestep t (0 is the cleanest)", ylabel="weight on the\nnetwork's own loss")
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=11)
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
         text = save(figure, "svg").decode()
     return text[text.index("<svg") :]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
+from snrlab.core import peer_densities as _peer_densities  # noqa: F401  (registers its entries)
 from snrlab.core import peer_weightings as _peer_weightings  # noqa: F401  (registers its entries)
 from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError

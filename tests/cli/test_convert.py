@@ -1,5 +1,8 @@
 """`snrlab convert` between the layouts."""
 
+import errno
+import os
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -82,3 +85,23 @@ def test_mistakes(model, monkeypatch, tmp_path, capsys):
         assert convert(monkeypatch, *arguments) == 2
         assert says in " ".join(capsys.readouterr().err.split())
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_disk_that_is_full_leaves_nothing_and_no_traceback(model, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert not convert(monkeypatch, model)
+    for call in ("fsync", "mkdir"):  # of a file in the folder, and of the folder itself
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, full)
+            assert convert(monkeypatch, "sd2.1.safetensors", "-o", "folder") == 2
+        assert "cannot be written: the disk is full" in capsys.readouterr().err
+        assert [file.name for file in model.parent.joinpath("work").iterdir()] == ["sd2.1.safetensors"]
+
+
+def test_a_folder_of_the_users_is_not_taken_for_what_was_stopped(model, monkeypatch, capsys):
+    (model.parent / "work" / "out.tmp").mkdir()
+    assert convert(monkeypatch, model, "-o", "out") == 2
+    assert "out.tmp is there, left by what was stopped or made by you" in capsys.readouterr().err
+    assert (model.parent / "work" / "out.tmp").is_dir()

@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 
 import tiny
 from snrlab import UserError
+from snrlab.cli.written import free_path
 from snrlab.config import read
 from snrlab.config.presets import BASES, load, names
 from snrlab.models import families
 from snrlab.models.networks import empty
 from snrlab.models.original_layout import layout
-from snrlab.train.starting import free_path, start
+from snrlab.train.starting import start
 from tiny_families import save_family
 
 

@@ -188,7 +188,12 @@ def test_unwritable_folder(place, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["train", "missing.toml"], "missing.toml: the run file cannot be read"),
+        (["train", "missing.toml"], "there is no run file missing.toml. To get one: snrlab init"),
+        (["train", "../lora.ckpt.toml"], "it is no UTF-8 text"),
+        (["train", "../run.toml", "--set", "rank=3"], "it belongs into a section: lora.rank"),
+        (["train", "../run.toml", "--set", "name=a b"], "it must be of letters a to z"),
+        (["train", "../run.toml", "--set", "lora.rank=0"], "lora.rank is 0; it must be >= 1"),
+        (["train", "../run.toml", "--set", "train.steps=1.5"], "train.steps is 1.5; it must be a whole number"),
         (["train", "../broken.toml"], "not valid TOML"),
         (["train", "../model"], "the run file cannot be read"),
         (["train", "../run.toml", "--set", "train.steps"], "write section.key=value"),
@@ -234,6 +239,18 @@ def test_unwritable_folder(place, capsys, monkeypatch):
         (["merge", "../model", "../strange.safetensors"], "Missing option"),
         (["merge", "../model", "-o", "x"], "Missing argument"),
         (["sample", "../model", "--prompt", "a", "--resolution", "18"], "--resolution is 18"),
+        (["sample", "../model", "--prompt", "a --w 7"], "prompt 1: --w (width) is 7"),
+        (["sample", "../model", "--prompt", "a", "--strength", "nan"], "--strength: the strength is nan"),
+        (["sample", "../model", "--prompt", "a", "--out", ".."], ".. is a folder; name a file in it"),
+        (["evaluate", "../model", "--strength", "inf"], "--strength: the strength is inf"),
+        (["merge", "../model", "../strange.safetensors:nan", "-o", "x"], "LORA: the strength is nan"),
+        (["init", "../pictures", "--model", "small", "-o", ".."], ".. is a folder; name a file in it"),
+        (["import", "../kohya.toml", "-o", ".."], ".. is a folder; name a file in it"),
+        (["cite", "run.tml"], "there is no file run.tml"),
+        (["cite", "photos"], "there is no file or run photos, and it is no recipe"),
+        (["compare", "./x", "plain"], "there is no file"),
+        (["compare", "C:\\x.toml", "plain"], "there is no file"),
+        (["compare", "min_snrr", "plain"], "snrlab: recipe: 'min_snrr' is not known. Did you mean 'min_snr'?"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )  # fmt: skip
@@ -241,8 +258,30 @@ def test_wrong_commands(arguments, says, place, capsys, monkeypatch):
     run_file(place)
     (place / "broken.toml").write_text("[model\n")
     (place / "lora.ckpt").write_bytes(b"\x80\x02")
+    (place / "lora.ckpt.toml").write_bytes(b"\x80\x02")
+    (place / "kohya.toml").write_text("min_snr_gamma = 5")
     (place / "half.safetensors").write_bytes(b"\x00" * 40)
     ones = {f"lora_unet_mid_block_x.lora_{side}.weight": torch.ones(1, 1) for side in ("up", "down")}
     save_file(ones, place / "strange.safetensors")
     assert says in " ".join(fails(arguments, capsys, monkeypatch).split())
     assert not list((place / "work").iterdir()), "nothing half-written"
+
+
+def test_a_bug_is_one_sentence_and_no_traceback(capsys, monkeypatch):
+    monkeypatch.setattr("snrlab.lab.cite.to_bibtex", lambda found: found["nothing"])
+    monkeypatch.setattr("sys.argv", ["snrlab", "cite", "min_snr"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr().err
+    assert end.value.code == 1
+    assert said.startswith("snrlab: a bug in snrlab, not a mistake of yours: KeyError: 'nothing'.")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("mine", ["recipes.png", "other.png"])
+def test_plot_keeps_what_is_there(mine, tmp_path):
+    (tmp_path / mine).write_text("mine")
+    chosen = () if mine == "recipes.png" else ("-o", mine)
+    done = tiny.snrlab("plot", "plain", "--show", "weight", *chosen, cwd=tmp_path)
+    assert (tmp_path / mine).read_text() == "mine"
+    assert done.stdout == f"wrote {mine.replace('.', '-2.')}\n"

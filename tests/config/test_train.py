@@ -55,6 +55,14 @@ def test_mistakes_are_met_with_what_to_do(train, message):
     assert message in str(found.value)
 
 
+def test_updates_in_the_backward_pass_do_not_go_with_fp16():
+    """There the loss is scaled: updates would be of scaled gradients, and of those that overflow too."""
+    fused = run(fused_backward=True, max_grad_norm=0.0, method="full", optimizer="adafactor")
+    with pytest.raises(UserError, match=r'fused_backward .* set model\.precision = "bf16"'):
+        parse({**fused, "model": {**fused["model"], "precision": "fp16"}})
+    assert parse({**fused, "model": {**fused["model"], "precision": "bf16"}}).train.fused_backward
+
+
 def test_older_files_mean_the_same():
     old = parse(run(beta1=0.8, beta2=0.99, weight_decay=0.1, warmup_steps=20, lr_schedule="cosine")).train
     new = parse(run(optimizer={"name": "adamw", "beta1": 0.8, "beta2": 0.99, "weight_decay": 0.1}, warmup=20)).train

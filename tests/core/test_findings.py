@@ -80,6 +80,9 @@ def test_steps_never_trained():
     assert codes(density=part)["never_trained"].grade == "info"
     found = codes(density=part, prediction_type="v_prediction", zero_terminal_snr=True)
     assert found["never_trained"].grade == "warning"
+    rare = codes(density=DENSITIES.parse("logit_normal:mean=0,std=0.5"))["never_trained"]
+    assert "t = 0..82 and 917..999 are" in rare.message
+    assert "once in 10,000,000 draws" in rare.message
 
 
 def test_noise_shape():

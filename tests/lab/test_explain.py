@@ -21,7 +21,7 @@ from snrlab.files.header import read_header
 from snrlab.lab import explain_text
 from snrlab.lab.explain import as_data, explain
 from snrlab.lab.recipe_text import parse_recipe, write_recipe
-from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS
+from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density, options_of
 
 FILES = Path(__file__).parent / "configurations"
 SNR = SCHEDULES.bind("sd")().snr
@@ -67,8 +67,7 @@ def test_everything_at_once():
     assert {"weights_multiply", "perturbation_not_the_paper", "never_trained"} <= set(said)
     meant = found.understood.as_meant
     assert write_recipe(meant) == (
-        "v_prediction zero_terminal_snr min_snr:gamma=5 debiased:max_snr=none "
-        "perturbation=ip_noise:gamma=0.1 min_weight=0.01"
+        "v_prediction zero_terminal_snr min_snr:gamma=5 debiased perturbation=ip_noise:gamma=0.1 min_weight=0.01"
     )
     assert (meant.tables().weight[meant.tables().p > 0] > 0).all()
 
@@ -111,7 +110,7 @@ def test_kohya_as_meant_uses_the_rescaled_schedule(tmp_path):
 def test_what_is_right_is_left_alone(tmp_path):
     found = explain(toml(tmp_path, min_snr_gamma=5, max_train_steps=100))
     assert found.understood.changes == ()
-    assert "that do not touch the recipe" in explain_text.to_text(found)
+    assert "and 1 setting of other things" in explain_text.to_text(found)
     assert not [f for f in found.found if f.grade != "info"]
 
 
@@ -193,10 +192,10 @@ def test_onetrainer_perturbs_its_target_too(tmp_path):
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
-@pytest.mark.parametrize("kind", [d for d in DISTRIBUTIONS if d != "BETA"])
+@pytest.mark.parametrize("kind", DISTRIBUTIONS)
 def test_onetrainer_densities(kind, shift, tmp_path):
     """Against draws made the way the program makes them."""
-    weight, bias = (1.0, 0.2) if kind != "HEAVY_TAIL" else (0.5, 0.0)
+    weight, bias = {"HEAVY_TAIL": (0.5, 0.0), "BETA": (0.6, 2.5)}.get(kind, (1.0, 0.2))
     options = {"timestep_distribution": kind, "timestep_shift": shift, "noising_weight": weight, "noising_bias": bias}
     p = explain(onetrainer(tmp_path, **options)).understood.as_is.tables().p
     rng = np.random.default_rng(0)
@@ -216,11 +215,23 @@ def test_onetrainer_densities(kind, shift, tmp_path):
             "UNIFORM": lambda: u,
             "LOGIT_NORMAL": lambda: 1 / (1 + np.exp(-rng.normal(bias, weight + 1, len(u)))),
             "HEAVY_TAIL": lambda: 1 - u - weight * (np.cos(np.pi / 2 * u) ** 2 - 1 + u),
+            "BETA": lambda: rng.beta(weight, bias, len(u)),
         }[kind]() * n
         t = (n * shift * t / ((shift - 1) * t + n)).astype(int)
     seen = np.bincount(np.minimum(t, n - 1), minlength=n) / len(u)
     coarse = [values.reshape(20, 50).sum(1) for values in (p, seen)]
     assert coarse[0] == pytest.approx(coarse[1], abs=0.003)
+    again = explain(onetrainer(tmp_path, **options_of(density(options)))).understood.as_is.tables().p
+    assert np.array_equal(again, p)
+
+
+def test_a_distribution_has_a_name_and_not_a_thousand_points(tmp_path):
+    """A curve through every step took the place of a name once: 22,000 characters on one line."""
+    drawn = {"timestep_distribution": "SIGMOID", "noising_weight": 8.0}
+    found = explain(onetrainer(tmp_path, **drawn))
+    assert max(map(len, explain_text.to_text(found).splitlines())) < 1000
+    with pytest.raises(UserError, match=r"noising_weight is 3\.0; it must be a number >= -1 and <= 1\.75"):
+        explain(onetrainer(tmp_path, timestep_distribution="HEAVY_TAIL", noising_weight=3.0))
 
 
 def test_a_finished_lora(tmp_path):
@@ -264,6 +275,7 @@ def test_formats_say_the_same(field, tmp_path):
             assert sum(share) == pytest.approx(1)
     if field == "html":
         assert not re.findall(r"""(?:src|href)=["'](?!#)""", done.stdout)
+        assert done.stdout.count("<table>") == done.stdout.count('<div class="sideways"><table><tr><th>share</th>') == 2
 
 
 def test_it_needs_no_torch(tmp_path):
@@ -283,7 +295,13 @@ MISTAKES = {
     "other.toml": (b'title = "x"', "none of the options of a trainer that is known"),
     "dataset.toml": (b"[[datasets]]\nresolution = 512", "dataset TOML"),
     "bomb.json": (b"[" * 200_000, "not valid JSON"),
-    "list.json": (b"[]", "an object is needed"),
+    "list.json": (b"[]", "a JSON list. The settings file of a training is needed"),
+    "concepts.json": (b'[{"path": "x", "image": {}, "text": {}}]', "OneTrainer's list of concepts"),
+    "samples.json": (b'[{"prompt": "x"}]', "OneTrainer's list of samples"),
+    "meta_lat.json": (b'{"a.png": {"caption": "x", "train_resolution": [8, 8]}}', "kohya's metadata of images"),
+    "config.toml": (b"[server]\n[folders]\noutput_dir = 'x'\n[basic]\nseed = 1", "configuration of kohya_ss' window"),
+    "lycoris.toml": (b"enable_conv = true\nunet_target_module = ['x']", "a preset of LyCORIS"),
+    "prompts.toml": (b"[[prompts]]\nprompt = 'x'", "a list of prompts"),
     "other.json": (b'{"a": 1}', "neither a settings file"),
     "type.toml": (b'min_snr_gamma = "five"', "it must be a number"),
     "flag.toml": (b'zero_terminal_snr = "yes"', "it must be true or false"),
@@ -294,7 +312,12 @@ MISTAKES = {
     "zip.safetensors": (b"PK\x03\x04" + b"\0" * 100, "not a safetensors file"),
     "short.safetensors": (b"\1", "not a safetensors file"),
     "bare.safetensors": (struct.pack("<Q", 2) + b"{}", "says nothing of how it was trained"),
-    "flux.json": (b'{"training_method": "LORA", "model_type": "FLUX_DEV_1"}', "STABLE_DIFFUSION"),
+    "flux.json": (b'{"training_method": "LORA", "model_type": "FLUX_DEV_1"}', "only Stable Diffusion 1.5, 2 and SDXL"),
+    "window.json": (b'{"LoRA_type": "Standard", "sd3_checkbox": true, "min_snr_gamma": 5}', "for Stable Diffusion 3"),
+    "flux.toml": (b'network_module = "networks.lora_flux"', "is networks.lora_flux, so this is for Flux"),
+    "template.toml": (b'[metadata]\nname = "x"\ntrain_type = "sd3-lora"\n[data]\n', "for Stable Diffusion 3"),
+    "lumina.toml": (b'gemma2 = "g.safetensors"\nlearning_rate = 1e-4', "so this is for Lumina"),
+    "lllite.toml": (b"cond_emb_dim = 32\nlearning_rate = 1e-4", "so this is for ControlNet-LLLite"),
     "weight.json": (b'{"training_method": "LORA", "loss_weight_fn": "MIN_SNR"}', "Did you mean 'MIN_SNR_GAMMA'"),
 }
 

@@ -1,5 +1,7 @@
 """The formula that the documentation prints for an entry is what the entry computes."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
@@ -86,9 +88,17 @@ def test_densities(entry):
     values |= {"T": 1000, "w": np.ones(1000), "mse": np.ones(1000)}  # of one that learns: its start
     if "points" in values:
         values["points"] = drawn(values["points"])
+    left = clauses(entry.formula)[0][0]
+    if not hasattr(left, "args") and left.id == "u":  # where a step is drawn, of r evenly drawn and n = the normal of r
+        r = (np.arange(50_000) + 0.5) / 50_000
+        n = np.array([NormalDist().inv_cdf(x) for x in r])
+        u = evaluate(entry.formula, values | {"r": r, "n": n})
+        law = np.bincount((1000 * u).astype(int).clip(0, 999), minlength=1000) / len(r)
+        assert law.reshape(50, 20).sum(1) == pytest.approx(default(entry)(SD).reshape(50, 20).sum(1), abs=5e-5)
+        return
+    values["v"] = np.linspace(0, 1, 1000)
     value = np.broadcast_to(evaluate(entry.formula, values), SD.snr.shape)
     width = {"u": 1e-3, "log_snr": np.abs(np.gradient(SD.log_snr))}
-    left = clauses(entry.formula)[0][0]
     law = value * width[left.args[0].id] if hasattr(left, "args") else value
     middle = slice(100, 900)
     assert law[middle] == pytest.approx(default(entry)(SD)[middle], rel=2e-2)

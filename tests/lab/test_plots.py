@@ -5,9 +5,11 @@ import io
 import json
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 import tiny
@@ -19,6 +21,7 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.article import PLATES, write_article
 from snrlab.lab.data_files import to_csv
+from snrlab.lab.figures import _recipe
 from snrlab.lab.page import page
 from snrlab.lab.panels import PANELS
 from snrlab.lab.plots import _apart, draw, save
@@ -53,6 +56,13 @@ def test_every_entry_has_a_word():
             assert found == ((choice,) if field == "weighting" else choice)
 
 
+def test_a_switch_is_written_as_in_a_run_file_too():
+    assert parse_recipe("debiased normalize=true")[1] == parse_recipe("debiased normalize")[1]
+    assert parse_recipe("v_prediction zero_terminal_snr=false")[1] == parse_recipe("v_prediction")[1]
+    with pytest.raises(UserError, match="normalize is true or false, not 'yes'"):
+        parse_recipe("debiased normalize=yes")
+
+
 @pytest.mark.parametrize("format", ["png", "svg"])
 def test_the_same_bytes_each_time(format):
     files = [save(draw(tables_of("plain", "min_snr"), ["weight"]), format) for _ in range(2)]
@@ -66,6 +76,28 @@ def test_dark_is_dark():
     )
     assert np.median(light) > 240
     assert np.median(dark) < 40
+
+
+def test_no_leader_line_runs_through_a_word():
+    figure = draw(tables_of("plain", "min_snr", "soft_min_snr", "p2"), ["weight"], width=6.2)
+    figure.savefig(io.BytesIO(), format="svg")  # lays it out
+    words = figure.axes[0].texts
+    for leader in words:
+        line = leader.arrow_patch.get_path().transformed(leader.arrow_patch.get_transform())
+        for word in words:
+            box = Text.get_window_extent(word)
+            assert word is leader or not line.intersects_bbox(box.shrunk(0.9, 0.9)), (leader, word)
+
+
+@pytest.mark.parametrize("text", ["min_snr", "v_prediction zero_terminal_snr"])
+def test_timesteps_above_the_graphs_keep_apart(text):
+    tables = tables_of(text)
+    for figure in (draw({"a long name": tables[text]}, ["weight"], width=6.2), _recipe(tables[text])):
+        figure.savefig(io.BytesIO(), format="svg")  # lays it out
+        for axes in figure.axes:
+            boxes = [label.get_window_extent() for label in axes.child_axes[0].get_xticklabels()]
+            assert len(boxes) > 2
+            assert all(left.x1 < right.x0 for left, right in pairwise(sorted(boxes, key=lambda b: b.x0)))
 
 
 def test_equal_curves_share_a_label():
@@ -128,7 +160,8 @@ def test_the_article_shows_all_and_never_overwrites(tmp_path):
         (["plain", "--show", "weights"], "Did you mean 'weight'"),
         (["plain", "-o", "x.jpg"], "Allowed: .png, .svg, .html, .csv"),
         (["plain", "--theme", "drak"], "Did you mean 'dark'"),
-        (["plain", "-o", "nowhere/x.png"], "cannot be written"),
+        (["plain", "-o", "nowhere/x.png"], "there is no folder nowhere"),
+        (["nofile.toml"], "plot takes recipes such as min_snr"),
         (["max_weight=0"], "must be a number > 0"),
         (["'min_snr"], "cannot be read"),
     ],

@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 
 from snrlab.core.bands import BANDS
+from snrlab.core.findings import findings
 from snrlab.core.recipe import Recipe
-from snrlab.lab.profile import by_band, by_fifth, gradient_size, ideal_profile, shares, shipped_profile
+from snrlab.core.weighting import WEIGHTINGS
+from snrlab.lab.profile import (
+    by_band,
+    by_fifth,
+    expected_loss,
+    gradient_size,
+    ideal_profile,
+    shares,
+    shipped_profile,
+)
 from snrlab.lab.recipe_text import parse_recipe
 from test_scripts import script
 
@@ -49,6 +59,17 @@ def test_the_scale_of_a_weight_scales_the_gradient_and_no_share():
     assert gradient_size(one, IDEAL) / gradient_size(other, IDEAL) == pytest.approx(one.mean_weight)
     for a, b in zip(shares(one, IDEAL).values(), shares(other, IDEAL).values(), strict=True):
         assert a == pytest.approx(b)
+
+
+@pytest.mark.parametrize("profile", [IDEAL, shipped_profile()], ids=["ideal", "shipped"])
+def test_the_mean_weight_is_not_the_factor_of_loss_and_gradient(profile):
+    plain, debiased = tables_of("plain"), tables_of("debiased")
+    assert debiased.mean_weight > 3
+    assert 0.8 < expected_loss(debiased, profile) / expected_loss(plain, profile) < 0.9
+    assert 1 < gradient_size(debiased, profile) / gradient_size(plain, profile) < 1.4
+    told = next(f for f in findings(Recipe(weighting=(WEIGHTINGS.bind("debiased"),))) if f.code == "loss_scale")
+    assert "by another factor" in told.message
+    assert "snrlab compare" in told.message
 
 
 def test_measured_levels_are_met_and_noise_beyond_them_follows_the_signal():

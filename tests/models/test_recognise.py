@@ -58,6 +58,7 @@ OTHER = {
     "peft lora": ({"unet.mid.attn1.to_q.lora_A.weight": [4, 320]}, "a LoRA"),
     "loha": ({"x.hada_w1_a": [4, 4]}, "a LoHa"),
     "lokr": ({"x.lokr_w1": [4, 4]}, "a LoKr"),
+    "pti": ({"unet:0:up": [4, 1], "unet:0:down": [1, 4]}, "in the format of cloneofsimo's lora"),
     "sd3": ({"model.diffusion_model.joint_blocks.0.x": [4]}, "a Stable Diffusion 3 model"),
     "flux": ({"double_blocks.0.img_attn.qkv.weight": [4]}, "a Flux model"),
     "flux, prefixed": ({"model.diffusion_model.double_blocks.0.img_attn.qkv.weight": [4]}, "a Flux model"),

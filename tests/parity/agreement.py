@@ -49,7 +49,7 @@ def noise(fixture, spec, found):
 
 def density(fixture, spec, found):
     if spec == "onetrainer":
-        p = onetrainer_density.density(fixture["inputs"], zero_terminal=False)(SCHEDULES.bind("sd")())
+        p = onetrainer_density.density(fixture["inputs"])(SCHEDULES.bind("sd")())
     else:
         p = parse_recipe(spec)[1].tables().p
     shares = [part.sum() for part in np.array_split(p, len(found["share"]))]

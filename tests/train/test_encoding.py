@@ -16,9 +16,11 @@ import tiny_families
 from encoding import BUCKETS, CPU, encode, model, save_mixed
 from snrlab import UserError
 from snrlab.data.pixels import scaled
+from snrlab.models import cache
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise
 from snrlab.models.encode import encode_captions, encode_pixels
+from snrlab.train import texts
 from snrlab.train.batch import Batch
 
 
@@ -189,6 +191,38 @@ def test_an_interrupted_cache_goes_on_where_it_stopped(mixed, tmp_path):
     assert any(text.startswith("3 of 6 images") for text in found.said)
     assert same(served(found), served(encode(mixed, data=BUCKETS)))
     assert encode(mixed, data=data).encoded == 0
+
+
+@pytest.mark.parametrize("written", [1, 4], ids=["among images", "among captions"])
+def test_an_interruption_changes_no_number(written, tmp_path, monkeypatch):
+    """Last digits depend on what is computed together, so what belongs together is kept together or not at all."""
+    pictures = save_mixed(tmp_path / "alike", ((32, 32),) * 5)
+    monkeypatch.setattr(texts, "BATCH", 2)
+    monkeypatch.setattr(cache, "SHARD_SECONDS", 0.0)
+
+    def encoded(folder):
+        captions = []
+        hook = model().text_encoder.register_forward_pre_hook(lambda _, inputs: captions.append(inputs[0].tolist()))
+        data = {"resolution": 32, "vae_batch_size": 2, "cache": True, "cache_folder": str(tmp_path / folder)}
+        try:
+            return encode(pictures, data=data).batches, captions
+        finally:
+            hook.remove()
+
+    (images, captions), fsync, calls = encoded("whole"), os.fsync, []
+
+    def stop(handle):
+        calls.append(handle)
+        if len(calls) > written:
+            raise KeyboardInterrupt
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        encoded("stopped")
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert (len(images), len(captions)) == (3, 3)
+    assert encoded("stopped") == (images[written:], captions[max(0, written - 3) :])
 
 
 def test_a_damaged_shard_is_made_again(mixed, tmp_path):

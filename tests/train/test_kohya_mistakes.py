@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 import tiny
+from effects import is_field
 from snrlab.cli import main
 from snrlab.config import parse
-from snrlab.config.kohya_options import OPTIONS, is_field
+from snrlab.config.kohya_options import OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.models.source import shipped_folder
 from snrlab.train import preflight, remarks

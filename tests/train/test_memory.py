@@ -14,6 +14,7 @@ from snrlab.models.arithmetic import with_precision
 from snrlab.models.clip import clip_tokenizer
 from snrlab.models.components import Components
 from snrlab.models.encode import Text
+from snrlab.models.lora import lora_layers
 from snrlab.models.networks import empty
 from snrlab.train.batch import Batch
 from snrlab.train.job import prepare
@@ -72,6 +73,18 @@ def test_the_rest_is_exact(options, tiny_model, pictures):
     networks = [network for network in job.components.networks.values() if network.device.type == "cpu"]
     assert found.weights == sum(t.nbytes for n in networks for t in (*n.parameters(), *n.buffers()))
     assert found.reserve == 0, "no GPU, no share of one"
+
+
+def test_adapters_keep_no_copies_of_their_inputs(tiny_model, pictures):
+    """In half precision peft would make each adapter's input fp32 for autocast to make it half again, a copy each."""
+    sections = {"model": {"precision": "bf16"}, "train": {"text_encoder": True}, "lora": {"layers": ["attention"]}}
+    own, casting = (prepare(tiny.run_config(tiny_model, pictures, **sections)) for _ in range(2))
+    for layer in lora_layers(casting.components).values():
+        layer.cast_input_dtype_enabled = True
+    assert estimate(own).activations < 0.95 * estimate(casting).activations
+    for one, other in zip(steps(own), steps(casting), strict=True):
+        assert torch.equal(one.mse, other.mse)
+        assert one.grad_norm == other.grad_norm, "to the bit"
 
 
 def settings(preset, family, **train):

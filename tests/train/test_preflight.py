@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from snrlab import UserError
-from snrlab.train import cache_room, preflight, rehearsal, runner
+from snrlab.train import cache_room, facts, preflight, rehearsal, runner
+from snrlab.train.export import export
 from snrlab.train.job import prepare
 from snrlab.train.run_folder import RunFolder
 
@@ -87,6 +88,17 @@ def test_a_result_that_its_number_format_cannot_hold_is_refused(tiny_model, pict
     with pytest.raises(UserError, match=r"decoder.conv_out.bias holds what is not a number: .* output.precision"):
         runner.run(config, tmp_path / "runs", say=print)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_trial_of_the_result_does_not_read_the_whole_model(tiny_model, pictures, tmp_path, monkeypatch):
+    """Hashes of a file of gigabytes take as long as reading it: the result needs them, the first step does not."""
+    file, read = tiny_model / "vae" / "diffusion_pytorch_model.safetensors", []
+    monkeypatch.setattr(facts, "file_hashes", lambda path: read.append(path) or ("old", "new"))
+    job = prepare(tiny.run_config(tiny_model, pictures, model={"vae": str(file)}))
+    preflight.preflight(job, RunFolder(tmp_path / "runs" / "tiny"))
+    assert not read
+    export(job, tmp_path / "tiny.safetensors", 1)
+    assert read == [file]
 
 
 @pytest.mark.parametrize(("free", "refused"), [(2**30, False), (2**20, True)])

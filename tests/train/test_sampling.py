@@ -82,7 +82,7 @@ def test_tables_of_strengths_and_steps(run, tmp_path):
     assert not np.array_equal(rows[0], rows[1])
     done = tiny.snrlab("sample", run.path, "--step", 3)
     assert done.returncode == 2
-    assert "there are 2, 4, 6" in done.stderr
+    assert "Allowed: 2, 4, 6" in done.stderr
 
 
 def test_strength_without_a_lora_is_refused(tiny_model):

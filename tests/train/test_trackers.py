@@ -5,6 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
+from accelerate.tracking import TensorBoardTracker
 from safetensors.torch import load_file
 
 import tiny
@@ -99,6 +100,24 @@ def test_a_run_is_the_same_with_trackers(tiny_model, pictures, tmp_path):
     results = [load_file(folder.path / "tiny.safetensors") for folder in (tracked, untracked)]
     assert all(torch.equal(tensor, results[1][name]) for name, tensor in results[0].items())
     assert not untracked.logs.exists()
+
+
+def test_a_tracker_that_fails_on_the_way_stops_nothing(tiny_model, pictures, tmp_path, monkeypatch):
+    """A server that goes away in the night costs no training: it is said once, and the rest is in the run folder."""
+    log, said, sent = TensorBoardTracker.log, [], []
+
+    def until_it_is_gone(self, values, step=None, **kwargs):
+        sent.append(step)
+        if step == 3:
+            raise ConnectionError("the server is gone")
+        return log(self, values, step, **kwargs)
+
+    monkeypatch.setattr(TensorBoardTracker, "log", until_it_is_gone)
+    outcome = runner.run(config(tiny_model, pictures), tmp_path, say=said.append)
+    assert outcome.finished
+    assert len(list(read_log(outcome.folder.steps_file))) == 6
+    assert sum("tensorboard has failed (the server is gone)" in line for line in said) == 1
+    assert sent[-1] == 3, "nothing more is sent to it"
 
 
 def test_a_tracker_that_is_not_installed(tiny_model, pictures, tmp_path):

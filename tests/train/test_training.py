@@ -192,8 +192,19 @@ def test_unfinished_and_foreign_folders_are_refused(tiny_model, pictures, tmp_pa
         finish(other, tmp_path, resume=True)
     (tmp_path / "other" / "tiny").mkdir(parents=True)
     (tmp_path / "other" / "tiny" / "thesis.doc").write_text("precious")
-    with pytest.raises(UserError, match="is not a run"):
-        finish(config, tmp_path / "other")
+    for resume in (False, True):
+        with pytest.raises(UserError, match="is not a run"):
+            finish(config, tmp_path / "other", resume=resume)
+    assert [file.name for file in (tmp_path / "other" / "tiny").iterdir()] == ["thesis.doc"]
+
+
+@pytest.mark.parametrize("name", ["samples", "checkpoints", "logs", "report.html", "a.tmp"])
+def test_a_result_is_never_where_a_run_keeps_something_else(name, tiny_model, pictures, tmp_path):
+    """The run would be over before it began, or its result could not be written after all steps."""
+    config = tiny.run_config(tiny_model, pictures, name=name, train={"method": "full"})
+    with pytest.raises(UserError, match=f"name is {name}, which is the name of something that a run keeps"):
+        finish(config, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_its_own_run_toml_gives_the_same_run(tiny_model, pictures, tmp_path, monkeypatch):

@@ -268,6 +268,17 @@ def test_a_request_before_the_first_step_stops_at_once(config, tmp_path, monkeyp
     assert said[-1] == "stopped before anything was written"
 
 
+def test_a_request_while_something_is_printed_is_noted():
+    """Python refuses to print within a print; that is no reason to stop at once, as a bug of ours."""
+
+    def say(text):
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+    with stop_on_signals(say) as stop, stop.after_the_step():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+
+
 def test_what_is_ignored_stays_ignored():
     """As under nohup, where a closed terminal is no reason to stop."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -441,6 +452,21 @@ def test_what_a_machine_says_in_words(reason, config, tmp_path):
     folder = on_the_way.RunFolder(tmp_path)
     assert MACHINE[reason] in str(understood(reason, config, folder))
     assert understood(ValueError("ours"), config, folder) is None
+
+
+def test_a_check_says_it_in_words_too(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for reason, kind, says in (
+        (torch.OutOfMemoryError("CUDA out of memory."), UserError, "the graphics card has too little memory"),
+        (KeyError("ours"), BugError, "a bug in snrlab, not a mistake of yours: KeyError"),
+    ):
+
+        def fail(*_, reason=reason):
+            raise reason
+
+        monkeypatch.setattr(runner, "prepare", fail)
+        with pytest.raises(kind, match=says):
+            runner.check(config, tmp_path / "runs", say=lambda text: None)
 
 
 def test_what_is_half_written_is_swept(config, whole, tmp_path, monkeypatch):

@@ -81,3 +81,16 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone, as in `snrlab table | head`
         sys.stderr.close()
         sys.exit(141)
+    except OSError as reason:
+        typer.echo(f"snrlab: {reason.filename or 'a file'} cannot be read or written ({reason.strerror}).", err=True)
+        sys.exit(2)
+    except Exception as bug:  # the last place where a user can be told in words
+        if os.environ.get(DEBUG):
+            raise
+        what = (str(bug).strip().splitlines() or ["nothing said"])[0]
+        typer.echo(
+            f"snrlab: a bug in snrlab, not a mistake of yours: {type(bug).__name__}: {what}. With {DEBUG}=1 in the "
+            "environment the same command shows where.",
+            err=True,
+        )
+        sys.exit(1)

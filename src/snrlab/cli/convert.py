@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.train import quiet_libraries
+from snrlab.cli.written import free_path
 from snrlab.core.errors import UserError
 
 
@@ -65,10 +66,10 @@ def convert(
     if source.is_file() and is_lora(source):
         if vae or prediction or zero_terminal_snr or precision:
             raise UserError(f"{source.name} is a LoRA: of the options it takes --out alone.")
-        target = free_path(out or Path(source.name))
+        target = free_path(out or Path(source.name), or_folder=True)
         typer.echo(f"{convert_lora(source, target)}'s names instead of the other ones\nwrote {target}")
         return
-    target = free_path(out or Path(f"{source.name}.safetensors" if source.is_dir() else source.stem))
+    target = free_path(out or Path(f"{source.name}.safetensors" if source.is_dir() else source.stem), or_folder=True)
     dtype = DTYPES[precision.value] if precision else None
     made = convert_model(
         source,
@@ -80,15 +81,3 @@ def convert(
     )
     typer.echo(f"{made.label} predicts {made.prediction_type}: {made.prediction_source}")
     typer.echo(f"wrote {target}")
-
-
-def free_path(path: Path) -> Path:
-    """The path, or the first of path-2, path-3, ... that does not exist."""
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"--out: there is no folder {path.parent}.")
-    ending = path.suffix if path.suffix.lower() == ".safetensors" else ""
-    free, number = path, 1
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name.removesuffix(ending)}-{number}{ending}")
-    return free

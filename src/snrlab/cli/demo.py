@@ -33,7 +33,6 @@ def demo(
     typer.echo(f"snrlab demo: a LoRA of the style {shipped} on the small model that ships; about two minutes", err=True)
     config = demo_config(shipped, dates=not no_dates)
     _show_recipe(config)
-    typer.echo("loading the libraries and the model ...", err=True)
     outcome = run_training(config, out)
     if not outcome.finished:
         raise UserError(
@@ -42,7 +41,9 @@ def demo(
     from snrlab.train.showcase import showcase
 
     typer.echo("drawing with and without the LoRA ...", err=True)
-    typer.echo(_summary(outcome.folder, outcome.config, showcase(outcome.folder)))
+    typer.echo(
+        _summary(outcome.folder, outcome.config, showcase(outcome.folder, say=lambda text: typer.echo(text, err=True)))
+    )
 
 
 def demo_config(style: str, *, dates: bool = True) -> RunConfig:

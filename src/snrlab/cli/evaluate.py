@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.strengths import refuse_endless
 from snrlab.cli.train import quiet_libraries
 from snrlab.core.errors import UserError, unknown
 from snrlab.lab.text import columns
@@ -63,11 +64,13 @@ def evaluate(
     for option, value, allowed in choices:
         if value not in allowed:
             raise unknown(option, value, allowed)
+    refuse_endless("--strength", strength or ())
     quiet_libraries()
     try:
         import torchmetrics  # noqa: F401
     except ImportError:
         raise UserError('evaluating needs torchmetrics: pip install "snrlab[metrics]".') from None
+    from snrlab.config.load import parse_section
     from snrlab.config.output import SampleConfig
     from snrlab.models.features import JUDGE, open_net
     from snrlab.train.judging import evaluate_folder, evaluate_source
@@ -77,7 +80,7 @@ def evaluate(
         _refuse_options_of_drawing(context)
         found = evaluate_folder(source, style, net)
     else:
-        settings = SampleConfig(steps=steps, guidance=guidance, seed=seed)  # type: ignore[call-arg]
+        settings = parse_section({"steps": steps, "guidance": guidance, "seed": seed}, SampleConfig, "sample")
         found = evaluate_source(
             source,
             style,
@@ -88,6 +91,7 @@ def evaluate(
             steps=step or (),
             strengths=strength,
             net=net,
+            say=lambda text: typer.echo(text, err=True),
         )
     typer.echo(json.dumps(asdict(found)) if format == "json" else as_text(found))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from snrlab.core.errors import UserError, unknown
+from snrlab.core.errors import unknown
 
 TRAINERS = ("kohya", "onetrainer")
 
@@ -26,7 +26,7 @@ def export(
     """
     if to not in TRAINERS:
         raise unknown("--to", to, TRAINERS)
-    from snrlab.cli.import_ import free_path
+    from snrlab.cli.written import free_path, put
     from snrlab.config.load import read
     from snrlab.lab.exchange.exporting import dataset_toml, to_json, to_toml
     from snrlab.lab.exchange.exporting import export as exported_run
@@ -35,34 +35,25 @@ def export(
     file = run / "run.toml" if run.is_dir() and (run / "run.toml").is_file() else run
     exported = exported_run(read(file), to)
     wanted = out or file.with_name(f"{file.stem}-{to}.{'json' if to == 'onetrainer' else 'toml'}")
-    if not wanted.parent.is_dir():
-        raise UserError(f"--out: there is no folder {wanted.parent}.")
     path = free_path(wanted)
     options, wrote = dict(exported.options), [path]
     if exported.dataset is not None:
         dataset = free_path(path.with_name(f"{path.stem}-images.toml"))
-        _write(dataset, dataset_toml(exported.dataset))
+        put(dataset, dataset_toml(exported.dataset).encode())
         options["dataset_config"] = dataset.name
         wrote.append(dataset)
     if exported.prompts and to == "kohya":
         prompts = free_path(path.with_name(f"{path.stem}-prompts.txt"))
-        _write(prompts, "\n".join(exported.prompts) + "\n")
+        put(prompts, ("\n".join(exported.prompts) + "\n").encode())
         options["sample_prompts"] = prompts.name
         wrote.append(prompts)
     if to == "kohya":
         from dataclasses import replace
 
         head = [f"From {file.name} by snrlab export, for {exported.script}."]
-        _write(path, to_toml(replace(exported, options=options), head))
+        put(path, to_toml(replace(exported, options=options), head).encode())
     else:
-        _write(path, to_json(exported))
+        put(path, to_json(exported).encode())
     typer.echo(f"for {exported.script}; {len(exported.options)} settings.")
     typer.echo("\n".join(tail(exported.left)))
     typer.echo("\n".join(["", *(f"wrote {p}" for p in wrote)]))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as reason:
-        raise UserError(f"{path} cannot be written ({reason.strerror}).") from None

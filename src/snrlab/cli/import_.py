@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from snrlab.core.errors import UserError
-
 
 def import_(
     source: Annotated[
@@ -33,18 +31,15 @@ def import_(
 
     What has no counterpart is listed with the reason. Example: snrlab import my-lora.toml -o run.toml
     """
+    from snrlab.cli.written import free_path, put
+    from snrlab.config.foreign import quoted
     from snrlab.data.kohya_toml import refusal
     from snrlab.lab.exchange.importing import import_source
     from snrlab.lab.exchange.written import tail
 
-    if not out.parent.is_dir():
-        raise UserError(f"--out: there is no folder {out.parent}.")
-    found = import_source(source, dataset, as_is=as_is, refuses=refusal)
     path = free_path(out)
-    try:
-        path.write_text(found.written.text, encoding="utf-8", newline="\n")
-    except OSError as reason:
-        raise UserError(f"{path} cannot be written ({reason.strerror}).") from None
+    found = import_source(source, dataset, as_is=as_is, refuses=refusal)
+    put(path, found.written.text.encode())
     typer.echo(f"{source.name} is {found.understood.asked.kind}; {len(found.written.lines)} settings carried over.")
     changes = found.understood.changes
     if changes and not as_is:
@@ -53,17 +48,10 @@ def import_(
     elif changes:
         typer.echo("\n".join(["", "as it is; without --as-is this would be done otherwise:"]))
         typer.echo("\n".join(f"  {change}" for change in changes))
-    typer.echo("\n".join(tail([left for left in found.written.left if left.grade == "lost"])))
+    if lost := tail([left for left in found.written.left if left.grade == "lost"]):
+        typer.echo("\n".join(lost))
     if found.missing:
         typer.echo("\n".join(["", "to be named or put there before training:", *(f"  {m}" for m in found.missing)]))
-    shown = f'"{path}"' if " " in str(path) else str(path)
-    typer.echo("\n".join(["", f"wrote {path}", f"  snrlab train {shown} --check    tries everything, trains nothing"]))
-
-
-def free_path(path: Path) -> Path:
-    """The path, or the first free one with a number after its name."""
-    free, number = path, 1
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
+    typer.echo(
+        "\n".join(["", f"wrote {path}", f"  snrlab train {quoted(path)} --check    tries everything, trains nothing"])
+    )

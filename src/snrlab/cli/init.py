@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from snrlab.cli.written import free_path, put
+from snrlab.config.foreign import quoted
 from snrlab.core.errors import UserError
 
 
@@ -33,14 +35,14 @@ def init(
         raise UserError("give a folder of images: snrlab init IMAGES --model MODEL (or --list for the presets).")
     if not model:
         raise UserError("--model is missing: a .safetensors file, a folder in diffusers layout, or small.")
-    from snrlab.train.starting import free_path, start
+    from snrlab.train.starting import start
 
+    path = free_path(out)
     try:
         started = start(images, model, preset, name)
     except ImportError:
         raise UserError('reading images needs Pillow: pip install "snrlab[train]".') from None
-    path = free_path(out)
-    path.write_text(started.text, encoding="utf-8", newline="\n")
+    put(path, started.text.encode())
     typer.echo("\n".join([*started.found, "", f"wrote {path}", *next_steps(path)]))
 
 
@@ -62,5 +64,5 @@ def listing() -> str:
 
 def next_steps(path: Path) -> list[str]:
     """What to type next."""
-    shown = f'"{path}"' if " " in str(path) else str(path)
+    shown = quoted(path)
     return [f"  snrlab train {shown} --check    tries everything, trains nothing", f"  snrlab train {shown}"]

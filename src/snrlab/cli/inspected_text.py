@@ -11,6 +11,7 @@ from snrlab.lab.blocks import Block, Grid, Heading, Lines
 from snrlab.models.inspection import Inspected, family_name
 
 SHOWN = 100  # characters of a value
+OTHERS = 20  # lines of metadata that is of no known program
 PARTS = {
     "unet": "UNet", "text_encoder": "text encoder", "text_encoder_2": "second text encoder", "vae": "autoencoder",
 }  # fmt: skip
@@ -73,7 +74,9 @@ def _metadata(metadata: Mapping[str, str], tags: int) -> Iterator[Block]:
     for title, lines in grouped(metadata, tags).items():
         if lines:
             yield Heading(title)
-            yield Lines(tuple(f"{name} = {_short(value)}" for name, value in lines.items()))
+            shown = [f"{name} = {_short(value)}" for name, value in lines.items()]
+            more = [f"and {len(shown) - OTHERS} more; --format json has them"] if len(shown) > OTHERS else []
+            yield Lines(tuple(shown) if title != GROUPS[-1] else (*shown[:OTHERS], *more))
 
 
 def grouped(metadata: Mapping[str, str], tags: int) -> dict[str, dict[str, str]]:

@@ -28,6 +28,11 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def first() -> bool:
+    """Whether this process is the one that tells the user, alone or as the first of several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def launch(count: int, arguments: Sequence[str]) -> int:
     """Run `snrlab` with these arguments as `count` processes of one run; the exit code of the first that failed."""
     port = _free_port()

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from snrlab.cli.convert import Precision, free_path
+from snrlab.cli.convert import Precision
+from snrlab.cli.strengths import refuse_endless
 from snrlab.cli.train import quiet_libraries
+from snrlab.cli.written import free_path
 
 
 def merge(
@@ -33,7 +35,8 @@ def merge(
 
     Example: snrlab merge base.safetensors style.safetensors:0.8 -o merged.safetensors
     """
-    target, chosen = free_path(out), [_with_strength(text) for text in loras]
+    target, chosen = free_path(out, or_folder=True), [_with_strength(text) for text in loras]
+    refuse_endless("LORA", [strength for _, strength in chosen])
     quiet_libraries()
     from dataclasses import replace
 

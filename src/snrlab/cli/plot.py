@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.config.foreign import quoted
 from snrlab.core.errors import UserError, unknown
 from snrlab.lab.panels import DEFAULT, PANELS
 from snrlab.lab.theme import MODES
@@ -23,7 +24,10 @@ def plot(
         typer.Argument(help='Recipes, such as plain "min_snr:gamma=5" "Limited = debiased max_weight=7".'),
     ] = None,
     out: Annotated[
-        Path, typer.Option("-o", "--out", help=f"File to write; its ending says what: {', '.join(SUFFIXES)}.")
+        Path,
+        typer.Option(
+            "-o", "--out", help=f"File to write; its ending says what: {', '.join(SUFFIXES)}. What exists is kept."
+        ),
     ] = Path("recipes.png"),
     show: Annotated[str, typer.Option(help=f"Graphs, with commas between: {', '.join(PANELS)}.")] = ",".join(DEFAULT),
     theme: Annotated[str, typer.Option(help="light or dark (HTML follows its reader).")] = "light",
@@ -50,6 +54,8 @@ def plot(
         for path in write_article(article):
             typer.echo(f"wrote {path}")
         return
+    from snrlab.cli.written import free_path, write
+
     panels = [name.strip() for name in show.split(",")]
     for name in panels:
         if name not in PANELS:
@@ -58,17 +64,21 @@ def plot(
         raise unknown("--theme", theme, MODES)
     if not recipe:
         raise UserError("there is nothing to draw; name recipes, such as: snrlab plot plain min_snr debiased.")
-    data = content(_parsed(recipe), out.suffix.lower(), panels, theme, log=log, ceiling=ceiling)
-    try:
-        out.write_bytes(data)
-    except OSError as reason:
-        raise UserError(f"--out: {out} cannot be written ({reason.strerror}).") from None
-    typer.echo(f"wrote {out}")
+    target = free_path(out)
+    data = content(_parsed(recipe), target.suffix.lower(), panels, theme, log=log, ceiling=ceiling)
+    write(target, data)
 
 
 def _parsed(recipes: list[str]) -> dict[str, Recipe]:
+    from snrlab.lab.compare import is_source
     from snrlab.lab.recipe_text import parse_recipe
 
+    for text in recipes:
+        if is_source(text):
+            raise UserError(
+                f"{text} is a file or folder by its name, and plot takes recipes such as min_snr. What is in a file: "
+                f"snrlab explain {quoted(Path(text))} --figure recipes.png"
+            )
     parsed = [parse_recipe(text) for text in recipes]
     repeated = next((label for i, (label, _) in enumerate(parsed) if label in [k for k, _ in parsed[:i]]), None)
     if repeated is not None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.strengths import refuse_endless
 from snrlab.cli.train import quiet_libraries
+from snrlab.cli.written import free_path
 from snrlab.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,11 +47,15 @@ def sample(
 
     Example: snrlab sample runs/demo --prompt "red apple" --strength 0 --strength 0.5 --strength 1
     """
+    refuse_endless("--strength", strength or ())
+    path = free_path(out)
     quiet_libraries()
+    from snrlab.config.load import parse_section
     from snrlab.config.output import SampleConfig
     from snrlab.train.sampling import labelled, parameters, save_grid, save_png
     from snrlab.train.sampling import sample as make
     from snrlab.train.saved import open_source
+    from snrlab.train.throughput import Throughput
 
     saved = open_source(source, lora, step or ())
     if strength and not saved.adapters:
@@ -60,20 +66,15 @@ def sample(
     prompts = list(prompt or saved.prompts)
     if not prompts:
         raise UserError('there is nothing to draw: give at least one --prompt "...".')
-    config = SampleConfig(  # type: ignore[call-arg]  # the rest is as it is by default
-        prompts=prompts,
-        steps=steps,
-        guidance=guidance,
-        negative=negative,
-        seed=seed,
-        epsilon_scaling=epsilon_scaling,
-    )
-    path = _free(out)
+    stated = {"prompts": prompts, "steps": steps, "guidance": guidance, "negative": negative, "seed": seed}
+    config = parse_section({**stated, "epsilon_scaling": epsilon_scaling}, SampleConfig, "sample")
+    chosen = [(adapter, value) for adapter in saved.adapters or (None,) for value in strength or (1.0,)]
     rows: dict[str, list[Image]] = {}
-    for adapter in saved.adapters or (None,):
-        for value in strength or (1.0,):
-            saved.use(adapter, value)
-            rows[f"{adapter or saved.label}, {value:g}"] = make(saved.pipe, config, size)
+    progress = Throughput("pictures", len(prompts) * len(chosen), _say, did="drew")
+    for adapter, value in chosen:
+        saved.use(adapter, value)
+        rows[f"{adapter or saved.label}, {value:g}"] = make(saved.pipe, config, size, drawn=progress.update)
+    progress.close()
     pictures = list(rows.values())
     if len(rows) == 1:
         save_grid(pictures[0], config, path, saved.label)
@@ -82,12 +83,5 @@ def sample(
     typer.echo(f"wrote {path}")
 
 
-def _free(path: Path) -> Path:
-    number = 1
-    free = path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    if not free.parent.is_dir():
-        raise UserError(f"--out: there is no folder {free.parent}.")
-    return free
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.launch import launch, launched
+from snrlab.cli.launch import first, launch, launched
 from snrlab.core.errors import DEBUG, UserError
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def train(
     outcome = run_training(config, out, resume=resume, fork=fork)
     if not outcome.finished:
         sys.exit(INTERRUPTED)
+    if first():
+        _say_what_next(outcome)
 
 
 def check_training(config: RunConfig, out: Path) -> None:
@@ -107,6 +109,16 @@ def run_training(config: RunConfig, out: Path, *, resume: bool = False, fork: st
         sys.exit(INTERRUPTED)
 
 
+def _say_what_next(outcome: Outcome) -> None:
+    from snrlab.config.foreign import quoted
+
+    folder, config = outcome.folder, outcome.config
+    if config.output.report:
+        _say(f"report {folder.report}")
+    if config.train.method == "lora" and config.sample.prompts:
+        _say(f"to see what it does: snrlab sample {quoted(folder.path)} --strength 0 --strength 1")
+
+
 def refuse_copy(file: Path, out: Path, config: RunConfig) -> None:
     """Say of the run file in a copied run folder how to go on with the copy (UserError)."""
     folder = file.absolute().parent
@@ -126,6 +138,8 @@ def _say(text: str) -> None:
 def quiet_libraries() -> None:
     """Keep the training libraries from the network and from printing; say so if they are missing."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if "torch" not in sys.modules and first():
+        _say("loading the libraries ...")  # seconds in which nothing else can be said
     try:
         import torch  # noqa: F401  # first: the others take a second to find that it is missing
 

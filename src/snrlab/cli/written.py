@@ -1,4 +1,4 @@
-"""Files that a command writes at the user's word."""
+"""Files that a command writes at the user's word: nothing that is there is replaced."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import typer
 
 from snrlab.core.errors import UserError
 
+WEIGHTS = ".safetensors"
+
 
 def free(*options: tuple[str, Path | None]) -> None:
     """Refuse, before any work, to write over something (UserError); pairs of an option's name and its path."""
@@ -16,10 +18,37 @@ def free(*options: tuple[str, Path | None]) -> None:
             raise UserError(f"{option}: {path} exists; name another file.")
 
 
+def free_path(path: Path, *, or_folder: bool = False) -> Path:
+    """The path, or where something is there the first free one with a number after its name.
+
+    Args:
+        path: what the user asked for.
+        or_folder: what is written may be a folder, whose name may have dots in it.
+
+    Raises:
+        UserError: its folder is not there, or a folder is where a file is to be.
+    """
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"--out: there is no folder {path.parent}.")
+    if path.is_dir() and not or_folder:
+        raise UserError(f"--out: {path} is a folder; name a file in it.")
+    ending = path.suffix if not or_folder or path.suffix.lower() == WEIGHTS else ""
+    taken, number = path, 1
+    while path.exists():
+        number += 1
+        path = taken.with_name(f"{taken.name.removesuffix(ending)}-{number}{ending}")
+    return path
+
+
 def write(path: Path, data: bytes) -> None:
     """Write a file and say so (UserError where it cannot be written)."""
+    put(path, data)
+    typer.echo(f"wrote {path}")
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file (UserError where it cannot be written)."""
     try:
         path.write_bytes(data)
     except OSError as reason:
-        raise UserError(f"{path} cannot be written ({reason.strerror}).") from None
-    typer.echo(f"wrote {path}")
+        raise UserError(f"--out: {path} cannot be written ({reason.strerror}).") from None

@@ -56,7 +56,11 @@ def refuse_foreign(data: dict[str, Any], path: Path) -> None:
 
 
 def quoted(path: Path) -> str:
-    """A path as it is typed in a shell."""
+    """A path as it is typed in a shell.
+
+    >>> quoted(Path("run.toml")), quoted(Path("my run.toml"))
+    ('run.toml', '"my run.toml"')
+    """
     return f'"{path}"' if " " in str(path) else str(path)
 
 

@@ -7,19 +7,20 @@ and the rule by which its value is carried over. Read in the program's sources a
 from __future__ import annotations
 
 import csv
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
-from snrlab.core.errors import nearest
 from snrlab.core.parameters import parse_value
 
 VERSION = "kohya sd-scripts 48d368f (February 2026)"
 Part = Literal["run", "network", "dataset", "gui"]
 SECRETS = ("wandb_api_key", "huggingface_token")  # never shown
 SHORTEST = 4  # letters of a beginning that says which option is meant
+LIKE = 0.75  # of the letters of a misspelt name; below it, hints are about something else
 _NUMBERS = ("int", "float", "int_or_float")
 
 
@@ -61,6 +62,8 @@ class Option:
         """
         if value is None or value == "" or value == [] or value == {}:
             return True
+        if value is False and self.type in ("str", "Path"):  # a field that is switched off
+            return True
         if isinstance(value, str) and self.type in _NUMBERS:
             value = parse_value(value)
         if self.value is None and self.type in _NUMBERS:
@@ -79,14 +82,22 @@ RUN: Mapping[str, Option] = {name: option for name, option in OPTIONS.items() if
 
 
 def meant(name: str, names: Iterable[str]) -> str | None:
-    """The option that a misspelt name is most like: one that it is the beginning of, else the nearest.
+    """The option that a misspelt name is most like: one that it is the beginning of or begins with, else the nearest.
 
-    >>> meant("min_snr", RUN), meant("noise_ofset", RUN), meant("something", RUN)
+    >>> meant("min_snr", RUN), meant("noise_ofset", RUN), meant("use_shell", RUN)
     ('min_snr_gamma', 'noise_offset', None)
     """
-    every = list(names)
-    longer = [option for option in every if len(name) > SHORTEST and option.startswith(name)]
-    return min(longer, key=len) if longer else nearest(name, every)
+    every = {option.lower(): option for option in names}
+    longer = [option for option in every.values() if len(name) > SHORTEST and option.startswith(name)]
+    if longer:
+        return min(longer, key=len)
+    if (short := name.replace("learning_rate", "lr")) in every and short != name:
+        return short
+    inside = [option for option in every.values() if len(option) > SHORTEST and name.startswith(option)]
+    if inside:
+        return max(inside, key=len)
+    found = difflib.get_close_matches(name.lower(), every, n=1, cutoff=LIKE)
+    return every[found[0]] if found else None
 
 
 def hint(option: str) -> str | None:
@@ -103,9 +114,3 @@ def hint(option: str) -> str | None:
     if re.match(rf"(\w+\.)?{option}\b", meaning):
         return f"it belongs elsewhere: {meaning}"
     return f"that is kohya's name; {'here it is ' if re.match(r'[a-z]+[.][a-z]', meaning) else ''}{meaning}"
-
-
-def is_field(meaning: str) -> bool:
-    """Whether a meaning is the name of a field and nothing more."""
-    section, dot, name = meaning.partition(".")
-    return bool(dot) and section.isidentifier() and name.isidentifier()

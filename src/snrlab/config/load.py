@@ -10,7 +10,7 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
-from snrlab.config.foreign import refuse_foreign, refuse_other_kind
+from snrlab.config.foreign import START, refuse_foreign, refuse_other_kind
 from snrlab.config.kohya_options import hint
 from snrlab.config.run import RunConfig
 from snrlab.config.section import Section
@@ -19,6 +19,7 @@ from snrlab.core.ordinary_file import refuse_endless
 from snrlab.core.parameters import parse_value
 from snrlab.files.text import LARGEST_TEXT
 
+MISSING = {"model": ': [model] path = "my-model.safetensors"', "data": ': [data] folder = "photos"'}
 LISTS = ("sets", "stages")  # fields that are lists of tables
 
 
@@ -32,11 +33,15 @@ def read(path: Path, overrides: list[str] | None = None) -> RunConfig:
         UserError: unreadable, not TOML, or not a valid run.
     """
     refuse_other_kind(path)
+    if not path.exists():
+        raise UserError(f"there is no run file {path}. To get one: {START}")
     refuse_endless(path, largest=LARGEST_TEXT)
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
-    except (OSError, UnicodeDecodeError) as reason:
-        raise UserError(f"{path}: the run file cannot be read ({_reason(reason)}).") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: the run file cannot be read: it is no UTF-8 text.") from None
+    except OSError as reason:
+        raise UserError(f"{path}: the run file cannot be read ({reason.strerror}).") from None
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as reason:  # a number of thousands of digits is a mere ValueError
@@ -172,15 +177,59 @@ def explain(error: Any, schema: type[BaseModel]) -> str:
         case "extra_forbidden":
             name, fields = error["loc"][-1], _fields_at(error["loc"][:-1], schema)
             kohya = hint(str(name))
+            section = _section_of(str(name), schema) if len(error["loc"]) == 1 else None
+            if section and not kohya:
+                return f"{where}: it belongs into a section: {section}.{name}."
             return f"{where}: {kohya}." if kohya else str(unknown(where, name, fields))
         case "missing":
-            return f"{where} is missing."
+            return f"{where} is missing{MISSING.get(where, '')}."
         case "value_error":
             return f"{where}: {error['ctx']['error']}"
         case "literal_error":
             return f"{where} is {error['input']!r}; allowed: {error['ctx']['expected']}."
         case _:
-            return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}."
+            return f"{where} is {error['input']!r}; {_needed(error)}."
+
+
+def _needed(error: Any) -> str:
+    """What a value has to be, for the kinds of mistakes that a run file can hold."""
+    limits = error.get("ctx", {})
+    match error["type"]:
+        case "int_type" | "int_from_float" | "int_parsing":
+            return "it must be a whole number"
+        case "float_type" | "float_parsing":
+            return "it must be a number"
+        case "finite_number":
+            return "it must be a finite number"
+        case "bool_type" | "bool_parsing":
+            return "it must be true or false"
+        case "string_type":
+            return "it must be a text in quotes"
+        case "greater_than":
+            return f"it must be > {limits['gt']:g}"
+        case "greater_than_equal":
+            return f"it must be >= {limits['ge']:g}"
+        case "less_than":
+            return f"it must be < {limits['lt']:g}"
+        case "less_than_equal":
+            return f"it must be <= {limits['le']:g}"
+        case "string_pattern_mismatch" if error["loc"] == ("name",):
+            return "it must be of letters a to z, digits, '.', '_' and '-', such as my-style"
+        case _:
+            return f"{error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _section_of(name: str, schema: type[BaseModel]) -> str | None:
+    """The section that has a field of this name, where exactly one has."""
+    having = [section for section in schema.model_fields if name in _tables_of(section, schema)]
+    return having[0] if len(having) == 1 else None
+
+
+def _tables_of(section: str, schema: type[BaseModel]) -> list[str]:
+    try:
+        return _fields_at((section,), schema)
+    except StopIteration:  # a field that is no section
+        return []
 
 
 def _place(loc: tuple[Any, ...]) -> str:
@@ -194,7 +243,3 @@ def _fields_at(loc: tuple[Any, ...], schema: type[BaseModel]) -> list[str]:
         kinds = (annotation, *get_args(annotation))
         schema = next(t for t in kinds if isinstance(t, type) and issubclass(t, BaseModel))
     return list(schema.model_fields)
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -55,6 +55,11 @@ class RunConfig(Section):
                 f'train.weights = "bf16" computes in bf16, but model.precision is "{self.model.precision}": '
                 'set model.precision = "bf16".'
             )
+        if self.train.fused_backward and self.model.precision == "fp16":
+            raise UserError(
+                "train.fused_backward updates a weight before it is known whether the gradients of the others fit "
+                'fp16, so no step could be taken again: set model.precision = "bf16".'
+            )
         return self
 
     @property

@@ -65,7 +65,7 @@ def logit_normal(
     array([0.158655, 0.841345])
     """
     edges = np.arange(1, schedule.num_train_timesteps) / schedule.num_train_timesteps
-    return _cells(_normal_cdf((np.log(edges) - np.log1p(-edges) - mean) / std))
+    return _cells(normal_cdf((np.log(edges) - np.log1p(-edges) - mean) / std))
 
 
 @DENSITIES.register(paper="arXiv:2407.03297", formula="p(log_snr) = exp(-abs(log_snr - mean)/scale)/(2*scale)")
@@ -134,5 +134,6 @@ def _cells(cdf_at_inner_edges: Array) -> Array:
     return np.diff(np.concatenate(([0.0], cdf_at_inner_edges, [1.0])))
 
 
-def _normal_cdf(z: Array) -> Array:
+def normal_cdf(z: Array) -> Array:
+    """Share of a standard normal law below each z, which may be infinite."""
     return np.array([0.5 * (1 + erf(x / sqrt(2))) for x in z])

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 Grade = Literal["error", "warning", "info"]
 GRADES: tuple[Grade, ...] = ("error", "warning", "info")
 
@@ -31,3 +34,15 @@ class Finding:
     def __str__(self) -> str:
         """Grade, message and action on one line."""
         return f"{self.grade}: {self.message}{' ' + self.action if self.action else ''} [{self.code}]"
+
+
+def in_words(at: NDArray[np.int64]) -> str:
+    """Timesteps, rising, as ranges.
+
+    >>> in_words(np.array([0, 1, 2, 999]))
+    't = 0..2 and 999'
+    """
+    breaks = np.flatnonzero(np.diff(at) > 1)
+    starts, ends = at[np.r_[0, breaks + 1]], at[np.r_[breaks, len(at) - 1]]
+    ranges = [f"{a}" if a == b else f"{a}..{b}" for a, b in zip(starts, ends, strict=True)]
+    return "t = " + (" and ".join(ranges) if len(ranges) < 4 else f"{ranges[0]} ... {ranges[-1]} ({len(at)} steps)")

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from snrlab.core.finding import Finding
+from snrlab.core.finding import Finding, in_words
 from snrlab.core.learning_findings import learns
 from snrlab.core.loss_weight import is_multiplier, loss_weight
-from snrlab.core.recipe import Recipe, Tables
+from snrlab.core.recipe import SELDOM, Recipe, Tables
 from snrlab.core.registry import Choice
 
 Rule = Callable[[Recipe, Tables], Iterator[Finding]]
@@ -39,7 +39,7 @@ def weight_infinite(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "weight_infinite",
             "error",
-            f"the training weight is infinite at {_steps(at)}.",
+            f"the training weight is infinite at {in_words(at)}.",
             "Set max_weight, or choose a weighting that is finite at SNR = 0.",
             {"steps": len(at), "first": float(at[0])},
         )
@@ -52,7 +52,7 @@ def weight_zero(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "weight_zero",
             "warning",
-            f"the training weight is 0 at {_steps(at)}: drawn, computed and not learnt.",
+            f"the training weight is 0 at {in_words(at)}: drawn, computed and not learnt.",
             "Set min_weight (for example 0.01) so that it is not starved.",
             {"steps": len(at), "first": float(at[0])},
         )
@@ -99,7 +99,8 @@ def damped_twice(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "damped_twice",
             "warning",
-            f"{_names(weightings)} each push {_steps(at)} below half; together down to {product:.2g} of plain epsilon.",
+            f"{_names(weightings)} each push {in_words(at)} below half; together down to {product:.2g} of plain "
+            "epsilon.",
             "Fine detail is learnt there; keep one of them if you want it.",
             {"steps": len(at), "smallest": product},
         )
@@ -114,8 +115,9 @@ def loss_scale(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "loss_scale",
             "warning" if not 0.5 <= mean <= 2 else "info",
-            f"the mean weight is {mean:.3g}: gradients and logged losses scale with it.",
-            "Adam hardly notices; gradient clipping, SGD and loss curves do. normalize = true makes it 1.",
+            f"the mean weight is {mean:.3g}, not 1. Losses and gradients change by another factor, since a weight "
+            "multiplies an error: snrlab compare estimates it.",
+            "Adam hardly notices; gradient clipping, SGD and loss curves do.",
             {"mean_weight": mean},
         )
     if size < 0.98:
@@ -136,7 +138,9 @@ def limits(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         if value is None:
             continue
         at = _where(tables, np.asarray(mask))
-        acts = f"{name} {value:g} acts on {_steps(at)}." if len(at) else f"{name} {value:g} never acts on this recipe."
+        acts = (
+            f"{name} {value:g} acts on {in_words(at)}." if len(at) else f"{name} {value:g} never acts on this recipe."
+        )
         yield Finding(name, "info" if len(at) else "warning", acts, "", {"steps": len(at)})
 
 
@@ -189,14 +193,15 @@ def peer_variant(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 
 
 def never_trained(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """Steps that the density leaves out."""
-    at = np.flatnonzero(tables.p == 0)
+    """Steps that the density leaves out, or as good as that."""
+    at = np.flatnonzero(tables.seldom)
     if len(at):
         terminal = tables.schedule.terminal_snr_is_zero and at[-1] == tables.t[-1]
+        rarely = "" if (tables.p[at] == 0).all() else f"drawn less than once in {1 / SELDOM:,.0f} draws, in effect "
         yield Finding(
             "never_trained",
             "warning" if terminal else "info",
-            f"{_steps(at)} {'is' if len(at) == 1 else 'are'} never trained"
+            f"{in_words(at)} {'is' if len(at) == 1 else 'are'} {rarely}never trained"
             + (", the step without signal among them, which sampling starts from." if terminal else "."),
             "Widen the density." if terminal else "",
             {"steps": len(at)},
@@ -231,11 +236,3 @@ def _where(tables: Tables, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _names(choices: Sequence[Choice]) -> str:
     return " x ".join(c.name for c in choices)
-
-
-def _steps(at: NDArray[np.int64]) -> str:
-    """Timesteps in words, as ranges: "t = 0", "t = 0..146 and 999"."""
-    breaks = np.flatnonzero(np.diff(at) > 1)
-    starts, ends = at[np.r_[0, breaks + 1]], at[np.r_[breaks, len(at) - 1]]
-    ranges = [f"{a}" if a == b else f"{a}..{b}" for a, b in zip(starts, ends, strict=True)]
-    return "t = " + (" and ".join(ranges) if len(ranges) < 4 else f"{ranges[0]} ... {ranges[-1]} ({len(at)} steps)")

@@ -19,6 +19,7 @@ from snrlab.core.schedule import SCHEDULES, NoiseSchedule, zero_terminal_snr
 from snrlab.core.stages import Stage, refuse_impossible
 
 Array = NDArray[np.float64]
+SELDOM = 1e-7  # probability of a timestep below which it counts as never drawn
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,11 @@ class Tables:
         """The weight as a multiplier on the epsilon error: weight_x0 / SNR; nan where SNR = 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(self.snr > 0, self.weight_x0 / self.snr, np.nan)
+
+    @property
+    def seldom(self) -> NDArray[np.bool_]:
+        """Steps that no run is long enough to meet: p below SELDOM, mostly 0."""
+        return self.p < SELDOM
 
     @property
     def effective_snr(self) -> Array:

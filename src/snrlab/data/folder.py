@@ -98,10 +98,6 @@ class Folder:
             found.append(unmatched(self.strays, [image.path for image in self.images]))
         return found
 
-    def summary(self) -> str:
-        """What was found, in one paragraph."""
-        return f"{self.path}: {described(self.images)}" if self.images else f"{self.path}: no readable image"
-
 
 def described(images: Sequence[ImageFile]) -> str:
     """Counts of images, captions and sizes: `12 images, 12 captions in .txt, 3 sizes: 768x512 (10), ...`."""

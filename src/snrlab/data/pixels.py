@@ -148,7 +148,7 @@ def _image_of(item: Item) -> Picture:
     try:
         image = decode(item.file)
     except UserError as reason:
-        raise UserError(f"{item.name} cannot be read: {reason}.") from None
+        raise UserError(f"{item.name} cannot be read: {reason}; replace it or take it out.") from None
     if image.size != item.size:
         was, now = (f"{width}x{height}" for width, height in (item.size, image.size))
         raise UserError(f"{item.name} was {was} when the run began and is {now} now.")

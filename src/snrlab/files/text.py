@@ -49,6 +49,14 @@ def read_json_list(path: Path) -> list[Any]:
     return _parsed(read_text(path), path.name, list, "an array")
 
 
+def read_any_json(path: Path) -> dict[str, Any] | list[Any]:
+    """The object or array in a JSON file (UserError where it is neither)."""
+    text = read_text(path)
+    if text.lstrip().startswith("["):
+        return _parsed(text, path.name, list, "an array")
+    return parse_json(text, path.name)
+
+
 def parse_json(text: str, name: str) -> dict[str, Any]:
     """The object in a JSON text (UserError where it is none)."""
     return _parsed(text, name, dict, "an object")

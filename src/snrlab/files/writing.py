@@ -32,7 +32,7 @@ def atomically(path: Path, size: int | None = None) -> Iterator[IO[bytes]]:
     Raises:
         WriteError: the disk is full, the folder is read-only, or whatever else the system says.
     """
-    temporary = path.with_name(path.name + UNFINISHED)
+    temporary = unfinished(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -46,6 +46,32 @@ def atomically(path: Path, size: int | None = None) -> Iterator[IO[bytes]]:
         if isinstance(reason, OSError):
             raise write_error(path, reason, size) from None
         raise
+
+
+@contextmanager
+def folder_atomically(path: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name; on leaving it gets its own. What another attempt has left there goes.
+
+    Raises:
+        WriteError: the disk is full, the folder above is read-only, or whatever else the system says.
+    """
+    temporary = unfinished(path)
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except BaseException as reason:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(reason, OSError):
+            raise write_error(path, reason) from None
+        raise
+
+
+def unfinished(path: Path) -> Path:
+    """The name under which it is written."""
+    return path.with_name(path.name + UNFINISHED)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from snrlab.core.finding import Finding
@@ -90,6 +90,16 @@ def to_markdown(title: str, blocks: Iterable[Block]) -> str:
     return "\n".join(parts)
 
 
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """HTML of a table that a narrow screen shows sideways, without moving the page (the class is in report.CSS)."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f'<div class="sideways"><table>{line(head, "th")}{body}</table></div>'
+
+
 def to_html(title: str, blocks: Iterable[Block], css: str, picture: str = "") -> str:
     """One HTML file that opens offline; `picture` is SVG."""
     parts = []
@@ -100,8 +110,8 @@ def to_html(title: str, blocks: Iterable[Block], css: str, picture: str = "") ->
             case Lines(items):
                 parts.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>")
             case Grid(rows):
-                cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-                parts.append("<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>")
+                head, *rest = rows
+                parts.append(table(head, rest))
             case Code(text):
                 parts.append(f"<pre>{html.escape(text)}</pre>")
             case Finding():

@@ -20,7 +20,7 @@ from snrlab.lab.report import change_by_band
 from snrlab.lab.statistics import Estimate
 from snrlab.lab.tables import describe
 
-PLOT = "recipe.png"
+CARD, PLOT = "README.md", "recipe.png"
 
 
 def write_card(folder: Path) -> Path:
@@ -29,7 +29,7 @@ def write_card(folder: Path) -> Path:
     config = parse(tomllib.loads(file.read_text(encoding="utf-8")), source=str(file))
     recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
     (folder / PLOT).write_bytes(recipe_picture(recipe.tables()))
-    path = folder / "README.md"
+    path = folder / CARD
     write_atomically(path, card(config, folder, describe(recipe)).encode())
     return path
 

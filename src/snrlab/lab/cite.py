@@ -12,9 +12,8 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.registry import Choice
 from snrlab.core.training import OPTIMIZERS
 from snrlab.files.text import read_toml
-from snrlab.lab.compare import is_source
+from snrlab.lab.compare import as_recipe, is_source
 from snrlab.lab.explain import understand
-from snrlab.lab.recipe_text import parse_recipe
 from snrlab.lab.sources.read import read_source
 
 PROGRAMS = {"kohya": "kohya-ss/sd-scripts", "onetrainer": "Nerogar/OneTrainer"}
@@ -26,8 +25,7 @@ def cite(text: str) -> dict[Paper, list[str]]:
     Raises:
         UserError: what cannot be read, or a method whose work is not known here.
     """
-    path = Path(text)
-    used = _of_source(path) if is_source(path) else _of_recipe(parse_recipe(text)[1])
+    used = _of_source(Path(text)) if is_source(text) else _of_recipe(as_recipe(text)[1])
     found: dict[Paper, list[str]] = {}
     for what, source in used:
         work = paper(source)

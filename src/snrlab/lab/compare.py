@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -104,10 +105,11 @@ def read(text: str, *, alone: bool = False) -> list[tuple[str, str, Recipe, floa
     A trainer's file stands for what that trainer really computes; `alone`, what was meant follows where that differs.
     """
     label, found, rest = text.partition(" = ")
-    path = Path((rest if found else text).strip())
-    if not is_source(path):
-        name, recipe = parse_recipe(text)
+    source = (rest if found else text).strip()
+    if not is_source(source):
+        name, recipe = as_recipe(text)
         return [(name, describe(recipe), recipe, None)]
+    path = Path(source)
     asked = read_source(path)
     understood = understand(asked)
     name = label.strip() if found else asked.source
@@ -120,17 +122,33 @@ def read(text: str, *, alone: bool = False) -> list[tuple[str, str, Recipe, floa
     return entries
 
 
-def is_source(path: Path) -> bool:
-    """Whether a word is a path: something there, the ending of a known file, or a name with a separator.
+def is_source(text: str) -> bool:
+    r"""Whether words are a path: something there, the ending of a known file, or what no recipe has.
 
-    >>> [is_source(Path(p)) for p in ("runs/nothing", "lora.safetensors", "curve:points=-5/0.2;0/1")]
-    [True, True, False]
+    A recipe has a dot or a separator only in a parameter, so behind a colon or an equals sign.
+
+    >>> [is_source(text) for text in ("runs/nothing", "lora.safetensors", "./x", "run.tml", r"C:\a")]
+    [True, True, True, True, True]
+    >>> [is_source(text) for text in ("min_snr", "min_snr:gamma=0.5 p2", "curve:points=-5/0.2;0/1")]
+    [False, False, False]
     """
+    path = Path(text)
     try:
         there = path.exists()
     except OSError:  # too long for a name
         there = False
-    return there or path.suffix.lower() in SUFFIXES or (len(path.parts) > 1 and not set(":=") & set(str(path)))
+    on_a_drive = re.match(r"[A-Za-z]:[\\/]", text) is not None
+    return there or path.suffix.lower() in SUFFIXES or on_a_drive or bool(re.fullmatch(r"[^:=]*[./\\][^:=]*", text))
+
+
+def as_recipe(text: str) -> tuple[str, Recipe]:
+    """(label, recipe) of a line; a lone word that is like nothing known may have been meant as a file (UserError)."""
+    try:
+        return parse_recipe(text)
+    except UserError as reason:
+        if re.fullmatch(r"[\w-]+", text) and "Did you mean" not in str(reason):
+            raise UserError(f"there is no file or run {text}, and it is no recipe. {reason}") from None
+        raise
 
 
 def _member(label: str, what: str, recipe: Recipe, rate: float | None, profile: Profile) -> Member:

@@ -11,7 +11,7 @@ import numpy as np
 
 from snrlab.config.kohya_options import SECRETS
 from snrlab.core.bands import BANDS
-from snrlab.core.finding import GRADES, Finding
+from snrlab.core.finding import GRADES, Finding, in_words
 from snrlab.core.findings import findings
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.lab.profile import Profile, by_band, by_fifth, shares, shipped_profile
@@ -70,6 +70,7 @@ def explain_asked(asked: Asked) -> Explanation:
     profile = shipped_profile()
     own = findings(understood.as_is)
     skip = SAID_OTHERWISE if asked.trainer != "snrlab" else set()
+    own = [f for f in own if (f.code, f.grade) != ("effective_sample_size", "info")]  # the effort says it
     found = [*understood.found, *(f for f in own if f.code not in skip)]
     ordered = tuple(sorted(found, key=lambda f: GRADES.index(f.grade)))
     (_, first), *stages = understood.as_is.by_stage()
@@ -103,10 +104,8 @@ def _effort(recipe: Recipe, profile: Profile) -> Effort | None:
 
 
 def _untrained(tables: Tables) -> str:
-    at = np.flatnonzero((tables.p == 0) | (tables.weight == 0))
-    if not len(at):
-        return ""
-    return f"t = {at[0]}" if len(at) == 1 else f"{len(at)} steps, t = {at[0]} to {at[-1]}"
+    at = np.flatnonzero(tables.seldom | (tables.weight == 0))
+    return in_words(at) if len(at) else ""
 
 
 def as_data(explained: Explanation) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from snrlab.lab.blocks import Block, Code, Grid, Heading, Lines
 from snrlab.lab.explain import Effort, Explanation
 from snrlab.lab.profile import SHARES
 from snrlab.lab.recipe_text import write_recipe
-from snrlab.lab.sources.asked import Understood
+from snrlab.lab.sources.asked import Asked, Understood
 from snrlab.lab.tables import describe
 
 SHOWN = 40  # characters of a value
@@ -22,9 +22,7 @@ def blocks(explained: Explanation) -> Iterator[Block]:
     understood, asked = explained.understood, explained.asked
     yield f"{asked.source} is {asked.kind}."
     yield Heading("What was asked")
-    others = len(asked.options) - len(asked.matter)
-    rest = (f"and {others} that do not touch the recipe",) if others else ()
-    yield Lines((*(_option(name, asked.options[name]) for name in asked.matter), *rest) or ("nothing",))
+    yield Lines(tuple(_asked(asked)))
     if understood.does:
         yield Heading(f"What {understood.version} computes")
         yield Lines(understood.does)
@@ -45,6 +43,19 @@ def blocks(explained: Explanation) -> Iterator[Block]:
         yield Lines(understood.changes)
         yield from _effort(explained.as_meant, None)
     yield from _code(understood)
+
+
+def _asked(asked: Asked) -> Iterator[str]:
+    """What the source states, a line each where it matters and is not what the trainer does anyway."""
+    chosen = [name for name in asked.matter if name not in asked.usual]
+    yield from (_option(name, asked.options[name]) for name in chosen)
+    others = len(asked.options) - len(asked.matter)
+    if not chosen:
+        yield "nothing that touches the recipe"
+    if asked.usual:
+        yield f"as it is by default: {', '.join(asked.usual)}"
+    if others:
+        yield f"and {others} {'setting' if others == 1 else 'settings'} of other things, such as images and optimizer"
 
 
 def _option(name: str, value: object) -> str:

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from snrlab.core.bands import BANDS
 from snrlab.core.recipe import Tables
 from snrlab.lab.comparison import change
+from snrlab.lab.panels import AXIS
+from snrlab.lab.plots import timestep_axis
 from snrlab.lab.theme import THEMES
 
 LIGHT = THEMES["light"]
@@ -38,18 +40,19 @@ def _recipe(tables: Tables) -> Figure:
         finite = np.isfinite(tables.log_snr)
         log_snr = tables.log_snr[finite]
         left.plot(log_snr, tables.weight[finite], color=LIGHT.lines[0])
-        left.set(title="Weight on the network's own loss", xlabel="ln SNR", ylabel="weight (plain loss: 1)")
+        left.set(title="Weight on the network's own loss", xlabel=AXIS, ylabel="weight (plain loss: 1)")
         left.set_ylim(bottom=0)
         density = tables.emphasis("v_prediction")[finite]
         right.fill_between(log_snr, density, color=LIGHT.lines[1], alpha=0.25)
         right.plot(log_snr, density, color=LIGHT.lines[1])
-        right.set(title="Effective emphasis, in v space", xlabel="ln SNR", ylabel="p w per ln SNR")
+        right.set(title="Effective emphasis", xlabel=AXIS, ylabel="effort per unit ln SNR (area 1)")
         right.set_ylim(bottom=0)
         if not finite[-1]:
             share = tables.weight_share("v_prediction")[-1]
-            right.annotate(f"step at SNR 0: {share:.2%}", (0.98, 0.95), xycoords="axes fraction", ha="right")
+            right.annotate(f"step at SNR 0: {100 * share:.2g}%", (0.98, 0.95), xycoords="axes fraction", ha="right")
         for axes in (left, right):
-            _timestep_axis(axes, tables)
+            axes.set_xlim(log_snr.max(), log_snr.min())  # noise grows to the right, as t does
+            timestep_axis(axes, tables, figure.get_figwidth() / 2)
         return figure
 
 
@@ -94,16 +97,6 @@ def validation_figure(lines: Sequence[dict[str, Any]]) -> str:
         axes.set(title="Unweighted validation error against the base", xlabel="step", ylabel="change, %")
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return _svg(figure)
-
-
-def _timestep_axis(axes: Any, tables: Tables) -> None:
-    finite = np.isfinite(tables.log_snr)
-    marks = [
-        t for t in (0, len(tables.t) // 10, len(tables.t) // 4, len(tables.t) // 2, len(tables.t) - 1) if finite[t]
-    ]
-    axes.set_xlim(tables.log_snr[finite].max(), tables.log_snr[finite].min())  # noise grows to the right, as t does
-    top = axes.secondary_xaxis("top")
-    top.set_xticks([tables.log_snr[t] for t in marks], [f"t={t}" for t in marks], fontsize=8)
 
 
 def _running_mean(value: Any, window: int) -> Any:

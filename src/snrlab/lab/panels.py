@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from snrlab.core.recipe import Tables
 
 Array = NDArray[np.float64]
+AXIS = "ln SNR (clean pictures left, noise right)"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ PANELS: Mapping[str, Panel] = {
     "weight_epsilon": Panel("The same weight, on the epsilon loss", "weight on epsilon", lambda t: t.weight_epsilon),
     "emphasis": Panel(
         "Effective emphasis: where training effort goes",
-        "p w per ln SNR, in v space",
+        "effort per unit ln SNR (area 1)",
         lambda t: t.emphasis("v_prediction"),
         bar=_terminal_share,
     ),

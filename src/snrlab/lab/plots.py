@@ -10,17 +10,19 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from snrlab.core.recipe import Tables
-from snrlab.lab.panels import PANELS, Panel
+from snrlab.lab.panels import AXIS, PANELS, Panel
 from snrlab.lab.theme import THEMES, Mode
 
 Format = Literal["png", "svg"]
-WIDTH, HEIGHT = 8.0, 3.4  # inches a panel
+WIDTH, HEIGHT = 8.0, 3.4  # inches a panel; narrower ones have larger words where they are shown
 DPI = 150
+PANEL_PAD = 0.1  # above and below a panel of several, inches
 NOISIEST = -12.0  # the last log SNR that is drawn, where a schedule goes on towards none
-TICK_GAP = 0.085  # smallest distance of two timesteps, in widths of a panel
+TICK_GAP = 0.72  # smallest distance of two timesteps, inches
 LABEL_GAP = 0.085  # smallest distance of two labels, in heights of a panel
 
 
@@ -31,6 +33,7 @@ def draw(
     mode: Mode = "light",
     log_weight: bool = False,
     ceiling: float | None = None,
+    width: float = WIDTH,
 ) -> Figure:
     """A figure with one panel below the other; every recipe has the same colour and dashes in each.
 
@@ -40,10 +43,12 @@ def draw(
         mode: light or dark.
         log_weight: draw weights on a logarithmic axis.
         ceiling: cut the SNR graph at this value on a linear axis, as articles do.
+        width: inches.
     """
     theme = THEMES[mode]
     with mpl.rc_context(theme.rc()):
-        figure = Figure(figsize=(WIDTH, HEIGHT * len(panels)), layout="constrained")
+        layout = ConstrainedLayoutEngine(h_pad=PANEL_PAD if len(panels) > 1 else None)
+        figure = Figure(figsize=(width, HEIGHT * len(panels)), layout=layout)
         grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
         for axes, name in zip(grid, panels, strict=True):
             panel = PANELS[name]
@@ -98,12 +103,19 @@ def _bars(axes: Any, shares: Sequence[float], colors: Sequence[str]) -> None:
     """The share of a step without signal, which has no place on a log-SNR axis: bars in a frame of their own."""
     if not any(shares):
         return
-    frame = axes.inset_axes((0.8, 0.42, 0.18, 0.42))
+    width = max(0.18, 0.1 * len(shares))
+    frame = axes.inset_axes((0.98 - width, 0.42, width, 0.42))
     places = np.arange(len(shares))
     frame.bar(places, [100 * share for share in shares], color=list(colors), width=0.7)
     for place, share, color in zip(places, shares, colors, strict=True):
         frame.text(
-            place, 100 * share, f"{share:.2%}" if share else "0", ha="center", va="bottom", fontsize=9, color=color
+            place,
+            100 * share,
+            f"{100 * share:.2g}%" if share else "0",
+            ha="center",
+            va="bottom",
+            fontsize=9,
+            color=color,
         )
     frame.set_title("step at SNR 0", fontsize=9, weight="normal")
     frame.set_ylim(0, 130 * max(shares))
@@ -124,19 +136,26 @@ def _axes(axes: Any, panel: Panel, tables: Sequence[Tables], *, log: bool) -> No
         axes.set_xlim(0, first.t[-1])
         return
     finite = np.concatenate([t.log_snr[np.isfinite(t.log_snr)] for t in tables])
-    axes.set_xlabel("ln SNR (clean pictures left, noise right)")
+    axes.set_xlabel(AXIS)
     axes.set_xlim(finite.max(), max(finite.min(), NOISIEST))
     if all(np.array_equal(t.log_snr, first.log_snr) for t in tables):
-        _timesteps(axes, first)
+        timestep_axis(axes, first, axes.figure.get_figwidth())
 
 
-def _timesteps(axes: Any, tables: Tables) -> None:
-    """The timestep as a second axis, where all recipes have one schedule."""
+def timestep_axis(axes: Any, tables: Tables, inches: float) -> None:
+    """The timestep as a second axis above that of log-SNR, at steps that are far enough apart.
+
+    Args:
+        axes: with its horizontal limits set, the cleanest on the left.
+        tables: of the one schedule that is drawn.
+        inches: how wide the graph is.
+    """
     finite = np.flatnonzero(np.isfinite(tables.log_snr))
     total = len(tables.t)
     marks = [t for t in (0, total // 20, total // 5, total * 2 // 5, total * 7 // 10, total - 1) if t in finite]
     cleanest, noisiest = axes.get_xlim()
-    apart, marks = TICK_GAP * (cleanest - noisiest), [t for t in marks if tables.log_snr[t] >= noisiest]
+    apart = TICK_GAP / inches * (cleanest - noisiest)
+    marks = [t for t in marks if tables.log_snr[t] >= noisiest]
     for mark in marks[1:]:
         before = marks[marks.index(mark) - 1]
         if tables.log_snr[before] - tables.log_snr[mark] < apart:
@@ -166,7 +185,8 @@ def _labels(
         axes.annotate(
             label, xy=(x, min(max(y, 0), 1)), xytext=(1.03, place), xycoords="axes fraction", color=color,
             va="center", fontsize=10, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.8, "shrinkA": 1, "shrinkB": 0},
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.8, "shrinkA": 1, "shrinkB": 0,
+                        "relpos": (0, 0.5)},  # from the word's left edge, so that no line runs through another word
         )  # fmt: skip
 
 

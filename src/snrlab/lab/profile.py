@@ -77,6 +77,12 @@ def shares(tables: Tables, profile: Profile) -> Mapping[str, Array]:
     return {name: part / part.sum() for name, part in zip(SHARES, parts, strict=True)}
 
 
+def expected_loss(tables: Tables, profile: Profile) -> float:
+    """The weighted loss that a run of this recipe would log on average."""
+    weight = np.where(tables.p > 0, tables.weight, 0.0)
+    return float(np.sum(tables.p * weight * _own_loss(tables, profile)[0]))
+
+
 def gradient_size(tables: Tables, profile: Profile) -> float:
     """Root of the expected gradient energy: what a learning rate multiplies, up to the network's own scale."""
     weight = np.where(tables.p > 0, tables.weight, 0.0)

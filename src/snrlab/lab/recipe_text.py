@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from snrlab.core.density import DENSITIES
@@ -24,7 +25,7 @@ from snrlab.core.parameters import parse_value
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES
 from snrlab.core.recipe import Recipe
-from snrlab.core.registry import Registry
+from snrlab.core.registry import Choice, Registry
 from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.schedule import SCHEDULES
 from snrlab.core.weighting import WEIGHTINGS
@@ -79,16 +80,24 @@ def write_recipe(recipe: Recipe) -> str:
         words.append(recipe.prediction_type)
     words += [switch for switch in SWITCHES if getattr(recipe, switch)]
     for choice in recipe.weighting:
-        words.append(choice.spec if choice.name not in PREDICTION_TYPES else f"weighting={choice.spec}")
+        spec = _brief(choice)
+        words.append(spec if choice.name not in PREDICTION_TYPES else f"weighting={spec}")
     for field in ("schedule", "density", "perturbation", "noise", "sampling"):
         choice = getattr(recipe, field)
         if choice is not None and choice != getattr(plain, field):
-            words.append(f"{field}={choice.spec}")
+            words.append(f"{field}={_brief(choice)}")
     for field in ("product_on", "max_weight", "min_weight"):
         value = getattr(recipe, field)
         if value != getattr(plain, field):
             words.append(f"{field}={value:g}" if isinstance(value, float) else f"{field}={value}")
     return " ".join(shlex.quote(word) if " " in word else word for word in words) or PLAIN
+
+
+def _brief(choice: Choice) -> str:
+    """Its spec without what is off by default, such as random_strength=false; numbers are shown, default or not."""
+    parameters = choice.entry.parameters
+    stated = ((k, v) for k, v in choice.values if not (v is parameters[k].default and (v is None or v is False)))
+    return replace(choice, values=tuple(stated)).spec
 
 
 def _words(text: str) -> list[str]:
@@ -109,6 +118,10 @@ def _take(word: str, parts: dict[str, Any]) -> None:
         _once(parts, "prediction_type", word)
     elif word in SWITCHES:
         _once(parts, word, True)
+    elif key in SWITCHES and equals:  # as a run file has it
+        if value not in ("true", "false"):
+            raise UserError(f"recipe: {key} is true or false, not '{value}'; {key} alone says true.")
+        _once(parts, key, value == "true")
     elif name in WEIGHTINGS:
         parts.setdefault("weighting", []).append(word)
     elif kind is not None:

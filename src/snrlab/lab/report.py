@@ -6,7 +6,6 @@ import base64
 import html
 import json
 import tomllib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from snrlab.core.findings import findings
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES
 from snrlab.files.writing import write_atomically
+from snrlab.lab.blocks import table
 from snrlab.lab.comparison import change
 from snrlab.lab.figures import loss_figure, recipe_figure, validation_figure
 from snrlab.lab.statistics import Estimate, mean
@@ -37,9 +37,10 @@ figure svg { width: 100%; height: auto; }
 .grids { display: flex; flex-wrap: wrap; gap: 1rem; } .grids figure { background: var(--soft); }
 .grids img { width: 18rem; image-rendering: pixelated; display: block; }
 .wide { background: #fff; } .wide img { width: 100%; image-rendering: pixelated; display: block; }
-table { border-collapse: collapse; }
-th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; font-size: .9rem; }
+th, td { padding: .25rem .55rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
+th + th, td + td { white-space: nowrap; } .sideways { overflow-x: auto; }
 .error, .warning, .info { padding: .4rem .7rem; margin: .4rem 0; border-left: 4px solid; background: var(--soft); }
 .error { border-color: #d55e00; } .warning { border-color: #e69f00; } .info { border-color: #0072b2; }
 pre { background: var(--soft); padding: 1rem; overflow-x: auto; font-size: .85rem; }
@@ -137,7 +138,7 @@ def _comparison(contents: Contents) -> str:
         f"<h2>What the LoRA changes</h2><figure class=wide>{_image(contents.comparison, 'comparison')}</figure>"
         "<p>The same noise in each column; the LoRA was trained on none of these. In brackets 95 % intervals; paired "
         "distance is 0 where a picture is the true one to the feature network that measures it, caption match is "
-        f"finding the concept among 100.</p>{_table(head, rows)}"
+        f"finding the concept among 100.</p>{table(head, rows)}"
     )
 
 
@@ -167,19 +168,12 @@ def _validation(lines: list[dict[str, Any]]) -> str:
     return (
         f"<h2>Validation</h2><p>{count} images that were not trained on, the same noise each time; 95 % "
         f"intervals, of the changes in pairs.</p><figure>{validation_figure(lines)}</figure>"
-        + _table(head, [(band, *map(str, values), str(latest[band])) for band, values in changes.items()])
+        + table(head, [(band, *map(str, values), str(latest[band])) for band, values in changes.items()])
     )
 
 
 def _image(png: bytes, alt: str) -> str:
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
 
 
 def _headline(config: RunConfig, records: list[dict[str, Any]]) -> str:
@@ -197,7 +191,7 @@ def _band_table(records: list[dict[str, Any]]) -> str:
         (band, *(_mean([r["bands"][band] for r in part]) for part in (records[:tenth], records[-tenth:])))
         for band in BANDS
     ]
-    return _table(("unweighted training loss", "first tenth of the steps", "last tenth"), rows)
+    return table(("unweighted training loss", "first tenth of the steps", "last tenth"), rows)
 
 
 def _mean(values: list[float | None]) -> str:

@@ -14,7 +14,7 @@ import os
 import time
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -76,10 +76,6 @@ class Cache:
         self.write()
         self._open.clear()
 
-    def __contains__(self, key: str) -> bool:
-        """Whether there is a tensor; it may turn out to be damaged."""
-        return key in self._shards or key in self._new
-
     def get(self, key: str) -> Tensor | None:
         """The tensor, on the CPU; None where there is none or its shard is damaged, which then is removed."""
         if key in self._new:
@@ -95,11 +91,14 @@ class Cache:
             self._open[shard] = file
         return self._open[shard].get_tensor(key)
 
-    def add(self, key: str, tensor: Tensor) -> None:
-        """Keep a tensor; it is on disk once enough has come together."""
-        kept = tensor.detach().cpu().contiguous()
-        self._new[key] = kept
-        self._held += kept.numel() * kept.element_size()
+    def add(self, tensors: Mapping[str, Tensor]) -> None:
+        """Keep tensors that were made together; they are on disk once enough has come together, all of them or none.
+
+        So what an interruption leaves is made again in the same batches: last digits depend on what is beside.
+        """
+        kept = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        self._new |= kept
+        self._held += sum(tensor.nbytes for tensor in kept.values())
         if self._held >= SHARD_BYTES or time.monotonic() - self._since >= SHARD_SECONDS:
             self.write()
 

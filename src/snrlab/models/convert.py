@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 from snrlab.core.errors import UserError
+from snrlab.files.writing import folder_atomically, unfinished
 from snrlab.models.components import Components
 from snrlab.models.save_folder import save_folder
 from snrlab.models.save_single_file import save_single_file
@@ -51,15 +51,19 @@ def save(model: Components, target: Path, dtype: torch.dtype | None, metadata: M
         target: what does not exist yet.
         dtype: number format of the weights; None keeps each one's own.
         metadata: for the header of a single file.
+
+    Raises:
+        UserError: the layout has no place for something that the model is, or it cannot be written.
     """
     if target.suffix.lower() == ".safetensors":
         save_single_file(model, target, dtype, metadata)
         return
-    temporary = target.with_name(target.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    save_folder(model, temporary, dtype)
-    temporary.replace(target)
+    if (there := unfinished(target)).exists():  # no run's folder: it may be anybody's
+        raise UserError(
+            f"{there} is there, left by what was stopped or made by you. Remove it, or choose another name."
+        )
+    with folder_atomically(target) as folder:
+        save_folder(model, folder, dtype)
 
 
 def _stated(model: Components, prediction_type: str | None, zero_terminal_snr: bool | None) -> Components:

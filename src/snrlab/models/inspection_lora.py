@@ -43,7 +43,6 @@ class Adapters:
     ranks: Mapping[int, int]
     alphas: Mapping[float, int]
     attention_alphas: Mapping[float, int]
-    without_alpha: int
     names: str
     alone: tuple[str, ...]
     found: tuple[Finding, ...] = field(default_factory=tuple)
@@ -79,7 +78,6 @@ def adapters(header: Header) -> Adapters:
         ranks=dict(sorted(ranks.items())),
         alphas=dict(sorted(Counter(alphas.values()).items())),
         attention_alphas=dict(attention),
-        without_alpha=sum("down" in roles and "alpha" not in roles for roles in layers.values()),
         names=_names(places),
         alone=tuple(alone),
         found=tuple(_remarks(header, layers, alone, attention, ranks)),

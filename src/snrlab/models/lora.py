@@ -53,9 +53,11 @@ def add_lora(components: Components, config: LoraConfig, parts: Sequence[str], s
             components.networks[part].add_adapter(_peft_config(plan, config.dora))
     for _, parameter in lora_parameters(components):
         parameter.data = parameter.data.float()
-    if config.dora:
-        for layer in lora_layers(components).values():
+    for layer in lora_layers(components).values():
+        if config.dora:
             _start_at_own_lengths(layer)
+        else:  # autocast would make inputs half again: each adapter would keep a copy for the backward pass
+            layer.cast_input_dtype_enabled = False
 
 
 def sizes(network: nn.Module, part: str, config: LoraConfig) -> dict[str, Size]:

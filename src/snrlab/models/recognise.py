@@ -11,7 +11,7 @@ from snrlab.models import families
 from snrlab.models.families import NAMES, Family
 
 Claim = Literal["prediction_type", "zero_terminal_snr"]
-UNET, VAE = "model.diffusion_model.", "first_stage_model."
+UNET = "model.diffusion_model."
 CONFIG_KEY = "snrlab.config"
 PREDICTION_KEYS = ("modelspec.prediction_type", "modelspec.predict_key")  # the second is ComfyUI's
 # by the number of channels that the first convolution takes, of which 4 are the latent
@@ -33,6 +33,8 @@ OTHER_FILES = {
     ".lora": "a LoRA, which goes on top of a model. Give the model that it was trained on",
     "hada_w1_": "a LoHa, which goes on top of a model. Give the model that it was trained on",
     "lokr_w": "a LoKr, which goes on top of a model. Give the model that it was trained on",
+    "unet:0:": "a LoRA in the format of cloneofsimo's lora, which later programs do not read",
+    "text_encoder:0:": "a LoRA in the format of cloneofsimo's lora, which later programs do not read",
     "joint_blocks.": "a Stable Diffusion 3 model",
     "double_blocks.": "a Flux model, or one built like it",
     "double_layers.": "an AuraFlow model",

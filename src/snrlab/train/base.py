@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from snrlab.config.model import ModelConfig
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.models.arithmetic import with_precision
@@ -21,6 +23,11 @@ def load_for(config: RunConfig) -> Components:
     dtype, frozen = DTYPES[config.model.precision], config.train.method == "lora"
     base = load_base(config.model, config.seed, dtype if frozen else DTYPES["fp32"])
     return with_precision(as_configured(base, config), dtype, frozen=frozen)
+
+
+def named(model: ModelConfig) -> str:
+    """What the base model is called: its file or folder, or the name of one that ships."""
+    return Path(model.path).name if model.path is not None else str(model.shipped or model.random)
 
 
 def as_configured(components: Components, config: RunConfig) -> Components:

@@ -99,20 +99,18 @@ def restore(job: Job, folder: Path, say: Say = lambda text: None) -> int:
     if path is None:
         return 0
     with safetensors.safe_open(str(path), framework="pt") as file:
-        # copies: what is mapped from a file keeps Windows from ever removing it
-        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118  (not a dict)
         metadata = file.metadata()
-    for piece in PIECES:
-        prefix = f"{piece.name}/"
-        mine = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-        if piece.name not in metadata:
-            raise UserError(f"{path}: this checkpoint is of another version: it has no {piece.name}.")
-        try:
-            piece.put(job, mine, json.loads(metadata[piece.name]))
-        except UnfitError as what:
-            raise UserError(f"{path}: this checkpoint belongs to a run with another {what}.") from None
-    step = int(metadata["step"])
-    return step
+        for piece in PIECES:
+            prefix = f"{piece.name}/"
+            # mapped, not read: each piece copies what it takes, so nothing is in memory twice
+            mine = {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+            if piece.name not in metadata:
+                raise UserError(f"{path}: this checkpoint is of another version: it has no {piece.name}.")
+            try:
+                piece.put(job, mine, json.loads(metadata[piece.name]))
+            except UnfitError as what:
+                raise UserError(f"{path}: this checkpoint belongs to a run with another {what}.") from None
+    return int(metadata["step"])
 
 
 def _superseded(folder: Path, newest: Path) -> list[Path]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from snrlab.files.writing import UNFINISHED, sync_folder
+from snrlab.files.writing import folder_atomically
 from snrlab.models.lora import trained_lora
 from snrlab.models.lora_file import write_lora
 from snrlab.models.metadata import described, lora_metadata
@@ -25,14 +24,15 @@ from snrlab.train.resolve import trained_scheduler
 def export(job: Job, path: Path, steps: int, started: datetime | None = None, *, largest: int | None = None) -> None:
     """Write the result after `steps` steps, whole or not at all; dates go in where `started` is known.
 
-    With `largest` tensors of a whole model that have more bytes are left out: enough to try whether it can be written.
+    With `largest` it is a trial of whether it can be written: tensors of a whole model that have more bytes are left
+    out, and so are the hashes of the base model, which to make takes as long as reading its file.
     """
     config = job.config
     dtype = DTYPES[config.output.precision]
     if config.train.method == "full":
         _export_model(job, path, dtype, started, largest)
         return
-    metadata = lora_metadata(config, job.recipe, training_facts(job, steps, started))
+    metadata = lora_metadata(config, job.recipe, training_facts(job, steps, started, hashed=largest is None))
     model, form = job.components, config.output.lora_format
     write_lora(path, trained_lora(model), metadata, form, model.family, model.unet.config, dtype)
 
@@ -47,13 +47,5 @@ def _export_model(job: Job, path: Path, dtype: torch.dtype, started: datetime | 
             metadata["modelspec.date"] = datetime.now(UTC).isoformat(timespec="seconds")
         save_single_file(model, path, dtype, metadata, largest)
         return
-    temporary = path.with_name(path.name + UNFINISHED)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        save_folder(model, temporary, dtype, largest)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with folder_atomically(path) as folder:
+        save_folder(model, folder, dtype, largest)

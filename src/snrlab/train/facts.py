@@ -14,10 +14,13 @@ from snrlab.models.training_facts import Base, Images, Training, file_hashes
 from snrlab.train.job import Job
 
 
-def training_facts(job: Job, steps: int, started: datetime | None) -> Training:
-    """The facts of a run after `steps` steps; the time is looked at only where `started` is known."""
+def training_facts(job: Job, steps: int, started: datetime | None, *, hashed: bool = True) -> Training:
+    """The facts of a run after `steps` steps; the time is looked at only where `started` is known.
+
+    Without `hashed` those are left out for which the base model's file is read to its end.
+    """
     return Training(
-        base=_base(job),
+        base=_base(job, hashed),
         images=_images(job),
         steps=steps,
         devices=job.processes.count,
@@ -27,15 +30,15 @@ def training_facts(job: Job, steps: int, started: datetime | None) -> Training:
     )
 
 
-def _base(job: Job) -> Base:
+def _base(job: Job, hashed: bool) -> Base:
     model = job.config.model
     file, vae = (None if path is None else Path(path) for path in (model.path, model.vae))
     return Base(
         name=job.components.label,
         family=job.components.family,
-        hashes=file_hashes(file) if file is not None and file.is_file() else None,
+        hashes=file_hashes(file) if hashed and file is not None and file.is_file() else None,
         vae_name=None if vae is None else vae.name,
-        vae_hashes=file_hashes(vae) if vae is not None and vae.is_file() else None,
+        vae_hashes=file_hashes(vae) if hashed and vae is not None and vae.is_file() else None,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from snrlab.config import RunConfig, parse
 from snrlab.core.errors import UserError
-from snrlab.files.writing import UNFINISHED, write_error
+from snrlab.files.writing import folder_atomically
 from snrlab.train import checkpoint, run_folder
 from snrlab.train.changes import changes, remember, table
 from snrlab.train.checkpoint import Say
@@ -47,22 +47,17 @@ def make(job: Job, source: RunFolder, folder: RunFolder, sources: Sources, say: 
             f"--fork: the checkpoint of {source.path} is after step {done}, and train.steps is "
             f"{job.config.train.steps}: there would be nothing to train. State more steps in all."
         )
-    unfinished = RunFolder(folder.path.with_name(folder.path.name + UNFINISHED))
-    try:
-        shutil.rmtree(unfinished.path, ignore_errors=True)
-        unfinished.checkpoints.mkdir(parents=True)
-        _copy(source, unfinished, done)
-        before = source.read_config()
-        changed = changes(before, job.config)
+    before = source.read_config()
+    changed = changes(before, job.config)
+    with folder_atomically(folder.path) as path:
+        new = RunFolder(path)
+        new.checkpoints.mkdir()
+        _copy(source, new, done)
         line = {"step": done, "forked_from": source.path.name}
-        unfinished.history_file.write_text(json.dumps(line) + "\n", encoding="utf-8")
-        remember(unfinished.history_file, done, changed)
-        unfinished.sources_file.write_text(as_text(sources), encoding="utf-8")
-        run_folder.write_config(unfinished, job.config, f"Forked from {source.path.name} after step {done}.")
-        unfinished.path.replace(folder.path)
-    except OSError as reason:
-        shutil.rmtree(unfinished.path, ignore_errors=True)
-        raise write_error(folder.path, reason) from None
+        new.history_file.write_text(json.dumps(line) + "\n", encoding="utf-8")
+        remember(new.history_file, done, changed)
+        new.sources_file.write_text(as_text(sources), encoding="utf-8")
+        run_folder.write_config(new, job.config, f"Forked from {source.path.name} after step {done}.")
     say(f"forked {source.path} after step {done}" + (f", with other values:\n{table(changed)}" if changed else ""))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -39,11 +40,13 @@ class ImageCache:
         there = sum(not names for names in todo.values())
         self._say(f"{there} of {len(todo)} images were in the cache {self._cache.folder}")
 
-    def add(self, place: Place, name: str, value: Tensor) -> None:
-        """Keep what has been made, unless its file has been edited since it was hashed."""
+    def add(self, made: Iterable[tuple[Place, str, Tensor]]) -> None:
+        """Keep what has been made together, but for images whose files have been edited since they were hashed."""
+        self._cache.add({self._key(place, name): value for place, name, value in made if self._unchanged(place)})
+
+    def _unchanged(self, place: Place) -> bool:
         files = [path for path in (place.item.file, place.item.mask) if path is not None]
-        if all(path.stat().st_mtime_ns == self._changed[path] for path in files):
-            self._cache.add(self._key(place, name), value)
+        return all(path.stat().st_mtime_ns == self._changed[path] for path in files)
 
     @cached_property
     def _autoencoder(self) -> str:

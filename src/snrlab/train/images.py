@@ -83,14 +83,16 @@ def _encode(
     """Decode and encode the images of these chunks."""
     throughput = Throughput("images", sum(map(len, chunks)), say)
     for chunk, views in _viewed(iter(chunks)):
+        made: list[tuple[Place, str, Tensor]] = []
         for name in NAMES:
             rows = [i for i, place in enumerate(chunk) if name in left[place]]
             if rows:
-                made = _make(name, components, [chunk[i] for i in rows], [views[i] for i in rows], device)
-                for i, value in zip(rows, made, strict=True):
-                    chunk[i].put(name, value)
-                    if known is not None:
-                        known.add(chunk[i], name, value)
+                values = _make(name, components, [chunk[i] for i in rows], [views[i] for i in rows], device)
+                made += [(chunk[i], name, value) for i, value in zip(rows, values, strict=True)]
+        for place, name, value in made:
+            place.put(name, value)
+        if known is not None:
+            known.add(made)
         throughput.update(len(chunk))
     throughput.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 # Ctrl-C; a scheduler or `kill`; the terminal has gone; Windows: Ctrl-Break, a closed window, logging off
@@ -38,7 +38,8 @@ class Stop:
             self._asked = True
             raise KeyboardInterrupt
         self._asked = True
-        self._say("stopping after this step and saving; press Ctrl-C again to stop at once")
+        with suppress(RuntimeError):  # where the signal came while something was being printed
+            self._say("stopping after this step and saving; press Ctrl-C again to stop at once")
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from snrlab.data.validation_folder import validation_items
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.save_single_file import refuse_unsavable
-from snrlab.train.base import load_for
+from snrlab.train.base import load_for, named
 from snrlab.train.cache_room import tight_cache
 from snrlab.train.conditions import Conditions, HeldBack, cache_folder, encode_examples, encode_held_back
 from snrlab.train.draws import Draws
@@ -147,6 +147,7 @@ def _open(config: RunConfig, say: Callable[[str], None], look: Look, processes: 
     config, items, held_back = _images(config, say, processes)
     if processes.main:
         look(config, items, held_back)
+    say(f"loading the model {named(config.model)} ...")
     components = load_for(config)
     tight = tight_cache(config, items, components, cache_folder(config)) if config.data.cache else None
     if tight:
@@ -197,11 +198,22 @@ def _images(
     items, held_back = settle(found, config.data, seed=config.seed, hold_back=hold_back, batch_size=batch_size)
     if config.validation.folder is not None:
         held_back = validation_items(config.data, config.validation.folder, items)
+    _refuse_batch_of_repeats(batch_size, sum(item.repeats for item in items))
     train = config.train.in_steps(sum(item.repeats for item in items), processes.count)
     last = config.recipe.stages[-1].from_step if config.recipe.stages else 0
     if last >= train.steps:
         raise UserError(f"recipe.stages: from_step is {last}, but the run ends after {train.steps} steps.")
     return config.model_copy(update={"train": train}), items, tuple(held_back)
+
+
+def _refuse_batch_of_repeats(batch: int, images: int) -> None:
+    """A forward pass with more images than there are (UserError): some would be in it twice."""
+    if batch > images:
+        there = "is only 1 image" if images == 1 else f"are only {images} images"
+        raise UserError(
+            f"train.batch_size is {batch}, but there {there} to train on, so that a batch would hold the same image "
+            f"more than once. Set train.batch_size to {images}{' or less' * (images > 1)}."
+        )
 
 
 def _probed(

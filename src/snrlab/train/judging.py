@@ -20,6 +20,7 @@ from snrlab.data.examples import load_items
 from snrlab.data.folder import scan
 from snrlab.data.pixels import load_pixels
 from snrlab.lab.statistics import Estimate, mean
+from snrlab.models.cache import Say
 from snrlab.models.encode import encode_captions, encode_pixels
 from snrlab.models.features import JUDGE, FeatureNet
 from snrlab.models.source import load_base
@@ -27,6 +28,7 @@ from snrlab.train.evaluate import Measures, Yardstick, differences, places
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.sampling import pipeline, sample
 from snrlab.train.saved import Saved, open_source
+from snrlab.train.throughput import Throughput
 from snrlab.train.validation import by_band, epsilon_errors
 
 LOSS_PICTURES = 96
@@ -120,6 +122,7 @@ def evaluate_source(
     steps: Sequence[int] = (),
     strengths: Sequence[float] | None = None,
     net: FeatureNet | None = None,
+    say: Say = lambda text: None,
 ) -> Evaluation:
     """Open a run or a model (see open_source) and evaluate it on concepts that it was not trained on.
 
@@ -132,7 +135,7 @@ def evaluate_source(
     by_lora = seen_by_lora(lora) if lora else ()
     seen = {*seen_in_training(saved.config), *(by_lora or ())}
     concepts = choose_concepts(style, which, count, sorted(seen))
-    found = evaluate_pipeline(saved, concepts, style, settings, strengths or (1.0,), net)
+    found = evaluate_pipeline(saved, concepts, style, settings, strengths or (1.0,), net, say)
     return replace(found, left_out=None if by_lora is None else len(seen))
 
 
@@ -143,6 +146,7 @@ def evaluate_pipeline(
     settings: SampleConfig,
     strengths: Sequence[float] = (1.0,),
     net: FeatureNet | None = None,
+    say: Say = lambda text: None,
 ) -> Evaluation:
     """Draw every concept by the model and by what was trained on it, from the same noise; measure and compare.
 
@@ -150,10 +154,11 @@ def evaluate_pipeline(
     read: the prompts are the concepts' captions.
     """
     untrained = _before(saved)
-    drawn = draw(untrained or saved, concepts, settings, () if untrained else strengths)
+    drawn = draw(untrained or saved, concepts, settings, () if untrained else strengths, say)
     if untrained:
-        drawn[ALL_WEIGHTS, None] = draw(saved, concepts, settings, ())[None, None]
+        drawn[ALL_WEIGHTS, None] = draw(saved, concepts, settings, (), say)[None, None]
     found = judge(concepts, style, drawn, net=net)
+    say(f"measuring the loss on {min(len(concepts), LOSS_PICTURES)} true pictures ...")
     base, *rows = found.rows
     saved.use(None)
     base_loss = _losses(untrained or saved, concepts, style)
@@ -166,14 +171,23 @@ def evaluate_pipeline(
     return replace(found, rows=tuple(with_losses))
 
 
-def draw(saved: Saved, concepts: Sequence[Concept], settings: SampleConfig, strengths: Sequence[float]) -> Drawn:
+def draw(
+    saved: Saved,
+    concepts: Sequence[Concept],
+    settings: SampleConfig,
+    strengths: Sequence[float],
+    say: Say = lambda text: None,
+) -> Drawn:
     """Pictures of the concepts from their captions: by the bare model, then by each adapter at each strength."""
     config = settings.model_copy(update={"prompts": [c.caption for c in concepts]})
     drawn: Drawn = {}
-    for adapter, strength in [(None, None), *((a, s) for a in saved.adapters for s in strengths)]:
+    chosen = [(None, None), *((a, s) for a in saved.adapters for s in strengths)]
+    progress = Throughput("pictures", len(concepts) * len(chosen), say, did="drew")
+    for adapter, strength in chosen:
         saved.use(adapter, strength or 0.0)
-        pictures = sample(saved.pipe, config, SIZE)
+        pictures = sample(saved.pipe, config, SIZE, drawn=progress.update)
         drawn[adapter, strength] = np.stack([np.asarray(p.convert("RGB"), dtype=np.uint8) for p in pictures])
+    progress.close()
     return drawn
 
 

@@ -24,5 +24,7 @@ def _checkpoint(network: nn.Module) -> None:
     if hasattr(network, "enable_gradient_checkpointing"):  # diffusers
         network.enable_gradient_checkpointing()
         return
-    network.activation_checkpointing_enable()  # transformers, which does so in training mode only
+    # transformers, which renamed the method within version 5, and does so in training mode only
+    enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
+    enable()  # type: ignore[operator]  # mypy takes every attribute of a module for a tensor
     network.train()

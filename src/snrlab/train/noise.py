@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+Strength = Annotated[float, Ge(0), Le(2)]
+AdaptiveScale = Annotated[float, Ge(-10), Le(10)] | None
+Levels = Annotated[int, Ge(1), Le(10)]
+Discount = Annotated[float, Gt(0), Lt(1)]
+OFFSET_KEYS = {
+    "ss_noise_offset": "strength",
+    "ss_noise_offset_random_strength": "random_strength",
+    "ss_adaptive_noise_scale": "adaptive_scale",
+}
+PYRAMID_KEYS = {"ss_multires_noise_iterations": "iterations", "ss_multires_noise_discount": "discount"}
+
 
 @NOISES.register(paper="arXiv:2006.11239", formula="noise = epsilon")
 def gaussian(eps: Tensor, x0: Tensor, rng: np.random.Generator) -> Tensor:
@@ -32,11 +43,7 @@ def gaussian(eps: Tensor, x0: Tensor, rng: np.random.Generator) -> Tensor:
 @NOISES.register(
     paper="https://www.crosslabs.org/blog/diffusion-with-offset-noise",
     formula="noise = epsilon + strength*delta",
-    kohya={
-        "ss_noise_offset": "strength",
-        "ss_noise_offset_random_strength": "random_strength",
-        "ss_adaptive_noise_scale": "adaptive_scale",
-    },
+    kohya=OFFSET_KEYS,
     changes="the mean of each channel gets noise of its own, so overall brightness has a far lower SNR than the table "
     "says; the effect grows with the resolution",
 )
@@ -45,9 +52,9 @@ def offset(
     x0: Tensor,
     rng: np.random.Generator,
     *,
-    strength: Annotated[float, Ge(0), Le(2)] = 0.05,
+    strength: Strength = 0.05,
     random_strength: bool = False,
-    adaptive_scale: Annotated[float, Ge(-10), Le(10)] | None = None,
+    adaptive_scale: AdaptiveScale = None,
 ) -> Tensor:
     """Adds strength x N(0, 1) to each channel: offset noise, kohya's noise_offset.
 
@@ -70,7 +77,7 @@ def offset(
 @NOISES.register(
     paper="https://wandb.ai/johnowhitaker/multires_noise",
     formula="noise = total/std(total); total = epsilon + sum(discount**i*coarse(i))",
-    kohya={"ss_multires_noise_iterations": "iterations", "ss_multires_noise_discount": "discount"},
+    kohya=PYRAMID_KEYS,
     changes="coarse structure gets more noise and fine structure less, at the same total variance",
 )
 def pyramid(
@@ -78,8 +85,8 @@ def pyramid(
     x0: Tensor,
     rng: np.random.Generator,
     *,
-    iterations: Annotated[int, Ge(1), Le(10)] = 6,
-    discount: Annotated[float, Gt(0), Lt(1)] = 0.3,
+    iterations: Levels = 6,
+    discount: Discount = 0.3,
 ) -> Tensor:
     """Adds coarser and coarser noise, level i scaled by discount^i, rescaled to variance 1: kohya's multires noise.
 
@@ -104,6 +111,35 @@ def pyramid(
         if 1 in size:
             break
     return total / total.std()
+
+
+@NOISES.register(
+    paper="kohya-ss/sd-scripts, library/train_util.py",
+    formula="noise = total/std(total); total = epsilon + strength*delta + sum(discount**i*coarse(i))",
+    kohya=OFFSET_KEYS | PYRAMID_KEYS,
+    changes="brightness and coarse structure get more noise, fine structure less, at the same total variance",
+)
+def offset_pyramid(
+    eps: Tensor,
+    x0: Tensor,
+    rng: np.random.Generator,
+    *,
+    strength: Strength = 0.05,
+    random_strength: bool = False,
+    adaptive_scale: AdaptiveScale = None,
+    iterations: Levels = 6,
+    discount: Discount = 0.3,
+) -> Tensor:
+    """The offset first, then the pyramid on top and the scaling to variance 1: both options of kohya's at once.
+
+    >>> import numpy as np, torch
+    >>> eps = torch.randn(4, 32, 32)
+    >>> noise = offset_pyramid(eps, torch.zeros_like(eps), np.random.default_rng(0), strength=0.3)
+    >>> round(float(noise.std()), 3)
+    1.0
+    """
+    shifted = offset(eps, x0, rng, strength=strength, random_strength=random_strength, adaptive_scale=adaptive_scale)
+    return pyramid(shifted, x0, rng, iterations=iterations, discount=discount)
 
 
 def _normal(like: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:

@@ -6,6 +6,8 @@ A weight's state is a dict, and so is a group: tensors in them go one way, every
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import torch
@@ -48,21 +50,40 @@ def take_state(
     return tensors, numbers
 
 
+def by_owner(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors named KEY/NAME, by the weight or group that they are of and their key there."""
+    found: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        key, _, owner = name.partition("/")
+        found[owner][key] = tensor
+    return found
+
+
 def put_state(
     optimizer: torch.optim.Optimizer,
     parameters: dict[str, nn.Parameter],
-    tensors: dict[str, Tensor],
+    tensors: Mapping[str, Mapping[str, Tensor]],
     numbers: Numbers,
     device: torch.device,
 ) -> None:
-    """Give an optimizer the state that `take_state` took; tensors go to `device`, where they were on one."""
+    """Give an optimizer copies of the state that `take_state` took, on `device` where it was on one.
+
+    Args:
+        optimizer: as `take_state` was given it.
+        parameters: its weights by name.
+        tensors: by owner.
+        numbers: the rest.
+        device: where the weights are.
+    """
     for index, (group, plain) in enumerate(zip(optimizer.param_groups, numbers["groups"], strict=True)):
-        for key, value in (plain | _of(tensors, f"group {index}")).items():
+        own = {key: value.clone() for key, value in tensors.get(f"group {index}", {}).items()}
+        for key, value in (plain | own).items():
             group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
     for name, parameter in parameters.items():
         found = {**numbers["state"][name]}
-        for key, value in _of(tensors, name).items():
-            found[key] = value if f"{key}/{name}" in numbers["host"] else _placed(optimizer, parameter, value, device)
+        for key, value in tensors.get(name, {}).items():
+            on_host = f"{key}/{name}" in numbers["host"]
+            found[key] = value.clone() if on_host else _placed(optimizer, parameter, value, device)
         if found:
             optimizer.state[parameter] = found
 
@@ -81,14 +102,9 @@ def _split(values: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> dic
     return plain
 
 
-def _of(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors of a weight or a group by key."""
-    return {key.partition("/")[0]: value for key, value in tensors.items() if key.partition("/")[2] == name}
-
-
 def _placed(optimizer: Any, parameter: nn.Parameter, value: Tensor, device: torch.device) -> Tensor:
-    """A tensor of state where the optimizer has it: on the device, or in memory that bitsandbytes pages."""
+    """A copy of a tensor of state where the optimizer has it: on the device, or in memory that bitsandbytes pages."""
     if not getattr(optimizer, "is_paged", False) or value.shape != parameter.shape:
-        return value.to(device)
+        return value.to(device, copy=True)
     buffer: Tensor = optimizer.get_state_buffer(parameter, dtype=value.dtype)
     return buffer.copy_(value)

@@ -18,7 +18,7 @@ from snrlab.train.job import Job
 from snrlab.train.memory import estimate
 from snrlab.train.rehearsal import Rehearsal, rehearse
 from snrlab.train.remarks import remarks
-from snrlab.train.run_folder import RunFolder
+from snrlab.train.run_folder import RunFolder, refuse_name
 from snrlab.train.telemetry import memory_mb
 from snrlab.train.trackers import refuse_missing
 
@@ -27,9 +27,11 @@ def refuse_early(config: RunConfig, folder: RunFolder) -> None:
     """What can be known to be wrong before anything is loaded.
 
     Raises:
-        UserError: a tracker that is not installed, or a run folder among the images.
+        UserError: a tracker that is not installed, a name that a run's folder has for something else, or a run folder
+            among the images.
     """
     refuse_missing(config)
+    refuse_name(folder, config)
     where = folder.path.resolve()
     sources = [config.data.folder, config.validation.folder, *(image_set.folder for image_set in config.data.sets)]
     for images in (Path(source).resolve() for source in sources if source):
@@ -72,20 +74,20 @@ def summary(job: Job, rehearsal: Rehearsal) -> list[str]:
         f"{shown} / (batch {train.batch_size} x {train.gradient_accumulation} accumulated x {devices}) = "
         f"{entries / job.total:.4g} steps a pass; {train.steps} steps = {train.steps * job.total / entries:.3g} passes",
         f"training {in_short(trained)} of {in_short(whole)} weights; the result has {in_bytes(rehearsal.result)}",
-        f"about {duration(seconds)} for the steps alone ({rehearsal.seconds:.2g} s for a pass forward and backward)",
+        f"{duration(seconds)} for the steps alone ({rehearsal.seconds:.2g} s for a pass forward and backward)",
     ]
 
 
 def duration(seconds: float) -> str:
     """Roughly how long, in words.
 
-    >>> duration(50), duration(14 * 60), duration(5000), duration(3 * 86400)
-    ('1 min', '14 min', '1 h 20 min', '72 h')
+    >>> duration(20), duration(50), duration(14 * 60), duration(5000), duration(3 * 86400)
+    ('less than a minute', 'about 1 min', 'about 14 min', 'about 1 h 20 min', 'about 72 h')
     """
-    minutes = max(1, round(seconds / 60))
+    minutes = round(seconds / 60)
     if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h" + (f" {minutes // 5 % 12 * 5} min" if minutes < 600 and minutes // 5 % 12 else "")
+        return f"about {minutes} min" if minutes else "less than a minute"
+    return f"about {minutes // 60} h" + (f" {minutes // 5 % 12 * 5} min" if minutes < 600 and minutes // 5 % 12 else "")
 
 
 def in_short(number: int) -> str:

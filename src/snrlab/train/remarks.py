@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from snrlab.core.errors import UserError
 from snrlab.core.finding import Finding
 from snrlab.models.tokens import room, token_count
 from snrlab.train.job import Job
@@ -19,17 +18,6 @@ def remarks(job: Job) -> list[Finding]:
         UserError: a batch that would hold the same image twice.
     """
     return [finding for rule in RULES for finding in rule(job)]
-
-
-def batch_of_repeats(job: Job) -> Iterator[Finding]:
-    """A forward pass with more images than there are: some would be in it twice."""
-    images, batch = len(job.conditions), job.config.train.batch_size
-    if batch > images:
-        raise UserError(
-            f"train.batch_size is {batch}, but there are only {images} images to train on, so that a batch would hold "
-            f"the same image more than once. Set train.batch_size to {images} or less."
-        )
-    yield from ()
 
 
 def small_buckets(job: Job) -> Iterator[Finding]:
@@ -75,7 +63,9 @@ def high_rate(job: Job) -> Iterator[Finding]:
 
 
 def cut_captions(job: Job) -> Iterator[Finding]:
-    """Captions with more tokens than are read."""
+    """Captions with more tokens than are read; those that ship are nobody's to shorten, and the base knows them cut."""
+    if job.config.data.shipped is not None:
+        return
     components, read = job.components, room(job.components.tokenizer, job.components.encode_rule)
     captions = {text for item in job.conditions.items for text in item.captions}
     counts = [token_count(components.tokenizer, text, components.encode_rule) for text in captions]
@@ -92,7 +82,6 @@ def cut_captions(job: Job) -> Iterator[Finding]:
 
 
 RULES: tuple[Callable[[Job], Iterator[Finding]], ...] = (
-    batch_of_repeats,
     small_buckets,
     unseen_images,
     high_rate,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from typing import IO, Any
 from snrlab.config import RunConfig, dump, parse
 from snrlab.core.errors import UserError
 from snrlab.files.writing import UNFINISHED, write_atomically
+from snrlab.lab.card import CARD, PLOT
 from snrlab.train.lock import HOLDER, LOCK, holder, is_locked
 
 
@@ -98,6 +100,13 @@ class RunFolder:
         return self.path / (f"{config.name}.safetensors" if config.single_file else config.name)
 
     @property
+    def own(self) -> frozenset[str]:
+        """Names of all that a run keeps here besides its results."""
+        logs = (self.config_file, self.sources_file, self.history_file, self.steps_file, self.validation_file)
+        others = (self.checkpoints, self.samples, self.logs, self.comparison_file, self.evaluation_file, self.report)
+        return frozenset({CARD, PLOT, *(file.name for file in (*logs, *others))})
+
+    @property
     def started(self) -> bool:
         """Whether a run has been here."""
         return self.config_file.is_file()
@@ -131,12 +140,12 @@ def choose(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFolder, Ru
     taken = [folder for folder in _numbered(out, config.name) if folder.path.exists()]
     if resume and taken:
         last = taken[-1]
+        _refuse_foreign(last)
         return last, config.model_copy(update={"name": last.path.name})
     for folder in taken:
         if is_locked(folder.path):
             raise UserError(f"{folder.path} is in use: a run in it goes on{holder(folder.path)}. Choose another name.")
-        if not folder.started and any(_is_foreign(file) for file in folder.path.iterdir()):
-            raise UserError(f"{folder.path} exists and is not a run; choose another name or --out.")
+        _refuse_foreign(folder)
         if folder.started and not folder.finished:
             raise UserError(f"{folder.path} holds an unfinished run: --resume goes on with it; or choose another name.")
     number = len(taken) + 1
@@ -218,9 +227,22 @@ def refuse_unwritable(out: Path) -> None:
         raise UserError(f"{out} cannot be written: {nearest} is not a folder you may write to. Choose another --out.")
 
 
+def refuse_name(folder: RunFolder, config: RunConfig) -> None:
+    """Refuse a name whose result would lie where the run keeps something else, or among what is swept (UserError)."""
+    if folder.result(config).name in folder.own or config.name.endswith(UNFINISHED):
+        raise UserError(f"name is {config.name}, which is the name of something that a run keeps; choose another.")
+
+
+def _refuse_foreign(folder: RunFolder) -> None:
+    """Refuse a folder that holds something else than a run (UserError)."""
+    if not folder.path.is_dir() or (not folder.started and any(map(_is_foreign, folder.path.iterdir()))):
+        raise UserError(f"{folder.path} exists and is not a run; choose another name or --out.")
+
+
 def _is_foreign(file: Path) -> bool:
     """Whether a file is none of those that a run has before its run.toml."""
-    return file.name not in (LOCK, HOLDER, "sources.json") and not file.name.endswith(UNFINISHED)
+    before = file.name in (LOCK, HOLDER, "sources.json") or re.fullmatch(r"bug-\d+\.txt", file.name)
+    return not before and not file.name.endswith(UNFINISHED)
 
 
 def _numbered(out: Path, name: str) -> list[RunFolder]:

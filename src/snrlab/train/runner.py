@@ -21,7 +21,6 @@ from snrlab.lab.report import write_report
 from snrlab.train import changes, checkpoint, run_folder, sources
 from snrlab.train import fork as forks
 from snrlab.train.begin import Wishes, begin
-from snrlab.train.bug import as_bug
 from snrlab.train.export import export
 from snrlab.train.interrupt import Stop, stop_on_signals
 from snrlab.train.job import Job, prepare
@@ -35,7 +34,7 @@ from snrlab.train.run_folder import RunFolder
 from snrlab.train.sources import Sources
 from snrlab.train.telemetry import Display, record
 from snrlab.train.trackers import Trackers, open_trackers
-from snrlab.train.trouble import understood, way_on
+from snrlab.train.trouble import in_words, understood, way_on
 
 Say = Callable[[str], None]
 
@@ -68,22 +67,19 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None 
     processes = here()
     say = say if processes.main else _quiet
     source, folder = processes.first(lambda: _choose(out, config, fork, resume=resume))
+    if folder.path.name != config.name and not resume and fork is None:
+        say(f"{out / config.name} is there already and stays as it is; this run goes into {folder.path}")
     config = config.model_copy(update={"name": folder.path.name})
     try:
-        with stop_on_signals(say) as stop, RunLock(folder.path, say) as lock:
+        with in_words(config, folder), stop_on_signals(say) as stop, RunLock(folder.path, say) as lock:
             return _run(config, folder, Wishes(source, stop, lock), processes, say)
     except KeyboardInterrupt:
         say(f"stopped. {way_on(folder)}" if folder.started else "stopped before anything was written")
         raise
-    except Exception as reason:
-        meant = understood(reason, config, folder)
-        if not processes.main and getattr(meant, "everywhere", False):
+    except UserError as mistake:
+        if not processes.main and getattr(mistake, "everywhere", False):
             sys.exit(FAILED)  # the main process says it
-        if meant is None:
-            raise as_bug(reason, config, folder.path) from reason
-        if meant is reason:
-            raise
-        raise meant from None
+        raise
 
 
 def _choose(out: Path, config: RunConfig, fork: str | None, *, resume: bool) -> tuple[RunFolder | None, RunFolder]:
@@ -130,7 +126,7 @@ def _is_over(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Pr
 
 def _steps_and_end(job: Job, folder: RunFolder, done: int, stop: Stop, say: Say, started: datetime) -> bool:
     """All steps that are left, and the result; False where the run was asked to stop before."""
-    with _readers(job, folder, done) as readers:
+    with _readers(job, folder, done, say) as readers:
         if done:
             catch_up(job, folder, done, readers)
         else:
@@ -150,9 +146,11 @@ def check(config: RunConfig, out: Path, *, say: Say = print) -> None:
 
     Raises:
         UserError: whatever would keep the run from starting or from being saved.
+        BugError: anything else.
     """
     folder, config = run_folder.choose(out, config, resume=True)
-    _ready(config, folder, say, ALONE, thorough=True)
+    with in_words(config, folder):
+        _ready(config, folder, say, ALONE, thorough=True)
 
 
 def _quiet(text: str) -> None:
@@ -181,25 +179,25 @@ def _ready(
 
 
 @contextmanager
-def _readers(job: Job, folder: RunFolder, done: int) -> Iterator[Readers]:
+def _readers(job: Job, folder: RunFolder, done: int, say: Say) -> Iterator[Readers]:
     """What follows the run; in all but the main process it leads nowhere."""
     if not job.processes.main:
-        nowhere = Trackers([], job.objective.draws.tables, 1)
+        nowhere = Trackers([], job.objective.draws.tables, 1, say)
         with Path(os.devnull).open("w", encoding="utf-8") as log:
             yield Readers(log, log if job.held_back else None, nowhere)
         return
     with (
-        _trackers(job, folder, done) as trackers,
+        _trackers(job, folder, done, say) as trackers,
         run_folder.open_log(folder.steps_file, done) as log,
         run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
     ):
         yield Readers(log, validation, trackers)
 
 
-def _trackers(job: Job, folder: RunFolder, done: int) -> Trackers:
+def _trackers(job: Job, folder: RunFolder, done: int, say: Say) -> Trackers:
     """The run's trackers; where one does not start, a folder that has nothing in it yet goes again."""
     try:
-        return open_trackers(job.config, folder, job.objective.draws.tables, done)
+        return open_trackers(job.config, folder, job.objective.draws.tables, done, say)
     except UserError:
         if not done:
             shutil.rmtree(folder.path, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -134,6 +134,7 @@ def sample(
     resolution: int = 512,
     *,
     epsilon_scaling: float = 1.0,
+    drawn: Callable[[int], None] = lambda count: None,
 ) -> list[Image.Image]:
     """Draw pictures.
 
@@ -142,12 +143,13 @@ def sample(
         wanted: the pictures, or a [sample] section, of which one picture per prompt is drawn.
         resolution: pixels a side, for a section.
         epsilon_scaling: divides the predicted noise; a section has its own.
+        drawn: told how many more are drawn, all but decoded.
 
     Raises:
         UserError: epsilon scaling on a schedule that ends at SNR 0.
     """
     if isinstance(wanted, SampleConfig):
-        return sample(pipe, requests(wanted, resolution), epsilon_scaling=wanted.epsilon_scaling)
+        return sample(pipe, requests(wanted, resolution), epsilon_scaling=wanted.epsilon_scaling, drawn=drawn)
     scheduler = pipe.diffusers.scheduler
     if float(scheduler.alphas_cumprod[-1]) == 0 and epsilon_scaling != 1:
         raise UserError(
@@ -158,7 +160,10 @@ def sample(
     components, device = pipe.components, pipe.components.unet.device
     with borrowed(components, ENCODERS, device):
         text = encode_captions(components, [r.prompt for r in wanted] + [r.negative for r in wanted])
-    latents = [batch for rows in _batches(wanted) for batch in _denoised(pipe, wanted, rows, text)]
+    latents: list[Tensor] = []
+    for rows in _batches(wanted):
+        latents += _denoised(pipe, wanted, rows, text)
+        drawn(len(rows))
     with borrowed(components, ("unet",), torch.device("cpu")), borrowed(components, ("vae",), device):
         pixels = [decode_latents(components, latent[None], device) for latent in latents]
     return [pipe.diffusers.image_processor.postprocess(image, output_type="pil")[0] for image in pixels]

@@ -119,7 +119,7 @@ def _open_run(
         file = result if step == config.train.steps else folder.on_the_way(config, step)
         if not file.exists():
             there = ", ".join(str(s) for s in [*folder.steps_on_the_way(config), config.train.steps])
-            raise UserError(f"--step: there is no LoRA of step {step} in {folder.path}; there are {there}.")
+            raise UserError(f"--step: there is no LoRA of step {step} in {folder.path}. Allowed: {there}.")
         files[f"step {step}"] = file
     return load_for(config), files or {FINAL: lora or result}
 

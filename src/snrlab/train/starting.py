@@ -96,17 +96,6 @@ def look(folder: Path) -> Pictures:
     )
 
 
-def free_path(path: Path) -> Path:
-    """The path, or the first free one with a number after its name (UserError where its folder is not there)."""
-    if not path.parent.is_dir():
-        raise UserError(f"--out: there is no folder {path.parent}.")
-    free, number = path, 1
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
-
-
 def _summaries(found: Found) -> tuple[str, ...]:
     groups = found.all_groups
     return tuple(line for group in groups for line in (*group.summaries, *(f"  {note}" for note in group.notes)))

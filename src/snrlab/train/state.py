@@ -16,7 +16,7 @@ from torch import Tensor
 from snrlab.core.errors import UserError
 from snrlab.train.job import Job
 from snrlab.train.optimizer import parts
-from snrlab.train.optimizer_state import Numbers, put_state, take_state
+from snrlab.train.optimizer_state import Numbers, by_owner, put_state, take_state
 
 Tensors = Mapping[str, Tensor]
 Plain = Any  # what JSON holds, to the bit: whole numbers, floats, text, None, and lists and tables of them
@@ -33,7 +33,7 @@ class Piece:
     Attributes:
         name: under which a checkpoint holds it.
         take: its tensors by name, and what is no tensor.
-        put: the same back into a job made from the same run file; UnfitError where they do not fit.
+        put: copies of the same back into a job made from the same run file; UnfitError where they do not fit.
     """
 
     name: str
@@ -85,9 +85,9 @@ def _put_optimizer(job: Job, tensors: Tensors, plain: Plain) -> None:
     groups = [len(optimizer.param_groups) for optimizer, _ in made]
     if plain["class"] != _class(job) or groups != [len(part["groups"]) for part in numbers]:
         raise UnfitError("optimizer")
-    saved = dict(tensors)
+    owned = by_owner(tensors)
     for (optimizer, parameters), part in zip(made, numbers, strict=True):
-        put_state(optimizer, parameters, saved, part, job.device)
+        put_state(optimizer, parameters, owned, part, job.device)
 
 
 def _class(job: Job) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -53,9 +53,9 @@ def embed(
     throughput = Throughput("captions", sum(map(len, mine)), say)
     for some in mine:
         made = encode_captions(components, some)
-        for row, caption in enumerate(some):
-            found[caption] = made[row]
-            _keep(cache, keys, caption, made[row])
+        found |= {caption: made[row] for row, caption in enumerate(some)}
+        if cache is not None:
+            cache.add({key: tensor for caption in some for key, tensor in _by_key(keys[caption], found[caption])})
         throughput.update(len(some))
     throughput.close()
     own = {caption: _plain(found[caption]) for some in mine for caption in some}
@@ -103,11 +103,10 @@ def _from_cache(cache: Cache | None, keys: dict[str, dict[str, str]], caption: s
     return Text(hidden, tensors.get("pooled"))
 
 
-def _keep(cache: Cache | None, keys: dict[str, dict[str, str]], caption: str, text: Text) -> None:
-    if cache is None:
-        return
+def _by_key(keys: dict[str, str], text: Text) -> Iterator[tuple[str, Tensor]]:
+    """A caption's tensors by their keys in the cache."""
     tensors: dict[str, Tensor | None] = {"hidden": text.hidden, "pooled": text.pooled}
-    for part, k in keys[caption].items():
+    for part, k in keys.items():
         tensor = tensors[part]
         assert tensor is not None
-        cache.add(k, tensor.clone())
+        yield k, tensor.clone()

@@ -13,9 +13,9 @@ EVERY = 10.0
 class Throughput:
     """Says how many are done, how many a second, and how long the rest will take."""
 
-    def __init__(self, what: str, total: int, say: Say) -> None:
-        """Begin with `total` of `what` to encode."""
-        self._what, self._total, self._say = what, total, say
+    def __init__(self, what: str, total: int, say: Say, did: str = "encoded") -> None:
+        """Begin with `total` of `what`; `did` says what has been done with those that are done."""
+        self._what, self._total, self._say, self._did = what, total, say, did
         self._done = 0
         self._began = self._last = time.monotonic()
 
@@ -27,11 +27,21 @@ class Throughput:
             self._last = now
             left = math.ceil((self._total - self._done) * (now - self._began) / self._done)
             rate = self._done / (now - self._began)
-            self._say(f"encoded {self._done} of {self._total} {self._what}, {rate:.3g} a second, {left} s left")
+            self._say(f"{self._did} {self._done} of {self._total} {self._what}, {_short(rate)} a second, {left} s left")
 
     def close(self) -> None:
         """All are done."""
         seconds = max(time.monotonic() - self._began, 1e-9)
         if self._done:
             rate = self._done / seconds
-            self._say(f"encoded {self._done} {self._what} in {seconds:.1f} s, {rate:.3g} a second")
+            what = self._what if self._done > 1 else self._what.removesuffix("s")
+            self._say(f"{self._did} {self._done} {what} in {seconds:.1f} s, {_short(rate)} a second")
+
+
+def _short(rate: float) -> str:
+    """Three digits, and no powers of ten.
+
+    >>> _short(0.25449), _short(1283.4)
+    ('0.254', '1283')
+    """
+    return f"{rate:.3g}" if rate < 1000 else f"{rate:.0f}"

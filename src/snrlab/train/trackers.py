@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
 Line = dict[str, Any]
+Say = Callable[[str], None]
 IDENTITY = "tracker.json"  # which runs of the trackers belong to a run folder, so that a resumed run goes on in them
 
 
@@ -50,11 +51,14 @@ def refuse_missing(config: RunConfig) -> None:
 
 
 class Trackers:
-    """The trackers of a run; without any, every method does nothing."""
+    """The trackers of a run; without any, every method does nothing.
 
-    def __init__(self, trackers: Sequence[GeneralTracker], tables: Tables, every: int) -> None:
-        """Send to these trackers, of the steps the mean of every `every`."""
-        self._trackers, self._every = trackers, every
+    A tracker that fails, as where its server is gone, is no reason to stop a run: it is said, and gets nothing more.
+    """
+
+    def __init__(self, trackers: Sequence[GeneralTracker], tables: Tables, every: int, say: Say) -> None:
+        """Send to these trackers, of the steps the mean of every `every`; `say` is told of those that fail."""
+        self._trackers, self._every, self._say = list(trackers), every, say
         self._snr = tables.snr
         self._waiting: list[Line] = []
 
@@ -81,15 +85,13 @@ class Trackers:
 
     def pictures(self, files: Sequence[Path], step: int) -> None:
         """Pass on pictures that were made after `step` steps."""
-        for tracker in self._trackers:
-            SHOW[tracker.name](tracker, files, step)
+        self._each(lambda tracker: SHOW[tracker.name](tracker, files, step))
 
     def close(self) -> None:
         """Send what is left and end."""
         if self._waiting:
             self._send()
-        for tracker in self._trackers:
-            tracker.finish()
+        self._each(lambda tracker: tracker.finish())
 
     def _send(self) -> None:
         lines, self._waiting = self._waiting, []
@@ -107,12 +109,22 @@ class Trackers:
         self._log(values, lines[-1]["step"] + 1)
 
     def _log(self, values: dict[str, float], step: int) -> None:
-        for tracker in self._trackers:
-            tracker.log(values, step=step)
+        self._each(lambda tracker: tracker.log(values, step=step))
+
+    def _each(self, act: Callable[[GeneralTracker], object]) -> None:
+        for tracker in tuple(self._trackers):
+            try:
+                act(tracker)
+            except Exception as reason:  # whatever another program goes wrong with
+                self._trackers.remove(tracker)
+                self._say(
+                    f"log.trackers: {tracker.name} has failed ({_first_line(reason)}) and gets nothing more; all of it "
+                    "is in the run's folder."
+                )
 
 
-def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: int) -> Trackers:
-    """Start the trackers of a run, or go on in them after `done` steps.
+def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: int, say: Say) -> Trackers:
+    """Start the trackers of a run, or go on in them after `done` steps; `say` is told of those that fail later.
 
     Raises:
         UserError: one that is not installed, or that does not start.
@@ -129,12 +141,16 @@ def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: in
             tracker.start()
             _remember(folder, name, tracker)
         except Exception as reason:  # whatever another program's start goes wrong with
-            lines = str(reason).strip().splitlines() or [type(reason).__name__]
-            raise UserError(f"log.trackers: {name} does not start: {lines[0]}") from None
+            raise UserError(f"log.trackers: {name} does not start: {_first_line(reason)}") from None
         if name == "tensorboard":
             tracker.log({"run": f"```\n{dump(shareable(config))}```"}, step=done)
         started.append(tracker)
-    return Trackers(started, tables, config.log.every)
+    return Trackers(started, tables, config.log.every, say)
+
+
+def _first_line(reason: Exception) -> str:
+    lines = str(reason).strip().splitlines()
+    return lines[0] if lines else type(reason).__name__
 
 
 def _tensorboard(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:

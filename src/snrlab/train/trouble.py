@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,12 +16,32 @@ from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.files.writing import FORBIDDEN, FULL, write_error
 from snrlab.train import checkpoint
+from snrlab.train.bug import as_bug
 from snrlab.train.run_folder import RunFolder
 
 CHANGEABLE = (
     "Batch size with accumulation in its place, gradient_checkpointing, vae_batch_size and all of [sample] may change "
     "with --resume; what else may not needs --fork NAME."
 )
+
+
+@contextmanager
+def in_words(config: RunConfig, folder: RunFolder) -> Iterator[None]:
+    """Within it whatever goes wrong comes out in words.
+
+    Raises:
+        UserError: it is the user's to mend, or the machine's.
+        BugError: it is ours; what is known of it is in the run's folder, or here where that is not there yet.
+    """
+    try:
+        yield
+    except Exception as reason:
+        meant = understood(reason, config, folder)
+        if meant is None:
+            raise as_bug(reason, config, folder.path) from reason
+        if meant is reason:
+            raise
+        raise meant from None
 
 
 def understood(reason: Exception, config: RunConfig, folder: RunFolder) -> UserError | None:

@@ -100,6 +100,9 @@ def kohya_perturbation(checkout):
     yield spectrum("kohya-multires-noise", KOHYA_NOISE, "pyramid_noise_like", options, noise_of(**options),
                    "pyramid:iterations=6,discount=0.3",
                    "Coarser noise is added, then all of it scaled to standard deviation 1 over the batch.", 1500)  # fmt: skip
+    yield spectrum("kohya-noise-offset-and-multires", KOHYA_TRAIN, names[1], {"noise_offset": 0.3} | options,
+                   noise_of(noise_offset=0.3, **options), "offset_pyramid:strength=0.3,iterations=6,discount=0.3",
+                   "The offset first, then multires noise with its scaling on top of it.", 1500)  # fmt: skip
 
 
 def spectrum(name, file, function, inputs, call, ours, note, repeats):

@@ -5,7 +5,18 @@ from __future__ import annotations
 from snrlab.config.run_text import Stated
 from snrlab.config.train_rules import ADAPTIVE_RATE
 from snrlab.core.training import OPTIMIZERS, usual
-from snrlab.lab.exchange.transfer import Transfer
+from snrlab.lab.exchange.transfer import Left, Transfer
+
+RATES = tuple(f"train.{part}_learning_rate" for part in ("unet", "text_encoder", "text_encoder_2"))
+
+
+def _one_rate(transfer: Transfer, name: str) -> None:
+    """Leave out rates of single networks that are not the rate of all, where the optimizer takes one."""
+    of_all = next((line.value for line in reversed(transfer.lines) if line.name == "train.learning_rate"), None)
+    other = [line for line in transfer.lines if line.name in RATES and line.value != of_all]
+    transfer.lines[:] = [line for line in transfer.lines if line not in other]
+    why = f"{name} takes one rate for all networks, train.learning_rate"
+    transfer.left += [Left(line.said, why) for line in other if line.said]
 
 
 def fit_to_optimizer(transfer: Transfer) -> None:
@@ -19,6 +30,8 @@ def fit_to_optimizer(transfer: Transfer) -> None:
         stated = f" The rate that is stated, {rate.value:g}, would all but stop it." if rate else ""
         why = f"{name} finds the rate itself, and this multiplies it.{stated}"
         transfer.lines.append(Stated("train.learning_rate", 1.0, why, rate.said if rate else ""))
+    if facts.get("one_rate"):
+        _one_rate(transfer, name)
     schedule = lines.get("train.lr_schedule")
     if facts.get("own_schedule") and (schedule is None or schedule.value["name"] != "constant"):
         why = f"{name} averages the weights in place of a schedule."

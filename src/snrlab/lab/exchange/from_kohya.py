@@ -13,14 +13,15 @@ from snrlab.lab.exchange.recipe import recipe
 from snrlab.lab.exchange.transfer import Transfer
 from snrlab.lab.sources.asked import Understood
 
+OF_OFFSET = ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale")
+OF_MULTIRES = ("multires_noise_iterations", "multires_noise_discount")
 NAMES: Mapping[str, tuple[str, ...]] = {
     "prediction_type": ("v_parameterization",),
     "zero_terminal_snr": ("zero_terminal_snr",),
     "weighting": ("min_snr_gamma", "debiased_estimation_loss", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss"),
     "density": ("min_timestep", "max_timestep"),
     "perturbation": ("ip_noise_gamma", "ip_noise_gamma_random_strength"),
-    "noise": ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale", "multires_noise_iterations",
-              "multires_noise_discount"),
+    "noise": (*OF_OFFSET, *OF_MULTIRES),
 }  # fmt: skip
 
 
@@ -48,20 +49,41 @@ def from_kohya(
     transfer = Transfer(
         asked.options, OPTIONS, "kohya", beside=asked.beside, secrets=SECRETS, elsewhere=("dataset", "network")
     )
-    kohya_network.refuse_other_models(transfer)
+    kohya_network.refuse_other_training(transfer)
     if dataset is None and asked.subsets:
         dataset = {"datasets": [{"subsets": list(asked.subsets)}]}
+    _beside(transfer, asked.beside)
     kohya_rest.rest(transfer, folder)
     kohya_data.data(transfer, dataset, dataset_path)
-    recipe(transfer, understood, NAMES, as_is=as_is)
+    recipe(transfer, understood, _noise(transfer), as_is=as_is)
     kohya_network.method(transfer)
     kohya_train.parts_and_rates(transfer)
     for part in (kohya_train.length, kohya_train.optimizer, kohya_schedule.schedule, kohya_train.loss):
         part(transfer)
     if kohya_network.trains_lora(transfer):
         kohya_network.network(transfer)
-    for name in ("conv_dim", "conv_alpha"):
-        transfer.leave(name, "LoRA_type is Standard, which trains no convolutions", grade="idle")
     fit_to_optimizer(transfer)
     transfer.leave_the_rest("reads over it without a word")
     return transfer
+
+
+def _beside(transfer: Transfer, beside: Mapping[str, Any]) -> None:
+    """What a window keeps of other kinds of LoRA and of its own preparation of images."""
+    transfer.take("base_model_version")
+    for name in beside:
+        if name in OPTIONS and OPTIONS[name].part == "network":
+            transfer.leave(name, "kohya_ss does not pass it on for this type of LoRA", grade="idle")
+    if "batch_size" in beside:
+        transfer.leave("batch_size", "of kohya_ss' own preparation of latents", grade="idle")
+    if transfer.stated.get("multi_gpu") is True and int(transfer.value("num_processes") or 1) > 1:
+        why = "train_batch_size is of each of them there; train.batch_size is of all together: multiply it, and start "
+        transfer.leave("num_processes", f"{why}snrlab train RUN --processes {transfer.value('num_processes')}")
+
+
+def _noise(transfer: Transfer) -> Mapping[str, tuple[str, ...]]:
+    """The options of the recipe's parts, without those of a noise offset that is off."""
+    if transfer.value("noise_offset"):
+        return NAMES
+    for name in OF_OFFSET:
+        transfer.leave(name, "of noise_offset, which is off", grade="idle")
+    return {**NAMES, "noise": OF_MULTIRES}

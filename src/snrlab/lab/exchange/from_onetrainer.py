@@ -8,17 +8,17 @@ from typing import Any
 
 from snrlab.config.onetrainer_options import OPTIONS, flat
 from snrlab.core.errors import UserError
-from snrlab.core.training import OPTIMIZERS, usual
 from snrlab.files.text import read_json_list
 from snrlab.lab.exchange.fitting import fit_to_optimizer
 from snrlab.lab.exchange.onetrainer_data import images, prompts
+from snrlab.lab.exchange.onetrainer_train import average, batches, batches_why, optimizer, parts, schedule
 from snrlab.lab.exchange.recipe import recipe
 from snrlab.lab.exchange.simple import read_size
 from snrlab.lab.exchange.transfer import Left, Transfer, shown
 from snrlab.lab.sources.asked import Understood
+from snrlab.lab.sources.onetrainer import V_MODELS
 
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "prediction_type": ("force_v_prediction", "force_epsilon_prediction"),
     "zero_terminal_snr": ("rescale_noise_scheduler_to_zero_terminal_snr",),
     "weighting": ("loss_weight_fn", "loss_weight_strength"),
     "density": ("timestep_distribution", "min_noising_strength", "max_noising_strength", "noising_weight",
@@ -26,12 +26,14 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "perturbation": ("perturbation_noise_weight",), "noise": ("offset_noise_weight",),
 }  # fmt: skip
 TYPES = {"FLOAT_16": "fp16", "BFLOAT_16": "bf16", "FLOAT_32": "fp32", "TFLOAT_32": "fp32"}
-OPTIMIZER_NAMES = {"ADAMW": "adamw", "ADAMW_8BIT": "adamw8bit", "LION": "lion", "PRODIGY": "prodigy",
-                   "ADAFACTOR": "adafactor", "SCHEDULE_FREE_ADAMW": "schedule_free"}  # fmt: skip
 LAYERS = {"full": ["attention", "feed_forward", "convolution"], "": ["attention", "feed_forward", "convolution"],
           "attn-mlp": ["attention", "feed_forward"], "attn-only": ["attention"]}  # fmt: skip
-FORMATS = {"SAFETENSORS": "single_file", "CKPT": "single_file", "DIFFUSERS": "diffusers"}
-TEXT = ("text_encoder", "text_encoder_2")
+FORMATS = {"SAFETENSORS": "single_file", "LEGACY_SAFETENSORS": "single_file", "ORIGINAL_SINGLE_FILE": "single_file",
+           "CKPT": "single_file", "DIFFUSERS": "diffusers"}  # fmt: skip
+FILTERS = ("layer_filter", "layer_filter_preset")
+PATTERNS = {"attentions": "attn-mlp", "attn": "attn-only"}  # of the presets
+LORA_FORMATS = {"DIFFUSERS_LORA": "peft", "KOHYA_LORA": "kohya", "LEGACY_LORA": "kohya", "SAFETENSORS": "kohya"}
+OTHER_MODELS = {"INPAINTING": "an inpainting model", "DEPTH": "a depth-to-image model"}
 PLAIN = ("epochs", "batch_size", "gradient_accumulation_steps", "learning_rate", "aspect_ratio_bucketing",
          "masked_training")  # fmt: skip
 
@@ -45,24 +47,29 @@ def from_onetrainer(understood: Understood, folder: Path, *, as_is: bool = False
     transfer = Transfer(flat(understood.asked.options), OPTIONS, "OneTrainer")
     model(transfer)
     images(transfer, folder)
-    recipe(transfer, understood, NAMES, as_is=as_is)
-    transfer.take("model_type")
+    recipe(transfer, understood, {**NAMES, "prediction_type": _prediction(transfer)}, as_is=as_is)
+    refuse_other_models(str(transfer.value("model_type")))
+    transfer.take("model_type", "__version")
     lora = method(transfer)
     parts(transfer, str(transfer.value("model_type")))
     for name in PLAIN:
         transfer.put(OPTIONS[name].here, _number(name, transfer.value(name)), name)
     schedule(transfer)
     optimizer(transfer)
-    if transfer.value("ema") != "OFF":
-        transfer.put("train.ema", float(transfer.value("ema_decay")), "ema_decay", "ema")
-    transfer.take("ema", "ema_decay")
+    average(transfer)
     if lora:
         network(transfer)
+    else:
+        for name in FILTERS:
+            transfer.leave(name, "with train.method = full every layer of a network is trained")
     prompts(transfer, folder)
     rhythm(transfer, "sample", "sample_after")
     rhythm(transfer, "output", "save_every")
     if transfer.stated.get("tensorboard") is True:
         transfer.put("log.trackers", ["tensorboard"], "tensorboard")
+    else:
+        transfer.leave("tensorboard", "no tracker is on here by itself", grade="idle")
+    transfer.leave("embedding", "read where an embedding is trained", grade="idle")
     if transfer.has("concepts"):
         transfer.take("concept_file_name")
     fit_to_optimizer(transfer)
@@ -103,91 +110,30 @@ def method(transfer: Transfer) -> bool:
     kind = str(transfer.value("training_method"))
     if kind not in ("LORA", "FINE_TUNE"):
         raise UserError(f"training_method is {kind}: LORA and FINE_TUNE are trained here.")
-    transfer.take("training_method", "output_model_format")
-    if kind == "LORA":
-        return True
-    transfer.put("train.method", "full", "training_method")
-    transfer.put("output.format", FORMATS.get(str(transfer.value("output_model_format"))), "output_model_format")
-    return False
+    transfer.take("training_method")
+    lora = kind == "LORA"
+    if not lora:
+        transfer.put("train.method", "full", "training_method")
+    field, formats = ("output.lora_format", LORA_FORMATS) if lora else ("output.format", FORMATS)
+    found = formats.get(str(transfer.value("output_model_format")))
+    if found is None:
+        transfer.leave("output_model_format", f"{field} has no such format")
+    transfer.put(field, found, "output_model_format")
+    return lora
 
 
-def parts(transfer: Transfer, model_type: str) -> None:
-    """Which networks are trained, at which rate, with checkpointing or not."""
-    names = ("unet", *(TEXT if "XL" in model_type else TEXT[:1]))
-    for part in names:
-        on = bool(transfer.value(f"{part}.train"))
-        transfer.put(f"train.{part}", on, f"{part}.train")
-        rate = transfer.value(f"{part}.learning_rate")
-        if on:
-            transfer.put(f"train.{part}_learning_rate", float(rate) if rate else None, f"{part}.learning_rate")
-        else:
-            transfer.leave(f"{part}.learning_rate", "it is not trained", grade="idle")
-            transfer.leave(f"{part}.stop_training_after", "it is not trained", grade="idle")
-    if "XL" not in model_type:
-        for name in [name for name in transfer.stated if name.startswith("text_encoder_2.")]:
-            transfer.leave(name, "the model has one text encoder", grade="idle")
-    transfer.put("train.gradient_checkpointing", bool(transfer.value("unet.gradient_checkpointing")),
-                 "unet.gradient_checkpointing")  # fmt: skip
+def _prediction(transfer: Transfer) -> tuple[str, ...]:
+    """What says that the network predicts v or epsilon; nothing where OneTrainer follows the model, as is done here."""
+    zero = "rescale_noise_scheduler_to_zero_terminal_snr"
+    forced = tuple(name for name in (zero, "force_v_prediction", "force_epsilon_prediction") if transfer.value(name))
+    return forced[:1] or (("model_type",) if str(transfer.value("model_type")) in V_MODELS else ())
 
 
-def schedule(transfer: Transfer) -> None:
-    """train.lr_schedule and train.warmup."""
-    kind = str(transfer.value("learning_rate_scheduler"))
-    least = float(transfer.value("learning_rate_min_factor") or 0)
-    cycles = float(transfer.value("learning_rate_cycles") or 1)
-    names = ["learning_rate_scheduler"]
-    why = ""
-    match kind:
-        case "CONSTANT":
-            found: dict[str, Any] = {"name": "constant"}
-        case "LINEAR":
-            found = {"name": "polynomial", "power": 1.0, "end": least} if least else {"name": "linear"}
-            names += ["learning_rate_min_factor"]
-        case "COSINE":
-            found = {"name": "cosine_with_min_lr", "min_ratio": least} if least else {"name": "cosine"}
-            names += ["learning_rate_min_factor"]
-        case "COSINE_WITH_RESTARTS":
-            found = {"name": "cosine_with_min_lr", "min_ratio": least, "cycles": max(1, round(2 * cycles))}
-            why = "OneTrainer's COSINE_WITH_RESTARTS is a wave: down, and up again without a jump."
-            names += ["learning_rate_cycles", "learning_rate_min_factor"]
-        case "COSINE_WITH_HARD_RESTARTS":
-            found = {"name": "cosine_with_restarts", "cycles": max(1, round(cycles))}
-            names += ["learning_rate_cycles"]
-        case _:
-            found, why = {"name": "constant"}, f"OneTrainer's {kind} has no counterpart here; the rate stays as it is."
-    transfer.put("train.lr_schedule", found, *names, why=why)
-    warmup = float(transfer.value("learning_rate_warmup_steps"))
-    transfer.put("train.warmup", int(warmup) if warmup >= 1 else warmup, "learning_rate_warmup_steps")
-
-
-def optimizer(transfer: Transfer) -> None:
-    """train.optimizer with the parameters that it has here."""
-    kind = str(transfer.value("optimizer.optimizer"))
-    name = OPTIMIZER_NAMES.get(kind)
-    stated = [n for n in transfer.stated if n.startswith("optimizer.") and transfer.has(n)]
-    if name is None:
-        for option in stated:
-            transfer.leave(option, f"{kind} is not offered here; adamw is written instead")
-        transfer.put("train.optimizer", {"name": "adamw"}, why=f"Instead of OneTrainer's {kind}.")
-        return
-    parameters = usual(OPTIMIZERS, name).entry.parameters
-    found: dict[str, Any] = {"name": name}
-    names = ["optimizer.optimizer"]
-    for option in stated:
-        key = option.partition(".")[2]
-        if key in parameters:
-            value = transfer.value(option)
-            found[key] = float(value) if float in parameters[key].types else value
-            names.append(option)
-    transfer.put("train.optimizer", found, *names)
-    if transfer.value("optimizer.fused_back_pass") is True and name in ("adafactor", "adamw"):
-        transfer.put("train.fused_backward", True, "optimizer.fused_back_pass")
-        transfer.put("train.max_grad_norm", 0.0, "clip_grad_norm",
-                     why="The norm of all gradients is never known with fused_backward.")  # fmt: skip
-    elif transfer.stated.get("clip_grad_norm", 1.0) is None:
-        transfer.put("train.max_grad_norm", 0.0, why="clip_grad_norm is null: no limit.")
-    else:
-        transfer.put("train.max_grad_norm", float(transfer.value("clip_grad_norm")), "clip_grad_norm")
+def refuse_other_models(model_type: str) -> None:
+    """Refuse models of the families that take more than a latent (UserError)."""
+    for ending, what in OTHER_MODELS.items():
+        if model_type.endswith(ending):
+            raise UserError(f"model_type is {model_type}: {what} is not trained here; take the model it was made from.")
 
 
 def network(transfer: Transfer) -> None:
@@ -198,10 +144,15 @@ def network(transfer: Transfer) -> None:
     transfer.put("lora.dropout", float(transfer.value("dropout_probability")), "dropout_probability")
     transfer.put("lora.start_from", transfer.value("lora_model_name") or None, "lora_model_name")
     preset = str(transfer.value("layer_filter_preset") or "full")
-    if preset in LAYERS:
-        transfer.put("lora.layers", LAYERS[preset], "layer_filter_preset")
-    else:
-        transfer.leave("layer_filter_preset", "lora.layers chooses kinds of layers, lora.block_ranks blocks")
+    text = str(transfer.value("layer_filter") or "")  # what it trains by; the window fills it in by the preset
+    name, other = FILTERS if text else FILTERS[::-1]
+    layers = LAYERS.get(PATTERNS.get(text, "custom") if text else preset)
+    if layers is None:
+        for option in FILTERS:
+            transfer.leave(option, "lora.layers chooses kinds of layers, lora.block_ranks blocks")
+        return
+    transfer.put("lora.layers", layers, name)
+    transfer.leave(other, f"said by {name}", grade="idle")
 
 
 def rhythm(transfer: Transfer, section: str, name: str) -> None:
@@ -210,7 +161,8 @@ def rhythm(transfer: Transfer, section: str, name: str) -> None:
     prompts_there = section != "sample" or any(line.name == "sample.prompts" for line in transfer.lines)
     if unit in ("EPOCH", "STEP") and value and prompts_there:
         field = "every" if unit == "STEP" else "every_epochs"
-        transfer.put(f"{section}.{field}", int(value), name, f"{name}_unit")
+        count, why = (batches(transfer, value), batches_why(transfer)) if unit == "STEP" else (int(value), "")
+        transfer.put(f"{section}.{field}", count, name, f"{name}_unit", why=why)
         return
     for option in (name, f"{name}_unit"):
         why = "there are no prompts" if not prompts_there else f"{section}.every counts steps, every_epochs epochs"

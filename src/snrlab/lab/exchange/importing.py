@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snrlab.config.foreign import WEIGHTS
 from snrlab.config.run_text import Stated
 from snrlab.core.errors import UserError
 from snrlab.files.text import read_json, read_toml
 from snrlab.lab.exchange.from_kohya import from_kohya
 from snrlab.lab.exchange.from_onetrainer import from_onetrainer
-from snrlab.lab.exchange.kohya_data import IMAGE_OPTIONS
+from snrlab.lab.exchange.kohya_data import IMAGE_OPTIONS, IMAGES
+from snrlab.lab.exchange.kohya_rest import MODEL
 from snrlab.lab.exchange.transfer import Left, Transfer, readable
 from snrlab.lab.exchange.written import Written, write
 from snrlab.lab.explain import understand
@@ -130,6 +133,11 @@ def _missing(lines: tuple[Stated, ...]) -> tuple[str, ...]:
     found = []
     for line in lines:
         is_path = line.name in PATHS or (line.name.startswith("data.sets[") and line.name.endswith(("folder", "masks")))
-        if is_path and not Path(str(line.value)).expanduser().exists():
-            found.append(f"{line.name}: nothing is at {line.value}")
+        value = str(line.value)
+        if is_path and not line.said and value in (IMAGES, MODEL):
+            found.append(f"{line.name}: the settings do not name it; {value} is a placeholder")
+        elif is_path and not Path(value).expanduser().exists():
+            hub = line.name == "model.path" and re.fullmatch(r"[\w-]+/[\w.-]+", value) and not value.endswith(WEIGHTS)
+            what = " here; if it is a name on a hub, download the model first" if hub else ""
+            found.append(f"{line.name}: nothing is at {value}{what}")
     return tuple(found)

@@ -23,15 +23,24 @@ PRESETS = {"full": ["attention", "feed_forward", "convolution"], "attn-mlp": ["a
 BLOCKS = {"block_dims": ("lora.block_ranks", int), "block_alphas": ("lora.block_alphas", float),
           "conv_block_dims": ("lora.conv_block_ranks", int),
           "conv_block_alphas": ("lora.conv_block_alphas", float)}  # fmt: skip
+LARGEST = 1024  # rank that lora.rank may have
+OWN_RANK = LoraConfig.model_fields["rank"].default
 SIMPLE_ARGUMENTS = ("rank_dropout", "module_dropout", "loraplus_lr_ratio")
 
 
 def is_sdxl(transfer: Transfer) -> bool:
     """Whether the settings are for SDXL, as far as they tell."""
-    marks = ("sdxl", "sdxl_checkbox", "no_half_vae", "cache_text_encoder_outputs", "disable_mmap_load_safetensors",
+    version = str(transfer.stated.get("base_model_version") or "")
+    for known, xl in (("sdxl", True), ("sd_v", False)):
+        if version.startswith(known):
+            return xl
+    for switch in ("sdxl", "sdxl_checkbox"):  # of the window, which also keeps the fields of models that are not chosen
+        if isinstance(transfer.stated.get(switch), bool):
+            return bool(transfer.stated[switch])
+    marks = ("no_half_vae", "cache_text_encoder_outputs", "disable_mmap_load_safetensors",
              "learning_rate_te1", "learning_rate_te2")  # fmt: skip
     rates = transfer.stated.get("text_encoder_lr")
-    names = f"{transfer.stated.get('base_model_version', '')} {transfer.stated.get('pretrained_model_name_or_path')}"
+    names = str(transfer.stated.get("pretrained_model_name_or_path"))
     return (
         any(transfer.stated.get(mark) for mark in marks)
         or (isinstance(rates, list) and len(rates) > 1)
@@ -70,9 +79,13 @@ def network(transfer: Transfer) -> None:
     stated = dict(arguments) if isinstance(arguments, Mapping) else {}
     transfer.take("network_args", "network_dim", "network_alpha")
     transfer.leave("LoRA_type", f"{OPTIONS['LoRA_type'].here}; a LoRA of this rank is written instead")
-    rank = transfer.value("network_dim")
-    transfer.put("lora.rank", int(rank or 4), "network_dim")
-    transfer.put("lora.alpha", float(transfer.value("network_alpha") or 0) or None, "network_alpha")
+    rank = int(transfer.value("network_dim") or 4)
+    if rank > LARGEST:
+        for name in ("network_dim", "network_alpha"):
+            transfer.leave(name, f"a rank of {rank} asks LyCORIS for whole matrices; choose lora.rank, here {OWN_RANK}")
+    else:
+        transfer.put("lora.rank", rank, "network_dim")
+        transfer.put("lora.alpha", float(transfer.value("network_alpha") or 0) or None, "network_alpha")
     inner = Transfer(stated, OPTIONS, "kohya")
     lycoris = str(transfer.stated.get("network_module", "")).startswith("lycoris")
     _layers(inner, lycoris, transfer)
@@ -101,7 +114,10 @@ def _layers(inner: Transfer, lycoris: bool, outer: Transfer) -> None:
         inner.put("lora.layers", PRESETS[preset], "preset", why=f"LyCORIS' preset {preset}.")
     elif lycoris:
         inner.leave("preset")
-    if inner.has("conv_dim") and not (lycoris and preset != "full"):
+    if inner.has("conv_dim") and int(inner.value("conv_dim")) > LARGEST:
+        for name in ("conv_dim", "conv_alpha"):
+            inner.leave(name, "as of network_dim; convolutions get the rank of the rest")
+    elif inner.has("conv_dim") and not (lycoris and preset != "full"):
         if not lycoris:
             inner.put("lora.layers", PRESETS["full"], "conv_dim", why="With conv_dim convolutions are trained too.")
         inner.put("lora.conv_rank", int(inner.value("conv_dim")), "conv_dim")
@@ -224,14 +240,11 @@ def _looked_up(table: Mapping[str, Any], part: str, usual: float) -> float:
     return table[max(fits, key=len)] if fits else usual
 
 
-def refuse_other_models(transfer: Transfer) -> None:
-    """Refuse settings for a model that is not trained here (UserError)."""
-    for name in ("flux1_checkbox", "sd3_checkbox"):
-        if transfer.stated.get(name) is True:
-            raise UserError(f"{name} is true: Flux and SD3 are not trained here, but SD 1.5, SD 2 and SDXL.")
-    if transfer.stated.get("LoRA_type") == "Flux1":
-        raise UserError("LoRA_type is Flux1: Flux is not trained here, but SD 1.5, SD 2 and SDXL.")
+def refuse_other_training(transfer: Transfer) -> None:
+    """Refuse settings for a kind of training that is not here (UserError)."""
     if transfer.has("token_string"):
         raise UserError("token_string is of Textual Inversion: embeddings are not trained here.")
+    if transfer.stated.get("train_inpainting") is True:
+        raise UserError("train_inpainting is true: inpainting models are not trained here.")
     if transfer.stated.get("train_mode", "lora") not in ("lora", "full"):
         raise UserError(f"train_mode is {transfer.stated['train_mode']}: embeddings are not trained here.")

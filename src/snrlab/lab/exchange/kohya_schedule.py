@@ -23,7 +23,10 @@ def schedule(transfer: Transfer) -> None:
     """train.lr_schedule and train.warmup."""
     name = str(transfer.value("lr_scheduler"))
     if transfer.has("lr_scheduler_type"):
+        name = _of_class(str(transfer.value("lr_scheduler_type")), name)
         transfer.leave("lr_scheduler_type", f"classes of other libraries are not loaded; {name} is written instead")
+        transfer.leave("lr_scheduler_args", "they are of lr_scheduler_type, which is not loaded")
+        transfer.take("lr_scheduler")
     found: dict[str, Any] = {"name": name}
     used = ["lr_scheduler"]
     for option, (schedules, parameter, kind) in SCHEDULE_PARAMETERS.items():
@@ -41,8 +44,21 @@ def schedule(transfer: Transfer) -> None:
         why = f"kohya's {name} has no counterpart here; the rate stays as it is."
         found = {"name": "constant"}
     transfer.put("train.lr_schedule", found, *used, why=why)
+    for option in (*SCHEDULE_PARAMETERS, "lr_decay_steps"):
+        if option not in used:
+            transfer.leave(option, f"{name} does not read it", grade="idle")
+    if "lr_scheduler_args" not in used:
+        transfer.leave("lr_scheduler_args", f"arguments of {name} by kohya's names, which are not known here")
     warmup = transfer.value("lr_warmup_steps")
     transfer.put("train.warmup", warmup if warmup else 0, "lr_warmup_steps")
+
+
+def _of_class(kind: str, stated: str) -> str:
+    """The schedule that is like a class of torch's, else the one that is stated besides."""
+    name = kind.rpartition(".")[2]
+    if name.startswith("CosineAnnealing"):
+        return RESTARTS if "Restarts" in name else "cosine"
+    return {"ConstantLR": "constant", "LinearLR": "linear", "PolynomialLR": "polynomial"}.get(name, stated)
 
 
 def _decay(transfer: Transfer, name: str, found: dict[str, Any], used: list[str]) -> None:

@@ -41,6 +41,7 @@ THEIR_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 ALWAYS_SO = {"decouple": True, "relative_step": False, "warmup_init": False, "foreach": False, "slice_p": 1}
 LOSS_NAMES = {"l2": "mse", "l1": "l1", "huber": "huber", "smooth_l1": "smooth_l1"}
 TEXT = ("text_encoder", "text_encoder_2")
+OF_ALL_WEIGHTS = ("learning_rate_te", "learning_rate_te1", "learning_rate_te2")
 
 
 def parts_and_rates(transfer: Transfer) -> None:
@@ -55,7 +56,9 @@ def parts_and_rates(transfer: Transfer) -> None:
         on = rate != 0
         why = "kohya trains a LoRA of the text encoders too unless it is told not to." if lora and on else ""
         if on or transfer.has(name) or transfer.has("network_train_unet_only"):
-            transfer.put(f"train.{part}", on, "network_train_unet_only", "train_text_encoder", why=why)
+            by_rate = not on and _is_switched_off(transfer, name)
+            switches = (name,) if by_rate else ("network_train_unet_only", "train_text_encoder")
+            transfer.put(f"train.{part}", on, *switches, why=f"{name} is 0." if by_rate else why)
     own = [rate for rate, _ in rates.values() if rate != 0] + ([unet] if trains_unet else [])
     if transfer.has("learning_rate") or None in own:
         transfer.put("train.learning_rate", float(transfer.value("learning_rate")), "learning_rate")
@@ -63,18 +66,27 @@ def parts_and_rates(transfer: Transfer) -> None:
     for part, (rate, name) in rates.items():
         transfer.put(f"train.{part}_learning_rate", rate or None, name)
     if not lora:
-        transfer.leave("unet_lr", "all weights are trained, at learning_rate")
+        transfer.leave("unet_lr", "of a LoRA; all weights are trained, at learning_rate", grade="idle")
     elif not trains_unet:
         transfer.leave("unet_lr", "the UNet is not trained")
     transfer.take("network_train_unet_only", "text_encoder_lr", "train_text_encoder", "network_train_text_encoder_only")
+
+
+def _is_switched_off(transfer: Transfer, name: str) -> bool:
+    """Whether it is by a rate of 0 that a text encoder is not trained."""
+    stated = transfer.stated.get(name)
+    return name != "network_train_unet_only" and (stated == 0 or (isinstance(stated, list) and 0 in stated))
 
 
 def _text_rates(transfer: Transfer, lora: bool, sdxl: bool) -> dict[str, tuple[float | None, str]]:
     """By text encoder its own rate, None for learning_rate, 0 where it is not trained; and the option that says so."""
     parts = TEXT if sdxl else TEXT[:1]
     if lora:
+        for name in OF_ALL_WEIGHTS:
+            why = "kohya reads it where all weights are trained; of a LoRA it is text_encoder_lr"
+            transfer.leave(name, why, grade="idle")
         if transfer.value("network_train_unet_only"):
-            transfer.leave("text_encoder_lr", "network_train_unet_only: text encoders are not trained")
+            transfer.leave("text_encoder_lr", "network_train_unet_only: text encoders are not trained", grade="idle")
             return dict.fromkeys(parts, (0.0, "network_train_unet_only"))
         stated = transfer.value("text_encoder_lr")
         listed = [float(rate) for rate in (stated if isinstance(stated, list) else [stated]) if rate is not None]
@@ -82,11 +94,11 @@ def _text_rates(transfer: Transfer, lora: bool, sdxl: bool) -> dict[str, tuple[f
         return {part: (rate, "text_encoder_lr") for part, rate in found.items()}
     names = ("learning_rate_te1", "learning_rate_te2") if sdxl else ("learning_rate_te",)
     on = bool(transfer.value("train_text_encoder"))
-    for name in (n for n in ("learning_rate_te", "learning_rate_te1", "learning_rate_te2") if n not in names):
+    for name in (n for n in OF_ALL_WEIGHTS if n not in names):
         transfer.leave(name, f"of a model with {'one text encoder' if sdxl else 'two text encoders'}", grade="idle")
     if not on:
         for name in names:
-            transfer.leave(name, "text encoders are not trained without train_text_encoder")
+            transfer.leave(name, "text encoders are not trained without train_text_encoder", grade="idle")
     return {part: (transfer.value(name) if on else 0.0, name) for part, name in zip(parts, names, strict=True)}
 
 
@@ -131,7 +143,7 @@ def _known(transfer: Transfer, name: str, arguments: Mapping[str, Any]) -> dict[
             found[key] = float(value) if whole else value
         elif ALWAYS_SO.get(key) == value:
             transfer.left.append(Left(f"optimizer_args: {key} = {shown(value)}", "always so here", "idle"))
-        elif key == "relative_step":
+        elif key in ("relative_step", "warmup_init"):
             why = "Adafactor goes by learning_rate here, never by a step size of its own"
             transfer.left.append(Left(f"optimizer_args: {key} = {shown(value)}", why))
         else:

@@ -9,6 +9,7 @@ from typing import Any
 from snrlab.config.run_text import Stated
 from snrlab.lab.exchange.kohya_data import IMAGES
 from snrlab.lab.exchange.transfer import Left, Transfer, readable, shown
+from snrlab.lab.sources.onetrainer_versions import concept_as_today
 
 # of a concept: (part, field) -> (ours, what does nothing)
 IDLE: Mapping[tuple[str, str], Any] = {
@@ -21,6 +22,13 @@ IDLE: Mapping[tuple[str, str], Any] = {
 }  # fmt: skip
 
 
+PROMPTS = {
+    "concept": "OneTrainer draws the captions from one file, prompt_path; put them beside the images, or one into "
+    "data.sets.caption",
+    "filename": "OneTrainer takes the names of the images for captions; put captions beside them",
+}
+
+
 def images(transfer: Transfer, folder: Path) -> None:
     """[data]: a folder, or a set for each concept."""
     from snrlab.lab.exchange.from_onetrainer import read_list, sizes
@@ -31,7 +39,8 @@ def images(transfer: Transfer, folder: Path) -> None:
         transfer.left.append(
             Left(transfer.shown("resolution"), "one size is trained; sets of images may have their own")
         )
-    concepts = [c for c in read_list(transfer, "concepts", "concept_file_name", folder) or [] if c.get("enabled", True)]
+    listed = read_list(transfer, "concepts", "concept_file_name", folder) or []
+    concepts = [concept_as_today(concept) for concept in listed if concept.get("enabled", True)]
     concepts = [c for c in concepts if c.get("type", "STANDARD") != "VALIDATION"]
     if not concepts:
         why = "The configuration does not say where the images are (its concepts do): name their folder here."
@@ -54,22 +63,28 @@ def _concept(transfer: Transfer, concept: Mapping[str, Any], place: str) -> None
     if concept.get("balancing_strategy", "REPEATS") == "REPEATS" and balance >= 1:
         put("repeats", round(balance) if balance != 1 else None, f"balancing = {balance:g}")
     else:
-        _leave(transfer, name, "balancing", balance, "repeats is a whole number; ratio of all sets gives shares")
+        why = "OneTrainer takes a share of the images anew each epoch; here repeats is a whole number of times, or a "
+        _leave(transfer, name, "balancing", balance, f"{why}ratio for each set says how often it is drawn")
     loss = _number(concept, "loss_weight", 1.0)
     put("importance", float(loss) if loss != 1 else None, f"loss_weight = {loss:g}")
     put("flip", True if image.get("enable_random_flip") else None, "image.enable_random_flip = true")
-    put("random_crop", True if image.get("enable_crop_jitter") else None, "image.enable_crop_jitter = true")
+    stated = "image.enable_crop_jitter = true" if "enable_crop_jitter" in image else "OneTrainer's default of image"
+    put("random_crop", True if image.get("enable_crop_jitter", True) else None, stated)
     if concept.get("type") == "PRIOR_PREDICTION":
         put("regularisation", True, "type = PRIOR_PREDICTION")
     tags = bool(text.get("enable_tag_shuffling"))
     put("shuffle_tags", True if tags else None, "text.enable_tag_shuffling = true")
     drop = _number(text, "tag_dropout_probability", 0.0) if text.get("tag_dropout_enable") else 0.0
+    if drop and (mode := text.get("tag_dropout_mode", "FULL")) != "RANDOM":
+        _leave(transfer, name, "text.tag_dropout_mode", mode, "tags are dropped one by one here, each as likely")
+        drop = 0.0
     put("tag_dropout", drop or None, "text.tag_dropout_probability")
     if tags or drop:
         put("keep_tokens", int(_number(text, "keep_tags_count", 1)), "text.keep_tags_count")
         put("caption_separator", text.get("tag_delimiter") or None, "text.tag_delimiter")
     if text.get("prompt_source", "sample") != "sample":
-        _leave(transfer, name, "text.prompt_source", text["prompt_source"], "captions are beside the images here")
+        why = PROMPTS.get(str(text["prompt_source"]), "captions are beside the images here")
+        _leave(transfer, name, "text.prompt_source", text["prompt_source"], why)
     for (part, field), neutral in IDLE.items():
         value = (text if part == "text" else image).get(field, neutral)
         if value != neutral:

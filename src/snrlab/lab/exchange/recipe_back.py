@@ -99,12 +99,7 @@ def _perturbation(choice: Choice | None, left: list[Left]) -> dict[str, Any]:
 def _noise(choice: Choice | None, left: list[Left]) -> dict[str, Any]:
     if choice is None or choice.name == "gaussian":
         return {}
-    params = choice.params
-    if choice.name == "offset":
-        return {"noise_offset": params["strength"] or None,
-                "noise_offset_random_strength": params["random_strength"] or None,
-                "adaptive_noise_scale": params["adaptive_scale"]}  # fmt: skip
-    if choice.name == "pyramid":
-        return {"multires_noise_iterations": params["iterations"], "multires_noise_discount": params["discount"]}
+    if keys := choice.entry.facts.get("kohya"):
+        return {key.removeprefix("ss_"): choice.params[name] or None for key, name in keys.items()}
     left.append(Left(f"recipe.noise = {choice.name}", "kohya has no such noise"))
     return {}

@@ -9,8 +9,11 @@ from snrlab.config.image_options import ImageOptions
 from snrlab.config.prompts import parse_line
 from snrlab.config.run import RunConfig
 from snrlab.core.registry import Choice
-from snrlab.lab.exchange.from_onetrainer import LAYERS, OPTIMIZER_NAMES, TEXT
+from snrlab.lab.exchange.from_onetrainer import LAYERS, PATTERNS
+from snrlab.lab.exchange.onetrainer_train import OPTIMIZER_NAMES, TEXT
 from snrlab.lab.exchange.transfer import Left, shown
+from snrlab.lab.sources.onetrainer_density import options_of
+from snrlab.lab.sources.onetrainer_versions import CONCEPT_NOW, NOW
 
 TYPES = {"fp16": "FLOAT_16", "bf16": "BFLOAT_16", "fp32": "FLOAT_32"}
 NOTHING = "OneTrainer has nothing like it"
@@ -27,6 +30,7 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
     train, model = config.train, config.model
     sdxl = train.text_encoder_2 or any(word in (model.path or "").lower() for word in ("sdxl", "sd_xl", "-xl-"))
     options: dict[str, Any] = {
+        "__version": NOW,  # without it OneTrainer takes a file for its oldest kind, and stops at it
         "training_method": "LORA" if train.method == "lora" else "FINE_TUNE",
         "base_model_name": model.path or "",
         "train_dtype": TYPES[model.precision], "output_dtype": TYPES[config.output.precision],
@@ -45,7 +49,9 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         left.append(Left("model_type", "OneTrainer has to be told what the model is; by itself it takes it for SD 1.5"))
     for part in TEXT:
         options |= {f"{part}.train": getattr(train, part),
-                    f"{part}.learning_rate": getattr(train, f"{part}_learning_rate")}  # fmt: skip
+                    f"{part}.learning_rate": getattr(train, f"{part}_learning_rate"),
+                    # by itself it stops after 30 epochs
+                    f"{part}.stop_training_after_unit": "NEVER" if getattr(train, part) else None}  # fmt: skip
     if model.vae:
         options["vae.model_name"] = model.vae
     if model.clip_skip and model.clip_skip > 1:
@@ -58,7 +64,7 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
     if train.method == "lora":
         options |= _network(config, left)
     elif config.output.format is not None:
-        options["output_model_format"] = "DIFFUSERS" if config.output.format == "diffusers" else "SAFETENSORS"
+        options["output_model_format"] = "DIFFUSERS" if config.output.format == "diffusers" else "ORIGINAL_SINGLE_FILE"
     options |= _schedule(train.lr_schedule, left) | _optimizer(config, left) | _recipe(config, left)
     options |= {"concepts": _concepts(config, left), "samples": _samples(config.sample.prompts)}
     for section in ("sample", "output"):
@@ -70,7 +76,9 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
 
 def _warmup(config: RunConfig) -> float:
     warmup = config.train.warmup
-    return float(warmup[:-1]) / 100 if isinstance(warmup, str) else float(warmup)
+    if isinstance(warmup, str):
+        return float(warmup[:-1]) / 100
+    return float(warmup) if warmup < 1 else float(warmup * config.train.gradient_accumulation)
 
 
 def _size(value: int | list[int]) -> str:
@@ -90,7 +98,8 @@ def _network(config: RunConfig, left: list[Left]) -> dict[str, Any]:
     return {
         "lora_rank": lora.rank, "lora_alpha": lora.alpha or float(lora.rank), "lora_decompose": lora.dora,
         "dropout_probability": lora.dropout, "layer_filter_preset": preset, "lora_model_name": lora.start_from,
-        "output_model_format": "KOHYA_LORA",
+        "layer_filter": next((text for text, kind in PATTERNS.items() if kind == preset), None),
+        "output_model_format": "KOHYA_LORA" if config.output.lora_format == "kohya" else "DIFFUSERS_LORA",
     }  # fmt: skip
 
 
@@ -144,12 +153,11 @@ def _recipe(config: RunConfig, left: list[Left]) -> dict[str, Any]:
                 left.append(Left(f"{name} = {shown(value)} of recipe.noise", NOTHING))
     elif recipe.noise is not None and recipe.noise.name != "gaussian":
         left.append(Left(f"recipe.noise = {recipe.noise.spec}", NOTHING))
-    if recipe.density is not None and recipe.density.name == "uniform":
-        low, high = recipe.density.params["min_timestep"], recipe.density.params["max_timestep"]
-        options |= {"min_noising_strength": low / 1000 if low else None,
-                    "max_noising_strength": high / 1000 if high else None}  # fmt: skip
-    elif recipe.density is not None:
-        left.append(Left(f"recipe.density = {recipe.density.name}", "OneTrainer's distributions are others"))
+    if recipe.density is not None:
+        drawn = options_of(recipe.density)
+        options |= drawn or {}
+        if drawn is None:
+            left.append(Left(f"recipe.density = {recipe.density.name}", "OneTrainer's distributions are others"))
     for name in ("schedule", "max_weight", "min_weight", "normalize"):
         if value := getattr(recipe, name):
             left.append(Left(f"recipe.{name} = {value.spec if isinstance(value, Choice) else shown(value)}", NOTHING))
@@ -196,7 +204,7 @@ def _concept(folder: str, options: ImageOptions, importance: float | None, regul
             "tag_dropout_mode": "RANDOM",
         }
     concept: dict[str, Any] = {
-        "path": folder, "name": folder.replace("\\", "/").rstrip("/").rpartition("/")[2],
+        "__version": CONCEPT_NOW, "path": folder, "name": folder.replace("\\", "/").rstrip("/").rpartition("/")[2],
         "balancing": float(options.repeats), "balancing_strategy": "REPEATS",
         "image": {"enable_random_flip": options.flip, "enable_crop_jitter": options.random_crop}, "text": text,
     }  # fmt: skip
@@ -220,7 +228,7 @@ def _samples(prompts: Sequence[str]) -> list[dict[str, Any]]:
 def _rhythm(config: RunConfig, section: str) -> dict[str, Any]:
     table = getattr(config, section)
     name = "sample_after" if section == "sample" else "save_every"
-    for value, unit in ((table.every, "STEP"), (table.every_epochs, "EPOCH")):
+    for value, unit in ((table.every * config.train.gradient_accumulation, "STEP"), (table.every_epochs, "EPOCH")):
         if value:
             return {name: value, f"{name}_unit": unit}
     return {}

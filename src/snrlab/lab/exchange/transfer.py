@@ -17,6 +17,7 @@ from snrlab.core.registry import Choice
 
 HIDDEN = "(not shown)"
 LONGEST = 120  # characters of a value in a comment
+MOST = 4  # entries of a table in a comment
 
 
 class Known(Protocol):
@@ -101,6 +102,7 @@ class Transfer:
         self.left: list[Left] = []
         self._known, self._secrets, self._elsewhere = known, secrets, elsewhere
         self._taken: set[str] = set()
+        self._left: set[str] = set()
         self._unchanged: list[str] = []
 
     def has(self, name: str) -> bool:
@@ -127,12 +129,15 @@ class Transfer:
         self.lines.append(Stated(field, value, why, said))
 
     def leave(self, name: str, why: str = "", *, grade: str = "lost") -> None:
-        """Say of a stated option that it is not carried, and why; by default the table's reason."""
+        """Say of a stated option once that it is not carried, and why; by default the table's reason."""
         self._taken.add(name)
+        if name in self._left:
+            return
+        self._left.add(name)
         if self.has(name) and self.default(name):
             self._unchanged.append(name)
         elif self.has(name):
-            self.left.append(Left(self.shown(name), why or self._known[name].here, grade))
+            self.left.append(Left(self._short(name), why or self._known[name].here, grade))
 
     def default(self, name: str) -> bool:
         """Whether a stated option has the program's default."""
@@ -149,6 +154,15 @@ class Transfer:
         text = shown(self.stated[name])
         return f"{name} = {text}"
 
+    def _short(self, name: str) -> str:
+        """The same without what is in a long table."""
+        value = self.stated[name]
+        return (
+            f"{name} = {{ {len(value)} settings }}"
+            if isinstance(value, dict) and len(value) > MOST
+            else self.shown(name)
+        )
+
     def leave_the_rest(self, ignored: str) -> None:
         """Everything that nobody took: with the table's reason, or as a name that the program does not know.
 
@@ -161,7 +175,7 @@ class Transfer:
             if option is None:
                 right = meant(name, [other for other, known in self._known.items() if known.part == "run"])
                 hint = f" Did you mean {right}?" if right else ""
-                self.left.append(Left(self.shown(name), f"{self.program} has no such option and {ignored}.{hint}"))
+                self.left.append(Left(self._short(name), f"{self.program} has no such option and {ignored}.{hint}"))
             elif option.part in self._elsewhere:
                 place = "in a dataset TOML" if option.part == "dataset" else "among network_args"
                 why = f"{self.program} knows it {place} alone, and {ignored}"
@@ -169,7 +183,7 @@ class Transfer:
             elif option.is_default(self.stated[name]):
                 at_default.append(name)
             else:
-                self.left.append(Left(self.shown(name), option.here, "idle" if option.rule == "idle" else "lost"))
+                self.left.append(Left(self._short(name), option.here, "idle" if option.rule == "idle" else "lost"))
         if at_default:
             self.left.append(Left(", ".join(at_default), "as the program does by itself", "default"))
 

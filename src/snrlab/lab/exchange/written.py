@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,13 +54,23 @@ def tail(left: Sequence[Left], prefix: str = "") -> list[str]:
         if not found:
             continue
         lines += ["", f"{prefix}{heading}"]
-        for item in found:
-            text = item.option if grade == "default" else f"{item.option}: {item.why}"
+        for text in _told(found, grade):
             lines += textwrap.wrap(
                 text, WIDTH, initial_indent=f"{prefix}  ", subsequent_indent=f"{prefix}    ", break_long_words=False,
                 break_on_hyphens=False,
             )  # fmt: skip
     return lines
+
+
+def _told(found: Sequence[Left], grade: str) -> Iterator[str]:
+    """Each reason once, after the options that it is of."""
+    if grade == "default":
+        yield from (item.option for item in found)
+        return
+    reasons: dict[str, list[str]] = {}
+    for item in found:
+        reasons.setdefault(item.why, []).append(item.option)
+    yield from (f"{', '.join(options)}: {why}" for why, options in reasons.items())
 
 
 def _last(lines: Sequence[Stated]) -> list[Stated]:

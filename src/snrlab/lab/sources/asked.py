@@ -20,6 +20,7 @@ class Asked:
         trainer: whose settings they are: `kohya`, `onetrainer` or `snrlab`.
         options: by the trainer's own names.
         matter: names among them that make up the recipe, or that nobody knows.
+        usual: names among those whose value is what the trainer does anyway.
         remarks: what reading it brought up.
         recipe: of a run of ours, which needs no translation.
         beside: what the file says that is no option of the trainer, such as those of a GUI around it.
@@ -37,6 +38,7 @@ class Asked:
     beside: Mapping[str, Any] = field(default_factory=dict)
     subsets: tuple[Mapping[str, Any], ...] = ()
     finished: bool = False
+    usual: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

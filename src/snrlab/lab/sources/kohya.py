@@ -21,14 +21,16 @@ from snrlab.lab.sources.asked import Asked, Understood
 from snrlab.lab.sources.floor import with_floor
 from snrlab.lab.sources.kohya_findings import formulas, unknown_options
 from snrlab.lab.sources.kohya_settings import STEPS, Settings
+from snrlab.lab.sources.other_models import refuse_other_models
 
 
 def understand(asked: Asked) -> Understood:
     """What the options do and what they were meant to do.
 
     Raises:
-        UserError: a value that the program itself would stop at.
+        UserError: a value that the program itself would stop at, or a model that is not explained here.
     """
+    refuse_other_models(asked.options, asked.beside)
     options = Settings(asked.options)
     _refuse_what_stops(options)
     weighting, product = _as_is_weighting(options)
@@ -36,7 +38,7 @@ def understand(asked: Asked) -> Understood:
     as_is = Recipe(weighting=weighting, product_on=product, **shared)
     as_meant, changes = _as_meant(options, as_is, shared)
     found = [*asked.remarks, *unknown_options(asked.options), *formulas(options)]
-    return Understood(asked, tuple(_does(options)), as_is, as_meant, tuple(found), tuple(changes), VERSION)
+    return Understood(asked, tuple(_does(options, asked)), as_is, as_meant, tuple(found), tuple(changes), VERSION)
 
 
 def _refuse_what_stops(options: Settings) -> None:
@@ -82,10 +84,11 @@ def _shared(options: Settings) -> dict[str, Any]:
         random = {"per": "batch"} if options.ip_random else {}
         name = "ip_noise_random" if options.ip_random else "ip_noise"
         parts["perturbation"] = PERTURBATIONS.bind(name, gamma=options.ip_gamma, **random)
-    if options.multires is not None:
-        parts["noise"] = NOISES.bind("pyramid", iterations=int(options.multires), discount=options.discount)
-    elif options.noise_offset is not None:
-        parts["noise"] = NOISES.bind("offset", **options.offset)
+    shapes = {"offset": options.offset, "pyramid": options.pyramid}
+    stated = {name: params for name, params in shapes.items() if params}
+    if stated:
+        params = {name: value for shape in stated.values() for name, value in shape.items()}
+        parts["noise"] = NOISES.bind("_".join(stated), **params)
     return parts
 
 
@@ -119,7 +122,7 @@ def _as_meant(options: Settings, as_is: Recipe, shared: dict[str, Any]) -> tuple
     return recipe, changes
 
 
-def _does(options: Settings) -> list[str]:
+def _does(options: Settings, asked: Asked) -> list[str]:
     """One sentence for each option that changes the recipe."""
     space = "v" if options.v else "epsilon"
     said = [f"predicts {space}; timesteps uniform from {options.first} to {options.stop - 1}, drawn independently"]
@@ -128,7 +131,7 @@ def _does(options: Settings) -> list[str]:
     if options.min_snr is not None:
         weight = f"min(S, {options.min_snr:g}) / " + ("(S + 1)" if options.v else "S")
         said.append(f"min_snr_gamma: multiplies the {space} loss by {weight}")
-    elif options.stated("min_snr_gamma"):
+    elif options.stated("min_snr_gamma") and not asked.beside:
         said.append("min_snr_gamma 0: switched off, as if it were not there")
     if options.debiased:
         weight = "1 / (S + 1)" if options.v else "1 / sqrt(S)"
@@ -138,12 +141,15 @@ def _does(options: Settings) -> list[str]:
     if options.v_like is not None:
         said.append(f"v_pred_like_loss: multiplies the epsilon loss by 1 + {options.v_like:g} (S + 1) / S")
     if options.ip_gamma is not None:
-        strength = f"U(0, 1) x {options.ip_gamma:g}, one draw a batch" if options.ip_random else f"{options.ip_gamma:g}"
+        strength = (
+            f"U(0, 1) x {options.ip_gamma:g}, one draw a batch," if options.ip_random else f"{options.ip_gamma:g}"
+        )
         said.append(f"ip_noise_gamma: adds noise of strength {strength} to the network's input, not to its target")
+    if options.noise_offset is not None:
+        strength = ("U(0, 1) x " if options.offset_random else "") + f"{options.noise_offset:g}"
+        if options.adaptive:
+            strength = f"({strength} + {options.adaptive:g} x the channel's own mean)"
+        said.append(f"noise_offset: shifts each channel's noise by {strength} x N(0, 1)")
     if options.multires is not None:
         said.append(f"multires noise: {options.multires:g} levels, discount {options.discount:g}, in input and target")
-    if options.noise_offset is not None:
-        strength = "U(0, 1) x " if options.offset_random else ""
-        own = f" + {options.adaptive:g} x the channel's own mean" if options.adaptive else ""
-        said.append(f"noise_offset: shifts each channel's noise by ({strength}{options.noise_offset:g}{own}) x N(0, 1)")
     return said

@@ -9,6 +9,7 @@ from typing import Any
 from snrlab.config.kohya_options import OPTIONS, RUN
 from snrlab.core.errors import UserError
 from snrlab.core.parameters import parse_value
+from snrlab.lab.sources.other_models import CHECKBOXES
 
 GUI_KEYS = {"LoRA_type", "train_batch_size", "max_resolution", "additional_parameters", "optimizer"}
 GUI_NAMES = {
@@ -18,8 +19,29 @@ GUI_NAMES = {
     "conv_alphas": "conv_block_alphas",
 }  # fmt: skip
 EASY_NAMES = {"batch_size": "train_batch_size", "warmup_ratio": "lr_warmup_steps"}
+OF_LORA_SCRIPTS = ("model_train_type", "train_type", "model_type")  # which program of kohya's it starts
 NUMBERS = ("int", "float", "int_or_float")
 LYCORIS = "LyCORIS/"
+OTHER_MODELS = ("flux1_", "flux_", "sd3_", "hunyuan_", "anima_", "lumina_")  # beginnings of fields of the window
+MODULES = {"LoRA-FA": "networks.lora_fa", "Kohya DyLoRA": "networks.dylora", "Kohya LoHa": "networks.loha",
+           "Kohya LoKr": "networks.lokr"}  # fmt: skip
+# which network options the window passes on, by the type of LoRA
+EVERY = ("rank_dropout", "module_dropout", "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
+         "loraplus_text_encoder_lr_ratio")  # fmt: skip
+CONVOLUTIONS = ("conv_dim", "conv_alpha")
+BLOCKS = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold", "block_dims", "block_alphas",
+          "conv_block_dims", "conv_block_alphas")  # fmt: skip
+OF_LYCORIS = (*CONVOLUTIONS, "preset", "use_tucker", "rank_dropout_scale", "train_norm")
+OF_LOCON = (*OF_LYCORIS, "bypass_mode", "dora_wd", "use_scalar")
+PASSED_ON: Mapping[str, tuple[str, ...]] = {
+    "Standard": BLOCKS, "LoRA-FA": BLOCKS, "Kohya LoCon": (*BLOCKS, *CONVOLUTIONS), "LoCon": OF_LOCON,
+    "Kohya DyLoRA": (*BLOCKS, *CONVOLUTIONS, "unit"), "Kohya LoHa": (*CONVOLUTIONS, "use_tucker"),
+    "Kohya LoKr": (*CONVOLUTIONS, "use_tucker", "factor"), f"{LYCORIS}iA3": (*OF_LYCORIS, "train_on_input"),
+    f"{LYCORIS}LoCon": OF_LOCON, f"{LYCORIS}LoHa": OF_LOCON,
+    f"{LYCORIS}LoKr": (*OF_LOCON, "factor", "use_cp", "decompose_both"),
+    f"{LYCORIS}Diag-OFT": (*OF_LYCORIS, "constrain", "constraint", "rescaled"),
+    f"{LYCORIS}DyLoRA": (*OF_LYCORIS, "unit", "block_size"),
+}  # fmt: skip
 
 
 def of_gui(found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -31,21 +53,45 @@ def of_gui(found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     stated = {GUI_NAMES.get(name, name): value for name, value in found.items() if value not in ("", None)}
     options = {name: _typed(name, value) for name, value in stated.items() if name in RUN}
     beside = {name: _typed(name, value) for name, value in stated.items() if name not in RUN}
+    shown = {name for name in beside if name in CHECKBOXES or not name.startswith(OTHER_MODELS)}
+    beside = {name: value for name, value in beside.items() if name in shown}
     _length(options, beside)
     if (per_cent := _number(beside.pop("lr_warmup", 0))) and not options.get("lr_warmup_steps"):
         options["lr_warmup_steps"] = per_cent / 100
     if str(beside.pop("noise_offset_type", "")).startswith("Multires"):
-        options.pop("noise_offset", None)
+        for name in ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"):
+            options.pop(name, None)
     else:
         for name in ("multires_noise_iterations", "multires_noise_discount"):
             options.pop(name, None)
     if not any(_number(options.get(name)) for name in ("unet_lr", "text_encoder_lr")):
         for name in ("unet_lr", "text_encoder_lr"):  # both 0: learning_rate is for both
             options.pop(name, None)
+    if (trained := _trains_text(options, beside)) is not None:
+        options["train_text_encoder"] = trained
     if "LoRA_type" in beside:
         options |= _network(beside)
     options |= read_arguments(str(beside.pop("additional_parameters", "")))
     return options, beside
+
+
+def of_sections(tables: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """(the options of a training TOML, whose sections mean nothing; what the file is, in words).
+
+    >>> of_sections({"a": {"seed": 1}, "b": 2})
+    ({'seed': 1, 'b': 2}, 'a training TOML of kohya sd-scripts')
+    """
+    flat: dict[str, Any] = {}
+    preset = set(tables) == {"metadata", "data"} and "name" in tables["metadata"]
+    for name, value in tables.items():
+        if preset and name == "metadata":
+            flat |= {key: item for key, item in value.items() if key in OF_LORA_SCRIPTS}
+        else:
+            flat |= value if isinstance(value, dict) else {name: value}
+    if preset:
+        return flat, "a template of lora-scripts"
+    scripts = any(name in flat for name in OF_LORA_SCRIPTS)
+    return flat, "a TOML of lora-scripts" if scripts else "a training TOML of kohya sd-scripts"
 
 
 def of_easy(tables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
@@ -114,19 +160,32 @@ def _length(options: dict[str, Any], beside: dict[str, Any]) -> None:
 
 
 def _network(beside: dict[str, Any]) -> dict[str, Any]:
-    """The network options of the settings, as network_args; `conv_dim` counts where the type has convolutions."""
+    """The network options that the window passes on for the type of LoRA, as network_args."""
     kind = str(beside["LoRA_type"])
-    names = [name for name in beside if OPTIONS.get(name) is not None and OPTIONS[name].part == "network"]
-    if kind == "Standard":
-        names = [name for name in names if not name.startswith("conv_")]
+    passed = {*PASSED_ON.get(kind, OF_LYCORIS), *EVERY}
+    names = [name for name in beside if name in passed and name in OPTIONS and OPTIONS[name].part == "network"]
     stated = {name: beside.pop(name) for name in names}
     arguments = {name: value for name, value in stated.items() if not OPTIONS[name].is_default(value)}
     if kind.startswith(LYCORIS):
         arguments["algo"] = kind.removeprefix(LYCORIS).lower()
-    if kind in ("Standard", "Kohya LoCon", f"{LYCORIS}LoCon"):
+        if (preset := beside.pop("LyCORIS_preset", None)) not in (None, "", "full"):
+            arguments["preset"] = preset
+    if kind in ("Standard", "Kohya LoCon", "LoCon", f"{LYCORIS}LoCon"):
         del beside["LoRA_type"]  # said by network_module
-    module = "lycoris.kohya" if kind.startswith(LYCORIS) else "networks.lora"
+    module = "lycoris.kohya" if kind.startswith(LYCORIS) else MODULES.get(kind, "networks.lora")
     return {"network_module": module} | ({"network_args": arguments} if arguments else {})
+
+
+def _trains_text(options: Mapping[str, Any], beside: Mapping[str, Any]) -> bool | None:
+    """Whether text encoders are trained in the window's DreamBooth, which has no switch for it; None elsewhere.
+
+    Of SD 1.5 and 2 its program always trains the text encoder; of SDXL the window tells it to where a rate is given.
+    """
+    if "LoRA_type" in beside or "train_text_encoder" in options or "stop_text_encoder_training" not in options:
+        return None
+    if beside.get("sdxl") is True:
+        return any(_number(options.get(name)) > 0 for name in ("learning_rate_te1", "learning_rate_te2"))
+    return True
 
 
 def _typed(name: str, value: Any) -> Any:

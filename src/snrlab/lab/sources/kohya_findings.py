@@ -12,6 +12,7 @@ from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.kohya_settings import STEPS, Settings
 
+LONGEST = 60  # characters of a value
 FORKS = {
     "debias_limit_val": "EasyTrainer_Wasabi_addon",
     "timestep_attention": "EasyTrainer_Wasabi_addon",
@@ -37,10 +38,23 @@ def unknown_options(stated: Mapping[str, Any]) -> list[Finding]:
             found.append(Finding("fork_option", "warning", message))
             continue
         right = meant(name, RUN)
-        hint = f"Did you mean {right} (default {RUN[right].default or 'none'})?" if right else ""
-        message = f"{name} = {stated[name]!r} is no option of sd-scripts, which reads over it without a word."
+        hint = f"Did you mean {right}? {_holds(right, stated)}" if right else ""
+        message = f"{name} = {_short(stated[name])} is no option of sd-scripts, which reads over it without a word."
         found.append(Finding("unknown_option", "warning", message, hint))
     return found
+
+
+def _holds(name: str, stated: Mapping[str, Any]) -> str:
+    """What the option is now that a misspelt one was meant for it."""
+    default = RUN[name].default
+    if name in stated:
+        return "That is set too."
+    return "Now it is not set." if default in ("", "None", "false") else f"Now its default holds, {default}."
+
+
+def _short(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def formulas(options: Settings) -> list[Finding]:
@@ -58,6 +72,9 @@ def formulas(options: Settings) -> list[Finding]:
                 "Keep the one that you want.",
             )
         )
+    if options.adaptive is not None and options.noise_offset is None and not options.stated("noise_offset"):
+        message = "adaptive_noise_scale needs noise_offset, which is not given: the program stops here."
+        found.append(Finding("needs_offset", "warning", message, "State noise_offset, or leave it out."))
     if options.zero_terminal and options.v and weights:
         before = SCHEDULES.bind("sd")()
         factor = float(before.snr[900] / zero_terminal_snr(before).snr[900])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snrlab.config.kohya_options import RUN
@@ -15,7 +15,13 @@ from snrlab.core.parameters import parse_value
 NOT_RECORDED = ("v_parameterization", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "min_timestep",
                 "max_timestep")  # fmt: skip
 
+# what `ss_datasets` says of one data set, under the names of a training file
+OF_A_DATASET = ("resolution", "batch_size_per_device", "enable_bucket", "min_bucket_reso", "max_bucket_reso")
+OF_A_SUBSET = ("shuffle_caption", "keep_tokens", "flip_aug", "random_crop", "color_aug", "caption_prefix",
+               "caption_suffix", "num_repeats")  # fmt: skip
+
 RENAMED = {"debiased_estimation": "debiased_estimation_loss", "batch_size_per_device": "train_batch_size",
+           "num_repeats": "dataset_repeats",
            "sd_model_name": "pretrained_model_name_or_path", "vae_name": "vae"}  # fmt: skip
 
 
@@ -40,6 +46,7 @@ def from_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], tuple[st
             name = RENAMED.get(key[3:], key[3:])
             if name in RUN and text not in ("None", ""):
                 found[name] = _value(name, text)
+    found = _pictures(metadata) | found
     kind, bracket, arguments = str(metadata.get("ss_optimizer", "")).partition("(")
     if kind not in ("", "None"):
         found["optimizer_type"] = kind.rpartition(".")[2]
@@ -55,6 +62,29 @@ def from_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], tuple[st
             found |= {"min_timestep": int(low), "max_timestep": int(high)}
             left_open = [name for name in left_open if not name.endswith("_timestep")]
     return found, tuple(left_open)
+
+
+def _pictures(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What `ss_datasets` says of the pictures, where it is one data set; of several only what they share.
+
+    >>> _pictures({"ss_datasets": '[{"resolution": [512, 768], "batch_size_per_device": 5, "subsets": []}]'})
+    {'resolution': '512,768', 'train_batch_size': 5}
+    """
+    try:
+        sets = json.loads(metadata.get("ss_datasets", "[]"))
+        subsets = [subset for group in sets for subset in group.get("subsets", []) if not subset.get("is_reg")]
+        found = _shared(sets, OF_A_DATASET) | _shared(subsets, OF_A_SUBSET)
+    except (ValueError, RecursionError, AttributeError, TypeError):
+        return {}
+    if isinstance(found.get("resolution"), list):
+        found["resolution"] = ",".join(str(side) for side in found["resolution"])
+    return {RENAMED.get(name, name): value for name, value in found.items()}
+
+
+def _shared(tables: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """The values that all tables have in common, of those that are stated."""
+    values = {name: [table.get(name) for table in tables] for name in names}
+    return {name: v[0] for name, v in values.items() if v and v[0] is not None and all(x == v[0] for x in v)}
 
 
 def _value(name: str, text: str) -> Any:

@@ -43,8 +43,15 @@ class Settings:
 
     @property
     def offset(self) -> dict[str, Any]:
-        """Parameters of the noise offset."""
+        """Parameters of the noise offset; none where it is off."""
+        if self.noise_offset is None:
+            return {}
         return {"strength": self.noise_offset, "random_strength": self.offset_random, "adaptive_scale": self.adaptive}
+
+    @property
+    def pyramid(self) -> dict[str, Any]:
+        """Parameters of multires noise; none where it is off."""
+        return {} if self.multires is None else {"iterations": int(self.multires), "discount": self.discount}
 
     def flag(self, name: str) -> bool:
         """Whether a switch is on."""

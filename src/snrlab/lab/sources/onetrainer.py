@@ -23,6 +23,7 @@ from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import Asked, Understood
 from snrlab.lab.sources.floor import with_floor
 from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density
+from snrlab.lab.sources.other_models import HERE
 
 VERSION = "OneTrainer 23df383 (August 2026)"
 LOSS_WEIGHTS = ("CONSTANT", "P2", "MIN_SNR_GAMMA", "DEBIASED_ESTIMATION", "SIGMA")
@@ -41,6 +42,7 @@ class Settings:
     """The fields that make up a recipe, with the program's defaults for what is not stated."""
 
     v: bool
+    stated: bool
     zero_terminal: bool
     loss_weight: str
     strength: float
@@ -55,7 +57,7 @@ class Settings:
         zero = _flag(options, "rescale_noise_scheduler_to_zero_terminal_snr")
         model = str(options.get("model_type", "STABLE_DIFFUSION_15"))
         if not model.startswith(FAMILIES):
-            raise UserError(f"model_type is {model}; SNR weights are explained for {', '.join(FAMILIES)}... only.")
+            raise UserError(f"model_type is {model}: {HERE}.")
         forced = {k: _flag(options, f"force_{k}_prediction") for k in ("v", "epsilon")}
         weight = str(options.get("loss_weight_fn", "CONSTANT"))
         distribution = str(options.get("timestep_distribution", "UNIFORM"))
@@ -67,6 +69,7 @@ class Settings:
             raise UserError("loss_weight_fn is SIGMA, which OneTrainer has for flow models only; it stops here.")
         return cls(
             v=forced["v"] or zero or (model in V_MODELS and not forced["epsilon"]),
+            stated=zero or any(forced.values()) or model in V_MODELS,
             zero_terminal=zero,
             loss_weight=weight,
             strength=_number(options, "loss_weight_strength", 5.0),
@@ -84,7 +87,7 @@ def understand(asked: Asked) -> Understood:
     shared: dict[str, Any] = {
         "prediction_type": "v_prediction" if settings.v else "epsilon",
         "zero_terminal_snr": settings.zero_terminal,
-        "density": density(options, zero_terminal=settings.zero_terminal),
+        "density": density(options),
         "noise": NOISES.bind("offset", strength=settings.offset) if settings.offset > 0 else None,
     }
     as_is = Recipe(weighting=_weighting(settings, right=False), sampling=SAMPLINGS.bind("plain"), **shared)
@@ -119,7 +122,8 @@ def _weighting(settings: Settings, *, right: bool) -> tuple[Choice, ...]:
 
 def _does(settings: Settings) -> list[str]:
     space, one = ("v", " + 1") if settings.v else ("epsilon", "")
-    said = [f"predicts {space}; timesteps drawn by {settings.distribution}"]
+    predicts = f"predicts {space}" if settings.stated else "predicts what the model was made for, here taken as epsilon"
+    said = [f"{predicts}; timesteps drawn by {settings.distribution}"]
     if settings.zero_terminal:
         said.append("rescales the schedule to zero terminal SNR, which makes it predict v; weights use the new SNR")
     weights = {

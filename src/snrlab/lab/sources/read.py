@@ -10,18 +10,24 @@ from typing import Any
 
 from snrlab.config import parse
 from snrlab.config.kohya_options import RUN
+from snrlab.config.onetrainer_options import OPTIONS
 from snrlab.config.recipe import RecipeConfig, StageConfig, build_recipe
 from snrlab.core.errors import UserError
 from snrlab.core.finding import Finding
 from snrlab.core.registry import Choice
 from snrlab.core.schedule import SCHEDULES
 from snrlab.files.header import read_header
-from snrlab.files.text import parse_json, read_json, read_text, read_toml
+from snrlab.files.text import parse_json, read_any_json, read_text, read_toml
 from snrlab.lab.sources import kohya_settings, onetrainer
 from snrlab.lab.sources.asked import Asked
-from snrlab.lab.sources.kohya_files import GUI_KEYS, of_easy, of_gui
+from snrlab.lab.sources.kohya_files import GUI_KEYS, OF_LORA_SCRIPTS, of_easy, of_gui, of_sections
 from snrlab.lab.sources.kohya_options import from_metadata, split_arguments
+from snrlab.lab.sources.onetrainer_versions import as_today
+from snrlab.lab.sources.other_files import a_list, an_object, refuse_other_toml, weights_kind
+from snrlab.lab.sources.other_models import refuse_other_models
 
+ALL_STEPS = ("max_timestep", kohya_settings.STEPS)  # what it is where it is not stated
+WINDOW_KEYS = {"LoRA_type", "max_resolution", "additional_parameters"}
 ONETRAINER_KEYS = {"training_method", "model_type", "loss_weight_fn", "base_model_name", "__version"}
 
 
@@ -46,38 +52,41 @@ def read_source(path: Path) -> Asked:
 
 def _toml(path: Path) -> Asked:
     tables = read_toml(path)
-    if "datasets" in tables:
-        raise UserError(f"{path.name} is kohya's dataset TOML; recipes stand in the training TOML, which comes first.")
+    refuse_other_toml(path.name, tables)
     if isinstance(tables.get("model"), dict) and isinstance(tables.get("data"), dict):
         return _own(read_text(path), path.name, "a run file of snrlab")
     if any(isinstance(section, dict) and isinstance(section.get("args"), dict) for section in tables.values()):
         options, beside, subsets = of_easy(tables)
         found = _kohya(path.name, "a TOML of LoRA_Easy_Training_Scripts", options)
         return replace(found, beside=beside, subsets=tuple(subsets))
-    flat: dict[str, Any] = {}
-    for name, value in tables.items():
-        flat |= value if isinstance(value, dict) else {name: value}
+    flat, kind = of_sections(tables)
     if not set(flat) & set(RUN):
+        refuse_other_models({}, flat)
         raise UserError(
             f"{path.name} has none of the options of a trainer that is known here (kohya, LoRA_Easy, snrlab)."
         )
-    return _kohya(path.name, "a training TOML of kohya sd-scripts", flat)
+    beside = {name: flat.pop(name) for name in list(flat) if name in OF_LORA_SCRIPTS}
+    return replace(_kohya(path.name, kind, flat), beside=beside)
 
 
 def _json(path: Path) -> Asked:
-    found = read_json(path)
-    if set(found) & ONETRAINER_KEYS and not isinstance(found.get("optimizer"), str):  # a table in OneTrainer's
+    found = read_any_json(path)
+    if isinstance(found, list):
+        raise UserError(f"{path.name} is {a_list(found)}.")
+    # a table in OneTrainer's files, but for the oldest
+    window = isinstance(found.get("optimizer"), str) or bool(set(found) & WINDOW_KEYS)
+    if "training_method" in found or (set(found) & ONETRAINER_KEYS and not window):
         return _onetrainer(path.name, "a configuration of OneTrainer", found)
     if set(found) & GUI_KEYS:
         options, beside = of_gui(found)
         return replace(_kohya(path.name, "a settings file of kohya_ss (GUI)", options), beside=beside)
-    raise UserError(f"{path.name} is neither a settings file of kohya_ss nor a configuration of OneTrainer.")
+    raise UserError(f"{path.name} is {an_object(found)}.")
 
 
 def _weights(path: Path) -> Asked:
     header = read_header(path, "source")
     metadata = header.metadata
-    what = "a LoRA" if any("lora" in name for name in header.shapes) else "a checkpoint"
+    what = weights_kind(header.shapes)
     if "snrlab.recipe" in metadata:
         stated = parse_json(metadata["snrlab.recipe"], f"the recipe in {path.name}")
         return _ours(path.name, f"{what} trained by snrlab", _section(stated, path.name))
@@ -92,17 +101,22 @@ def _weights(path: Path) -> Asked:
             f"the file does not record {', '.join(left_open)}: what is said here holds if they were left alone.",
         )
         found = _kohya(path.name, f"{what} trained by kohya sd-scripts", options, (remark,))
-        return replace(found, finished=True)
+        version = metadata.get("ss_base_model_version")
+        return replace(found, finished=True, beside={"base_model_version": version} if version else {})
     raise UserError(f"{path.name} is {what} whose metadata says nothing of how it was trained.")
 
 
 def _kohya(name: str, kind: str, options: Mapping[str, Any], remarks: tuple[Finding, ...] = ()) -> Asked:
     matter = tuple(k for k in options if k in kohya_settings.NAMES or k not in RUN)
-    return Asked(name, kind, "kohya", split_arguments(options), matter, remarks)
+    usual = tuple(k for k in matter if k in RUN and (RUN[k].is_default(options[k]) or (k, options[k]) == ALL_STEPS))
+    return Asked(name, kind, "kohya", split_arguments(options), matter, remarks, usual=usual)
 
 
 def _onetrainer(name: str, kind: str, options: Mapping[str, Any]) -> Asked:
-    return Asked(name, kind, "onetrainer", options, tuple(k for k in options if k in onetrainer.NAMES))
+    options, remarks = as_today(options)
+    matter = tuple(k for k in options if k in onetrainer.NAMES)
+    usual = tuple(k for k in matter if k in OPTIONS and OPTIONS[k].is_default(options[k]))
+    return Asked(name, kind, "onetrainer", options, matter, remarks, usual=usual)
 
 
 def _own(text: str, name: str, kind: str) -> Asked:
