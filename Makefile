@@ -10,10 +10,10 @@ demo: $(READY)
 	$(BIN)/snrlab demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 quick: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not full_size"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not full_size"
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

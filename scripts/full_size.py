@@ -37,8 +37,9 @@ from snrlab.files.header import read_header
 from snrlab.models import families
 from snrlab.models.families import Family
 from snrlab.models.networks import empty
-from snrlab.models.original_layout import Stored, layout
+from snrlab.models.original_layout import layout
 from snrlab.models.safetensors_file import Pending, write_tensors
+from snrlab.models.stored import Stored
 
 SEED = 0
 LIMIT = 20 * 2**30  # bytes of memory that a job may take

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,7 @@ from PIL import Image
 import tiny
 from snrlab.core.recipe import Recipe
 from snrlab.data.examples import load_items
+from snrlab.models import cache as cache_files
 from snrlab.models.components import Components
 from snrlab.train.conditions import Conditions, encode_examples
 from snrlab.train.draws import Draws
@@ -73,3 +76,18 @@ def save_mixed(folder: Path, sizes=SIZES, mode="RGB") -> Path:
 
 
 BUCKETS = {"resolution": 32, "buckets": True, "bucket_step": 8, "bucket_min": 16, "bucket_max": 64}
+
+
+def encode_and_die(pictures: Path, folder: Path) -> None:
+    """Encode into a cache folder, a shard for each image, in a process that is gone while it writes the fourth."""
+    cache_files.SHARD_SECONDS = 0.0
+    written: list[int] = []
+
+    def die(handle: int, fsync: Callable[[int], None] = os.fsync) -> None:
+        written.append(handle)
+        if len(written) == 4:
+            os._exit(9)
+        fsync(handle)
+
+    os.fsync = die
+    encode(pictures, data={**BUCKETS, "cache": True, "cache_folder": str(folder), "vae_batch_size": 1})

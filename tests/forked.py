@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from snrlab.cli import main
@@ -14,9 +14,9 @@ from snrlab.cli import main
 PRELOADED = ["snrlab.cli", "snrlab.train.runner", "snrlab.train.sampling", "transformers.models.clip"]
 
 
-def server() -> ForkServerContext:
-    """Where such processes come from; POSIX only."""
-    context = multiprocessing.get_context("forkserver")
+def server() -> BaseContext:
+    """Where such processes come from; without POSIX they start slowly."""
+    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
     context.set_forkserver_preload(PRELOADED)
     return context
 

@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import forked
+from snrlab import UserError
 from snrlab.config import parse
 from snrlab.core.registry import load_plugins
 from snrlab.train.job import Job, prepare
@@ -61,6 +63,17 @@ def break_losses(job: Job) -> None:
     object.__setattr__(job.objective, "losses", losses)
 
 
+def drifted(processes: Processes) -> str:
+    """How each ends whose weights are no longer those of the other."""
+    try:
+        processes.refuse_drift([torch.full((3,), float(processes.rank))])
+    except UserError as mistake:
+        return str(mistake)
+    except SystemExit as end:
+        return f"exit code {end.code}"
+    return "goes on"
+
+
 def launch(plan: dict, out: Path) -> list[dict]:
     """What each of two processes made of a plan's scenarios: by rank, by name."""
     out.mkdir()
@@ -99,6 +112,7 @@ def main(plan: Path, out: Path) -> None:
             found[name] = {"said": said, "finished": outcome.finished}
         else:
             found[name] = trained(scenario["config"], processes, scenario.get("broken_rank"))
+    found["drift"] = drifted(processes)
     (out / f"{processes.rank}.json").write_text(json.dumps(found))
 
 

@@ -110,6 +110,12 @@ def test_a_loss_that_is_no_number_on_one_stops_both_and_names_its_images(found):
     assert one["hash"] == two["hash"], "the step that failed changed nothing on either"
 
 
+def test_weights_that_drift_apart_end_all_and_one_says_so(found):
+    one, two = (found[1][rank]["drift"] for rank in range(2))
+    assert "the processes no longer have the same weights: rank 1 differs from rank 0" in one
+    assert two == "exit code 2"
+
+
 def lines(folder, name):
     return [json.loads(line) for line in (folder / name).read_text().splitlines()]
 

@@ -129,6 +129,8 @@ def whole(request, tiny_model, pictures, tmp_path_factory):
 @pytest.mark.parametrize("stop", [1, 2, 3, 5])
 def test_resuming_is_exact(whole, stop, tmp_path, monkeypatch):
     """A run that dies after any step and goes on ends with the same bits and the same log."""
+    if stop != 3 and not whole.config.train.text_encoder:
+        return  # the UNet is trained beside a text encoder too; alone, once is enough
 
     def dying(job, start=0):
         for step in steps(job, start):
@@ -175,17 +177,20 @@ def test_equal_runs_give_equal_bytes(method, tiny_model, pictures, tmp_path):
     assert {name for name in found[0] if found[0][name] != found[1][name]} == set()
 
 
+@pytest.fixture(scope="module")
+def plain_step(tiny_model, pictures):
+    """The first step without any weighting."""
+    return next(steps(prepare(tiny.run_config(tiny_model, pictures, recipe={"weighting": []}))))
+
+
 @pytest.mark.parametrize("entry", all_of(WEIGHTINGS), ids=entry_id)
-def test_other_recipes_train_on_the_same_draws(entry, tiny_model, pictures):
+def test_other_recipes_train_on_the_same_draws(entry, plain_step, tiny_model, pictures):
     recipe = Recipe(weighting=(default(entry),))
     if any(f.grade == "error" for f in findings(recipe)):
         return
-    logs = []
-    for weighting in ([], [section(entry)]):
-        job = prepare(tiny.run_config(tiny_model, pictures, recipe={"weighting": weighting}))
-        logs.append(next(steps(job)))
-    assert torch.equal(logs[0].timesteps, logs[1].timesteps)
-    assert torch.equal(logs[0].mse, logs[1].mse), "the first step's unweighted loss does not depend on the recipe"
+    step = next(steps(prepare(tiny.run_config(tiny_model, pictures, recipe={"weighting": [section(entry)]}))))
+    assert torch.equal(plain_step.timesteps, step.timesteps)
+    assert torch.equal(plain_step.mse, step.mse), "the first step's unweighted loss does not depend on the recipe"
 
 
 def test_the_lora_file_is_the_trained_update(tiny_model, pictures):

@@ -36,7 +36,7 @@ def tables_of(*texts):
 
 @pytest.mark.parametrize(
     ("field", "entries"),
-    [(field, all_of(r)[at : at + 4]) for field, r in FIELDS.items() for at in range(0, len(all_of(r)), 4)],
+    [(field, all_of(r)[at : at + 8]) for field, r in FIELDS.items() for at in range(0, len(all_of(r)), 8)],
     ids=lambda v: v if isinstance(v, str) else "-".join(map(entry_id, v)),
 )
 def test_every_strategy_can_be_drawn(field, entries):

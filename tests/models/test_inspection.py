@@ -164,6 +164,28 @@ def test_a_checkpoint_and_who_loads_it(tmp_path, marked):
     assert sum(n.norm**2 for n in found.norms.values()) == pytest.approx(total, rel=1e-6)
 
 
+FIRST = "model.diffusion_model.input_blocks.0.0.weight"
+OTHERS = {
+    "an inpainting model": lambda tensors: {**tensors, FIRST: tensors[FIRST][:, [0, 1, 2, 3] * 2 + [0]].contiguous()},
+    "a model in EDM's scaling, which this program does not train": lambda tensors: {**tensors, "edm_mean": FOUR},
+    "the SDXL refiner": lambda tensors: {
+        name.replace("cond_stage_model.transformer.", "conditioner.embedders.0.model."): t
+        for name, t in tensors.items()
+    },
+    "a UNet without a text encoder": lambda tensors: {n: t for n, t in tensors.items() if "cond_stage" not in n},
+}
+FOUR = torch.zeros(4)
+
+
+def test_what_is_no_checkpoint_of_these_families_is_told_apart(tmp_path):
+    """All of them have an autoencoder's tensors in them, and none of them is one."""
+    save_single_file(tiny_families.family("sd1"), tmp_path / "model.safetensors", None, {})
+    tensors = load_file(tmp_path / "model.safetensors")
+    for kind, change in OTHERS.items():
+        save_file(change(tensors), tmp_path / "other.safetensors")
+        assert inspect(tmp_path / "other.safetensors").kind == kind
+
+
 def test_a_v_checkpoint_without_its_key_is_taken_for_epsilon(tmp_path):
     save_single_file(tiny_families.family("sdxl", "v_prediction"), tmp_path / "model.safetensors", None, {})
     tensors = load_file(tmp_path / "model.safetensors")

@@ -1,8 +1,6 @@
 """Images and captions encoded once, kept, and served: what is fresh, what is found again, what an edit changes."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+import forked
 import tiny
 import tiny_families
-from encoding import BUCKETS, CPU, encode, model, save_mixed
+from encoding import BUCKETS, CPU, encode, encode_and_die, model, save_mixed
 from snrlab import UserError
 from snrlab.data.pixels import scaled
 from snrlab.models import cache
@@ -160,29 +159,12 @@ def test_another_rule_of_encoding_is_another_cache(mixed, tmp_path):
     assert any(text.startswith("encoded 7 captions") for text in found.said)
 
 
-KILLED = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from snrlab.models import cache
-from encoding import BUCKETS, encode
-cache.SHARD_SECONDS = 0.0  # a shard for each image
-written = []
-def die(handle, fsync=os.fsync):
-    written.append(handle)
-    if len(written) == 4:
-        os._exit(9)
-    fsync(handle)
-os.fsync = die
-encode(Path(sys.argv[2]), data={**BUCKETS, "cache": True, "cache_folder": sys.argv[3], "vae_batch_size": 1})
-"""
-
-
 def test_an_interrupted_cache_goes_on_where_it_stopped(mixed, tmp_path):
     folder = tmp_path / "cache"
-    tests = Path(__file__).parents[1]
-    command = [sys.executable, "-c", KILLED, str(tests), str(mixed), str(folder)]
-    assert subprocess.run(command, check=False).returncode == 9
+    process = forked.server().Process(target=encode_and_die, args=(mixed, folder))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
     assert len(list(folder.glob("*.safetensors"))) == 3
     assert len(list(folder.glob("*.tmp"))) == 1, "it was killed while it wrote the fourth"
     data = {**BUCKETS, "cache": True, "cache_folder": str(folder)}

@@ -18,6 +18,7 @@ from test_scripts import script
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL")]
 soak = script("soak")
+lines = script("soak_runs").lines
 SEED = "3"  # by which every kind of moment is chosen
 
 
@@ -73,12 +74,12 @@ def test_ctrl_c_saves_and_stops(tiny_model, pictures, tmp_path):
     kind = soak.Kind({})
     log, output = place.out / "tiny" / "steps.jsonl", place.out / "output.txt"
     process = started(kind, run, place)
-    while process.poll() is None and soak.lines(log) < 10:
+    while process.poll() is None and lines(log) < 10:
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
     text = output.read_text()
     assert "--resume goes on" in text
     assert "Traceback" not in text
-    done = soak.lines(log)
+    done = lines(log)
     assert (place.out / "tiny" / "checkpoints" / f"step-{done:08d}.safetensors").is_file()

@@ -41,8 +41,9 @@ def allocated(compute):
 
 @pytest.mark.parametrize("options", [{}, {"text_encoder": True}, {"gradient_checkpointing": True}],
                          ids=["unet", "with-text", "checkpointing"])  # fmt: skip
-def test_activations_are_what_the_allocator_gives(options, tiny_model, pictures):
+def test_activations_are_what_the_allocator_gives(options, tiny_model, tmp_path):
     train = {"method": "full", "batch_size": 16, **options}
+    pictures = tiny.save_pictures(tmp_path, 16)
     job = prepare(tiny.run_config(tiny_model, pictures, train=train, data={"resolution": 64}))
     found = estimate(job)
     for parameter in job.parameters.values():

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from snrlab import UserError
-from snrlab.train import cache_room, facts, preflight, rehearsal, runner
+from snrlab.train import facts, preflight, rehearsal, run_cache, runner
 from snrlab.train.export import export
 from snrlab.train.job import prepare
 from snrlab.train.run_folder import RunFolder
@@ -125,11 +125,11 @@ def test_a_cache_that_the_disk_has_no_room_for_is_said(tiny_model, pictures, tmp
     config = tiny.run_config(tiny_model, pictures, **sections)
     usage = namedtuple("usage", "total used free")
     for free, warned in ((10**6, False), (10**4, True)):
-        monkeypatch.setattr(cache_room.shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
+        monkeypatch.setattr(run_cache.shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
         said = []
         job = prepare(config, said.append)
         assert any("data.cache may take up to" in line for line in said) == warned
     monkeypatch.undo()
-    size = cache_room.cache_size(config, job.conditions.items, job.components)
+    size = run_cache.cache_size(config, job.conditions.items, job.components)
     kept = sum(f.stat().st_size for f in (tmp_path / "cache").rglob("*") if f.suffix == ".safetensors")
     assert 0.5 * size < kept < 1.5 * size

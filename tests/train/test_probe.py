@@ -92,7 +92,7 @@ def model_of_size_one(folder, prediction_type):
 def test_models_trained_a_little(prediction_type, tmp_path):
     """After some steps from random weights the probe knows what they were for, and on the way it is never wrong."""
     model = model_of_size_one(tmp_path / "model", prediction_type)
-    data = tiny.save_pictures(tmp_path / "pictures", 3, 40)
+    data = tiny.save_pictures(tmp_path / "pictures", 8, 40)
     train = {"method": "full", "steps": 150, "learning_rate": 5e-3, "batch_size": 8, "lr_schedule": "constant"}
     job = prepare(tiny.run_config(model, data, train=train, data={"resolution": 32}))
     slots = np.arange(8)

@@ -120,6 +120,25 @@ def test_a_tracker_that_fails_on_the_way_stops_nothing(tiny_model, pictures, tmp
     assert sent[-1] == 3, "nothing more is sent to it"
 
 
+def test_a_tracker_that_does_not_start_costs_no_run_that_is_there(tiny_model, pictures, tmp_path, monkeypatch):
+    """Only a folder that was made a moment ago goes again; this one was stopped before its first checkpoint."""
+
+    def fail(*_):
+        raise ConnectionError("no server")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_train", lambda *_: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            finish(config(tiny_model, pictures), tmp_path / "there")
+    (tmp_path / "there" / "tiny" / "notes.txt").write_text("mine")
+    monkeypatch.setattr(TensorBoardTracker, "start", fail)
+    for out, left in (("there", True), ("new", False)):
+        with pytest.raises(UserError, match="tensorboard does not start: no server"):
+            finish(config(tiny_model, pictures), tmp_path / out, resume=True)
+        assert (tmp_path / out / "tiny").exists() == left
+    assert (tmp_path / "there" / "tiny" / "notes.txt").read_text() == "mine"
+
+
 def test_a_tracker_that_is_not_installed(tiny_model, pictures, tmp_path):
     if importlib.util.find_spec("wandb") is not None:
         pytest.skip("wandb is installed here")

@@ -27,8 +27,14 @@ def test_held_back_images_are_not_trained_on(tiny_model, pictures):
     assert not set(job.held_back.names) & set(job.conditions.names)
 
 
-def test_measured_first_on_the_way_and_last(tiny_model, pictures, tmp_path):
-    folder = finish(config(tiny_model, pictures, train={"steps": 7}, output={"report": True}), tmp_path)
+@pytest.fixture(scope="module")
+def folder(tiny_model, pictures, tmp_path_factory):
+    """Of a run of seven steps with a report."""
+    whole = config(tiny_model, pictures, train={"steps": 7}, output={"report": True})
+    return finish(whole, tmp_path_factory.mktemp("seven"))
+
+
+def test_measured_first_on_the_way_and_last(folder):
     lines = list(read_log(folder.validation_file))
     assert [line["step"] for line in lines] == [0, 3, 6, 7]
     for line in lines:
@@ -41,8 +47,7 @@ def test_measured_first_on_the_way_and_last(tiny_model, pictures, tmp_path):
     assert str(change).replace(" ", " <small>", 1) in report
 
 
-def test_each_measurement_is_paired_with_the_base_and_the_one_before(tiny_model, pictures, tmp_path):
-    folder = finish(config(tiny_model, pictures, train={"steps": 7}, output={"report": True}), tmp_path)
+def test_each_measurement_is_paired_with_the_base_and_the_one_before(folder):
     first, *others = read_log(folder.validation_file)
     assert not {"against_base", "against_previous"} & first.keys(), "the base has nothing to be compared with"
     before = first

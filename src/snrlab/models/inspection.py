@@ -15,12 +15,12 @@ from snrlab.core.finding import GRADES, Finding
 from snrlab.files.header import Header, read_header
 from snrlab.files.tensors import elements
 from snrlab.files.text import read_json
-from snrlab.models.families import NAMES, Family
+from snrlab.models.families import NAMES, TEXT_WIDTHS, Family
 from snrlab.models.inspection_lora import Adapters, adapters, file_family, measured
 from snrlab.models.inspection_weights import Norms, weight_norms
 from snrlab.models.lora_names import place
 from snrlab.models.programs import Program, for_checkpoint, for_folder, for_lora
-from snrlab.models.recognise import PREDICTION_KEYS, other_kind, recognise
+from snrlab.models.recognise import OtherKindError, recognise, stated_prediction
 
 FIELD = "FILE"
 
@@ -96,10 +96,10 @@ def _checkpoint(header: Header, norms: bool) -> Inspected:
     common = (_formats(header), _top_level(header), header.metadata)
     try:
         known = recognise(header)
-    except UserError as reason:
-        kind = other_kind(header)
-        kind = str(reason).partition(" is ")[2].split(".")[0].rstrip(".") if kind.startswith("of no kind") else kind
-        return Inspected(header.path, header.length, kind.split(". ")[0], None, "", None, "", None, *common, (), ())
+    except OtherKindError as other:
+        return Inspected(
+            header.path, header.length, other.kind.split(". ")[0], None, "", None, "", None, *common, (), ()
+        )
     remarks: list[Finding] = []
     read: Mapping[str, Norms] = {}
     if norms:
@@ -131,7 +131,7 @@ def _folder(path: Path) -> Inspected:
     for header in (h for group in headers.values() for h in group):
         formats.update(_formats(header))
     width = _width(path)
-    family: Family | None = {768: "sd1", 1024: "sd2", 2048: "sdxl"}.get(width)  # type: ignore[assignment]
+    family = TEXT_WIDTHS.get(width)
     prediction = stated.get("prediction_type")
     return Inspected(
         path, sum(h.length for group in headers.values() for h in group), f"a diffusers folder ({kind})", family,
@@ -182,11 +182,9 @@ def _top_level(header: Header) -> dict[str, int]:
 
 def _stated_prediction(header: Header) -> tuple[str | None, str]:
     """What a LoRA was trained to predict, as far as its metadata says."""
-    for key in PREDICTION_KEYS:
-        word = header.metadata.get(key, "").lower()
-        kind = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}.get(word)
-        if kind:
-            return kind, f"metadata {key} = {word}"
+    stated = stated_prediction(header.metadata)
+    if stated is not None:
+        return stated[0], f"metadata {stated[1]}"
     version = header.metadata.get("ss_base_model_version", "")
     if version.endswith("_v"):
         return "v_prediction", f"metadata ss_base_model_version = {version}"

@@ -12,12 +12,11 @@ from snrlab.core.errors import UserError
 from snrlab.core.finding import Finding
 from snrlab.files.header import Header
 from snrlab.files.tensors import elements, read_tensor
-from snrlab.models.families import NAMES, Family
+from snrlab.models.families import NAMES, TEXT_WIDTHS, Family
 from snrlab.models.inspection_weights import Norms, not_finite, tensor_square
 from snrlab.models.lora_names import Place, place
 
 WIDEST = 4096  # a rank beyond which the product of the matrices is not looked at
-WIDTHS: dict[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of the text that a UNet reads
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,8 @@ def file_family(header: Header, found: Adapters) -> tuple[Family | None, str]:
     for layer, roles in found.layers.items():
         if "down" in roles and layer.replace(".", "_").endswith(("attn2_to_k", "attn2_to_v")):
             shape = header.shapes[roles["down"]]
-            if len(shape) > 1 and shape[1] in WIDTHS:
-                family = WIDTHS[shape[1]]
+            if len(shape) > 1 and shape[1] in TEXT_WIDTHS:
+                family = TEXT_WIDTHS[shape[1]]
                 return family, f"its layers read text of width {shape[1]}, as {NAMES[family]}'s do"
     if "text_encoder_2" in found.parts:
         return "sdxl", "it has layers of a second text encoder"

@@ -133,7 +133,7 @@ def family_of(lora: Lora) -> Family:
     if any(path.startswith("text_encoder_2.") for path in lora):
         return "sdxl"
     widths = {a.down.shape[1] for path, a in lora.items() if path.endswith(("attn2.to_k", "attn2.to_v"))}
-    return {1024: "sd2", 2048: "sdxl"}.get(next(iter(widths), 0), "sd1")  # type: ignore[return-value]  # all three
+    return families.TEXT_WIDTHS.get(next(iter(widths), 0), "sd1")
 
 
 def _readable_alphas(lora: Lora) -> Lora:

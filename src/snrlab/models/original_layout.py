@@ -13,17 +13,13 @@ The maps are bijections: whatever is loaded is saved under the name that it came
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from snrlab.core.errors import UserError
 from snrlab.models.families import Family
-
-Form = Literal["same", "transposed", "convolution"]
+from snrlab.models.open_clip_layout import open_clip_tensors
+from snrlab.models.stored import Stored
 
 PREFIXES: dict[Family, dict[str, str]] = {
     "sd1": {"text_encoder": "cond_stage_model.transformer."},
@@ -58,51 +54,6 @@ UNET_ENDS = {
 }
 VAE_RESNET = {"conv_shortcut": "nin_shortcut"}
 VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
-OPEN_CLIP_LAYER = {
-    "layer_norm1": "ln_1",
-    "layer_norm2": "ln_2",
-    "mlp.fc1": "mlp.c_fc",
-    "mlp.fc2": "mlp.c_proj",
-    "self_attn.out_proj": "attn.out_proj",
-}
-OPEN_CLIP_ENDS = {
-    "embeddings.token_embedding.weight": "token_embedding.weight",
-    "embeddings.position_embedding.weight": "positional_embedding",
-    "final_layer_norm.weight": "ln_final.weight",
-    "final_layer_norm.bias": "ln_final.bias",
-    "text_projection.weight": "text_projection",
-}
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A tensor of a single file, and what it holds of a network.
-
-    Attributes:
-        name: in the file.
-        parts: in the network; several lie one below the other (q, k, v).
-        form: how the file's matrix follows from the network's.
-    """
-
-    name: str
-    parts: tuple[str, ...]
-    form: Form = "same"
-
-    def split(self, tensor: Tensor) -> dict[str, Tensor]:
-        """The network's tensors, views of the file's."""
-        if self.form == "transposed":
-            tensor = tensor.T
-        elif self.form == "convolution":
-            tensor = tensor.flatten(1)
-        return dict(zip(self.parts, tensor.chunk(len(self.parts)) if len(self.parts) > 1 else [tensor], strict=True))
-
-    def join(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """The file's tensor, from the network's."""
-        found = [tensors[part] for part in self.parts]
-        tensor = torch.cat(found) if len(found) > 1 else found[0]
-        if self.form == "transposed":
-            return tensor.T.contiguous()
-        return tensor[:, :, None, None] if self.form == "convolution" else tensor
 
 
 def layout(part: str, names: Iterable[str], config: Mapping[str, Any], family: Family) -> list[Stored]:
@@ -120,7 +71,7 @@ def layout(part: str, names: Iterable[str], config: Mapping[str, Any], family: F
     if part == "vae":
         return [_vae_tensor(name, prefix, vae_module(name, config)) for name in names]
     if prefix.endswith(".model."):
-        return _open_clip_tensors(names, prefix)
+        return open_clip_tensors(names, prefix)
     return [_renamed(name, prefix, "text_model." + name.removeprefix("text_model.")) for name in names]
 
 
@@ -252,24 +203,3 @@ def _renamed(name: str, prefix: str, original: str) -> Stored:
 def _vae_tensor(name: str, prefix: str, original: str) -> Stored:
     matrix = ".attentions." in name and name.endswith("weight") and "group_norm" not in name
     return Stored(prefix + original, (name,), "convolution" if matrix else "same")
-
-
-def _open_clip_tensors(names: Iterable[str], prefix: str) -> list[Stored]:
-    found = []
-    for name in names:
-        path = name.removeprefix("text_model.")
-        if path in OPEN_CLIP_ENDS:
-            form: Form = "transposed" if path.startswith("text_projection") else "same"
-            found.append(Stored(prefix + OPEN_CLIP_ENDS[path], (name,), form))
-            continue
-        layer, _, inner = path.removeprefix("encoder.layers.").partition(".")
-        block = f"{prefix}transformer.resblocks.{layer}"
-        module, _, kind = inner.rpartition(".")
-        if module in OPEN_CLIP_LAYER:
-            found.append(Stored(f"{block}.{OPEN_CLIP_LAYER[module]}.{kind}", (name,)))
-        elif module == "self_attn.q_proj":
-            three = tuple(name.replace("q_proj", f"{letter}_proj") for letter in "qkv")
-            found.append(Stored(f"{block}.attn.in_proj_{kind}", three))
-        elif module not in ("self_attn.k_proj", "self_attn.v_proj"):
-            raise UserError(f"'{name}' is no part of a CLIP text encoder.")
-    return found

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from snrlab.core.errors import UserError
 from snrlab.files.header import Header, metadata_of
 from snrlab.models import families
-from snrlab.models.families import NAMES, Family
+from snrlab.models.families import NAMES, TEXT_WIDTHS, Family
 
 Claim = Literal["prediction_type", "zero_terminal_snr"]
 UNET = "model.diffusion_model."
 CONFIG_KEY = "snrlab.config"
+PREDICTIONS = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}  # by the word for them
 PREDICTION_KEYS = ("modelspec.prediction_type", "modelspec.predict_key")  # the second is ComfyUI's
 # by the number of channels that the first convolution takes, of which 4 are the latent
 OTHER_INPUTS = {
@@ -52,6 +54,15 @@ OTHER_FILES = {
 }
 
 
+class OtherKindError(UserError):
+    """A file that is no whole model of these families; `kind` says in words what it is."""
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        """With the whole message; that alone is told to other processes."""
+        super().__init__(message)
+        self.kind = kind
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A whole model in one file.
@@ -79,20 +90,18 @@ def recognise(header: Header) -> Checkpoint:
     """What a file is.
 
     Raises:
-        UserError: it is no whole model of these families; the message says what it is.
+        OtherKindError: it is no whole model of these families; the message says what it is.
     """
     if not header.has(UNET) or header.has(UNET + "joint_blocks.") or header.has(UNET + "double_blocks."):
-        raise UserError(f"{header.where} is {other_kind(header)}. A whole SD 1.5, SD 2 or SDXL model is needed.")
+        raise _other(header, other_kind(header), ". A whole SD 1.5, SD 2 or SDXL model is needed.")
     for mark, kind in SPECIAL.items():
         if any(name.endswith(mark) for name in header.shapes):
-            raise UserError(f"{header.where} is {kind}.")
+            raise _other(header, kind, ".")
     shape = header.shapes.get(UNET + "input_blocks.0.0.weight", (0, 0))
     if shape[1] in OTHER_INPUTS:
         kind = OTHER_INPUTS[shape[1]]
-        raise UserError(
-            f"{header.where} is {kind}: its UNet takes {shape[1]} channels, not the 4 of a latent. "
-            "Train the model that it was made from."
-        )
+        advice = "Train the model that it was made from."
+        raise _other(header, kind, f": its UNet takes {shape[1]} channels, not the 4 of a latent. {advice}")
     family = _family(header)
     prediction_type, how, found = _prediction_type(header, family)
     zero = "ztsnr" in header.shapes or header.metadata.get("ss_zero_terminal_snr") == "True"
@@ -100,6 +109,19 @@ def recognise(header: Header) -> Checkpoint:
     if not zero:
         assumed.add("zero_terminal_snr")  # few programs write the key: that it is absent says nothing
     return Checkpoint(header, family, prediction_type, zero, how, frozenset(assumed))
+
+
+def stated_prediction(metadata: Mapping[str, str]) -> tuple[str, str] | None:
+    """(what metadata says that a model predicts, how it says so); None where it says nothing that is known."""
+    for key in PREDICTION_KEYS:
+        word = metadata.get(key, "")
+        if kind := PREDICTIONS.get(word.lower()):
+            return kind, f"{key} = {word}"
+    return None
+
+
+def _other(header: Header, kind: str, rest: str) -> OtherKindError:
+    return OtherKindError(f"{header.where} is {kind}{rest}", kind)
 
 
 def other_kind(header: Header) -> str:
@@ -115,29 +137,25 @@ def _family(header: Header) -> Family:
     if header.has("conditioner.embedders.1."):
         return "sdxl"
     if header.has("conditioner.embedders.0.model."):
-        raise UserError(f"{header.where} is the SDXL refiner; train the base model.")
+        raise _other(header, "the SDXL refiner", "; train the base model.")
     if header.has("cond_stage_model.model."):
         return "sd2"
     if header.has("cond_stage_model.transformer."):
         return "sd1"
     width = next((s[1] for name, s in header.shapes.items() if name.endswith("attn2.to_k.weight")), 0)
-    kind = {768: f"a {NAMES['sd1']}", 1024: f"a {NAMES['sd2']}", 2048: f"a {NAMES['sdxl']}"}.get(width, "a")
-    raise UserError(
-        f"{header.where} is {kind} UNet without a text encoder. Give the whole checkpoint, "
-        "or a diffusers folder that has all parts."
-    )
+    family = f"{NAMES[TEXT_WIDTHS[width]]} " if width in TEXT_WIDTHS else ""
+    advice = "Give the whole checkpoint, or a diffusers folder that has all parts."
+    raise _other(header, f"a {family}UNet without a text encoder", f". {advice}")
 
 
 def _prediction_type(header: Header, family: Family) -> tuple[str | None, str, bool]:
     """(type, how it is known, whether the file says it)."""
-    key = next((k for k in PREDICTION_KEYS if k in header.metadata), "")
-    word = header.metadata.get(key, "")
-    stated = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}.get(word.lower())
+    stated = stated_prediction(header.metadata)
     if "v_pred" in header.shapes:
-        against = ", though its metadata says epsilon" if stated == "epsilon" else ""
+        against = ", though its metadata says epsilon" if stated and stated[0] == "epsilon" else ""
         return "v_prediction", f"the file has the key v_pred{against}", True
     if stated:
-        return stated, f"the file's metadata says {key} = {word}", True
+        return stated[0], f"the file's metadata says {stated[1]}", True
     architecture = header.metadata.get("modelspec.architecture", "")
     if architecture.startswith("stable-diffusion-v2-"):
         kind = "v_prediction" if architecture.startswith("stable-diffusion-v2-768-v") else "epsilon"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from snrlab.core.errors import UserError
 from snrlab.data.captions import caption_at, is_dropped
 from snrlab.data.items import Item
 from snrlab.data.order import Order
-from snrlab.models.cache import Cache, Say
+from snrlab.models.cache import Say
 from snrlab.models.components import Components
 from snrlab.models.encode import Text, encode_text
 from snrlab.train.batch import Batch
@@ -27,10 +25,10 @@ from snrlab.train.draws import Draws, Slots
 from snrlab.train.images import encode_images
 from snrlab.train.processes import ALONE, Processes
 from snrlab.train.random_crops import RandomCrops
+from snrlab.train.run_cache import opened_cache
 from snrlab.train.texts import Embeddings, embed
 
 ON_DEVICE = 256 * 2**20  # bytes of latents, and of embeddings, up to which all of them go to the training device
-CACHE_FOLDER = Path("~/.cache/snrlab")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,36 +126,6 @@ def fixed_caption(item: Item) -> str:
     return caption_at(plain, item.captions, np.random.default_rng(0), step=0, steps=1)
 
 
-@dataclass(frozen=True, eq=False)
-class HeldBackSize:
-    """Examples of one size for validation.
-
-    Attributes:
-        latents: [N, C, h, w].
-        sizes: what SDXL is told of them [N, 6]; None for other families.
-        captions: one text each; text: their embeddings, or None where a text encoder is trained.
-        names: file names or code points.
-    """
-
-    latents: Tensor
-    sizes: Tensor | None
-    captions: tuple[str, ...]
-    text: Text | None
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class HeldBack:
-    """Examples for validation, those of one size together."""
-
-    by_size: tuple[HeldBackSize, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """File names or code points."""
-        return tuple(name for group in self.by_size for name in group.names)
-
-
 def _stored(
     bucket: Bucket, rows: NDArray[np.int64], flipped: NDArray[np.bool_]
 ) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -193,7 +161,7 @@ def encode_examples(
             "nothing to keep. Leave one of them out."
         )
         processes.refuse(mistake)
-    with _cache(config, say) as cache:
+    with opened_cache(config, say) as cache:
         buckets = encode_images(
             components,
             items,
@@ -217,45 +185,3 @@ def encode_examples(
     if text is not None and text.bytes <= ON_DEVICE:
         text = text.to(device)
     return Conditions(config, draws, items, buckets, order, text)
-
-
-def encode_held_back(
-    config: RunConfig,
-    components: Components,
-    items: Sequence[Item],
-    device: torch.device,
-    say: Say,
-    processes: Processes = ALONE,
-) -> HeldBack | None:
-    """The examples for validation, or None: the middle of each image, never mirrored, with its whole caption."""
-    if not items:
-        return None
-    still = [replace(item, part=replace(item.part, flip=False, random_crop=False)) for item in items]
-    with _cache(config, say) as cache:
-        buckets = encode_images(
-            components, still, device, batch=config.data.vae_batch_size, cache=cache, say=say, processes=processes
-        )
-        captions = [fixed_caption(item) for item in still]
-        text = None if config.train.trains_text else embed(components, captions, cache, say, processes)
-    found = []
-    for bucket in buckets:
-        mine = tuple(captions[i] for i in bucket.members)
-        names = tuple(still[i].name for i in bucket.members)
-        sizes = bucket.sizes[0] if components.family == "sdxl" else None
-        found.append(HeldBackSize(bucket.latents, sizes, mine, None if text is None else text.of(mine), names))
-    return HeldBack(tuple(found))
-
-
-def cache_folder(config: RunConfig) -> Path:
-    """Where a run keeps what it has encoded, if it keeps it."""
-    return Path(config.data.cache_folder) if config.data.cache_folder else CACHE_FOLDER.expanduser()
-
-
-@contextmanager
-def _cache(config: RunConfig, say: Say) -> Iterator[Cache | None]:
-    """The cache of a run, where it has one."""
-    if not config.data.cache:
-        yield None
-        return
-    with Cache(cache_folder(config), say) as cache:
-        yield cache

@@ -26,9 +26,9 @@ from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.save_single_file import refuse_unsavable
 from snrlab.train.base import load_for, named
-from snrlab.train.cache_room import tight_cache
-from snrlab.train.conditions import Conditions, HeldBack, cache_folder, encode_examples, encode_held_back
+from snrlab.train.conditions import Conditions, encode_examples
 from snrlab.train.draws import Draws
+from snrlab.train.held_back import HeldBack, encode_held_back
 from snrlab.train.loss_scale import LossScale
 from snrlab.train.networks import set_up_networks
 from snrlab.train.objective import Objective
@@ -37,6 +37,7 @@ from snrlab.train.optimizer_facts import refuse_missing
 from snrlab.train.probe import LEVELS, probe
 from snrlab.train.processes import ALONE, Processes
 from snrlab.train.resolve import resolve_recipe, trained_scheduler
+from snrlab.train.run_cache import cache_folder, tight_cache
 from snrlab.train.trainable import Trainable, trainable
 
 PROBED = 4  # pictures at each noise level

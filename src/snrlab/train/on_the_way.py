@@ -6,9 +6,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from snrlab.config import RunConfig
 from snrlab.data.folder import counted
@@ -18,19 +17,11 @@ from snrlab.train import run_folder
 from snrlab.train.export import export
 from snrlab.train.job import Job
 from snrlab.train.pictures import draw, grid_file
+from snrlab.train.readers import Readers
 from snrlab.train.rhythm import due
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.trackers import Trackers
 from snrlab.train.validation import validate
-
-
-@dataclass(frozen=True)
-class Readers:
-    """What follows a run while it trains."""
-
-    log: IO[str]
-    validation: IO[str] | None
-    trackers: Trackers
 
 
 def before_training(job: Job, folder: RunFolder, readers: Readers, say: Say) -> None:

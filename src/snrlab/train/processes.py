@@ -133,17 +133,18 @@ class Processes:
         return self.everyones(made)[0]  # type: ignore[return-value]  # that of the main one
 
     def refuse_drift(self, tensors: Sequence[Tensor]) -> None:
-        """Make sure that all processes have the same weights (UserError)."""
+        """Make sure that all processes have the same weights (UserError, which the main one says)."""
         if self.count == 1:
             return
         sums = torch.stack([tensor.detach().double().sum() for tensor in tensors]).cpu()
         everyones = self.everyones(sums.numpy().tobytes())
         if len(set(everyones)) > 1:
             different = [rank for rank, own in enumerate(everyones) if own != everyones[0]]
-            raise UserError(
+            drift = UserError(
                 f"the processes no longer have the same weights: rank {different[0]} differs from rank 0. Their "
                 "devices compute differently, or one of them is broken; train on devices of one kind."
             )
+            self.refuse(drift)
 
     def close(self) -> None:
         """Part from the others, at the end."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,13 +24,13 @@ from snrlab.train.job import Job, prepare
 from snrlab.train.keeper import Keeper
 from snrlab.train.lock import RunLock
 from snrlab.train.loop import Step, steps
-from snrlab.train.on_the_way import Readers, before_training, catch_up, on_the_way, sample
+from snrlab.train.on_the_way import before_training, catch_up, on_the_way, sample
 from snrlab.train.preflight import preflight, refuse_batch_of_repeats, refuse_early
 from snrlab.train.processes import ALONE, FAILED, Processes, here
+from snrlab.train.readers import Readers, open_readers
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.sources import Sources
 from snrlab.train.telemetry import Display, record
-from snrlab.train.trackers import Trackers, open_trackers
 from snrlab.train.trouble import in_words, understood, way_on
 
 Say = Callable[[str], None]
@@ -126,7 +123,7 @@ def _is_over(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Pr
 
 def _steps_and_end(job: Job, folder: RunFolder, done: int, stop: Stop, say: Say, started: datetime) -> bool:
     """All steps that are left, and the result; False where the run was asked to stop before."""
-    with _readers(job, folder, done, say) as readers:
+    with open_readers(job, folder, done, say) as readers:
         if done:
             catch_up(job, folder, done, readers)
         else:
@@ -177,32 +174,6 @@ def _ready(
     for line in processes.first(lambda: preflight(job, folder, thorough=thorough)):
         say(line)
     return job, found
-
-
-@contextmanager
-def _readers(job: Job, folder: RunFolder, done: int, say: Say) -> Iterator[Readers]:
-    """What follows the run; in all but the main process it leads nowhere."""
-    if not job.processes.main:
-        nowhere = Trackers([], job.objective.draws.tables, 1, say)
-        with Path(os.devnull).open("w", encoding="utf-8") as log:
-            yield Readers(log, log if job.held_back else None, nowhere)
-        return
-    with (
-        _trackers(job, folder, done, say) as trackers,
-        run_folder.open_log(folder.steps_file, done) as log,
-        run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
-    ):
-        yield Readers(log, validation, trackers)
-
-
-def _trackers(job: Job, folder: RunFolder, done: int, say: Say) -> Trackers:
-    """The run's trackers; where one does not start, a folder that has nothing in it yet goes again."""
-    try:
-        return open_trackers(job.config, folder, job.objective.draws.tables, done, say)
-    except UserError:
-        if not done:
-            shutil.rmtree(folder.path, ignore_errors=True)
-        raise
 
 
 def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop, say: Say) -> bool:

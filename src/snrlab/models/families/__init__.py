@@ -13,6 +13,7 @@ PARTS: dict[Family, tuple[str, ...]] = {
     "sd2": ("unet", "vae", "text_encoder"),
     "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2"),
 }
+TEXT_WIDTHS: dict[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of the text that a UNet reads
 
 
 def config(family: Family, part: str) -> dict[str, Any]:

@@ -1,17 +1,35 @@
-"""Whether the disk has room for what a cache of encoded images and captions may take."""
+"""The cache of a run, in which encoded images and captions are kept: where it is, and whether the disk has room."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from snrlab.config.run import RunConfig
 from snrlab.data.items import Item
+from snrlab.models.cache import Cache, Say
 from snrlab.models.components import Components
 
+CACHE_FOLDER = Path("~/.cache/snrlab")
 CHUNK = 77  # embeddings of a caption for every 75 tokens that are read
 FP32 = 4  # bytes
+
+
+def cache_folder(config: RunConfig) -> Path:
+    """Where a run keeps what it has encoded, if it keeps it."""
+    return Path(config.data.cache_folder) if config.data.cache_folder else CACHE_FOLDER.expanduser()
+
+
+@contextmanager
+def opened_cache(config: RunConfig, say: Say) -> Iterator[Cache | None]:
+    """The cache of a run, where it has one."""
+    if not config.data.cache:
+        yield None
+        return
+    with Cache(cache_folder(config), say) as cache:
+        yield cache
 
 
 def cache_size(config: RunConfig, items: Sequence[Item], components: Components) -> int:

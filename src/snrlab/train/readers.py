@@ -1,0 +1,54 @@
+"""What follows a run while it trains: its logs, and the trackers that show them elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from snrlab.core.errors import UserError
+from snrlab.train import run_folder
+from snrlab.train.job import Job
+from snrlab.train.run_folder import RunFolder
+from snrlab.train.trackers import Trackers, open_trackers
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Readers:
+    """What follows a run while it trains."""
+
+    log: IO[str]
+    validation: IO[str] | None
+    trackers: Trackers
+
+
+@contextmanager
+def open_readers(job: Job, folder: RunFolder, done: int, say: Say) -> Iterator[Readers]:
+    """What follows the run; in all but the main process it leads nowhere."""
+    if not job.processes.main:
+        nowhere = Trackers([], job.objective.draws.tables, 1, say)
+        with Path(os.devnull).open("w", encoding="utf-8") as log:
+            yield Readers(log, log if job.held_back else None, nowhere)
+        return
+    with (
+        _trackers(job, folder, done, say) as trackers,
+        run_folder.open_log(folder.steps_file, done) as log,
+        run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
+    ):
+        yield Readers(log, validation, trackers)
+
+
+def _trackers(job: Job, folder: RunFolder, done: int, say: Say) -> Trackers:
+    """The run's trackers; where one does not start, a folder that has nothing in it yet goes again."""
+    try:
+        return open_trackers(job.config, folder, job.objective.draws.tables, done, say)
+    except UserError:
+        if not folder.steps_file.exists():
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
