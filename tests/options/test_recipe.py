@@ -151,7 +151,7 @@ def test_stages(change, tiny_model, pictures):
         ([{"from_step": 1, "density": "loss_attention"}], "from the first step on"),
         ([{"from_step": 3, "density": "laplace"}], "from_step is 3, but the run ends after 3 steps"),
         ([{"from_step": 1, "wieghting": []}], "Did you mean 'weighting'"),
-        ([{"from_step": 0, "weighting": []}], "greater than or equal to 1"),
+        ([{"from_step": 0, "weighting": []}], "it must be >= 1"),
     ],
 )
 def test_stages_that_cannot_be(stages, says, tiny_model, pictures):
