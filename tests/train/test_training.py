@@ -146,7 +146,7 @@ def test_bf16(tiny_model, pictures, tmp_path):
 
 
 def test_it_learns(tiny_model, tmp_path):
-    data = tiny.save_pictures(tmp_path / "two", 2)
+    data = tiny.save_pictures(tmp_path / "eight", 8)
     train = {"method": "full", "steps": 150, "learning_rate": 3e-3, "batch_size": 8, "checkpoint_every": 1000}
     losses = [s.loss for s in steps(prepare(tiny.run_config(tiny_model, data, train=train)))]
     assert np.mean(losses[-20:]) < 0.6 * np.mean(losses[:5])
