@@ -234,6 +234,19 @@ def test_a_distribution_has_a_name_and_not_a_thousand_points(tmp_path):
         explain(onetrainer(tmp_path, timestep_distribution="HEAVY_TAIL", noising_weight=3.0))
 
 
+@pytest.mark.parametrize("source", ["kohya", "onetrainer", "snrlab"])
+def test_a_loss_that_is_no_squared_error_is_said(source, tmp_path):
+    run = tmp_path / "run.toml"
+    run.write_text('[model]\nshipped = "small"\n[data]\nshipped = "noto"\n[train]\nloss = "huber"\n', encoding="utf-8")
+    other, plain = {
+        "kohya": (toml(tmp_path, "kohya.toml", loss_type="huber"), toml(tmp_path, "l2.toml", loss_type="l2")),
+        "onetrainer": (onetrainer(tmp_path, huber_strength=0.5), FILES / "onetrainer-sdxl-lora.json"),
+        "snrlab": (run, FILES.parents[2] / "configs" / "lora.toml"),
+    }[source]
+    assert "other_loss" in codes(explain(other))
+    assert "other_loss" not in codes(explain(plain))
+
+
 def test_a_finished_lora(tmp_path):
     metadata = {"ss_min_snr_gamma": "5.0", "ss_debiased_estimation": "True", "ss_ip_noise_gamma": "None",
                 "ss_zero_terminal_snr": "False", "modelspec.prediction_type": "v"}  # fmt: skip

@@ -124,8 +124,8 @@ def loss_scale(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "effective_sample_size",
             "warning" if size < 0.5 else "info",
-            f"the weights leave an effective sample size of {size:.0%} of a batch.",
-            "",
+            f"the weights are uneven: a batch counts like {size:.0%} of one with even weights, so steps are noisier.",
+            "A larger batch or a lower learning rate makes up for it; max_weight limits it." if size < 0.5 else "",
             {"effective_sample_size": size},
         )
 

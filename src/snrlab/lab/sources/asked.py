@@ -41,6 +41,12 @@ class Asked:
     usual: tuple[str, ...] = ()
 
 
+def other_loss(what: str) -> Finding:
+    """A remark on settings whose loss is another than the squared error."""
+    message = f"the loss is no plain squared error ({what}); shares of loss and gradient are of a squared one."
+    return Finding("other_loss", "info", message)
+
+
 @dataclass(frozen=True)
 class Understood:
     """What the settings mean.

@@ -10,7 +10,8 @@ from snrlab.core.finding import Finding
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.core.weighting import WEIGHTINGS
-from snrlab.lab.sources.kohya_settings import STEPS, Settings
+from snrlab.lab.sources.asked import other_loss
+from snrlab.lab.sources.kohya_settings import SQUARED, STEPS, Settings
 
 LONGEST = 60  # characters of a value
 FORKS = {
@@ -59,7 +60,7 @@ def _short(value: Any) -> str:
 
 def formulas(options: Settings) -> list[Finding]:
     """Where the program's numbers are not those of the methods it names."""
-    found = []
+    found = [] if options.loss == SQUARED else [other_loss(f"loss_type {options.loss}")]
     weights = [n for n, on in (("min_snr_gamma", options.min_snr), ("debiased_estimation_loss", options.debiased),
                                ("scale_v_pred_loss_like_noise_pred", options.scale_v)) if on]  # fmt: skip
     if len(weights) > 1:

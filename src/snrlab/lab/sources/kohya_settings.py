@@ -10,11 +10,12 @@ import numpy as np
 from snrlab.core.errors import UserError
 
 STEPS = 1000
+SQUARED = "l2"  # the loss_type of the program's default
 NAMES = (
     "v_parameterization", "zero_terminal_snr", "min_snr_gamma", "debiased_estimation_loss",
     "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "ip_noise_gamma", "ip_noise_gamma_random_strength",
     "noise_offset", "noise_offset_random_strength", "adaptive_noise_scale", "multires_noise_iterations",
-    "multires_noise_discount", "min_timestep", "max_timestep",
+    "multires_noise_discount", "min_timestep", "max_timestep", "loss_type",
 )  # fmt: skip
 
 
@@ -37,6 +38,7 @@ class Settings:
         self.adaptive = self.number("adaptive_noise_scale")
         self.multires = self.number("multires_noise_iterations")
         self.discount = self.number("multires_noise_discount") or 0.3
+        self.loss = str(stated.get("loss_type") or SQUARED)
         self.first = int(self.number("min_timestep") or 0)
         last = self.number("max_timestep")
         self.stop = STEPS if last is None else int(last)

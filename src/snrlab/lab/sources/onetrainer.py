@@ -20,7 +20,7 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.registry import Choice
 from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.weighting import WEIGHTINGS
-from snrlab.lab.sources.asked import Asked, Understood
+from snrlab.lab.sources.asked import Asked, Understood, other_loss
 from snrlab.lab.sources.floor import with_floor
 from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density
 from snrlab.lab.sources.other_models import HERE
@@ -128,7 +128,7 @@ def _does(settings: Settings) -> list[str]:
     if settings.zero_terminal:
         said.append("rescales the schedule to zero terminal SNR, which makes it predict v; weights use the new SNR")
     weights = {
-        "MIN_SNR_GAMMA": f"min(S, {settings.strength:g}) / (S{one})",
+        "MIN_SNR_GAMMA": f"min(S, {settings.strength:g}) / {'(S + 1)' if settings.v else 'S'}",
         "DEBIASED_ESTIMATION": f"1 / sqrt(S{one}), S capped at 1000",
         "P2": f"(1 + S{one})^-{settings.strength:g}",
     }
@@ -166,8 +166,7 @@ def _remarks(settings: Settings, options: Mapping[str, Any]) -> list[Finding]:
     mixed = {k: options[k] for k in ("mae_strength", "log_cosh_strength", "huber_strength") if options.get(k)}
     if mixed:
         listed = ", ".join(f"{name} {value}" for name, value in mixed.items())
-        message = f"the loss is no plain squared error ({listed}); shares of loss and gradient are of a squared one."
-        found.append(Finding("other_loss", "info", message))
+        found.append(other_loss(listed))
     chosen = settings.strength != STRENGTH  # the window writes the field in any case
     if settings.loss_weight == "CONSTANT" and chosen:
         message = "loss_weight_strength is read by MIN_SNR_GAMMA and P2 only; with CONSTANT it does nothing."

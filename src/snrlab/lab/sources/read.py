@@ -19,7 +19,7 @@ from snrlab.core.schedule import SCHEDULES
 from snrlab.files.header import read_header
 from snrlab.files.text import parse_json, read_any_json, read_text, read_toml
 from snrlab.lab.sources import kohya_settings, onetrainer
-from snrlab.lab.sources.asked import Asked
+from snrlab.lab.sources.asked import Asked, other_loss
 from snrlab.lab.sources.kohya_files import GUI_KEYS, OF_LORA_SCRIPTS, of_easy, of_gui, of_sections
 from snrlab.lab.sources.kohya_options import from_metadata, split_arguments
 from snrlab.lab.sources.onetrainer_versions import as_today
@@ -124,7 +124,10 @@ def _own(text: str, name: str, kind: str) -> Asked:
         tables = tomllib.loads(text)
     except (ValueError, RecursionError) as reason:
         raise UserError(f"{name} is not valid TOML: {reason}.") from None
-    return _ours(name, kind, parse(tables, source=name).recipe)
+    config = parse(tables, source=name)
+    squared = config.train.loss.name == "mse"
+    remarks = () if squared else (other_loss(f"train.loss {config.train.loss.spec}"),)
+    return replace(_ours(name, kind, config.recipe), remarks=remarks)
 
 
 def _section(stated: dict[str, Any], name: str) -> RecipeConfig:
