@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from snrlab.cli.explain import FORMATS
-from snrlab.core.errors import unknown
+from snrlab.cli.written import FORMATS, form, free, write
 
 PANELS = ("weight_epsilon", "emphasis")
 
@@ -23,7 +22,7 @@ def compare(
             metavar="SOURCE|RECIPE...",
         ),
     ],
-    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "text",
+    format: Annotated[str | None, typer.Option(help=f"{', '.join(FORMATS)}; else by the ending of --out.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write instead of the terminal.")] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Draw it too: PNG, SVG, HTML or CSV file.", metavar="FILE")
@@ -34,19 +33,17 @@ def compare(
     Everything is relative to the first. A trainer's file stands for what that trainer really computes; one alone is
     compared with what was meant. Example: snrlab compare config.toml "min_snr:gamma=5"
     """
-    if format not in FORMATS:
-        raise unknown("--format", format, FORMATS)
-    from snrlab.cli.written import free, write
     from snrlab.lab import blocks, compare_text
     from snrlab.lab.compare import as_data
     from snrlab.lab.compare import compare as compared
 
+    shape = form(format, out)
     free(("--out", out), ("--figure", figure))
     found = compared(sources)
     recipes = {member.label: member.recipe for member in found.members}
     panels = [*(["density"] if len({str(m.tables.p) for m in found.members}) > 1 else []), *PANELS]
     title = compare_text.title(found)
-    match format:
+    match shape:
         case "json":
             text = json.dumps(as_data(found), indent=1)
         case "md":

@@ -8,9 +8,7 @@ from typing import Annotated
 
 import typer
 
-from snrlab.core.errors import unknown
-
-FORMATS = ("text", "json", "md", "html")
+from snrlab.cli.written import FORMATS, form, free, write
 
 
 def explain(
@@ -20,7 +18,7 @@ def explain(
             help="kohya TOML, kohya_ss JSON, LoRA_Easy TOML, OneTrainer JSON, a finished .safetensors, or a run."
         ),
     ],
-    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "text",
+    format: Annotated[str | None, typer.Option(help=f"{', '.join(FORMATS)}; else by the ending of --out.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write instead of the terminal.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw it too: PNG, SVG or HTML file.", metavar="FILE")] = None,
 ) -> None:
@@ -28,13 +26,11 @@ def explain(
 
     Nothing is loaded but the file, and of a .safetensors only its header. Example: snrlab explain my-lora.safetensors
     """
-    from snrlab.cli.written import free, write
     from snrlab.lab import explain_text
     from snrlab.lab.explain import as_data
     from snrlab.lab.explain import explain as explained_file
 
-    if format not in FORMATS:
-        raise unknown("--format", format, FORMATS)
+    shape = form(format, out)
     free(("--out", out), ("--figure", figure))
     found = explained_file(source)
     recipes = {"as it is": found.understood.as_is, "as meant": found.understood.as_meant}
@@ -45,7 +41,7 @@ def explain(
         for label, recipe in recipes.items()
         for start, stage in recipe.by_stage()
     }
-    match format:
+    match shape:
         case "json":
             text = json.dumps(as_data(found), indent=1, default=str)
         case "md":

@@ -6,9 +6,26 @@ from pathlib import Path
 
 import typer
 
-from snrlab.core.errors import UserError
+from snrlab.core.errors import UserError, unknown
 
 WEIGHTS = ".safetensors"
+
+
+FORMATS = ("text", "json", "md", "html")
+
+
+def form(stated: str | None, out: Path | None) -> str:
+    """The form of what a command says: as stated, else as the ending of the file has it, else text.
+
+    >>> form(None, Path("a.html")), form("json", Path("a.html")), form(None, Path("a.txt")), form(None, None)
+    ('html', 'json', 'text', 'text')
+    """
+    if stated is None:
+        ending = out.suffix.lower().removeprefix(".") if out else ""
+        return ending if ending in FORMATS else "text"
+    if stated not in FORMATS:
+        raise unknown("--format", stated, FORMATS)
+    return stated
 
 
 def free(*options: tuple[str, Path | None]) -> None:

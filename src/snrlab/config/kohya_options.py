@@ -7,13 +7,13 @@ and the rule by which its value is carried over. Read in the program's sources a
 from __future__ import annotations
 
 import csv
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
+from snrlab.core.errors import alike
 from snrlab.core.parameters import parse_value
 
 VERSION = "kohya sd-scripts 48d368f (February 2026)"
@@ -87,17 +87,14 @@ def meant(name: str, names: Iterable[str]) -> str | None:
     >>> meant("min_snr", RUN), meant("noise_ofset", RUN), meant("use_shell", RUN)
     ('min_snr_gamma', 'noise_offset', None)
     """
-    every = {option.lower(): option for option in names}
-    longer = [option for option in every.values() if len(name) > SHORTEST and option.startswith(name)]
+    every = list(names)
+    longer = [option for option in every if len(name) > SHORTEST and option.startswith(name)]
     if longer:
         return min(longer, key=len)
     if (short := name.replace("learning_rate", "lr")) in every and short != name:
         return short
-    inside = [option for option in every.values() if len(option) > SHORTEST and name.startswith(option)]
-    if inside:
-        return max(inside, key=len)
-    found = difflib.get_close_matches(name.lower(), every, n=1, cutoff=LIKE)
-    return every[found[0]] if found else None
+    inside = [option for option in every if len(option) > SHORTEST and name.startswith(option)]
+    return max(inside, key=len) if inside else alike(name, every, LIKE)
 
 
 def hint(option: str) -> str | None:

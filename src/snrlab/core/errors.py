@@ -27,11 +27,20 @@ def nearest(word: str, allowed: Iterable[str]) -> str | None:
     >>> nearest("min_snr_gama", ["min_snr_gamma", "max_weight"])
     'min_snr_gamma'
     """
+    names = list(allowed)
+    begins = (name for name in names if len(word) > 2 and name.lower().startswith(word.lower()))
+    return alike(word, names) or next(begins, None)
+
+
+def alike(word: str, allowed: Iterable[str], share: float = 0.6) -> str | None:
+    """The allowed word that has most letters in common with `word`, at least a `share` of them.
+
+    >>> alike("noise_ofset", ["noise_offset"], 0.75), alike("use_shell", ["use_scalar"], 0.75)
+    ('noise_offset', None)
+    """
     candidates = {name.lower(): name for name in allowed}
-    found = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.6)
-    if found:
-        return candidates[found[0]]
-    return next((name for low, name in candidates.items() if len(word) > 2 and low.startswith(word.lower())), None)
+    found = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=share)
+    return candidates[found[0]] if found else None
 
 
 def unknown(field: str, value: object, allowed: Iterable[str]) -> UserError:

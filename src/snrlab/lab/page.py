@@ -89,7 +89,8 @@ def _panel(name: str, recipes: Mapping[str, Tables]) -> dict[str, Any]:
 def _terminal(tables: Tables) -> str:
     if not tables.schedule.terminal_snr_is_zero:
         return ""
-    return f". The step at SNR 0, which has no place on these axes, gets {tables.weight_share('v_prediction')[-1]:.2%}."
+    share = 100 * tables.weight_share("v_prediction")[-1]
+    return f". The step at SNR 0, which has no place on these axes, gets {share:.2g}%."
 
 
 def _number(value: float) -> float | None:

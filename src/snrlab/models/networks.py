@@ -12,15 +12,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers.initialization import no_init_weights
 
 from snrlab.core.errors import UserError
 from snrlab.files.header import Header
 from snrlab.models.pixels import PixelIdentity
-
-try:
-    from transformers.initialization import no_init_weights
-except ImportError:  # transformers 4
-    from transformers.modeling_utils import no_init_weights
 
 
 def empty(part: str, config: Mapping[str, Any]) -> nn.Module:

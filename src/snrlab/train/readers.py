@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from snrlab.core.errors import UserError
+from snrlab.models.cache import Say
 from snrlab.train import run_folder
 from snrlab.train.job import Job
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.trackers import Trackers, open_trackers
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

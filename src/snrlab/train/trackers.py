@@ -22,13 +22,13 @@ from snrlab.config.share import shareable
 from snrlab.core.bands import BANDS, EDGES, band_of
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Tables
+from snrlab.models.cache import Say
 from snrlab.train.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
 Line = dict[str, Any]
-Say = Callable[[str], None]
 IDENTITY = "tracker.json"  # which runs of the trackers belong to a run folder, so that a resumed run goes on in them
 
 

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.finding import Finding
 from snrlab.core.noise import NOISES
@@ -22,7 +20,7 @@ from snrlab.core.sampling import SAMPLINGS
 from snrlab.core.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import Asked, Understood, other_loss
 from snrlab.lab.sources.floor import with_floor
-from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density
+from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density, number
 from snrlab.lab.sources.other_models import HERE
 
 VERSION = "OneTrainer 23df383 (August 2026)"
@@ -73,9 +71,9 @@ class Settings:
             stated=zero or any(forced.values()) or model in V_MODELS,
             zero_terminal=zero,
             loss_weight=weight,
-            strength=_number(options, "loss_weight_strength", STRENGTH),
-            perturbation=_number(options, "perturbation_noise_weight", 0.0),
-            offset=_number(options, "offset_noise_weight", 0.0),
+            strength=number(options, "loss_weight_strength", STRENGTH),
+            perturbation=number(options, "perturbation_noise_weight", 0.0),
+            offset=number(options, "offset_noise_weight", 0.0),
             generalized=_flag(options, "generalized_offset_noise"),
             distribution=distribution,
         )
@@ -179,10 +177,3 @@ def _flag(options: Mapping[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise UserError(f"{name} is {value!r}; it must be true or false.")
     return value
-
-
-def _number(options: Mapping[str, Any], name: str, default: float) -> float:
-    value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise UserError(f"{name} is {value!r}; it must be a number.")
-    return float(value)

@@ -13,6 +13,7 @@ from snrlab.core.registry import Choice
 
 DISTRIBUTIONS = ("UNIFORM", "SIGMOID", "LOGIT_NORMAL", "HEAVY_TAIL", "COS_MAP", "INVERTED_PARABOLA", "BETA")
 STEPS = 1000
+OWN = "onetrainer_"  # beginning of the names of the program's own densities
 NUMBERS = {"noising_weight": 0.0, "noising_bias": 0.0, "timestep_shift": 1.0,
            "min_noising_strength": 0.0, "max_noising_strength": 1.0}  # fmt: skip
 
@@ -27,14 +28,14 @@ def density(options: Mapping[str, Any]) -> Choice:
         UserError: a number out of range.
     """
     kind = str(options.get("timestep_distribution", "UNIFORM"))
-    numbers = {name: _number(options, name, default) for name, default in NUMBERS.items()}
+    numbers = {name: number(options, name, default) for name, default in NUMBERS.items()}
     limits = [int(STEPS * numbers[f"{end}_noising_strength"]) for end in ("min", "max")]
     if numbers["timestep_shift"] == 1 and kind == "UNIFORM":
         stated = {} if limits == [0, STEPS] else {"min_timestep": limits[0], "max_timestep": limits[1]}
         return DENSITIES.bind("uniform", **stated)
     if numbers["timestep_shift"] == 1 and kind == "LOGIT_NORMAL" and limits == [0, STEPS]:
         return DENSITIES.bind("logit_normal", mean=numbers["noising_bias"], std=numbers["noising_weight"] + 1)
-    entry = DENSITIES[f"onetrainer_{kind.lower()}"]
+    entry = DENSITIES[OWN + kind.lower()]
     return entry.bind(**{name: value for name, value in numbers.items() if name in entry.parameters})
 
 
@@ -56,12 +57,13 @@ def options_of(choice: Choice) -> dict[str, Any] | None:
             "noising_bias": params["mean"],
             "noising_weight": params["std"] - 1,
         }
-    if (kind := choice.name.removeprefix("onetrainer_").upper()) in DISTRIBUTIONS and kind != choice.name.upper():
-        return {"timestep_distribution": kind, **params}
+    if choice.name.startswith(OWN):
+        return {"timestep_distribution": choice.name.removeprefix(OWN).upper(), **params}
     return None
 
 
-def _number(options: Mapping[str, Any], name: str, default: float) -> float:
+def number(options: Mapping[str, Any], name: str, default: float) -> float:
+    """A number of a configuration; UserError where it is something else."""
     value = options.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         raise UserError(f"{name} is {value!r}; it must be a number.")
