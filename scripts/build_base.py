@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from snrlab.config import RunConfig, read
-from snrlab.core.registry import load_plugins
+from snrlab.core.registries.registry import load_plugins
 from snrlab.models.save_folder import save_index, save_weights
 from snrlab.models.source import load
 from snrlab.train import runner

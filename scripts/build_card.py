@@ -20,7 +20,7 @@ from PIL import Image
 
 from snrlab.cli.train import quiet_libraries
 from snrlab.config.output import SampleConfig
-from snrlab.core.registry import load_plugins
+from snrlab.core.registries.registry import load_plugins
 from snrlab.data import emoji
 from snrlab.train.judging import Row, choose_concepts, draw, evaluate_pipeline
 from snrlab.train.sampling import labelled, parameters, save_png

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from documentation import checked, reference
 from documentation.problems import DocumentationError, Problems
 
-from snrlab.core.registry import load_plugins
+from snrlab.core.registries.registry import load_plugins
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

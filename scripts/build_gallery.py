@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from snrlab.core.registry import load_plugins
+from snrlab.core.registries.registry import load_plugins
 from snrlab.lab.plots import draw, save
 from snrlab.lab.recipe_text import parse_recipe
 from snrlab.lab.theme import MODES, Mode

@@ -32,7 +32,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from snrlab.core.registry import load_plugins
+from snrlab.core.registries.registry import load_plugins
 from snrlab.files.header import read_header
 from snrlab.models import families
 from snrlab.models.families import Family

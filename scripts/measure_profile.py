@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from snrlab.core.draws import stream
+from snrlab.core.random_streams import stream
 from snrlab.core.schedule import SCHEDULES
 from snrlab.data import emoji
 from snrlab.models.encode import encode_captions, encode_pixels

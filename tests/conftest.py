@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from snrlab.core.registry import load_plugins
+from snrlab.core.registries.registry import load_plugins
 
 TRAINING = ("contract", "models", "options", "train")  # folders of tests that train or load models
 load_plugins()

@@ -5,16 +5,16 @@ from __future__ import annotations
 from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
 
-from snrlab.core.density import DENSITIES
 from snrlab.core.learning_rate import LR_SCHEDULES
-from snrlab.core.noise import NOISES
-from snrlab.core.parameters import Parameter, Text
 from snrlab.core.perturbation import PERTURBATIONS
-from snrlab.core.registry import Choice, Entry, Registry
-from snrlab.core.sampling import SAMPLINGS
+from snrlab.core.registries.noise import NOISES
+from snrlab.core.registries.parameters import Parameter, Text
+from snrlab.core.registries.registry import Choice, Entry, Registry
+from snrlab.core.registries.training import LOSSES, OPTIMIZERS
 from snrlab.core.schedule import SCHEDULES
-from snrlab.core.training import LOSSES, OPTIMIZERS
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.weights.weighting import WEIGHTINGS
 
 REGISTRIES = (SCHEDULES, WEIGHTINGS, DENSITIES, SAMPLINGS, PERTURBATIONS, NOISES, LR_SCHEDULES, LOSSES, OPTIMIZERS)
 ENTRIES = [entry for registry in REGISTRIES for entry in registry.values()]

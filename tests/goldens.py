@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import elsewhere
-from snrlab.core.registry import load_plugins
+from snrlab.core.registries.registry import load_plugins
 from snrlab.data.kohya_toml import refusal
 from snrlab.lab import explain_text
 from snrlab.lab.exchange.importing import Imported, import_source

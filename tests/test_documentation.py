@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from snrlab.core.registry import Registry
+from snrlab.core.registries.registry import Registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted({*(ROOT / "docs" / "guide").glob("*.md"), *(ROOT / "docs").glob("*.md")})

@@ -17,7 +17,7 @@ import torch
 import forked
 from snrlab import UserError
 from snrlab.config import parse
-from snrlab.core.registry import load_plugins
+from snrlab.core.registries.registry import load_plugins
 from snrlab.train.job import Job, prepare
 from snrlab.train.loop import DivergedError, steps
 from snrlab.train.processes import ALONE, Processes, here

@@ -11,7 +11,7 @@ from typing import Any
 
 import snrlab
 from snrlab import core
-from snrlab.core.registry import Registry
+from snrlab.core.registries.registry import Registry
 
 NOTE = "From the docstrings of the code that is installed. `snrlab.core` needs numpy and nothing else."
 WIDTH = 80  # of a signature on one line

@@ -10,8 +10,8 @@ import snrlab
 from documentation import api, commands, reference
 from documentation.problems import Problems
 from snrlab.config.run import RunConfig
-from snrlab.core.registry import Entry, Registry
-from snrlab.core.training import OPTIMIZERS
+from snrlab.core.registries.registry import Entry, Registry
+from snrlab.core.registries.training import OPTIMIZERS
 
 
 def registries() -> dict[str, Registry]:

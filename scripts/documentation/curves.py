@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from documentation.drawings import WIDTH
-from snrlab.core.loss_weight import is_multiplier
 from snrlab.core.recipe import Recipe, Tables
-from snrlab.core.registry import Entry
+from snrlab.core.registries.registry import Entry
+from snrlab.core.weights.loss_weight import is_multiplier
 from snrlab.lab.formula import evaluate
 from snrlab.lab.plots import draw, save
 from snrlab.lab.theme import THEMES

@@ -25,7 +25,7 @@ from snrlab import (
 )
 from snrlab.config.run import RunConfig
 from snrlab.config.section import on_resume
-from snrlab.core.registry import Choice, Entry, Registry
+from snrlab.core.registries.registry import Choice, Entry, Registry
 from snrlab.lab.formula import to_latex
 
 PAGES = ("run-file.md", "strategies.md")  # kept in docs/ too, without pictures

@@ -24,7 +24,7 @@ from documentation import (
     trainers,
 )
 from documentation.problems import DocumentationError, Problems
-from snrlab.core.registry import Entry
+from snrlab.core.registries.registry import Entry
 from snrlab.lab.page import page
 from snrlab.lab.recipe_text import parse_recipe
 from snrlab.lab.tables import describe

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from snrlab.core import peer_densities as _peer_densities  # noqa: F401  (registers its entries)
-from snrlab.core import peer_weightings as _peer_weightings  # noqa: F401  (registers its entries)
-from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
-from snrlab.core.findings import Finding, findings
+from snrlab.core.findings.recipe_findings import Finding, findings
 from snrlab.core.learning_rate import LR_SCHEDULES
-from snrlab.core.noise import NOISES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe, Tables
-from snrlab.core.sampling import SAMPLINGS
+from snrlab.core.registries.noise import NOISES
+from snrlab.core.registries.training import LOSSES, OPTIMIZERS
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
-from snrlab.core.training import LOSSES, OPTIMIZERS
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.timesteps import peer_densities as _peer_densities  # noqa: F401  (registers its entries)
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.weights import peer_weightings as _peer_weightings  # noqa: F401  (registers its entries)
+from snrlab.core.weights.weighting import WEIGHTINGS
 
 __version__ = metadata.version("snrlab")
 __all__ = [

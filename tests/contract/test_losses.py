@@ -10,8 +10,8 @@ from drawing import all_of, choices, default, entry_id
 from snrlab import UserError
 from snrlab.core.learning_rate import LR_SCHEDULES, warmup_factor
 from snrlab.core.recipe import Recipe
+from snrlab.core.registries.training import LOSSES
 from snrlab.core.schedule import SCHEDULES
-from snrlab.core.training import LOSSES
 from snrlab.models.encode import Text
 from snrlab.train.batch import Batch
 from snrlab.train.draws import Draws

@@ -9,7 +9,7 @@ import torch
 import tiny
 from drawing import all_of, default, entry_id
 from snrlab.core.learning_rate import LR_SCHEDULES
-from snrlab.core.training import OPTIMIZERS
+from snrlab.core.registries.training import OPTIMIZERS
 from snrlab.models.denoise import denoise
 from snrlab.train import checkpoint
 from snrlab.train.job import prepare

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from drawing import ENTRIES, all_of, choices, default, entry_id
 from snrlab.config.strategy import Strategy, as_table, entry_schema
-from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
-from snrlab.core.loss_weight import is_multiplier, loss_weight
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES
 from snrlab.core.recipe import Recipe
-from snrlab.core.registry import Registry
+from snrlab.core.registries.registry import Registry
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.weights.loss_weight import is_multiplier, loss_weight
+from snrlab.core.weights.weighting import WEIGHTINGS
 
 LOG_SNR = np.linspace(-25, 25, 201)
 every_entry = pytest.mark.parametrize("entry", ENTRIES, ids=entry_id)

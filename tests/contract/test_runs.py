@@ -15,10 +15,10 @@ from drawing import all_of, default, entry_id
 from snrlab import UserError
 from snrlab.config import parse
 from snrlab.config.lora import LoraLayers
-from snrlab.core.findings import findings
+from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.models.lora import lora_parameters, trained_lora
 from snrlab.models.lora_file import kohya_tensors
 from snrlab.train import checkpoint, runner

@@ -6,15 +6,15 @@ import torch
 
 import tiny
 from drawing import all_of, default, entry_id
-from snrlab.core import draws
-from snrlab.core.density import DENSITIES
-from snrlab.core.draws import data_index, inverse_cdf, stream, uniforms
-from snrlab.core.noise import NOISES
+from snrlab.core import random_streams
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import target
+from snrlab.core.random_streams import data_index, inverse_cdf, stream, uniforms
 from snrlab.core.recipe import Recipe
-from snrlab.core.sampling import SAMPLINGS
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.registries.noise import NOISES
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.train.draws import Draws
 from snrlab.train.objective import Objective
 
@@ -212,7 +212,7 @@ def test_other_recipes_see_the_same_noise(entry):
 
 @pytest.mark.parametrize("size", [3, 16, 17, 1000])
 def test_many_examples_are_ordered_without_a_table(size, monkeypatch):
-    monkeypatch.setattr(draws, "TABULATED", 1)
+    monkeypatch.setattr(random_streams, "TABULATED", 1)
     orders = [[data_index(0, step, 0, 1, size, bucket)[1] for step in range(2 * size)] for bucket in (0, 1)]
     for order in orders:
         assert sorted(order[:size]) == sorted(order[size:]) == list(range(size))

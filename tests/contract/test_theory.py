@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drawing import all_of, choices, default, entry_id
-from snrlab.core.density import DENSITIES
-from snrlab.core.loss_weight import is_multiplier, loss_weight
 from snrlab.core.perturbation import PERTURBATIONS, loss_floor
 from snrlab.core.prediction import PREDICTION_TYPES, convert, gain, split, target
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.weights.loss_weight import is_multiplier, loss_weight
+from snrlab.core.weights.weighting import WEIGHTINGS
 
 WEIGHTS = [e for e in all_of(WEIGHTINGS) if not e.facts.get("multiplier")]
 every_weight = pytest.mark.parametrize("entry", WEIGHTS, ids=entry_id)

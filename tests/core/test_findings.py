@@ -1,7 +1,7 @@
 import pytest
 
 from snrlab import DENSITIES, NOISES, PERTURBATIONS, SAMPLINGS, WEIGHTINGS, Recipe, UserError, findings
-from snrlab.core.findings import refuse_errors
+from snrlab.core.findings.recipe_findings import refuse_errors
 from snrlab.core.stages import Stage
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from snrlab import DENSITIES, SCHEDULES, WEIGHTINGS, Recipe
-from snrlab.core.loss_weight import loss_weight
 from snrlab.core.schedule import zero_terminal_snr
+from snrlab.core.weights.loss_weight import loss_weight
 
 SD = SCHEDULES.bind("sd")()
 T = [0, 24, 49, 99, 249, 499, 749, 999]

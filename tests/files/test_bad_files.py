@@ -20,8 +20,9 @@ from snrlab.cli.data import _content as data_content
 from snrlab.config.data import DataConfig
 from snrlab.config.load import read as read_run
 from snrlab.config.prompts import read_lines
-from snrlab.core import curve, scheduler_config
+from snrlab.core import scheduler_config
 from snrlab.core.errors import UserError
+from snrlab.core.weights import curve
 from snrlab.data.caption_files import read_caption
 from snrlab.data.image_file import shown_size
 from snrlab.data.kohya_toml import read_datasets
@@ -86,7 +87,7 @@ READERS = {
         lambda file: read_fine_tuning(file, Path(), ", ", wildcard=False), (".json", ".jsonl"), []),
     "caption": (lambda file: read_caption(file, "join"), (".txt",), ["data/caption_files.py"]),
     "prompts": (read_lines, (".txt",), ["config/prompts.py"]),
-    "curve": (lambda file: curve.parse(f"@{file}"), (".csv",), ["core/curve.py"]),
+    "curve": (lambda file: curve.parse(f"@{file}"), (".csv",), ["core/weights/curve.py"]),
     "scheduler config": (lambda file: scheduler_config.parse(str(file)), (".json",), ["core/scheduler_config.py"]),
     "model folder": (folder_json, (".json",), ["models/folder.py"]),
     "image": (shown_size, (".png", ".jpg", ".tif"), ["data/image_file.py"]),
@@ -95,7 +96,7 @@ READERS = {
 # modules that open files of another kind, and why they are not in the table
 OTHERS = {
     "run folder": ("lab/report.py", "lab/card.py", "models/save_folder.py", "models/safetensors_file.py"),
-    "a file that ships": ("core/papers.py", "lab/profile.py", "models/families/__init__.py", "models/judge/__init__.py",
+    "a file that ships": ("core/registries/papers.py", "lab/profile.py", "models/families/__init__.py", "models/judge/__init__.py",
                           "models/small/build.py", "data/emoji/__init__.py", "models/source.py",
                           "models/clip/__init__.py",
                           "config/presets.py", "config/kohya_options.py", "config/onetrainer_options.py",

@@ -10,16 +10,16 @@ import yaml
 import tiny
 from snrlab import __version__
 from snrlab.config import dump
-from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
 from snrlab.core.learning_rate import LR_SCHEDULES
-from snrlab.core.noise import NOISES
-from snrlab.core.papers import PAPERS, paper, this_program
 from snrlab.core.perturbation import PERTURBATIONS
-from snrlab.core.registry import load_plugins
+from snrlab.core.registries.noise import NOISES
+from snrlab.core.registries.papers import PAPERS, paper, this_program
+from snrlab.core.registries.registry import load_plugins
+from snrlab.core.registries.training import LOSSES, OPTIMIZERS
 from snrlab.core.schedule import SCHEDULES
-from snrlab.core.training import LOSSES, OPTIMIZERS
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.lab.cite import cite, to_bibtex
 
 load_plugins()

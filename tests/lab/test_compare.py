@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES
+from snrlab.core.timesteps.density import DENSITIES
 from snrlab.lab import blocks, compare_text
 from snrlab.lab.compare import as_data, compare
 from snrlab.lab.distance import emphasis_law, law, total_variation, wasserstein

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from drawing import REGISTRIES, all_of, default, entry_id
-from snrlab.core import curve, loss_weight
-from snrlab.core.density import DENSITIES
 from snrlab.core.learning_rate import LR_SCHEDULES, progress, read_rules
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import gain
+from snrlab.core.registries.training import LOSSES, OPTIMIZERS
 from snrlab.core.schedule import SCHEDULES, from_betas, sd
-from snrlab.core.training import LOSSES, OPTIMIZERS
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.weights import curve, loss_weight
+from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.lab.formula import clauses, evaluate, to_latex
 
 SD = sd()

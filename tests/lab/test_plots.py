@@ -14,11 +14,11 @@ from PIL import Image
 
 import tiny
 from drawing import all_of, default, entry_id
-from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.lab.article import PLATES, write_article
 from snrlab.lab.data_files import to_csv
 from snrlab.lab.figures import _recipe

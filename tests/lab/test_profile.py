@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from snrlab.core.bands import BANDS
-from snrlab.core.findings import findings
+from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.lab.profile import (
     by_band,
     by_fifth,

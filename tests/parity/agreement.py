@@ -5,8 +5,8 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from snrlab import SCHEDULES
-from snrlab.core.registry import load_plugins
-from snrlab.core.training import LOSSES
+from snrlab.core.registries.registry import load_plugins
+from snrlab.core.registries.training import LOSSES
 from snrlab.lab.recipe_text import parse_recipe
 from snrlab.lab.sources import onetrainer_density
 

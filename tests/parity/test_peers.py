@@ -12,7 +12,7 @@ import pytest
 
 from parity.agreement import agreement
 from snrlab import SCHEDULES, WEIGHTINGS
-from snrlab.core.loss_weight import loss_weight
+from snrlab.core.weights.loss_weight import loss_weight
 from snrlab.lab.recipe_text import parse_recipe
 
 SD = SCHEDULES.bind("sd")()

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from snrlab import DENSITIES, SAMPLINGS, WEIGHTINGS, Recipe
-from snrlab.core.draws import stream
+from snrlab.core.random_streams import stream
 from snrlab.data import emoji
 from snrlab.models.denoise import denoise
 from snrlab.models.encode import encode_captions, encode_pixels

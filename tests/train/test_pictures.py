@@ -11,7 +11,7 @@ import tiny
 import tiny_families
 from snrlab import UserError
 from snrlab.config.output import SampleConfig
-from snrlab.core.draws import stream
+from snrlab.core.random_streams import stream
 from snrlab.core.schedule import SCHEDULES
 from snrlab.models.encode_rule import EncodeRule
 from snrlab.train.ddim import sampler

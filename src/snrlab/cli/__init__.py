@@ -28,7 +28,7 @@ from snrlab.cli.sample import sample
 from snrlab.cli.table import table
 from snrlab.cli.train import train
 from snrlab.core.errors import DEBUG, BugError, UserError
-from snrlab.core.registry import load_plugins
+from snrlab.core.registries.registry import load_plugins
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snrlab.core.errors import UserError
-from snrlab.core.ordinary_file import refuse_endless
+from snrlab.core.regular_file import refuse_endless
 from snrlab.files.text import LARGEST_TEXT
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from snrlab.core.density import DENSITIES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES
 from snrlab.core.recipe import Recipe
-from snrlab.core.registry import Registry
-from snrlab.core.sampling import SAMPLINGS
+from snrlab.core.registries.registry import Registry
 from snrlab.core.schedule import SCHEDULES
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.weights.weighting import WEIGHTINGS
 
 SPEC = "NAME[:k=v,...]"
 

@@ -22,7 +22,7 @@ from snrlab.cli.recipe_options import (
     build_recipe,
 )
 from snrlab.core.errors import UserError, unknown
-from snrlab.core.findings import findings, refuse_errors
+from snrlab.core.findings.recipe_findings import findings, refuse_errors
 
 FORMATS = ("table", "csv", "json")
 WIDE = 200  # where no terminal limits it

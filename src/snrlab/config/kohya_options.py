@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from snrlab.core.errors import alike
-from snrlab.core.parameters import parse_value
+from snrlab.core.registries.parameters import parse_value
 
 VERSION = "kohya sd-scripts 48d368f (February 2026)"
 Part = Literal["run", "network", "dataset", "gui"]

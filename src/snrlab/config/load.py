@@ -15,8 +15,8 @@ from snrlab.config.kohya_options import hint
 from snrlab.config.run import RunConfig
 from snrlab.config.section import Section
 from snrlab.core.errors import UserError, unknown
-from snrlab.core.ordinary_file import refuse_endless
-from snrlab.core.parameters import parse_value
+from snrlab.core.registries.parameters import parse_value
+from snrlab.core.regular_file import refuse_endless
 from snrlab.files.text import LARGEST_TEXT
 
 MISSING = {"model": ': [model] path = "my-model.safetensors"', "data": ': [data] folder = "photos"'}

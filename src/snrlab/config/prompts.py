@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.core.errors import UserError, nearest
-from snrlab.core.ordinary_file import refuse_endless
+from snrlab.core.regular_file import refuse_endless
 from snrlab.files.text import LARGEST_TEXT
 
 SIDE_MULTIPLE = 8

@@ -13,13 +13,13 @@ from snrlab.config.strategy import (
     ScheduleField,
     WeightingField,
 )
-from snrlab.core.density import DENSITIES
-from snrlab.core.loss_weight import ProductOn
 from snrlab.core.prediction import PredictionType
 from snrlab.core.recipe import Recipe
-from snrlab.core.registry import Choice
-from snrlab.core.sampling import SAMPLINGS
+from snrlab.core.registries.registry import Choice
 from snrlab.core.stages import Stage
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.weights.loss_weight import ProductOn
 
 
 class StageConfig(Section):

@@ -14,17 +14,17 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
 from snrlab.core.learning_rate import LR_SCHEDULES
-from snrlab.core.noise import NOISES
-from snrlab.core.parameters import Parameter
 from snrlab.core.perturbation import PERTURBATIONS
-from snrlab.core.registry import Choice, Entry, Registry
-from snrlab.core.sampling import SAMPLINGS
+from snrlab.core.registries.noise import NOISES
+from snrlab.core.registries.parameters import Parameter
+from snrlab.core.registries.registry import Choice, Entry, Registry
+from snrlab.core.registries.training import LOSSES, OPTIMIZERS
 from snrlab.core.schedule import SCHEDULES
-from snrlab.core.training import LOSSES, OPTIMIZERS
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.weights.weighting import WEIGHTINGS
 
 _KEYWORDS = {
     Gt: ("exclusiveMinimum", "gt"),

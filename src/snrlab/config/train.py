@@ -17,7 +17,7 @@ from snrlab.config.train_rules import (
 )
 from snrlab.core.errors import UserError
 from snrlab.core.learning_rate import LR_SCHEDULES
-from snrlab.core.training import LOSSES, OPTIMIZERS, usual
+from snrlab.core.registries.training import LOSSES, OPTIMIZERS, usual
 
 Part = Literal["unet", "text_encoder", "text_encoder_2"]
 PARTS: tuple[Part, ...] = get_args(Part)

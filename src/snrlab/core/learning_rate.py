@@ -12,7 +12,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le
 
 from snrlab.core.errors import UserError
-from snrlab.core.registry import Registry
+from snrlab.core.registries.registry import Registry
 
 LR_SCHEDULES = Registry("lr_schedule")
 

@@ -14,10 +14,10 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from snrlab.core import curve as curves
 from snrlab.core.errors import unknown
 from snrlab.core.prediction import PREDICTION_TYPES
-from snrlab.core.registry import Registry
+from snrlab.core.registries.registry import Registry
+from snrlab.core.weights import curve as curves
 
 Array = NDArray[np.float64]
 PERTURBATIONS = Registry("perturbation")

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError, unknown
-from snrlab.core.loss_weight import ProductOn, limit_weight, loss_weight
 from snrlab.core.perturbation import loss_floor
 from snrlab.core.prediction import PREDICTION_TYPES, PredictionType, gain
-from snrlab.core.registry import Choice
-from snrlab.core.sampling import SAMPLINGS
+from snrlab.core.registries.registry import Choice
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule, zero_terminal_snr
 from snrlab.core.stages import Stage, refuse_impossible
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.weights.loss_weight import ProductOn, limit_weight, loss_weight
 
 Array = NDArray[np.float64]
 SELDOM = 1e-7  # probability of a timestep below which it counts as never drawn

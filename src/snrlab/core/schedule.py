@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from snrlab.core import scheduler_config as diffusers_config
 from snrlab.core.errors import UserError
-from snrlab.core.registry import Choice, Registry
+from snrlab.core.registries.registry import Choice, Registry
 
 Array = NDArray[np.float64]
 Path = Literal["variance_preserving", "linear"]

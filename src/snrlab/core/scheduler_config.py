@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError, unknown
-from snrlab.core.ordinary_file import refuse_endless
+from snrlab.core.regular_file import refuse_endless
 
 Array = NDArray[np.float64]
 LARGEST = 2**23  # bytes of a configuration

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from snrlab.core.errors import UserError
-from snrlab.core.registry import Choice
+from snrlab.core.registries.registry import Choice
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from snrlab.core.errors import UserError, nearest
-from snrlab.core.ordinary_file import refuse_endless
+from snrlab.core.regular_file import refuse_endless
 from snrlab.files.text import LARGEST_TEXT
 
 SUFFIXES = (".txt", ".caption", ".cap")

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.config.data import DataConfig
-from snrlab.core.draws import stream
 from snrlab.core.errors import UserError, unknown
+from snrlab.core.random_streams import stream
 from snrlab.data import emoji
 from snrlab.data.items import Item
 from snrlab.data.kohya_toml import read_datasets

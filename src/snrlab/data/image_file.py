@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from snrlab.core.errors import UserError
-from snrlab.core.ordinary_file import refuse_endless
+from snrlab.core.regular_file import refuse_endless
 
 # what Pillow lists among its formats but is no picture, or not without other programs
 _NO_PICTURES = {".mpg", ".mpeg", ".pdf", ".eps", ".ps", ".wmf", ".emf", ".h5", ".hdf", ".grib", ".bufr", ".fli", ".flc"}

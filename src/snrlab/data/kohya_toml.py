@@ -19,7 +19,7 @@ from snrlab.config.data import DataConfig
 from snrlab.config.image_options import ImageOptions
 from snrlab.config.load import explain
 from snrlab.core.errors import UserError
-from snrlab.core.ordinary_file import refuse_endless
+from snrlab.core.regular_file import refuse_endless
 from snrlab.data.folder import missing
 from snrlab.data.kohya_schema import DATASET_ONLY, IDLE, OURS, Dataset, DatasetFile, Subset
 from snrlab.data.source import Source

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.core.errors import UserError
-from snrlab.core.ordinary_file import refuse_endless
+from snrlab.core.regular_file import refuse_endless
 from snrlab.data.caption_files import CaptionFiles, key
 from snrlab.data.folder import MASK_ENDING, METADATA, Folder, ImageFile, counted, files_of
 from snrlab.data.image_file import is_image, shown_size

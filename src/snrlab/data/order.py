@@ -16,7 +16,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
-from snrlab.core.draws import data_index
+from snrlab.core.random_streams import data_index
 
 Rows = NDArray[np.int64]
 

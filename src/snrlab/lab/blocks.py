@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from snrlab.core.finding import Finding
+from snrlab.core.findings.finding import Finding
 from snrlab.lab.statistics import Estimate
 from snrlab.lab.text import columns
 

@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.config import RunConfig, parse
-from snrlab.core.papers import DORA, LORA, LORA_PLUS, PREDICTIONS, ZERO_TERMINAL_SNR, Paper, paper, this_program
 from snrlab.core.recipe import Recipe
-from snrlab.core.registry import Choice
-from snrlab.core.training import OPTIMIZERS
+from snrlab.core.registries.papers import (
+    DORA,
+    LORA,
+    LORA_PLUS,
+    PREDICTIONS,
+    ZERO_TERMINAL_SNR,
+    Paper,
+    paper,
+    this_program,
+)
+from snrlab.core.registries.registry import Choice
+from snrlab.core.registries.training import OPTIMIZERS
 from snrlab.files.text import read_toml
 from snrlab.lab.compare import as_recipe, is_source
 from snrlab.lab.explain import understand
@@ -56,7 +65,7 @@ def _of_choice(choice: Choice) -> Iterator[tuple[str, str]]:
     yield f"{choice.entry.kind} {choice.name}", choice.entry.paper
     inner = choice.params.get("of")
     if inner is not None:
-        from snrlab.core.weighting import WEIGHTINGS
+        from snrlab.core.weights.weighting import WEIGHTINGS
 
         yield from _of_choice(WEIGHTINGS.parse(inner))
 

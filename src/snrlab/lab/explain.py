@@ -11,8 +11,8 @@ import numpy as np
 
 from snrlab.config.kohya_options import SECRETS
 from snrlab.core.bands import BANDS
-from snrlab.core.finding import GRADES, Finding, in_words
-from snrlab.core.findings import findings
+from snrlab.core.findings.finding import GRADES, Finding, in_words
+from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.lab.profile import Profile, by_band, by_fifth, shares, shipped_profile
 from snrlab.lab.sources import kohya, onetrainer

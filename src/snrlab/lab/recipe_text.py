@@ -18,17 +18,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError, unknown
-from snrlab.core.noise import NOISES
-from snrlab.core.parameters import parse_value
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES
 from snrlab.core.recipe import Recipe
-from snrlab.core.registry import Choice, Registry
-from snrlab.core.sampling import SAMPLINGS
+from snrlab.core.registries.noise import NOISES
+from snrlab.core.registries.parameters import parse_value
+from snrlab.core.registries.registry import Choice, Registry
 from snrlab.core.schedule import SCHEDULES
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.weights.weighting import WEIGHTINGS
 
 PLAIN = "plain"
 SWITCHES = ("zero_terminal_snr", "normalize")

@@ -16,7 +16,7 @@ from snrlab.config import RunConfig, dump, parse
 from snrlab.config.recipe import build_recipe
 from snrlab.config.share import shareable
 from snrlab.core.bands import BANDS
-from snrlab.core.findings import findings
+from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES
 from snrlab.files.writing import write_atomically

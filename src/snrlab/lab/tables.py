@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from snrlab.core.recipe import Recipe, Tables
-from snrlab.core.registry import Choice
+from snrlab.core.registries.registry import Choice
 from snrlab.core.stages import Stage
 
 SNR_MARKS = (5.0, 1.0, 0.1)

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snrlab.core.draws import stream
+from snrlab.core.random_streams import stream
 
 
 @dataclass(eq=False)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from snrlab.core.errors import UserError
-from snrlab.core.ordinary_file import refuse_endless
+from snrlab.core.regular_file import refuse_endless
 from snrlab.files.header import PICKLES, Header, read_header, refuse_pickle
 from snrlab.models.clip import with_plain_padding
 from snrlab.models.components import Components

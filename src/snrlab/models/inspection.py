@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.core.errors import UserError
-from snrlab.core.finding import GRADES, Finding
+from snrlab.core.findings.finding import GRADES, Finding
 from snrlab.files.header import Header, read_header
 from snrlab.files.tensors import elements
 from snrlab.files.text import read_json

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from snrlab.core.errors import UserError
-from snrlab.core.finding import Finding
+from snrlab.core.findings.finding import Finding
 from snrlab.files.header import Header
 from snrlab.files.tensors import elements, read_tensor
 from snrlab.models.families import NAMES, TEXT_WIDTHS, Family

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from snrlab.core.finding import Finding
+from snrlab.core.findings.finding import Finding
 from snrlab.files.header import Header
 from snrlab.files.tensors import PLAIN, pieces
 

@@ -12,7 +12,7 @@ import zlib
 from snrlab.config.lora import LoraConfig
 from snrlab.config.run import RunConfig
 from snrlab.core.recipe import Recipe
-from snrlab.core.training import kohya_optimizer
+from snrlab.core.registries.training import kohya_optimizer
 from snrlab.models.training_facts import Base, Images, Training
 
 OFF = ("ss_full_fp16", "ss_lowram", "ss_fp8_base", "ss_fp8_base_unet", "ss_color_aug")

@@ -17,7 +17,7 @@ from snrlab.config import RunConfig
 from snrlab.config.section import OnResume, on_resume
 from snrlab.config.strategy import as_table
 from snrlab.core.errors import UserError
-from snrlab.core.registry import Choice
+from snrlab.core.registries.registry import Choice
 from snrlab.train import run_folder
 from snrlab.train.run_folder import RunFolder
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snrlab.config.run import RunConfig
-from snrlab.core.draws import stream
 from snrlab.core.errors import UserError
+from snrlab.core.random_streams import stream
 from snrlab.data.captions import caption_at, is_dropped
 from snrlab.data.items import Item
 from snrlab.data.order import Order

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrlab.core.draws import Purpose, inverse_cdf, stream, uniforms
+from snrlab.core.random_streams import Purpose, inverse_cdf, stream, uniforms
 from snrlab.core.recipe import Recipe, Tables
-from snrlab.core.sampler import Drawn, Sampler
+from snrlab.core.timestep_sampler import Drawn, Sampler
 
 Slots = NDArray[np.int64]
 

@@ -16,8 +16,8 @@ from torch import nn
 
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
-from snrlab.core.finding import Finding
-from snrlab.core.findings import findings, refuse_errors
+from snrlab.core.findings.finding import Finding
+from snrlab.core.findings.recipe_findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
 from snrlab.data.examples import find, settle
 from snrlab.data.items import Item

@@ -23,8 +23,8 @@ from annotated_types import Gt, Le, Lt
 from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError
+from snrlab.core.registries.training import LOSSES
 from snrlab.core.schedule import NoiseSchedule
-from snrlab.core.training import LOSSES
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from snrlab.core.noise import NOISES
+from snrlab.core.registries.noise import NOISES
 
 if TYPE_CHECKING:
     import numpy as np

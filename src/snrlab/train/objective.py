@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from snrlab.core.prediction import target
-from snrlab.core.registry import Choice
-from snrlab.core.training import LOSSES, usual
+from snrlab.core.registries.registry import Choice
+from snrlab.core.registries.training import LOSSES, usual
 from snrlab.train.batch import Batch
 from snrlab.train.draws import Draws, Slots
 from snrlab.train.losses import Loss

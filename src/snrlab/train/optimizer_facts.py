@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable
 
 from snrlab.core.errors import UserError
-from snrlab.core.training import OPTIMIZERS
+from snrlab.core.registries.training import OPTIMIZERS
 
 Shape = tuple[int, ...]
 FP32 = 4

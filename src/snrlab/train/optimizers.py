@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt, Le, Lt
 
 from snrlab.core.errors import UserError
-from snrlab.core.training import OPTIMIZERS
+from snrlab.core.registries.training import OPTIMIZERS
 from snrlab.train.optimizer_class import Arguments, ClassPath, load_class, read_arguments
 from snrlab.train.optimizer_facts import eight_bit, factored, moments
 

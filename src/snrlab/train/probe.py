@@ -27,9 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snrlab.core.draws import stream
 from snrlab.core.errors import UserError
-from snrlab.core.finding import Finding
+from snrlab.core.findings.finding import Finding
+from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise

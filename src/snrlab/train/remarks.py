@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from snrlab.core.finding import Finding
+from snrlab.core.findings.finding import Finding
 from snrlab.models.tokens import room, token_count
 from snrlab.train.job import Job
 

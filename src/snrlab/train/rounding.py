@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snrlab.core.draws import stream
+from snrlab.core.random_streams import stream
 
 LOW_BITS = 16  # of an fp32 number, which bf16 does not have
 

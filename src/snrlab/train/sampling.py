@@ -14,8 +14,8 @@ from torch import Tensor
 
 from snrlab.config.output import SampleConfig
 from snrlab.config.prompts import parse_line
-from snrlab.core.draws import stream
 from snrlab.core.errors import UserError
+from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.models.arithmetic import borrowed, computing
 from snrlab.models.components import ENCODERS, Components

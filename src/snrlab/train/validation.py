@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snrlab.core.bands import BANDS, band_of
-from snrlab.core.draws import stream
 from snrlab.core.prediction import gain, target
+from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.lab.statistics import mean
 from snrlab.models.arithmetic import borrowed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snrlab.config.run_text import Stated
 from snrlab.config.train_rules import ADAPTIVE_RATE
-from snrlab.core.training import OPTIMIZERS, usual
+from snrlab.core.registries.training import OPTIMIZERS, usual
 from snrlab.lab.exchange.transfer import Left, Transfer
 
 RATES = tuple(f"train.{part}_learning_rate" for part in ("unet", "text_encoder", "text_encoder_2"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snrlab.config.run import RunConfig
-from snrlab.core.training import OPTIMIZERS, usual
+from snrlab.core.registries.training import OPTIMIZERS, usual
 from snrlab.lab.exchange.transfer import Left, Transfer, shown
 
 OPTIMIZER_NAMES = {

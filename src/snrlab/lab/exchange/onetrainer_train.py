@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snrlab.config.onetrainer_options import OPTIONS
-from snrlab.core.training import OPTIMIZERS, usual
+from snrlab.core.registries.training import OPTIMIZERS, usual
 from snrlab.lab.exchange.transfer import Left, Transfer
 
 OPTIMIZER_NAMES = {"ADAMW": "adamw", "ADAMW_8BIT": "adamw8bit", "LION": "lion", "PRODIGY": "prodigy",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snrlab.core.recipe import Recipe
-from snrlab.core.registry import Choice
+from snrlab.core.registries.registry import Choice
 from snrlab.lab.exchange.transfer import Transfer
 from snrlab.lab.sources.asked import Understood
 
@@ -76,7 +76,7 @@ def _peer(value: Any, as_is: bool) -> str:
 def plainly(value: Any) -> Any:
     """A recipe's value as TOML has it, without parameters at their defaults.
 
-    >>> from snrlab.core.weighting import WEIGHTINGS
+    >>> from snrlab.core.weights.weighting import WEIGHTINGS
     >>> plainly((WEIGHTINGS.bind("min_snr", gamma=5.0), WEIGHTINGS.bind("debiased", max_snr=None)))
     [{'name': 'min_snr', 'gamma': 5.0}, {'name': 'debiased'}]
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snrlab.config.run import RunConfig
-from snrlab.core.registry import Choice
+from snrlab.core.registries.registry import Choice
 from snrlab.lab.exchange.transfer import Left, shown
 
 WRONG_UNDER_V = "under v kohya computes 1 / (S + 1), not the paper's sqrt(S) / (S + 1): the effort goes elsewhere"
@@ -65,7 +65,7 @@ def _weighting(choice: Choice, v: bool, left: list[Left]) -> dict[str, Any]:
         case "v_pred_like_loss" if not v:
             return {choice.name: choice.params["scale"]}
         case "kohya_before_rescale" if v:
-            from snrlab.core.weighting import WEIGHTINGS
+            from snrlab.core.weights.weighting import WEIGHTINGS
 
             return _weighting(WEIGHTINGS.parse(choice.params["of"]), v, left)
     left.append(Left(f"recipe.weighting {choice.spec}", "kohya has no such weighting"))

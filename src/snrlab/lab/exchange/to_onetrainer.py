@@ -8,7 +8,7 @@ from typing import Any
 from snrlab.config.image_options import ImageOptions
 from snrlab.config.prompts import parse_line
 from snrlab.config.run import RunConfig
-from snrlab.core.registry import Choice
+from snrlab.core.registries.registry import Choice
 from snrlab.lab.exchange.from_onetrainer import LAYERS, PATTERNS
 from snrlab.lab.exchange.kohya_network import is_sdxl_run
 from snrlab.lab.exchange.onetrainer_train import OPTIMIZER_NAMES, TEXT

@@ -12,8 +12,8 @@ from snrlab.config.kohya_options import meant
 from snrlab.config.run import RunConfig
 from snrlab.config.run_text import Stated, toml
 from snrlab.core.errors import UserError
-from snrlab.core.parameters import parse_value
-from snrlab.core.registry import Choice
+from snrlab.core.registries.parameters import parse_value
+from snrlab.core.registries.registry import Choice
 
 HIDDEN = "(not shown)"
 LONGEST = 120  # characters of a value in a comment

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from snrlab.core.finding import Finding
+from snrlab.core.findings.finding import Finding
 from snrlab.core.recipe import Recipe
 
 

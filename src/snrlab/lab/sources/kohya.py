@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from snrlab.config.kohya_options import VERSION
-from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
-from snrlab.core.noise import NOISES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
-from snrlab.core.registry import Choice
-from snrlab.core.sampling import SAMPLINGS
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.registries.noise import NOISES
+from snrlab.core.registries.registry import Choice
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import Asked, Understood
 from snrlab.lab.sources.floor import with_floor
 from snrlab.lab.sources.kohya_findings import formulas, unknown_options

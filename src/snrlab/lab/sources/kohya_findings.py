@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from snrlab.config.kohya_options import RUN, meant
-from snrlab.core.finding import Finding
+from snrlab.core.findings.finding import Finding
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import other_loss
 from snrlab.lab.sources.kohya_settings import SQUARED, STEPS, Settings
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snrlab.config.kohya_options import RUN
-from snrlab.core.parameters import parse_value
+from snrlab.core.registries.parameters import parse_value
 
 # what a finished file leaves out although it changes the recipe
 NOT_RECORDED = ("v_parameterization", "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "min_timestep",

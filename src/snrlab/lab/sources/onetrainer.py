@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from snrlab.core.errors import UserError, unknown
-from snrlab.core.finding import Finding
-from snrlab.core.noise import NOISES
+from snrlab.core.findings.finding import Finding
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
-from snrlab.core.registry import Choice
-from snrlab.core.sampling import SAMPLINGS
-from snrlab.core.weighting import WEIGHTINGS
+from snrlab.core.registries.noise import NOISES
+from snrlab.core.registries.registry import Choice
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.lab.sources.asked import Asked, Understood, other_loss
 from snrlab.lab.sources.floor import with_floor
 from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density, number

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from snrlab.core.density import DENSITIES
 from snrlab.core.errors import UserError
-from snrlab.core.registry import Choice
+from snrlab.core.registries.registry import Choice
+from snrlab.core.timesteps.density import DENSITIES
 
 DISTRIBUTIONS = ("UNIFORM", "SIGMOID", "LOGIT_NORMAL", "HEAVY_TAIL", "COS_MAP", "INVERTED_PARABOLA", "BETA")
 STEPS = 1000

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from snrlab.core.finding import Finding
+from snrlab.core.findings.finding import Finding
 
 NOW = 11  # of a file that the program writes today
 CONCEPT_NOW = 2

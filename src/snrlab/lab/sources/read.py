@@ -13,8 +13,8 @@ from snrlab.config.kohya_options import RUN
 from snrlab.config.onetrainer_options import OPTIONS
 from snrlab.config.recipe import RecipeConfig, StageConfig, build_recipe
 from snrlab.core.errors import UserError
-from snrlab.core.finding import Finding
-from snrlab.core.registry import Choice
+from snrlab.core.findings.finding import Finding
+from snrlab.core.registries.registry import Choice
 from snrlab.core.schedule import SCHEDULES
 from snrlab.files.header import read_header
 from snrlab.files.text import parse_json, read_any_json, read_text, read_toml

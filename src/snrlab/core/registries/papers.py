@@ -76,7 +76,7 @@ class Paper:
 
 
 def _read() -> Mapping[str, Paper]:
-    text = resources.files("snrlab.core").joinpath("papers.toml").read_text(encoding="utf-8")
+    text = resources.files("snrlab.core.registries").joinpath("papers.toml").read_text(encoding="utf-8")
     return {name: Paper(**facts, **_address(name)) for name, facts in tomllib.loads(text).items()}
 
 

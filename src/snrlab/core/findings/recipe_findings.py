@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from snrlab.core.errors import UserError
-from snrlab.core.finding import GRADES, Finding
-from snrlab.core.finding_rules import RULES
+from snrlab.core.findings.finding import GRADES, Finding
+from snrlab.core.findings.finding_rules import RULES
 from snrlab.core.recipe import Recipe, Tables
 
 __all__ = ["Finding", "findings", "refuse_errors"]

@@ -23,7 +23,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, get_type_hints
 
 from snrlab.core.errors import UserError, unknown
-from snrlab.core.parameters import Parameter, parse_value
+from snrlab.core.registries.parameters import Parameter, parse_value
 
 ENTRY_POINT_GROUP = "snrlab.strategies"
 

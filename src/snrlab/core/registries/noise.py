@@ -6,6 +6,6 @@ through the entry point `snrlab.strategies`); they are named here because a reci
 
 from __future__ import annotations
 
-from snrlab.core.registry import Registry
+from snrlab.core.registries.registry import Registry
 
 NOISES = Registry("noise")

@@ -14,11 +14,11 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
-from snrlab.core import curve as curves
 from snrlab.core.errors import UserError
-from snrlab.core.registry import Registry
-from snrlab.core.sampling import Bins, Decay, Floor, mixed
+from snrlab.core.registries.registry import Registry
 from snrlab.core.schedule import NoiseSchedule
+from snrlab.core.timesteps.timestep_sampling import Bins, Decay, Floor, mixed
+from snrlab.core.weights import curve as curves
 
 Array = NDArray[np.float64]
 DENSITIES = Registry("density")

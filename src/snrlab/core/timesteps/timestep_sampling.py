@@ -17,7 +17,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
-from snrlab.core.registry import Registry
+from snrlab.core.registries.registry import Registry
 
 Array = NDArray[np.float64]
 SAMPLINGS = Registry("sampling")

@@ -15,9 +15,9 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
-from snrlab.core import curve as curves
 from snrlab.core.prediction import GAINS, PredictionType
-from snrlab.core.registry import Registry
+from snrlab.core.registries.registry import Registry
+from snrlab.core.weights import curve as curves
 
 Array = NDArray[np.float64]
 WEIGHTINGS = Registry("weighting")

@@ -15,10 +15,10 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
-from snrlab.core.loss_weight import loss_weight
 from snrlab.core.prediction import GAINS
 from snrlab.core.schedule import sd
-from snrlab.core.weighting import WEIGHTINGS, Gamma
+from snrlab.core.weights.loss_weight import loss_weight
+from snrlab.core.weights.weighting import WEIGHTINGS, Gamma
 
 Array = NDArray[np.float64]
 KOHYA = "kohya-ss/sd-scripts, library/custom_train_functions.py"

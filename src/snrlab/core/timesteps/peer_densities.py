@@ -13,9 +13,9 @@ import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
-from snrlab.core.density import DENSITIES, normal_cdf
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import NoiseSchedule
+from snrlab.core.timesteps.density import DENSITIES, normal_cdf
 
 Array = NDArray[np.float64]
 Shift = Annotated[float, Gt(0), Le(100)]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.core.prediction import gain
-from snrlab.core.registry import Choice
+from snrlab.core.registries.registry import Choice
 
 Array = NDArray[np.float64]
 ProductOn = Literal["epsilon", "network"]

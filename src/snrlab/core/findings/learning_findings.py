@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from snrlab.core.finding import Finding
+from snrlab.core.findings.finding import Finding
 from snrlab.core.recipe import Recipe, Tables
 
 

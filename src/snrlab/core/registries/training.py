@@ -6,7 +6,7 @@ which load through the entry points `snrlab.strategies`); they are named here be
 
 from __future__ import annotations
 
-from snrlab.core.registry import Choice, Registry, load_plugins
+from snrlab.core.registries.registry import Choice, Registry, load_plugins
 
 LOSSES = Registry("loss")
 OPTIMIZERS = Registry("optimizer")

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from snrlab.core.finding import Finding, in_words
-from snrlab.core.learning_findings import learns
-from snrlab.core.loss_weight import is_multiplier, loss_weight
+from snrlab.core.findings.finding import Finding, in_words
+from snrlab.core.findings.learning_findings import learns
 from snrlab.core.recipe import SELDOM, Recipe, Tables
-from snrlab.core.registry import Choice
+from snrlab.core.registries.registry import Choice
+from snrlab.core.weights.loss_weight import is_multiplier, loss_weight
 
 Rule = Callable[[Recipe, Tables], Iterator[Finding]]
 
