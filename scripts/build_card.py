@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from snrlab.cli.train import quiet_libraries
-from snrlab.config.output import SampleConfig
+from snrlab.config.sections.output import SampleConfig
 from snrlab.core.registries.registry import load_plugins
 from snrlab.data import emoji
 from snrlab.train.judging import Row, choose_concepts, draw, evaluate_pipeline

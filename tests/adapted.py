@@ -8,7 +8,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
 import tiny_families
-from snrlab.config.lora import LoraConfig
+from snrlab.config.sections.lora import LoraConfig
 from snrlab.models import families
 from snrlab.models.components import Components
 from snrlab.models.families import Family

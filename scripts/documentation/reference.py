@@ -24,7 +24,7 @@ from snrlab import (
     WEIGHTINGS,
 )
 from snrlab.config.run import RunConfig
-from snrlab.config.section import on_resume
+from snrlab.config.sections.section import on_resume
 from snrlab.core.registries.registry import Choice, Entry, Registry
 from snrlab.lab.formula import to_latex
 

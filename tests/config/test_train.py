@@ -4,7 +4,7 @@ import pytest
 
 from snrlab import UserError
 from snrlab.config import apply_overrides, dump, parse
-from snrlab.config.train import TrainConfig
+from snrlab.config.sections.train import TrainConfig
 from snrlab.core.learning_rate import LR_SCHEDULES, read_rules
 from snrlab.train.learning_rate import rate_factor
 from snrlab.train.optimizer_class import read_arguments

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drawing import ENTRIES, all_of, choices, default, entry_id
-from snrlab.config.strategy import Strategy, as_table, entry_schema
+from snrlab.config.sections.strategy import Strategy, as_table, entry_schema
 from snrlab.core.errors import UserError
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES

@@ -14,7 +14,7 @@ import tiny
 from drawing import all_of, default, entry_id
 from snrlab import UserError
 from snrlab.config import parse
-from snrlab.config.lora import LoraLayers
+from snrlab.config.sections.lora import LoraLayers
 from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe

@@ -4,7 +4,7 @@ from PIL import Image
 
 import tiny
 from snrlab import UserError
-from snrlab.config.data import DataConfig
+from snrlab.config.sections.data import DataConfig
 from snrlab.data.examples import load_items
 from snrlab.data.folder import described, scan
 from snrlab.data.pixels import decode, load_pixels

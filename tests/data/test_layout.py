@@ -4,7 +4,7 @@ import pytest
 
 from imaging import captioned, picture
 from snrlab import UserError
-from snrlab.config.data import DataConfig
+from snrlab.config.sections.data import DataConfig
 from snrlab.data.examples import find, load_items
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from imaging import captioned, picture
 from snrlab import UserError
-from snrlab.config.data import DataConfig
 from snrlab.config.load import parse_section
+from snrlab.config.sections.data import DataConfig
 from snrlab.data.examples import find, load_items
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from imaging import captioned, picture
 from snrlab import UserError
-from snrlab.config.data import DataConfig
+from snrlab.config.sections.data import DataConfig
 from snrlab.data.examples import find, load_items
 from snrlab.data.metadata import read_fine_tuning
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imaging import captioned
-from snrlab.config.data import DataConfig
+from snrlab.config.sections.data import DataConfig
 from snrlab.data.examples import load_items
 from snrlab.data.repeats import balanced, shared, spread
 

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snrlab.cli.data import _content as data_content
-from snrlab.config.data import DataConfig
 from snrlab.config.load import read as read_run
 from snrlab.config.prompts import read_lines
+from snrlab.config.sections.data import DataConfig
 from snrlab.core import scheduler_config
 from snrlab.core.errors import UserError
 from snrlab.core.weights import curve
@@ -99,7 +99,7 @@ OTHERS = {
     "a file that ships": ("core/registries/papers.py", "lab/profile.py", "models/families/__init__.py", "models/judge/__init__.py",
                           "models/small/build.py", "data/emoji/__init__.py", "models/source.py",
                           "models/clip/__init__.py",
-                          "config/presets.py", "config/kohya_options.py", "config/onetrainer_options.py",
+                          "config/presets.py", "config/option_tables/kohya.py", "config/option_tables/onetrainer.py",
                           "lab/page.py"),
     "read after its header": ("models/lora_file.py", "models/networks.py", "models/training_facts.py"),
     "a decoded picture": ("data/pixels.py",),

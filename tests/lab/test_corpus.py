@@ -8,8 +8,8 @@ import pytest
 import goldens
 from snrlab.cli.inspected_text import blocks, grouped
 from snrlab.config import parse
-from snrlab.config.kohya_options import RUN, meant
-from snrlab.config.onetrainer_options import flat
+from snrlab.config.option_tables.kohya import RUN, meant
+from snrlab.config.option_tables.onetrainer import flat
 from snrlab.core.errors import UserError
 from snrlab.lab import explain_text
 from snrlab.lab.blocks import to_text

@@ -18,8 +18,10 @@ import elsewhere
 import goldens
 import tiny
 from effects import is_field
-from snrlab.config import kohya_options, onetrainer_options, parse
-from snrlab.config.kohya_options import OPTIONS, RUN
+from snrlab.config import parse
+from snrlab.config.option_tables import kohya as kohya_options
+from snrlab.config.option_tables import onetrainer as onetrainer_options
+from snrlab.config.option_tables.kohya import OPTIONS, RUN
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.lab.exchange.exporting import dataset_toml, export, to_json, to_toml
@@ -69,8 +71,8 @@ def test_each_name_stands_once():
     import csv
     from importlib import resources
 
-    for table, column in (("kohya_options.csv", "name"), ("onetrainer_options.csv", "name")):
-        text = resources.files("snrlab.config").joinpath(table).read_text(encoding="utf-8")
+    for table, column in (("kohya.csv", "name"), ("onetrainer.csv", "name")):
+        text = resources.files("snrlab.config.option_tables").joinpath(table).read_text(encoding="utf-8")
         names = [row[column] for row in csv.DictReader(text.splitlines())]
         assert len(set(names)) == len(names)
 

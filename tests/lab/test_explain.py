@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
-from snrlab.config.kohya_options import RUN
+from snrlab.config.option_tables.kohya import RUN
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.files.header import read_header

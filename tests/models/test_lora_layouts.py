@@ -19,7 +19,7 @@ from torch import nn
 import adapted
 from adapted import CONV
 from snrlab import UserError
-from snrlab.config.lora import LoraConfig
+from snrlab.config.sections.lora import LoraConfig
 from snrlab.models import families
 from snrlab.models.adapter import Adapter
 from snrlab.models.kohya_names import kohya_name

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snrlab.config.lora import LoraConfig
+from snrlab.config.sections.lora import LoraConfig
 from snrlab.data.buckets import bucket_sizes, fit
 from snrlab.data.items import BucketRule
 from snrlab.models import families

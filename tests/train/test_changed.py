@@ -16,7 +16,7 @@ from snrlab import UserError
 from snrlab.cli.train import refuse_copy
 from snrlab.config import parse, read
 from snrlab.config.run import RunConfig
-from snrlab.config.section import on_resume
+from snrlab.config.sections.section import on_resume
 from snrlab.train import runner
 from snrlab.train.changes import changes
 from snrlab.train.loop import steps

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import tiny
 from snrlab import UserError
 from snrlab.cli import main
-from snrlab.config.output import SampleConfig
+from snrlab.config.sections.output import SampleConfig
 from snrlab.data import emoji
 from snrlab.models.features import open_net
 from snrlab.models.inception import Inception

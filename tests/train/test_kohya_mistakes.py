@@ -12,7 +12,7 @@ import tiny
 from effects import is_field
 from snrlab.cli import main
 from snrlab.config import parse
-from snrlab.config.kohya_options import OPTIONS
+from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.models.source import shipped_folder
 from snrlab.train import preflight, remarks

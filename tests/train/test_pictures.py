@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 import tiny
 import tiny_families
 from snrlab import UserError
-from snrlab.config.output import SampleConfig
+from snrlab.config.sections.output import SampleConfig
 from snrlab.core.random_streams import stream
 from snrlab.core.schedule import SCHEDULES
 from snrlab.models.encode_rule import EncodeRule

@@ -9,7 +9,7 @@ from PIL import Image
 
 import tiny
 from snrlab import UserError
-from snrlab.config.output import SampleConfig
+from snrlab.config.sections.output import SampleConfig
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.models.pixels import PixelIdentity
 from snrlab.train import runner

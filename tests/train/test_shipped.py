@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 import tiny
-from snrlab.config.output import SampleConfig
+from snrlab.config.sections.output import SampleConfig
 from snrlab.models.source import load, shipped, shipped_folder
 from snrlab.train import runner
 from snrlab.train.evaluate import measure

@@ -14,8 +14,8 @@ from snrlab.core.regular_file import refuse_endless
 from snrlab.files.text import LARGEST_TEXT
 
 if TYPE_CHECKING:
-    from snrlab.config.data import DataConfig
     from snrlab.config.run import RunConfig
+    from snrlab.config.sections.data import DataConfig
 
 _KOHYA_TRAINING = {"pretrained_model_name_or_path", "train_data_dir", "dataset_config", "network_module", "output_name"}
 
@@ -75,8 +75,8 @@ def _described(source: Path, overrides: list[str]) -> tuple[DataConfig, RunConfi
 
 
 def _section(values: dict[str, Any], overrides: list[str]) -> DataConfig:
-    from snrlab.config.data import DataConfig
     from snrlab.config.load import apply_overrides, parse_section
+    from snrlab.config.sections.data import DataConfig
 
     tables = apply_overrides({"data": values}, overrides)
     others = [key for key in tables if key != "data"]

@@ -59,7 +59,7 @@ def demo_config(style: str, *, dates: bool = True) -> RunConfig:
 
 
 def _show_recipe(config: RunConfig) -> None:
-    from snrlab.config.recipe import build_recipe
+    from snrlab.config.sections.recipe import build_recipe
     from snrlab.core.schedule import SCHEDULES
     from snrlab.lab.chart import emphasis_chart
     from snrlab.lab.tables import describe

@@ -71,7 +71,7 @@ def evaluate(
     except ImportError:
         raise UserError('evaluating needs torchmetrics: pip install "snrlab[metrics]".') from None
     from snrlab.config.load import parse_section
-    from snrlab.config.output import SampleConfig
+    from snrlab.config.sections.output import SampleConfig
     from snrlab.models.features import JUDGE, open_net
     from snrlab.train.judging import evaluate_folder, evaluate_source
 

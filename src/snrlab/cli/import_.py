@@ -32,7 +32,7 @@ def import_(
     What has no counterpart is listed with the reason. Example: snrlab import my-lora.toml -o run.toml
     """
     from snrlab.cli.written import free_path, put
-    from snrlab.config.foreign import quoted
+    from snrlab.config.wrong_file import quoted
     from snrlab.data.kohya_toml import refusal
     from snrlab.lab.exchange.importing import import_source
     from snrlab.lab.exchange.written import tail

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.written import free_path, put
-from snrlab.config.foreign import quoted
+from snrlab.config.wrong_file import quoted
 from snrlab.core.errors import UserError
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.config.foreign import quoted
+from snrlab.config.wrong_file import quoted
 from snrlab.core.errors import UserError, unknown
 from snrlab.lab.panels import DEFAULT, PANELS
 from snrlab.lab.theme import MODES

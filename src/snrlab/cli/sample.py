@@ -51,7 +51,7 @@ def sample(
     path = free_path(out)
     quiet_libraries()
     from snrlab.config.load import parse_section
-    from snrlab.config.output import SampleConfig
+    from snrlab.config.sections.output import SampleConfig
     from snrlab.train.sampling import labelled, parameters, save_grid, save_png
     from snrlab.train.sampling import sample as make
     from snrlab.train.saved import open_source

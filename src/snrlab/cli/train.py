@@ -110,7 +110,7 @@ def run_training(config: RunConfig, out: Path, *, resume: bool = False, fork: st
 
 
 def _say_what_next(outcome: Outcome) -> None:
-    from snrlab.config.foreign import quoted
+    from snrlab.config.wrong_file import quoted
 
     folder, config = outcome.folder, outcome.config
     if config.output.report:

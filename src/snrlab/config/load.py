@@ -10,10 +10,10 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
-from snrlab.config.foreign import START, refuse_foreign, refuse_other_kind
-from snrlab.config.kohya_options import hint
+from snrlab.config.option_tables.kohya import hint
 from snrlab.config.run import RunConfig
-from snrlab.config.section import Section
+from snrlab.config.sections.section import Section
+from snrlab.config.wrong_file import START, refuse_foreign, refuse_other_kind
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.registries.parameters import parse_value
 from snrlab.core.regular_file import refuse_endless

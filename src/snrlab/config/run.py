@@ -6,14 +6,14 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from snrlab.config.data import DataConfig
-from snrlab.config.log import LogConfig
-from snrlab.config.lora import LoraConfig
-from snrlab.config.model import ModelConfig
-from snrlab.config.output import OutputConfig, SampleConfig, ValidationConfig
-from snrlab.config.recipe import RecipeConfig
-from snrlab.config.section import Section
-from snrlab.config.train import TrainConfig
+from snrlab.config.sections.data import DataConfig
+from snrlab.config.sections.log import LogConfig
+from snrlab.config.sections.lora import LoraConfig
+from snrlab.config.sections.model import ModelConfig
+from snrlab.config.sections.output import OutputConfig, SampleConfig, ValidationConfig
+from snrlab.config.sections.recipe import RecipeConfig
+from snrlab.config.sections.section import Section
+from snrlab.config.sections.train import TrainConfig
 from snrlab.core.errors import UserError
 
 

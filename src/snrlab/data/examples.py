@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snrlab.config.data import DataConfig
+from snrlab.config.sections.data import DataConfig
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.random_streams import stream
 from snrlab.data import emoji

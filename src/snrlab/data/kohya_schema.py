@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from snrlab.config.image_options import Resolution, Suffix
-from snrlab.config.section import Section
+from snrlab.config.sections.image_options import Resolution, Suffix
+from snrlab.config.sections.section import Section
 
 # keys without a counterpart here: (values that do nothing, what to do instead)
 IDLE: dict[str, tuple[tuple[Any, ...], str]] = {

@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snrlab.config.data import DataConfig
-from snrlab.config.image_options import ImageOptions
 from snrlab.config.load import explain
+from snrlab.config.sections.data import DataConfig
+from snrlab.config.sections.image_options import ImageOptions
 from snrlab.core.errors import UserError
 from snrlab.core.regular_file import refuse_endless
 from snrlab.data.folder import missing

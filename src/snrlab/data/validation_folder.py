@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.data import DataConfig
+from snrlab.config.sections.data import DataConfig
 from snrlab.core.errors import UserError
 from snrlab.data.examples import find
 from snrlab.data.items import Item

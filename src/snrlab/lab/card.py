@@ -11,8 +11,8 @@ from typing import Any
 from snrlab import __version__
 from snrlab.config import RunConfig, dump, parse
 from snrlab.config.prompts import parse_line
-from snrlab.config.recipe import build_recipe
-from snrlab.config.share import shareable
+from snrlab.config.redact import shareable
+from snrlab.config.sections.recipe import build_recipe
 from snrlab.core.schedule import SCHEDULES
 from snrlab.files.writing import write_atomically
 from snrlab.lab.figures import recipe_picture

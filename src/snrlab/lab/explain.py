@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from snrlab.config.kohya_options import SECRETS
+from snrlab.config.option_tables.kohya import SECRETS
 from snrlab.core.bands import BANDS
 from snrlab.core.findings.finding import GRADES, Finding, in_words
 from snrlab.core.findings.recipe_findings import findings

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from snrlab.config import RunConfig, dump, parse
-from snrlab.config.recipe import build_recipe
-from snrlab.config.share import shareable
+from snrlab.config.redact import shareable
+from snrlab.config.sections.recipe import build_recipe
 from snrlab.core.bands import BANDS
 from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import zlib
 
-from snrlab.config.lora import LoraConfig
 from snrlab.config.run import RunConfig
+from snrlab.config.sections.lora import LoraConfig
 from snrlab.core.recipe import Recipe
 from snrlab.core.registries.training import kohya_optimizer
 from snrlab.models.training_facts import Base, Images, Training

@@ -12,7 +12,7 @@ from peft import LoraConfig as PeftConfig
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from snrlab.config.lora import LoraConfig, LoraLayers
+from snrlab.config.sections.lora import LoraConfig, LoraLayers
 from snrlab.core.errors import UserError, unknown
 from snrlab.models.adapter import Adapter
 from snrlab.models.components import Components

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 
-from snrlab.config.model import ModelConfig, ShippedModel
+from snrlab.config.sections.model import ModelConfig, ShippedModel
 from snrlab.core.errors import UserError
 from snrlab.files.header import read_header
 from snrlab.models import families

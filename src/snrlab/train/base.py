@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from snrlab.config.model import ModelConfig
 from snrlab.config.run import RunConfig
+from snrlab.config.sections.model import ModelConfig
 from snrlab.core.errors import UserError
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.components import Components

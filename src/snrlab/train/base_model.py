@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from snrlab.config.model import ShippedModel
 from snrlab.config.presets import NAMES, Base
+from snrlab.config.sections.model import ShippedModel
 from snrlab.core.errors import UserError, nearest
 from snrlab.files.header import read_header
 from snrlab.models.recognise import recognise

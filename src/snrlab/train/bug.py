@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from snrlab import __version__
 from snrlab.config import RunConfig, dump
-from snrlab.config.share import shareable
+from snrlab.config.redact import shareable
 from snrlab.core.errors import BugError
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow")

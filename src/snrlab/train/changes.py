@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from snrlab.config import RunConfig
-from snrlab.config.section import OnResume, on_resume
-from snrlab.config.strategy import as_table
+from snrlab.config.sections.section import OnResume, on_resume
+from snrlab.config.sections.strategy import as_table
 from snrlab.core.errors import UserError
 from snrlab.core.registries.registry import Choice
 from snrlab.train import run_folder

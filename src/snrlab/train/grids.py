@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from snrlab.config.output import SampleConfig
+from snrlab.config.sections.output import SampleConfig
 from snrlab.files.writing import atomically
 from snrlab.models.encode_rule import PLAIN, EncodeRule
 

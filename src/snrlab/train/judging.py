@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.config import RunConfig
-from snrlab.config.output import SampleConfig
+from snrlab.config.sections.output import SampleConfig
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.data import emoji

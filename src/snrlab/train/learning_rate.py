@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snrlab.config.train import TrainConfig
+from snrlab.config.sections.train import TrainConfig
 from snrlab.core.learning_rate import warmup_factor
 
 

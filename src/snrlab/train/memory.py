@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from snrlab.config.train import TrainConfig
+from snrlab.config.sections.train import TrainConfig
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise
 from snrlab.models.encode import Text, encode_text

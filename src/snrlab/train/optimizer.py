@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from snrlab.config.train import TrainConfig
+from snrlab.config.sections.train import TrainConfig
 from snrlab.core.errors import UserError
 from snrlab.train.optimizer_facts import refuse_missing
 from snrlab.train.processes import ALONE, Processes

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from snrlab.config.recipe import build_recipe, state_recipe
 from snrlab.config.run import RunConfig
+from snrlab.config.sections.recipe import build_recipe, state_recipe
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule, recognise, zero_terminal_snr

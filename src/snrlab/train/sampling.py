@@ -12,8 +12,8 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from torch import Tensor
 
-from snrlab.config.output import SampleConfig
 from snrlab.config.prompts import parse_line
+from snrlab.config.sections.output import SampleConfig
 from snrlab.core.errors import UserError
 from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule

@@ -12,8 +12,8 @@ from typing import get_args
 import torch
 
 from snrlab.config import RunConfig
-from snrlab.config.model import ShippedModel
-from snrlab.config.recipe import build_recipe
+from snrlab.config.sections.model import ShippedModel
+from snrlab.config.sections.recipe import build_recipe
 from snrlab.core.errors import UserError, nearest
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.models.arithmetic import with_precision

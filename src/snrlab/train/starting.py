@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.data import DataConfig
 from snrlab.config.load import parse
 from snrlab.config.presets import NAMES, Preset, load
-from snrlab.config.run_text import Stated, run_text
+from snrlab.config.run_file_text import Stated, run_text
+from snrlab.config.sections.data import DataConfig
 from snrlab.core.errors import UserError
 from snrlab.data.examples import Found, find
 from snrlab.train.base_model import BaseModel, known

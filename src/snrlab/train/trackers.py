@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from snrlab.config import RunConfig, dump
-from snrlab.config.log import Tracker
-from snrlab.config.share import shareable
+from snrlab.config.redact import shareable
+from snrlab.config.sections.log import Tracker
 from snrlab.core.bands import BANDS, EDGES, band_of
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Tables

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from snrlab.config.run import RunConfig
-from snrlab.config.train import Part
+from snrlab.config.sections.train import Part
 from snrlab.core.errors import UserError
 from snrlab.models.adapter_dropout import AdapterDropout
 from snrlab.models.components import Components

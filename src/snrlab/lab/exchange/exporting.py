@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from snrlab.config.kohya_options import OPTIONS, VERSION
-from snrlab.config.onetrainer_options import nested
+from snrlab.config.option_tables.kohya import OPTIONS, VERSION
+from snrlab.config.option_tables.onetrainer import nested
 from snrlab.config.run import RunConfig
-from snrlab.config.run_text import WIDTH, toml
+from snrlab.config.run_file_text import WIDTH, toml
 from snrlab.core.errors import unknown
 from snrlab.lab.exchange.kohya_data import data_back
 from snrlab.lab.exchange.kohya_network import is_sdxl_run, network_back

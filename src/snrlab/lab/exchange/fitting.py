@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from snrlab.config.run_text import Stated
-from snrlab.config.train_rules import ADAPTIVE_RATE
+from snrlab.config.run_file_text import Stated
+from snrlab.config.sections.train_rules import ADAPTIVE_RATE
 from snrlab.core.registries.training import OPTIMIZERS, usual
 from snrlab.lab.exchange.transfer import Left, Transfer
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.kohya_options import OPTIONS, SECRETS
+from snrlab.config.option_tables.kohya import OPTIONS, SECRETS
 from snrlab.lab.exchange import kohya_data, kohya_network, kohya_optimizer, kohya_rest, kohya_schedule, kohya_train
 from snrlab.lab.exchange.fitting import fit_to_optimizer
 from snrlab.lab.exchange.recipe import recipe

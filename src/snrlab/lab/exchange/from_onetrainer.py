@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.onetrainer_options import OPTIONS, flat
+from snrlab.config.option_tables.onetrainer import OPTIONS, flat
 from snrlab.core.errors import UserError
 from snrlab.files.text import read_json_list
 from snrlab.lab.exchange.fitting import fit_to_optimizer

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.foreign import WEIGHTS
-from snrlab.config.run_text import Stated
+from snrlab.config.run_file_text import Stated
+from snrlab.config.wrong_file import WEIGHTS
 from snrlab.core.errors import UserError
 from snrlab.files.text import read_json, read_toml
 from snrlab.lab.exchange.from_kohya import from_kohya

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snrlab.config.lora import LoraConfig
+from snrlab.config.sections.lora import LoraConfig
 from snrlab.lab.exchange.transfer import Transfer
 
 BLOCKS = {"block_dims": ("lora.block_ranks", int), "block_alphas": ("lora.block_alphas", float),

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.data import DataConfig
-from snrlab.config.image_options import ImageOptions
-from snrlab.config.kohya_options import OPTIONS
+from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
+from snrlab.config.sections.data import DataConfig
+from snrlab.config.sections.image_options import ImageOptions
 from snrlab.lab.exchange.kohya_network import is_sdxl_run
 from snrlab.lab.exchange.simple import RULES, carry, read_size, write_size
 from snrlab.lab.exchange.transfer import Left, Transfer, shown

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snrlab.config.kohya_options import OPTIONS
-from snrlab.config.lora import LoraConfig
+from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
+from snrlab.config.sections.lora import LoraConfig
 from snrlab.core.errors import UserError
 from snrlab.lab.exchange.kohya_blocks import BLOCKS, blocks, blocks_back
 from snrlab.lab.exchange.simple import carry

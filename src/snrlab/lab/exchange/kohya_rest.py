@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.kohya_options import OPTIONS
+from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.prompts import check_lines, read_lines
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError

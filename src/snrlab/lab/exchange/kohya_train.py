@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from snrlab.config.kohya_options import OPTIONS
+from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.lab.exchange.kohya_network import is_sdxl, is_sdxl_run, trains_lora
 from snrlab.lab.exchange.kohya_optimizer import optimizer_back

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.run_text import Stated
+from snrlab.config.run_file_text import Stated
 from snrlab.lab.exchange.kohya_data import IMAGES
 from snrlab.lab.exchange.transfer import Left, Transfer, readable, shown
 from snrlab.lab.sources.onetrainer_versions import concept_as_today

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from snrlab.config.onetrainer_options import OPTIONS
+from snrlab.config.option_tables.onetrainer import OPTIONS
 from snrlab.core.registries.training import OPTIMIZERS, usual
 from snrlab.lab.exchange.transfer import Left, Transfer
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snrlab.config.kohya_options import OPTIONS
+from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.core.errors import UserError
 from snrlab.lab.exchange.transfer import Transfer, shown
 

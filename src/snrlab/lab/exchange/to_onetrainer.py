@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from snrlab.config.image_options import ImageOptions
 from snrlab.config.prompts import parse_line
 from snrlab.config.run import RunConfig
+from snrlab.config.sections.image_options import ImageOptions
 from snrlab.core.registries.registry import Choice
 from snrlab.lab.exchange.from_onetrainer import LAYERS, PATTERNS
 from snrlab.lab.exchange.kohya_network import is_sdxl_run

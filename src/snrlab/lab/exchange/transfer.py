@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from snrlab.config.kohya_options import meant
+from snrlab.config.option_tables.kohya import meant
 from snrlab.config.run import RunConfig
-from snrlab.config.run_text import Stated, toml
+from snrlab.config.run_file_text import Stated, toml
 from snrlab.core.errors import UserError
 from snrlab.core.registries.parameters import parse_value
 from snrlab.core.registries.registry import Choice

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from snrlab.config.load import explain
 from snrlab.config.run import RunConfig
-from snrlab.config.run_text import WIDTH, Stated, run_text
+from snrlab.config.run_file_text import WIDTH, Stated, run_text
 from snrlab.core.errors import UserError
 from snrlab.lab.exchange.transfer import Left, shown
 

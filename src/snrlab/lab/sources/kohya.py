@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from snrlab.config.kohya_options import VERSION
+from snrlab.config.option_tables.kohya import VERSION
 from snrlab.core.errors import UserError
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from snrlab.config.kohya_options import OPTIONS, RUN
+from snrlab.config.option_tables.kohya import OPTIONS, RUN
 from snrlab.core.errors import UserError
 from snrlab.core.registries.parameters import parse_value
 from snrlab.lab.sources.other_models import CHECKBOXES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snrlab.config.kohya_options import RUN, meant
+from snrlab.config.option_tables.kohya import RUN, meant
 from snrlab.core.findings.finding import Finding
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr

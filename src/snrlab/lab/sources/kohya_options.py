@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snrlab.config.kohya_options import RUN
+from snrlab.config.option_tables.kohya import RUN
 from snrlab.core.registries.parameters import parse_value
 
 # what a finished file leaves out although it changes the recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from snrlab.config.kohya_options import OPTIONS
+from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.core.errors import UserError
 
 READ = "The settings file of a training is needed, from kohya_ss, kohya's scripts, LoRA_Easy or OneTrainer"

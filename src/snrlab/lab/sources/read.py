@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.config import parse
-from snrlab.config.kohya_options import RUN
-from snrlab.config.onetrainer_options import OPTIONS
-from snrlab.config.recipe import RecipeConfig, StageConfig, build_recipe
+from snrlab.config.option_tables.kohya import RUN
+from snrlab.config.option_tables.onetrainer import OPTIONS
+from snrlab.config.sections.recipe import RecipeConfig, StageConfig, build_recipe
 from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
 from snrlab.core.registries.registry import Choice

@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from snrlab.config.model import RandomModel
+from snrlab.config.sections.model import RandomModel
 from snrlab.models.components import Components
 from snrlab.models.pixels import PixelIdentity
 

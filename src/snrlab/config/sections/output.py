@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from snrlab.config.prompts import check_lines, read_lines
-from snrlab.config.section import FREE, PLACE, Section
+from snrlab.config.sections.section import FREE, PLACE, Section
 from snrlab.core.errors import UserError
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from snrlab.config.section import FREE, PLACE, Section
+from snrlab.config.sections.section import FREE, PLACE, Section
 from snrlab.core.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -6,9 +6,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from snrlab.config.section import BATCH, FREE, Section
-from snrlab.config.strategy import LearningRateField, LossField, OptimizerField
-from snrlab.config.train_rules import (
+from snrlab.config.sections.section import BATCH, FREE, Section
+from snrlab.config.sections.strategy import LearningRateField, LossField, OptimizerField
+from snrlab.config.sections.train_rules import (
     current_spelling,
     refuse_foreign_schedule,
     refuse_impossible,

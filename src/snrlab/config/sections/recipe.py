@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from snrlab.config.section import Section
-from snrlab.config.strategy import (
+from snrlab.config.sections.section import Section
+from snrlab.config.sections.strategy import (
     DensityField,
     NoiseField,
     PerturbationField,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from snrlab.config.section import PLACE, Section
+from snrlab.config.sections.section import PLACE, Section
 from snrlab.core.errors import UserError
 
 LoraLayers = Literal["attention", "feed_forward", "convolution"]

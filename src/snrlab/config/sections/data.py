@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from snrlab.config.image_options import ImageOptions, ImageSet
-from snrlab.config.section import FREE, PLACE, Section
+from snrlab.config.sections.image_options import ImageOptions, ImageSet
+from snrlab.config.sections.section import FREE, PLACE, Section
 from snrlab.core.errors import UserError
 
 SOURCES = ("folder", "sets", "dataset_config", "shipped")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from snrlab.config.section import FREE, Section
+from snrlab.config.sections.section import FREE, Section
 from snrlab.core.errors import UserError
 
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]

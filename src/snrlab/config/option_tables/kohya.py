@@ -1,4 +1,4 @@
-"""Options of kohya's sd-scripts and of the programs around it: the one table of them, `kohya_options.csv`.
+"""Options of kohya's sd-scripts and of the programs around it: the one table of them, `kohya.csv`.
 
 Each row has the option's type and default there, where its meaning is here (a field of the run file, or a sentence),
 and the rule by which its value is carried over. Read in the program's sources at the commit that `VERSION` names.
@@ -72,7 +72,7 @@ class Option:
 
 
 def _load() -> dict[str, Option]:
-    text = resources.files("snrlab.config").joinpath("kohya_options.csv").read_text(encoding="utf-8")
+    text = resources.files("snrlab.config.option_tables").joinpath("kohya.csv").read_text(encoding="utf-8")
     rows = (Option(**row) for row in csv.DictReader(text.splitlines()))  # type: ignore[arg-type]
     return {option.name: option for option in rows}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.kohya_options import OPTIONS, SECRETS
+from snrlab.config.option_tables.kohya import OPTIONS, SECRETS
 from snrlab.core.errors import UserError
 
 SURE = {"pretrained_model_name_or_path", "network_module", "train_data_dir", "output_name"}

@@ -1,4 +1,4 @@
-"""Fields of OneTrainer's configuration: the one table of them, `onetrainer_options.csv`, as `kohya_options` has it.
+"""Fields of OneTrainer's configuration: the one table of them, `onetrainer.csv`, as `kohya` has it.
 
 Fields of a part of the configuration are written `unet.train`. Read in the program's sources at commit 23df383.
 """
@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from snrlab.config.kohya_options import Option
+from snrlab.config.option_tables.kohya import Option
 
 PARTS = ("unet", "text_encoder", "text_encoder_2", "vae", "optimizer")
 
 
 def _load() -> dict[str, Option]:
-    text = resources.files("snrlab.config").joinpath("onetrainer_options.csv").read_text(encoding="utf-8")
+    text = resources.files("snrlab.config.option_tables").joinpath("onetrainer.csv").read_text(encoding="utf-8")
     return {row["name"]: Option(part="run", **row) for row in csv.DictReader(text.splitlines())}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from snrlab.core.errors import UserError
 
 if TYPE_CHECKING:
-    from snrlab.config.train import TrainConfig
+    from snrlab.config.sections.train import TrainConfig
 
 ADAMW = ("beta1", "beta2", "weight_decay")
 ADAPTIVE_RATE = 0.1  # below it, a rate that is meant as a multiplier has been left at what AdamW needs

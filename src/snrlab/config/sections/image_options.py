@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.fields import FieldInfo
 
-from snrlab.config.section import PLACE, Section
+from snrlab.config.sections.section import PLACE, Section
 from snrlab.core.errors import UserError
 
 Size = tuple[int, int]

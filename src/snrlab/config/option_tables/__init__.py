@@ -1,0 +1,1 @@
+"""Options of other trainers, one table for each trainer."""

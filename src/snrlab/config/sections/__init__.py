@@ -1,0 +1,1 @@
+"""The sections of the run file, one module each."""
