@@ -14,7 +14,7 @@ from PIL import Image
 
 import tiny
 from snrlab.core.recipe import Recipe
-from snrlab.data.examples import load_items
+from snrlab.data.dataset import load_items
 from snrlab.models import cache as cache_files
 from snrlab.models.components import Components
 from snrlab.train.conditions import Conditions, encode_examples

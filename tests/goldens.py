@@ -15,7 +15,7 @@ from pathlib import Path
 
 import elsewhere
 from snrlab.core.registries.registry import load_plugins
-from snrlab.data.kohya_toml import refusal
+from snrlab.data.kohya.dataset_toml import refusal
 from snrlab.lab import explain_text
 from snrlab.lab.exchange.importing import Imported, import_source
 from snrlab.lab.explain import explain

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snrlab.data.captions import caption_at, is_dropped
+from snrlab.data.captions.captions import caption_at, is_dropped
 from snrlab.data.items import CaptionRule
 
 words = st.text(alphabet="abcxyz ():.1", min_size=1, max_size=8).map(str.strip).filter(bool)

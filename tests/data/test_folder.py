@@ -5,9 +5,9 @@ from PIL import Image
 import tiny
 from snrlab import UserError
 from snrlab.config.sections.data import DataConfig
-from snrlab.data.examples import load_items
-from snrlab.data.folder import described, scan
-from snrlab.data.pixels import decode, load_pixels
+from snrlab.data.dataset import load_items
+from snrlab.data.image_folder import described, scan
+from snrlab.data.images.pixels import decode, load_pixels
 
 
 def decoded_size(path):

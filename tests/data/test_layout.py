@@ -5,7 +5,7 @@ import pytest
 from imaging import captioned, picture
 from snrlab import UserError
 from snrlab.config.sections.data import DataConfig
-from snrlab.data.examples import find, load_items
+from snrlab.data.dataset import find, load_items
 
 
 def items(folder, **options):

@@ -6,7 +6,7 @@ from imaging import captioned, picture
 from snrlab import UserError
 from snrlab.config.load import parse_section
 from snrlab.config.sections.data import DataConfig
-from snrlab.data.examples import find, load_items
+from snrlab.data.dataset import find, load_items
 
 
 @pytest.fixture

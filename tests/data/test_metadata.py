@@ -7,8 +7,8 @@ import pytest
 from imaging import captioned, picture
 from snrlab import UserError
 from snrlab.config.sections.data import DataConfig
-from snrlab.data.examples import find, load_items
-from snrlab.data.metadata import read_fine_tuning
+from snrlab.data.caption_metadata import read_fine_tuning
+from snrlab.data.dataset import find, load_items
 
 
 def lines(folder, *entries):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snrlab.core.random_streams import data_index
-from snrlab.data.order import Order, turns
+from snrlab.data.example_order import Order, turns
 
 weights = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from snrlab import UserError
-from snrlab.data.buckets import Fit, fit
+from snrlab.data.images.buckets import Fit, fit
+from snrlab.data.images.pixels import cut, decode, load_pixels, scaled, size_facts, to_latent_size, view
 from snrlab.data.items import BucketRule, Item, Part
-from snrlab.data.pixels import cut, decode, load_pixels, scaled, size_facts, to_latent_size, view
 
 RULE = BucketRule(smallest=32, largest=256, multiple=16)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from imaging import captioned
 from snrlab.config.sections.data import DataConfig
-from snrlab.data.examples import load_items
+from snrlab.data.dataset import load_items
 from snrlab.data.repeats import balanced, shared, spread
 
 repeats = st.lists(st.integers(1, 5), min_size=1, max_size=8)

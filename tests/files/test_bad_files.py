@@ -23,10 +23,10 @@ from snrlab.config.sections.data import DataConfig
 from snrlab.core import scheduler_config
 from snrlab.core.errors import UserError
 from snrlab.core.weights import curve
-from snrlab.data.caption_files import read_caption
-from snrlab.data.image_file import shown_size
-from snrlab.data.kohya_toml import read_datasets
-from snrlab.data.metadata import read_fine_tuning, read_jsonl
+from snrlab.data.caption_metadata import read_fine_tuning, read_jsonl
+from snrlab.data.captions.caption_files import read_caption
+from snrlab.data.images.image_file import shown_size
+from snrlab.data.kohya.dataset_toml import read_datasets
 from snrlab.files.header import metadata_of, read_header
 from snrlab.files.text import read_json_list
 from snrlab.lab.cite import cite
@@ -80,17 +80,17 @@ READERS = {
     "checkpoint": (whole_header, (".safetensors", ""), ["files/header.py"]),
     "list of pictures or prompts": (read_json_list, (".json",), []),
     "run file": (read_run, (".toml",), ["config/load.py"]),
-    "dataset TOML": (datasets, (".toml", ".json"), ["data/kohya_toml.py"]),
+    "dataset TOML": (datasets, (".toml", ".json"), ["data/kohya/dataset_toml.py"]),
     "snrlab data": (data_content, (".toml", ".json"), ["cli/data.py"]),
-    "metadata.jsonl": (read_jsonl, (".jsonl",), ["data/metadata.py"]),
+    "metadata.jsonl": (read_jsonl, (".jsonl",), ["data/caption_metadata.py"]),
     "fine-tuning metadata": (
         lambda file: read_fine_tuning(file, Path(), ", ", wildcard=False), (".json", ".jsonl"), []),
-    "caption": (lambda file: read_caption(file, "join"), (".txt",), ["data/caption_files.py"]),
+    "caption": (lambda file: read_caption(file, "join"), (".txt",), ["data/captions/caption_files.py"]),
     "prompts": (read_lines, (".txt",), ["config/prompts.py"]),
     "curve": (lambda file: curve.parse(f"@{file}"), (".csv",), ["core/weights/curve.py"]),
     "scheduler config": (lambda file: scheduler_config.parse(str(file)), (".json",), ["core/scheduler_config.py"]),
     "model folder": (folder_json, (".json",), ["models/folder.py"]),
-    "image": (shown_size, (".png", ".jpg", ".tif"), ["data/image_file.py"]),
+    "image": (shown_size, (".png", ".jpg", ".tif"), ["data/images/image_file.py"]),
     "kohya's latents": (kohya_cache, (".npz",), ["models/kohya_cache.py"]),
 }  # fmt: skip
 # modules that open files of another kind, and why they are not in the table
@@ -102,7 +102,7 @@ OTHERS = {
                           "config/presets.py", "config/option_tables/kohya.py", "config/option_tables/onetrainer.py",
                           "lab/page.py"),
     "read after its header": ("models/lora_file.py", "models/networks.py", "models/training_facts.py"),
-    "a decoded picture": ("data/pixels.py",),
+    "a decoded picture": ("data/images/pixels.py",),
     "our own cache, with a checksum": ("models/cache.py",),
     "weights that the user names for judging": ("models/features.py",),
     "the system": ("cli/graphics_card.py",),

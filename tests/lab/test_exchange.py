@@ -597,7 +597,7 @@ def test_the_commands(tmp_path):
 def test_it_needs_no_torch():
     code = (
         "import sys; from pathlib import Path; from snrlab.core.registries.registry import load_plugins; load_plugins();"
-        "from snrlab.data.kohya_toml import refusal;"
+        "from snrlab.data.kohya.dataset_toml import refusal;"
         "from snrlab.lab.exchange.importing import import_source; from snrlab.lab.exchange.exporting import export;"
         f"import_source(Path({str(FILES / 'kohya-sdxl-v.toml')!r}), refuses=refusal);"
         "assert not {'torch', 'diffusers', 'transformers', 'PIL'} & set(sys.modules)"

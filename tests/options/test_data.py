@@ -12,8 +12,8 @@ import tiny
 from effects import shows
 from imaging import captioned, picture
 from snrlab.config import parse
-from snrlab.data.captions import caption_at, is_dropped
-from snrlab.data.examples import load_items
+from snrlab.data.captions.captions import caption_at, is_dropped
+from snrlab.data.dataset import load_items
 from snrlab.models.encode import encode_captions
 from snrlab.train.base import load_for
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from snrlab import UserError
-from snrlab.data.buckets import bucket_sizes, fit
+from snrlab.data.images.buckets import bucket_sizes, fit
 from snrlab.data.items import BucketRule
 
 RESOLUTIONS = [

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from snrlab.config.sections.lora import LoraConfig
-from snrlab.data.buckets import bucket_sizes, fit
+from snrlab.data.images.buckets import bucket_sizes, fit
 from snrlab.data.items import BucketRule
 from snrlab.models import families
 from snrlab.models.clip import clip_tokenizer

@@ -12,7 +12,7 @@ from snrlab.cli.demo import demo_config
 from snrlab.config import dump, parse
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
-from snrlab.data.examples import load_items
+from snrlab.data.dataset import load_items
 from snrlab.train import runner
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.showcase import showcase

@@ -14,7 +14,7 @@ import tiny
 import tiny_families
 from encoding import BUCKETS, CPU, encode, encode_and_die, model, save_mixed
 from snrlab import UserError
-from snrlab.data.pixels import scaled
+from snrlab.data.images.pixels import scaled
 from snrlab.models import cache
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise

@@ -32,7 +32,7 @@ def data(
     Exit code 2 where training would refuse it.
     """
     try:
-        from snrlab.data.examples import find, settle
+        from snrlab.data.dataset import find, settle
         from snrlab.data.overview import arithmetic, overview
     except ImportError:
         raise UserError('reading images needs Pillow: pip install "snrlab[train]".') from None

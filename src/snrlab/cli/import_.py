@@ -33,7 +33,7 @@ def import_(
     """
     from snrlab.cli.written import free_path, put
     from snrlab.config.wrong_file import quoted
-    from snrlab.data.kohya_toml import refusal
+    from snrlab.data.kohya.dataset_toml import refusal
     from snrlab.lab.exchange.importing import import_source
     from snrlab.lab.exchange.written import tail
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from snrlab.core.errors import UserError
-from snrlab.data.caption_files import key
-from snrlab.data.folder import MASK_ENDING, Folder, files_of, listed
-from snrlab.data.image_file import is_image, shown_size
+from snrlab.data.captions.caption_files import key
+from snrlab.data.image_folder import MASK_ENDING, Folder, files_of, listed
+from snrlab.data.images.image_file import is_image, shown_size
 
 FOLDERS = ("mask", "masks")
 PROPORTIONS = 0.01  # by how much the aspect ratio of a mask may differ from its image's

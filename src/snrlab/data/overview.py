@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from snrlab.data.buckets import Fit, fit
-from snrlab.data.captions import caption_at
-from snrlab.data.examples import Found
-from snrlab.data.folder import counted
+from snrlab.data.captions.captions import caption_at
+from snrlab.data.dataset import Found
+from snrlab.data.image_folder import counted
+from snrlab.data.images.buckets import Fit, fit
 from snrlab.data.items import Item, Part
 
 _ENLARGED = 2.0  # from here on an enlarged image looks blurred

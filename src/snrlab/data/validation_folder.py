@@ -8,7 +8,7 @@ from typing import Any
 
 from snrlab.config.sections.data import DataConfig
 from snrlab.core.errors import UserError
-from snrlab.data.examples import find
+from snrlab.data.dataset import find
 from snrlab.data.items import Item
 
 ELSEWHERE: dict[str, Any] = {"sets": [], "dataset_config": None, "shipped": None, "regularisation": None, "limit": None}

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snrlab.core.errors import UserError
-from snrlab.data.buckets import Fit, Size, fit
+from snrlab.data.images.buckets import Fit, Size, fit
+from snrlab.data.images.pixels import size_facts
 from snrlab.data.items import Item
-from snrlab.data.pixels import size_facts
 from snrlab.models.components import Components
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.core.random_streams import stream
-from snrlab.data.captions import caption_at, is_dropped
+from snrlab.data.captions.captions import caption_at, is_dropped
+from snrlab.data.example_order import Order
 from snrlab.data.items import Item
-from snrlab.data.order import Order
 from snrlab.models.cache import Say
 from snrlab.models.components import Components
 from snrlab.models.encode import Text, encode_text

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from snrlab.data.buckets import Size
+from snrlab.data.images.buckets import Size
 from snrlab.data.items import Item, Part
 from snrlab.models.training_facts import Base, Images, Training, file_hashes
 from snrlab.train.job import Job

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snrlab.data.buckets import Fit
+from snrlab.data.images.buckets import Fit
+from snrlab.data.images.pixels import View, to_latent_size, view
 from snrlab.data.items import Item
-from snrlab.data.pixels import View, to_latent_size, view
 from snrlab.models.cache import Cache, Say
 from snrlab.models.components import Components
 from snrlab.models.encode import encode_pixels

@@ -19,7 +19,7 @@ from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
 from snrlab.core.findings.recipe_findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
-from snrlab.data.examples import find, settle
+from snrlab.data.dataset import find, settle
 from snrlab.data.items import Item
 from snrlab.data.validation_folder import validation_items
 from snrlab.models.arithmetic import borrowed, release

@@ -15,10 +15,10 @@ from snrlab.config.sections.output import SampleConfig
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.data import emoji
+from snrlab.data.dataset import load_items
 from snrlab.data.emoji import Concept
-from snrlab.data.examples import load_items
-from snrlab.data.folder import scan
-from snrlab.data.pixels import load_pixels
+from snrlab.data.image_folder import scan
+from snrlab.data.images.pixels import load_pixels
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.models.cache import Say
 from snrlab.models.encode import encode_captions, encode_pixels

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from snrlab.config import RunConfig
-from snrlab.data.folder import counted
+from snrlab.data.image_folder import counted
 from snrlab.lab.comparison import compared
 from snrlab.models.cache import Say
 from snrlab.train import run_folder

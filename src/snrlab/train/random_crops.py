@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrlab.data.buckets import Fit
+from snrlab.data.images.buckets import Fit
+from snrlab.data.images.pixels import View, cut, scaled, size_facts, to_latent_size
 from snrlab.data.items import Item
-from snrlab.data.pixels import View, cut, scaled, size_facts, to_latent_size
 from snrlab.models.components import Components
 from snrlab.models.encode import encode_pixels
 

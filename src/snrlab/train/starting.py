@@ -14,7 +14,7 @@ from snrlab.config.presets import NAMES, Preset, load
 from snrlab.config.run_file_text import Stated, run_text
 from snrlab.config.sections.data import DataConfig
 from snrlab.core.errors import UserError
-from snrlab.data.examples import Found, find
+from snrlab.data.dataset import Found, find
 from snrlab.train.base_model import BaseModel, known
 from snrlab.train.trigger import are_tags, guess_trigger
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from snrlab.core.errors import UserError
-from snrlab.data.buckets import Fit, Size
+from snrlab.data.images.buckets import Fit, Size
 from snrlab.data.items import Item
 
 if TYPE_CHECKING:

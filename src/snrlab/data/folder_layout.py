@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snrlab.core.errors import UserError
-from snrlab.data.folder import METADATA, files_of, kinds_of, named
-from snrlab.data.image_file import is_image
+from snrlab.data.image_folder import METADATA, files_of, kinds_of, named
+from snrlab.data.images.image_file import is_image
 from snrlab.data.masks import FOLDERS
 
 _KOHYA = re.compile(r"(\d+)_(.+)")

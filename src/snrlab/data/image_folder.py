@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snrlab.core.errors import UserError, nearest
-from snrlab.data.caption_files import CaptionFiles, Lines, key, read_caption, unmatched
-from snrlab.data.image_file import is_image, shown_size
+from snrlab.data.captions.caption_files import CaptionFiles, Lines, key, read_caption, unmatched
+from snrlab.data.images.image_file import is_image, shown_size
 
 METADATA = "metadata.jsonl"
 MASK_ENDING = "-masklabel"

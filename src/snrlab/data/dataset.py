@@ -13,11 +13,11 @@ from snrlab.config.sections.data import DataConfig
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.random_streams import stream
 from snrlab.data import emoji
+from snrlab.data.discovery import Group, collect, distinct
+from snrlab.data.image_source import Source, sources
 from snrlab.data.items import Item
-from snrlab.data.kohya_toml import read_datasets
+from snrlab.data.kohya.dataset_toml import read_datasets
 from snrlab.data.repeats import balanced, shared, spread
-from snrlab.data.sets import Group, collect, distinct
-from snrlab.data.source import Source, sources
 
 
 @dataclass(frozen=True)

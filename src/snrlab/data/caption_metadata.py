@@ -11,9 +11,9 @@ from typing import Any
 
 from snrlab.core.errors import UserError
 from snrlab.core.regular_file import refuse_endless
-from snrlab.data.caption_files import CaptionFiles, key
-from snrlab.data.folder import MASK_ENDING, METADATA, Folder, ImageFile, counted, files_of
-from snrlab.data.image_file import is_image, shown_size
+from snrlab.data.captions.caption_files import CaptionFiles, key
+from snrlab.data.image_folder import MASK_ENDING, METADATA, Folder, ImageFile, counted, files_of
+from snrlab.data.images.image_file import is_image, shown_size
 
 LARGEST = 2**30  # bytes: millions of captions
 

@@ -20,9 +20,9 @@ from snrlab.config.sections.data import DataConfig
 from snrlab.config.sections.image_options import ImageOptions
 from snrlab.core.errors import UserError
 from snrlab.core.regular_file import refuse_endless
-from snrlab.data.folder import missing
-from snrlab.data.kohya_schema import DATASET_ONLY, IDLE, OURS, Dataset, DatasetFile, Subset
-from snrlab.data.source import Source
+from snrlab.data.image_folder import missing
+from snrlab.data.image_source import Source
+from snrlab.data.kohya.dataset_schema import DATASET_ONLY, IDLE, OURS, Dataset, DatasetFile, Subset
 from snrlab.files.text import LARGEST_TEXT
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from snrlab.core.errors import UserError
-from snrlab.data.buckets import fit
-from snrlab.data.folder import METADATA, Folder, counted, described, from_here, listed, scan
+from snrlab.data.caption_metadata import listed_folder, read_fine_tuning, read_jsonl
+from snrlab.data.folder_layout import Place, alone, places
+from snrlab.data.image_folder import METADATA, Folder, counted, described, from_here, listed, scan
+from snrlab.data.image_source import Source
+from snrlab.data.images.buckets import fit
 from snrlab.data.items import Item
-from snrlab.data.layout import Place, alone, places
 from snrlab.data.masks import find_masks, unused_masks
-from snrlab.data.metadata import listed_folder, read_fine_tuning, read_jsonl
-from snrlab.data.source import Source
 
 
 @dataclass(frozen=True)

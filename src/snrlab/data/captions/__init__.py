@@ -1,0 +1,1 @@
+"""Captions: the files they are read from, and what becomes of them at a training step."""

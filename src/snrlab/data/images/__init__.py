@@ -1,0 +1,1 @@
+"""Image files: their sizes, the buckets they belong to, and their pixels."""

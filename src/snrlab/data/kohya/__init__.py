@@ -1,0 +1,1 @@
+"""Kohya's dataset TOML."""
