@@ -33,9 +33,9 @@ from PIL import Image
 from torch import Tensor
 
 from snrlab.core.registries.registry import load_plugins
-from snrlab.files.header import read_header
-from snrlab.models import families
-from snrlab.models.families import Family
+from snrlab.model_files import families
+from snrlab.model_files.families import Family
+from snrlab.model_files.header import read_header
 from snrlab.models.networks import empty
 from snrlab.models.original_layout import layout
 from snrlab.models.safetensors_file import Pending, write_tensors

@@ -9,9 +9,9 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLP
 
 import tiny_families
 from snrlab.config.sections.lora import LoraConfig
-from snrlab.models import families
+from snrlab.model_files import families
+from snrlab.model_files.families import Family
 from snrlab.models.components import Components
-from snrlab.models.families import Family
 from snrlab.models.lora import add_lora, lora_parameters
 
 CONV = ["attention", "feed_forward", "convolution"]

@@ -20,7 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from snrlab.cli import main
 from snrlab.config import RunConfig, parse
-from snrlab.models import families
+from snrlab.model_files import families
 from snrlab.models.clip import clip_tokenizer
 from snrlab.models.components import Components
 from snrlab.models.encode import Text

@@ -14,10 +14,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from snrlab.models import families
+from snrlab.model_files import families
+from snrlab.model_files.families import Family
 from snrlab.models.clip import END, clip_tokenizer
 from snrlab.models.components import Components
-from snrlab.models.families import Family
 from snrlab.models.save_folder import save_folder
 
 WIDTH = {"text_encoder": 16, "text_encoder_2": 24}

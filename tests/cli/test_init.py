@@ -15,7 +15,7 @@ from snrlab import UserError
 from snrlab.cli.written import free_path
 from snrlab.config import read
 from snrlab.config.presets import BASES, load, names
-from snrlab.models import families
+from snrlab.model_files import families
 from snrlab.models.networks import empty
 from snrlab.models.original_layout import layout
 from snrlab.train.starting import start

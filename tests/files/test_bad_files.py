@@ -27,16 +27,16 @@ from snrlab.data.caption_metadata import read_fine_tuning, read_jsonl
 from snrlab.data.captions.caption_files import read_caption
 from snrlab.data.images.image_file import shown_size
 from snrlab.data.kohya.dataset_toml import read_datasets
-from snrlab.files.header import metadata_of, read_header
 from snrlab.files.text import read_json_list
 from snrlab.lab.cite import cite
 from snrlab.lab.compare import compare
 from snrlab.lab.explain import explain
+from snrlab.model_files.header import metadata_of, read_header
+from snrlab.model_files.inspection.inspection import inspect
+from snrlab.model_files.recognise import recognise
 from snrlab.models.folder import read_json
-from snrlab.models.inspection import inspect
 from snrlab.models.kohya_cache import UnusableError
 from snrlab.models.kohya_cache import read as read_kohya_cache
-from snrlab.models.recognise import recognise
 
 SRC = Path(__file__).parent.parent.parent / "src" / "snrlab"
 CONFIGURATIONS = (".toml", ".json", ".safetensors", "")
@@ -76,8 +76,8 @@ READERS = {
     "explain": (explain, CONFIGURATIONS, ["files/text.py", "lab/sources/read.py"]),
     "compare": (lambda file: compare([str(file), "plain"]), (".toml",), []),
     "cite": (lambda file: cite(str(file)), (".safetensors",), []),
-    "inspect": (weights, (".safetensors", ""), ["files/tensors.py", "models/inspection.py"]),
-    "checkpoint": (whole_header, (".safetensors", ""), ["files/header.py"]),
+    "inspect": (weights, (".safetensors", ""), ["model_files/tensors.py", "model_files/inspection/inspection.py"]),
+    "checkpoint": (whole_header, (".safetensors", ""), ["model_files/header.py"]),
     "list of pictures or prompts": (read_json_list, (".json",), []),
     "run file": (read_run, (".toml",), ["config/load.py"]),
     "dataset TOML": (datasets, (".toml", ".json"), ["data/kohya/dataset_toml.py"]),
@@ -96,12 +96,12 @@ READERS = {
 # modules that open files of another kind, and why they are not in the table
 OTHERS = {
     "run folder": ("lab/report.py", "lab/card.py", "models/save_folder.py", "models/safetensors_file.py"),
-    "a file that ships": ("core/registries/papers.py", "lab/profile.py", "models/families/__init__.py", "models/judge/__init__.py",
+    "a file that ships": ("core/registries/papers.py", "lab/profile.py", "model_files/families/__init__.py", "models/judge/__init__.py",
                           "models/small/build.py", "data/emoji/__init__.py", "models/source.py",
                           "models/clip/__init__.py",
                           "config/presets.py", "config/option_tables/kohya.py", "config/option_tables/onetrainer.py",
                           "lab/page.py"),
-    "read after its header": ("models/lora_file.py", "models/networks.py", "models/training_facts.py"),
+    "read after its header": ("models/lora_file.py", "models/networks.py", "model_files/metadata/training_facts.py"),
     "a decoded picture": ("data/images/pixels.py",),
     "our own cache, with a checksum": ("models/cache.py",),
     "weights that the user names for judging": ("models/features.py",),

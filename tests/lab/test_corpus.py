@@ -360,7 +360,7 @@ def test_steps_that_are_never_trained_are_ranges(tmp_path):
 
 
 def test_metadata_of_no_known_program_is_cut(tmp_path):
-    from snrlab.models.inspection import inspect
+    from snrlab.model_files.inspection.inspection import inspect
 
     names = {f"unet:{i}:rank": "1" for i in range(60)}
     file = goldens.finished(names, tmp_path / "old.safetensors")

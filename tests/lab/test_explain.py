@@ -17,11 +17,11 @@ import tiny
 from snrlab.config.option_tables.kohya import RUN
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
-from snrlab.files.header import read_header
 from snrlab.lab import explain_text
 from snrlab.lab.explain import as_data, explain
 from snrlab.lab.recipe_text import parse_recipe, write_recipe
 from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density, options_of
+from snrlab.model_files.header import read_header
 
 FILES = Path(__file__).parent / "configurations"
 SNR = SCHEDULES.bind("sd")().snr

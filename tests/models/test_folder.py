@@ -11,7 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 import tiny_families
 from snrlab import UserError
-from snrlab.files.header import read_header
+from snrlab.model_files.header import read_header
 from snrlab.models.clip import clip_tokenizer, vocabulary
 from snrlab.models.save_folder import save_folder
 from snrlab.models.save_single_file import save_single_file

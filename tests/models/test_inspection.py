@@ -14,10 +14,10 @@ import adapted
 import tiny_families
 from snrlab import UserError
 from snrlab.cli.inspected_text import as_data, blocks
-from snrlab.files.header import read_header
-from snrlab.files.tensors import read_tensor
 from snrlab.lab.blocks import to_text
-from snrlab.models.inspection import inspect
+from snrlab.model_files.header import read_header
+from snrlab.model_files.inspection.inspection import inspect
+from snrlab.model_files.tensors import read_tensor
 from snrlab.models.lora import trained_lora
 from snrlab.models.lora_file import load_lora, write_lora
 from snrlab.models.save_single_file import save_single_file

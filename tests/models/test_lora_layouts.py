@@ -20,7 +20,7 @@ import adapted
 from adapted import CONV
 from snrlab import UserError
 from snrlab.config.sections.lora import LoraConfig
-from snrlab.models import families
+from snrlab.model_files import families
 from snrlab.models.adapter import Adapter
 from snrlab.models.kohya_names import kohya_name
 from snrlab.models.kohya_names import layer_path as path_of

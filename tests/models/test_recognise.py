@@ -6,8 +6,8 @@ import struct
 import pytest
 
 from snrlab import UserError
-from snrlab.files.header import read_header
-from snrlab.models.recognise import recognise
+from snrlab.model_files.header import read_header
+from snrlab.model_files.recognise import recognise
 
 UNET = {"model.diffusion_model.input_blocks.0.0.weight": [320, 4, 3, 3]}
 SD1 = UNET | {"cond_stage_model.transformer.text_model.final_layer_norm.bias": [768]}

@@ -9,7 +9,7 @@ import tiny_families
 from effects import shows
 from snrlab import UserError
 from snrlab.config import parse
-from snrlab.files.header import read_header
+from snrlab.model_files.header import read_header
 from snrlab.models.encode_rule import EncodeRule
 from snrlab.models.save_folder import save_folder
 from snrlab.models.source import shipped

@@ -12,7 +12,7 @@ import tiny
 import tiny_families
 from effects import shows
 from snrlab import UserError
-from snrlab.files.header import read_header
+from snrlab.model_files.header import read_header
 from snrlab.models.save_single_file import save_single_file
 from snrlab.models.source import load
 from snrlab.train import runner

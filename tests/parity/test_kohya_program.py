@@ -10,7 +10,7 @@ import torch
 from snrlab.config.sections.lora import LoraConfig
 from snrlab.data.images.buckets import bucket_sizes, fit
 from snrlab.data.items import BucketRule
-from snrlab.models import families
+from snrlab.model_files import families
 from snrlab.models.clip import clip_tokenizer
 from snrlab.models.encode_rule import EncodeRule
 from snrlab.models.kohya_names import kohya_name

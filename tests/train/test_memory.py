@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import tiny
 from snrlab.config import presets
-from snrlab.models import families
+from snrlab.model_files import families
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.clip import clip_tokenizer
 from snrlab.models.components import Components

@@ -9,8 +9,8 @@ from safetensors import safe_open
 
 import tiny
 from snrlab.config import parse
-from snrlab.models.metadata import lora_metadata, without_folders
-from snrlab.models.training_facts import Base, Images, Training, file_hashes
+from snrlab.model_files.metadata.lora_metadata import lora_metadata, without_folders
+from snrlab.model_files.metadata.training_facts import Base, Images, Training, file_hashes
 from snrlab.train import runner
 from snrlab.train.export import export
 from snrlab.train.facts import training_facts

@@ -12,7 +12,7 @@ import tiny_families
 from snrlab import UserError
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.data import emoji
-from snrlab.models import families
+from snrlab.model_files import families
 from snrlab.models.components import Components
 from snrlab.models.encode import Text, encode_captions, encode_pixels
 from snrlab.models.networks import empty

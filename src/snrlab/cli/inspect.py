@@ -32,7 +32,7 @@ def inspect(
         raise unknown("--format", format, FORMATS)
     from snrlab.cli.inspected_text import as_data, blocks
     from snrlab.lab.blocks import to_text
-    from snrlab.models.inspection import inspect as inspected
+    from snrlab.model_files.inspection.inspection import inspect as inspected
 
     found, refused = [], []
     for path in files:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from snrlab.lab.blocks import Block, Grid, Heading, Lines
-from snrlab.models.inspection import Inspected, family_name
+from snrlab.model_files.inspection.inspection import Inspected, family_name
 
 SHOWN = 100  # characters of a value
 OTHERS = 20  # lines of metadata that is of no known program

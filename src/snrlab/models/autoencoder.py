@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from snrlab.core.errors import UserError
-from snrlab.files.header import Header, read_header
+from snrlab.model_files.header import Header, read_header
+from snrlab.model_files.recognise import other_kind
 from snrlab.models.folder import fill_from, load_network, read_json
 from snrlab.models.networks import empty, fill, fitted, opened
 from snrlab.models.original_layout import PREFIXES, layout
-from snrlab.models.recognise import other_kind
 
 FIELD = "model.vae"
 

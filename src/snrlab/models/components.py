@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from snrlab.core.errors import UserError
+from snrlab.model_files.families import Family
+from snrlab.model_files.recognise import Claim
 from snrlab.models.encode_rule import PLAIN, EncodeRule
-from snrlab.models.families import Family
 from snrlab.models.pixels import PixelIdentity
-from snrlab.models.recognise import Claim
 
 ENCODERS = ("text_encoder", "text_encoder_2")
 

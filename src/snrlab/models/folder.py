@@ -15,11 +15,11 @@ from transformers import CLIPTokenizer
 
 from snrlab.core.errors import UserError
 from snrlab.core.regular_file import refuse_endless
-from snrlab.files.header import PICKLES, Header, read_header, refuse_pickle
+from snrlab.model_files.header import PICKLES, Header, read_header, refuse_pickle
+from snrlab.model_files.recognise import Claim
 from snrlab.models.clip import with_plain_padding
 from snrlab.models.components import Components
 from snrlab.models.networks import TensorFile, empty, fill, fitted, opened
-from snrlab.models.recognise import Claim
 
 STEMS = {
     "unet": "diffusion_pytorch_model",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snrlab.core.errors import UserError
-from snrlab.models.families import Family
+from snrlab.model_files.families import Family
 from snrlab.models.original_layout import diffusers_module, sai_module
 
 PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_"}

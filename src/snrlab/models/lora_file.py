@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from snrlab.core.errors import UserError
-from snrlab.files.header import read_header
 from snrlab.files.writing import write_atomically
-from snrlab.models import families
+from snrlab.model_files import families
+from snrlab.model_files.families import Family
+from snrlab.model_files.header import read_header
+from snrlab.model_files.lora_names import KOHYA, PEFT, ROLES
 from snrlab.models.adapter import Adapter
-from snrlab.models.families import Family
 from snrlab.models.kohya_names import kohya_name, layer_path
-from snrlab.models.lora_names import KOHYA, PEFT, ROLES
 from snrlab.models.safetensors_file import kohya_hashes, to_bytes
 
 LoraFormat = Literal["kohya", "peft"]

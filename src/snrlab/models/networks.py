@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from transformers.initialization import no_init_weights
 
 from snrlab.core.errors import UserError
-from snrlab.files.header import Header
+from snrlab.model_files.header import Header
 from snrlab.models.pixels import PixelIdentity
 
 

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 
 from snrlab.core.errors import UserError
-from snrlab.models.families import Family
+from snrlab.model_files.families import Family
 from snrlab.models.open_clip_layout import open_clip_tensors
 from snrlab.models.stored import Stored
 

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from snrlab import __version__
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule, recognise
-from snrlab.models import families
+from snrlab.model_files import families
+from snrlab.model_files.recognise import CONFIG_KEY
 from snrlab.models.clip import vocabulary
 from snrlab.models.components import Components
 from snrlab.models.networks import empty
 from snrlab.models.original_layout import PREFIXES, layout
 from snrlab.models.pixels import PixelIdentity
-from snrlab.models.recognise import CONFIG_KEY
 from snrlab.models.safetensors_file import Pending, write_tensors
 
 # what the layout names its programs

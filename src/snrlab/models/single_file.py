@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from snrlab.core.errors import UserError
-from snrlab.files.header import read_header
-from snrlab.models import families
+from snrlab.model_files import families
+from snrlab.model_files.families import NAMES, PARTS
+from snrlab.model_files.header import read_header
+from snrlab.model_files.recognise import Checkpoint, recognise
 from snrlab.models.clip import END, clip_tokenizer
 from snrlab.models.components import Components
-from snrlab.models.families import NAMES, PARTS
 from snrlab.models.networks import TensorFile, empty, fill, fitted, opened
 from snrlab.models.original_layout import PREFIXES, layout
-from snrlab.models.recognise import Checkpoint, recognise
 
 # what is knowingly left behind: averages beside the weights, parts of a training program; and the keys that are
 # written anew from what the model is

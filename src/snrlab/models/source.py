@@ -13,12 +13,12 @@ from diffusers import UNet2DConditionModel
 
 from snrlab.config.sections.model import ModelConfig, ShippedModel
 from snrlab.core.errors import UserError
-from snrlab.files.header import read_header
-from snrlab.models import families
+from snrlab.model_files import families
+from snrlab.model_files.header import read_header
+from snrlab.model_files.recognise import recognise
 from snrlab.models.autoencoder import load_vae
 from snrlab.models.components import Components
 from snrlab.models.folder import load_folder, read_json
-from snrlab.models.recognise import recognise
 from snrlab.models.single_file import load_single_file
 from snrlab.models.small.build import build
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from snrlab.files.writing import folder_atomically
+from snrlab.model_files.metadata.lora_metadata import described, lora_metadata
 from snrlab.models.lora import trained_lora
 from snrlab.models.lora_file import write_lora
-from snrlab.models.metadata import described, lora_metadata
 from snrlab.models.save_folder import save_folder
 from snrlab.models.save_single_file import save_single_file
 from snrlab.models.source import DTYPES

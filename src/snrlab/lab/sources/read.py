@@ -16,7 +16,6 @@ from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
 from snrlab.core.registries.registry import Choice
 from snrlab.core.schedule import SCHEDULES
-from snrlab.files.header import read_header
 from snrlab.files.text import parse_json, read_any_json, read_text, read_toml
 from snrlab.lab.sources import kohya_settings, onetrainer
 from snrlab.lab.sources.asked import Asked, other_loss
@@ -25,6 +24,7 @@ from snrlab.lab.sources.kohya_options import from_metadata, split_arguments
 from snrlab.lab.sources.onetrainer_versions import as_today
 from snrlab.lab.sources.other_files import a_list, an_object, refuse_other_toml, weights_kind
 from snrlab.lab.sources.other_models import refuse_other_models
+from snrlab.model_files.header import read_header
 
 ALL_STEPS = ("max_timestep", kohya_settings.STEPS)  # what it is where it is not stated
 WINDOW_KEYS = {"LoRA_type", "max_resolution", "additional_parameters"}

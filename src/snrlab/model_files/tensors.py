@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError
-from snrlab.files.header import Header
+from snrlab.model_files.header import Header
 
 PIECE = 1 << 22  # elements that are in memory at once
 # how a number format lies in the file; formats that numpy has no word for are read as bits and widened

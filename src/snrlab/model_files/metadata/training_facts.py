@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from snrlab.models.families import Family
+from snrlab.model_files.families import Family
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from snrlab.config.run import RunConfig
 from snrlab.config.sections.lora import LoraConfig
 from snrlab.core.recipe import Recipe
 from snrlab.core.registries.training import kohya_optimizer
-from snrlab.models.training_facts import Base, Images, Training
+from snrlab.model_files.metadata.training_facts import Base, Images, Training
 
 OFF = ("ss_full_fp16", "ss_lowram", "ss_fp8_base", "ss_fp8_base_unet", "ss_color_aug")
 NONE = ("ss_validation_split", "ss_max_validation_steps", "ss_resize_interpolation", "ss_face_crop_aug_range")

@@ -10,11 +10,11 @@ import numpy as np
 
 from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
-from snrlab.files.header import Header
-from snrlab.files.tensors import elements, read_tensor
-from snrlab.models.families import NAMES, TEXT_WIDTHS, Family
-from snrlab.models.inspection_weights import Norms, not_finite, tensor_square
-from snrlab.models.lora_names import Place, place
+from snrlab.model_files.families import NAMES, TEXT_WIDTHS, Family
+from snrlab.model_files.header import Header
+from snrlab.model_files.inspection.weights import Norms, not_finite, tensor_square
+from snrlab.model_files.lora_names import Place, place
+from snrlab.model_files.tensors import elements, read_tensor
 
 WIDEST = 4096  # a rank beyond which the product of the matrices is not looked at
 

@@ -12,15 +12,15 @@ from typing import Any
 
 from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import GRADES, Finding
-from snrlab.files.header import Header, read_header
-from snrlab.files.tensors import elements
 from snrlab.files.text import read_json
-from snrlab.models.families import NAMES, TEXT_WIDTHS, Family
-from snrlab.models.inspection_lora import Adapters, adapters, file_family, measured
-from snrlab.models.inspection_weights import Norms, weight_norms
-from snrlab.models.lora_names import place
-from snrlab.models.programs import Program, for_checkpoint, for_folder, for_lora
-from snrlab.models.recognise import OtherKindError, recognise, stated_prediction
+from snrlab.model_files.families import NAMES, TEXT_WIDTHS, Family
+from snrlab.model_files.header import Header, read_header
+from snrlab.model_files.inspection.compatibility import Program, for_checkpoint, for_folder, for_lora
+from snrlab.model_files.inspection.lora import Adapters, adapters, file_family, measured
+from snrlab.model_files.inspection.weights import Norms, weight_norms
+from snrlab.model_files.lora_names import place
+from snrlab.model_files.recognise import OtherKindError, recognise, stated_prediction
+from snrlab.model_files.tensors import elements
 
 FIELD = "FILE"
 

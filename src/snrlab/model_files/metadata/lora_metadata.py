@@ -12,9 +12,9 @@ import numpy as np
 from snrlab import __version__
 from snrlab.config.run import RunConfig
 from snrlab.core.recipe import Recipe
-from snrlab.models.families import Family
-from snrlab.models.kohya_metadata import kohya_metadata
-from snrlab.models.training_facts import Training
+from snrlab.model_files.families import Family
+from snrlab.model_files.metadata.kohya_metadata import kohya_metadata
+from snrlab.model_files.metadata.training_facts import Training
 
 ARCHITECTURES: dict[Family, str] = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}
 SGM = "https://github.com/Stability-AI/generative-models"  # whose names the UNet of an SDXL LoRA has

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from snrlab.core.findings.finding import Finding
-from snrlab.files.header import Header
-from snrlab.files.tensors import PLAIN, pieces
+from snrlab.model_files.header import Header
+from snrlab.model_files.tensors import PLAIN, pieces
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any, cast, get_args
 from snrlab.config.presets import NAMES, Base
 from snrlab.config.sections.model import ShippedModel
 from snrlab.core.errors import UserError, nearest
-from snrlab.files.header import read_header
-from snrlab.models.recognise import recognise
+from snrlab.model_files.header import read_header
+from snrlab.model_files.recognise import recognise
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 

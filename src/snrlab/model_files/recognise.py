@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from snrlab.core.errors import UserError
-from snrlab.files.header import Header, metadata_of
-from snrlab.models import families
-from snrlab.models.families import NAMES, TEXT_WIDTHS, Family
+from snrlab.model_files import families
+from snrlab.model_files.families import NAMES, TEXT_WIDTHS, Family
+from snrlab.model_files.header import Header, metadata_of
 
 Claim = Literal["prediction_type", "zero_terminal_snr"]
 UNET = "model.diffusion_model."

@@ -10,10 +10,10 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from snrlab.models.families import Family
+from snrlab.model_files.families import Family
 
 if TYPE_CHECKING:
-    from snrlab.models.inspection_lora import Adapters
+    from snrlab.model_files.inspection.lora import Adapters
 
 Answer = Literal["yes", "partly", "no"]
 KNOWN_TO_LYCORIS = ("LoHa", "LoKr", "OFT", "GLoRA", "a difference", "Tucker", "IA3")

@@ -22,5 +22,5 @@ def config(family: Family, part: str) -> dict[str, Any]:
     >>> config("sdxl", "unet")["cross_attention_dim"]
     2048
     """
-    file = resources.files("snrlab.models.families").joinpath(family, f"{part}.json")
+    file = resources.files("snrlab.model_files.families").joinpath(family, f"{part}.json")
     return json.loads(file.read_text(encoding="utf-8"))
