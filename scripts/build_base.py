@@ -22,8 +22,8 @@ import torch
 
 from snrlab.config import RunConfig, read
 from snrlab.core.registries.registry import load_plugins
-from snrlab.models.save_folder import save_index, save_weights
-from snrlab.models.source import load
+from snrlab.models.storage.save_folder import save_index, save_weights
+from snrlab.models.storage.source import load
 from snrlab.train import runner
 from snrlab.train.run_folder import RunFolder, read_log
 

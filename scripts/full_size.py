@@ -36,10 +36,10 @@ from snrlab.core.registries.registry import load_plugins
 from snrlab.model_files import families
 from snrlab.model_files.families import Family
 from snrlab.model_files.header import read_header
+from snrlab.models.layouts.original_layout import layout
+from snrlab.models.layouts.tensor_layout import Stored
 from snrlab.models.networks import empty
-from snrlab.models.original_layout import layout
-from snrlab.models.safetensors_file import Pending, write_tensors
-from snrlab.models.stored import Stored
+from snrlab.models.storage.safetensors_file import Pending, write_tensors
 
 SEED = 0
 LIMIT = 20 * 2**30  # bytes of memory that a job may take
@@ -182,7 +182,7 @@ def _pictures(state: Path) -> Path:
 
 def round_trip(name: str, state: Path) -> dict[str, Any]:
     """File to folder to file, by `snrlab convert`'s own code: every byte of every tensor must be there again."""
-    from snrlab.models.convert import convert
+    from snrlab.models.storage.convert import convert
 
     family = ROUND_TRIPS[name]
     source, folder, back = (state / f"{family}{end}" for end in (".safetensors", "-folder", "-back.safetensors"))

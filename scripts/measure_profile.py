@@ -20,8 +20,8 @@ import torch
 from snrlab.core.random_streams import stream
 from snrlab.core.schedule import SCHEDULES
 from snrlab.data import emoji
-from snrlab.models.encode import encode_captions, encode_pixels
-from snrlab.models.source import shipped
+from snrlab.models.encoding.encode import encode_captions, encode_pixels
+from snrlab.models.storage.source import shipped
 
 TARGET = Path(__file__).parent.parent / "src" / "snrlab" / "lab" / "assets" / "profile.json"
 LEVELS, PICTURES, SEED = 32, 32, 17

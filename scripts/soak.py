@@ -32,7 +32,7 @@ import tomlkit
 from PIL import Image
 
 from snrlab.data import emoji
-from snrlab.models.safetensors_file import damage
+from snrlab.models.storage.safetensors_file import damage
 from snrlab.train.checkpoint import checkpoints
 
 sys.path.insert(0, str(Path(__file__).parent))

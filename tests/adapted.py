@@ -12,7 +12,7 @@ from snrlab.config.sections.lora import LoraConfig
 from snrlab.model_files import families
 from snrlab.model_files.families import Family
 from snrlab.models.components import Components
-from snrlab.models.lora import add_lora, lora_parameters
+from snrlab.models.lora.adapters import add_lora, lora_parameters
 
 CONV = ["attention", "feed_forward", "convolution"]
 

@@ -15,8 +15,8 @@ from PIL import Image
 import tiny
 from snrlab.core.recipe import Recipe
 from snrlab.data.dataset import load_items
-from snrlab.models import cache as cache_files
 from snrlab.models.components import Components
+from snrlab.models.encoding import cache as cache_files
 from snrlab.train.conditions import Conditions, encode_examples
 from snrlab.train.draws import Draws
 

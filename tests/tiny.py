@@ -23,8 +23,8 @@ from snrlab.config import RunConfig, parse
 from snrlab.model_files import families
 from snrlab.models.clip import clip_tokenizer
 from snrlab.models.components import Components
-from snrlab.models.encode import Text
-from snrlab.models.save_folder import save_folder
+from snrlab.models.encoding.encode import Text
+from snrlab.models.storage.save_folder import save_folder
 from snrlab.train.batch import Batch
 
 

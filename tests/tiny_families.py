@@ -18,7 +18,7 @@ from snrlab.model_files import families
 from snrlab.model_files.families import Family
 from snrlab.models.clip import END, clip_tokenizer
 from snrlab.models.components import Components
-from snrlab.models.save_folder import save_folder
+from snrlab.models.storage.save_folder import save_folder
 
 WIDTH = {"text_encoder": 16, "text_encoder_2": 24}
 LAYERS = 4

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 import tiny_families
 from snrlab.cli import main
 from snrlab.model_files.header import read_header
-from snrlab.models.save_folder import save_folder
-from snrlab.models.save_single_file import save_single_file
+from snrlab.models.storage.save_folder import save_folder
+from snrlab.models.storage.save_single_file import save_single_file
 
 
 def convert(monkeypatch, *arguments):

@@ -12,7 +12,7 @@ from snrlab.core.learning_rate import LR_SCHEDULES, warmup_factor
 from snrlab.core.recipe import Recipe
 from snrlab.core.registries.training import LOSSES
 from snrlab.core.schedule import SCHEDULES
-from snrlab.models.encode import Text
+from snrlab.models.encoding.encode import Text
 from snrlab.train.batch import Batch
 from snrlab.train.draws import Draws
 from snrlab.train.objective import Objective

@@ -19,8 +19,8 @@ from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
 from snrlab.core.weights.weighting import WEIGHTINGS
-from snrlab.models.lora import lora_parameters, trained_lora
-from snrlab.models.lora_file import kohya_tensors
+from snrlab.models.lora.adapters import lora_parameters, trained_lora
+from snrlab.models.lora.lora_file import kohya_tensors
 from snrlab.train import checkpoint, runner
 from snrlab.train.ddim import sampler
 from snrlab.train.job import prepare

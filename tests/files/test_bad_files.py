@@ -34,9 +34,9 @@ from snrlab.lab.explain import explain
 from snrlab.model_files.header import metadata_of, read_header
 from snrlab.model_files.inspection.inspection import inspect
 from snrlab.model_files.recognise import recognise
-from snrlab.models.folder import read_json
-from snrlab.models.kohya_cache import UnusableError
-from snrlab.models.kohya_cache import read as read_kohya_cache
+from snrlab.models.encoding.kohya_cache import UnusableError
+from snrlab.models.encoding.kohya_cache import read as read_kohya_cache
+from snrlab.models.storage.diffusers_folder import read_json
 
 SRC = Path(__file__).parent.parent.parent / "src" / "snrlab"
 CONFIGURATIONS = (".toml", ".json", ".safetensors", "")
@@ -89,26 +89,26 @@ READERS = {
     "prompts": (read_lines, (".txt",), ["config/prompts.py"]),
     "curve": (lambda file: curve.parse(f"@{file}"), (".csv",), ["core/weights/curve.py"]),
     "scheduler config": (lambda file: scheduler_config.parse(str(file)), (".json",), ["core/scheduler_config.py"]),
-    "model folder": (folder_json, (".json",), ["models/folder.py"]),
+    "model folder": (folder_json, (".json",), ["models/storage/diffusers_folder.py"]),
     "image": (shown_size, (".png", ".jpg", ".tif"), ["data/images/image_file.py"]),
-    "kohya's latents": (kohya_cache, (".npz",), ["models/kohya_cache.py"]),
+    "kohya's latents": (kohya_cache, (".npz",), ["models/encoding/kohya_cache.py"]),
 }  # fmt: skip
 # modules that open files of another kind, and why they are not in the table
 OTHERS = {
-    "run folder": ("lab/report.py", "lab/card.py", "models/save_folder.py", "models/safetensors_file.py"),
+    "run folder": ("lab/report.py", "lab/card.py", "models/storage/save_folder.py", "models/storage/safetensors_file.py"),
     "a file that ships": ("core/registries/papers.py", "lab/profile.py", "model_files/families/__init__.py", "models/judge/__init__.py",
-                          "models/small/build.py", "data/emoji/__init__.py", "models/source.py",
+                          "models/small/build.py", "data/emoji/__init__.py", "models/storage/source.py",
                           "models/clip/__init__.py",
                           "config/presets.py", "config/option_tables/kohya.py", "config/option_tables/onetrainer.py",
                           "lab/page.py"),
-    "read after its header": ("models/lora_file.py", "models/networks.py", "model_files/metadata/training_facts.py"),
+    "read after its header": ("models/lora/lora_file.py", "models/networks.py", "model_files/metadata/training_facts.py"),
     "a decoded picture": ("data/images/pixels.py",),
-    "our own cache, with a checksum": ("models/cache.py",),
+    "our own cache, with a checksum": ("models/encoding/cache.py",),
     "weights that the user names for judging": ("models/features.py",),
     "the system": ("cli/graphics_card.py",),
     "only writes": ("files/writing.py",),
     "our own text": ("lab/exchange/written.py",),
-    "text out of a header": ("cli/inspected_text.py", "lab/sources/kohya_options.py", "models/save_single_file.py"),
+    "text out of a header": ("cli/inspected_text.py", "lab/sources/kohya_options.py", "models/storage/save_single_file.py"),
 }  # fmt: skip
 
 

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from snrlab import UserError
-from snrlab.models import cache as module
-from snrlab.models.cache import Cache, file_hash, fingerprint, key
+from snrlab.models.encoding import cache as module
+from snrlab.models.encoding.cache import Cache, file_hash, fingerprint, key
 
 
 def shards(folder):

@@ -8,7 +8,7 @@ import torch
 import tiny_families
 from snrlab.models.arithmetic import borrowed, release, with_precision
 from snrlab.models.denoise import denoise, plain_sizes
-from snrlab.models.encode import encode_text
+from snrlab.models.encoding.encode import encode_text
 
 STEPS = torch.tensor([10, 900])
 FAMILIES = ["sd1", "sd2", "sdxl"]

@@ -13,10 +13,10 @@ import tiny
 import tiny_families
 from snrlab import UserError
 from snrlab.models.clip import clip_tokenizer
-from snrlab.models.encode import decode_latents, encode_captions, encode_pixels, encode_text
 from snrlab.models.encode_rule import EncodeRule
-from snrlab.models.tokens import room, token_count, tokenize
-from snrlab.models.weighted_captions import weighted_words
+from snrlab.models.encoding.encode import decode_latents, encode_captions, encode_pixels, encode_text
+from snrlab.models.encoding.tokens import room, token_count, tokenize
+from snrlab.models.encoding.weighted_captions import weighted_words
 
 CAPTIONS = ["", "a photo of a cat", "a cat " * 60]
 CPU = torch.device("cpu")

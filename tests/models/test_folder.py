@@ -13,9 +13,9 @@ import tiny_families
 from snrlab import UserError
 from snrlab.model_files.header import read_header
 from snrlab.models.clip import clip_tokenizer, vocabulary
-from snrlab.models.save_folder import save_folder
-from snrlab.models.save_single_file import save_single_file
-from snrlab.models.source import load
+from snrlab.models.storage.save_folder import save_folder
+from snrlab.models.storage.save_single_file import save_single_file
+from snrlab.models.storage.source import load
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from snrlab.lab.blocks import to_text
 from snrlab.model_files.header import read_header
 from snrlab.model_files.inspection.inspection import inspect
 from snrlab.model_files.tensors import read_tensor
-from snrlab.models.lora import trained_lora
-from snrlab.models.lora_file import load_lora, write_lora
-from snrlab.models.save_single_file import save_single_file
+from snrlab.models.lora.adapters import trained_lora
+from snrlab.models.lora.lora_file import load_lora, write_lora
+from snrlab.models.storage.save_single_file import save_single_file
 
 FAMILIES = ("sd1", "sdxl")
 

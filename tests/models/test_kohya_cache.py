@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from snrlab.models.kohya_cache import UnusableError, cache_file, read
+from snrlab.models.encoding.kohya_cache import UnusableError, cache_file, read
 
 SHAPE = (4, 8, 12)  # of a bucket of 96 x 64 pixels
 SIZE = (150, 100)

@@ -21,13 +21,13 @@ from adapted import CONV
 from snrlab import UserError
 from snrlab.config.sections.lora import LoraConfig
 from snrlab.model_files import families
-from snrlab.models.adapter import Adapter
-from snrlab.models.kohya_names import kohya_name
-from snrlab.models.kohya_names import layer_path as path_of
-from snrlab.models.lora import add_lora, layer_path, lora_layers, sizes, start_from, trained_lora
-from snrlab.models.lora_file import convert_lora, family_of, load_lora, write_lora
+from snrlab.models.layouts.kohya_names import kohya_name
+from snrlab.models.layouts.kohya_names import layer_path as path_of
+from snrlab.models.layouts.original_layout import layout
+from snrlab.models.lora.adapter import Adapter
+from snrlab.models.lora.adapters import add_lora, layer_path, lora_layers, sizes, start_from, trained_lora
+from snrlab.models.lora.lora_file import convert_lora, family_of, load_lora, write_lora
 from snrlab.models.networks import empty
-from snrlab.models.original_layout import layout
 
 LINEAR = ["attention", "feed_forward"]
 FAMILIES = ("sd1", "sd2", "sdxl")
@@ -176,7 +176,7 @@ def named_parameters(model):
 @pytest.mark.parametrize("family", ["sdxl"])
 def test_diffusers_hears_of_lengths_through_peft(family, tmp_path):
     """The way that snrlab's own sampling goes: any file, read by us, handed over in peft's layout."""
-    from snrlab.models.lora_file import peft_tensors
+    from snrlab.models.lora.lora_file import peft_tensors
 
     model = trained(family, "DoRA")
     file = write(model, tmp_path / "lora.safetensors")

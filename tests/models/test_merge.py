@@ -10,12 +10,12 @@ import adapted
 from adapted import CONV
 from snrlab import UserError
 from snrlab.cli import app
-from snrlab.models.adapter import Adapter
-from snrlab.models.convert import save
-from snrlab.models.lora import trained_lora
-from snrlab.models.lora_file import load_lora, peft_tensors, write_lora
-from snrlab.models.merge import find_layer, merge
-from snrlab.models.source import load
+from snrlab.models.lora.adapter import Adapter
+from snrlab.models.lora.adapters import trained_lora
+from snrlab.models.lora.lora_file import load_lora, peft_tensors, write_lora
+from snrlab.models.lora.merge import find_layer, merge
+from snrlab.models.storage.convert import save
+from snrlab.models.storage.source import load
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
 CHOICES = {"LoCon": {"layers": CONV, "conv_rank": 2, "alpha": 3.0}, "DoRA": {"layers": CONV, "dora": True}}

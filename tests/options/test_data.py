@@ -14,8 +14,8 @@ from imaging import captioned, picture
 from snrlab.config import parse
 from snrlab.data.captions.captions import caption_at, is_dropped
 from snrlab.data.dataset import load_items
-from snrlab.models.encode import encode_captions
-from snrlab.train.base import load_for
+from snrlab.models.encoding.encode import encode_captions
+from snrlab.models.load_for_run import load_for
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from PIL import Image
 
 from effects import shows
 from encoding import BUCKETS, Encoded, encode, model, save_mixed
-from snrlab.models.kohya_cache import cache_file
+from snrlab.models.encoding.kohya_cache import cache_file
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import tiny
 from adapted import CONV
 from effects import shows
 from snrlab import UserError
-from snrlab.models.lora import lora_layers, lora_parameters, start_from, trained_lora
+from snrlab.models.lora.adapters import lora_layers, lora_parameters, start_from, trained_lora
 from snrlab.train import runner
 from snrlab.train.export import export
 from snrlab.train.job import prepare

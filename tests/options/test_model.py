@@ -11,8 +11,8 @@ from snrlab import UserError
 from snrlab.config import parse
 from snrlab.model_files.header import read_header
 from snrlab.models.encode_rule import EncodeRule
-from snrlab.models.save_folder import save_folder
-from snrlab.models.source import shipped
+from snrlab.models.storage.save_folder import save_folder
+from snrlab.models.storage.source import shipped
 from snrlab.train import runner
 from snrlab.train.export import export
 from snrlab.train.job import prepare

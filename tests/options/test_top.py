@@ -13,8 +13,8 @@ import tiny_families
 from effects import shows
 from snrlab import UserError
 from snrlab.model_files.header import read_header
-from snrlab.models.save_single_file import save_single_file
-from snrlab.models.source import load
+from snrlab.models.storage.save_single_file import save_single_file
+from snrlab.models.storage.source import load
 from snrlab.train import runner
 
 FULL = {"method": "full", "steps": 1, "checkpoint_every": 1}

@@ -13,10 +13,10 @@ from snrlab.data.items import BucketRule
 from snrlab.model_files import families
 from snrlab.models.clip import clip_tokenizer
 from snrlab.models.encode_rule import EncodeRule
-from snrlab.models.kohya_names import kohya_name
-from snrlab.models.lora import layer_path, sizes
+from snrlab.models.encoding.tokens import tokenize
+from snrlab.models.layouts.kohya_names import kohya_name
+from snrlab.models.lora.adapters import layer_path, sizes
 from snrlab.models.networks import empty
-from snrlab.models.tokens import tokenize
 
 FAMILIES = {"sd15": "sd1", "sd2": "sd2", "sdxl": "sdxl"}
 LINEAR = ["attention", "feed_forward"]

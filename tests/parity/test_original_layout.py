@@ -7,7 +7,7 @@ from diffusers.loaders import single_file_utils as theirs
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from snrlab.model_files.families import PARTS, config
-from snrlab.models.original_layout import PREFIXES, diffusers_module, layout, sai_module
+from snrlab.models.layouts.original_layout import PREFIXES, diffusers_module, layout, sai_module
 
 # tensors in diffusers, in the single file, and millions of weights
 SIZES = {

@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from snrlab import NOISES, SCHEDULES, Recipe
 from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.registries.training import LOSSES
-from snrlab.models.encode import Text
+from snrlab.models.encoding.encode import Text
 from snrlab.train.batch import Batch
 from snrlab.train.draws import Draws
 from snrlab.train.objective import Objective

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import tiny
-from snrlab.models.adapter_dropout import AdapterDropout
+from snrlab.models.lora.adapter_dropout import AdapterDropout
 from snrlab.train import runner
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps

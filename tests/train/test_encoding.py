@@ -15,10 +15,10 @@ import tiny_families
 from encoding import BUCKETS, CPU, encode, encode_and_die, model, save_mixed
 from snrlab import UserError
 from snrlab.data.images.pixels import scaled
-from snrlab.models import cache
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise
-from snrlab.models.encode import encode_captions, encode_pixels
+from snrlab.models.encoding import cache
+from snrlab.models.encoding.encode import encode_captions, encode_pixels
 from snrlab.train import texts
 from snrlab.train.batch import Batch
 

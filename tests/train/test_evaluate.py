@@ -14,7 +14,7 @@ from snrlab.cli import main
 from snrlab.core.schedule import SCHEDULES
 from snrlab.data import emoji
 from snrlab.lab.statistics import mean
-from snrlab.models.encode import encode_captions
+from snrlab.models.encoding.encode import encode_captions
 from snrlab.models.judge import load_judge, view
 from snrlab.train.evaluate import differences, measure
 from snrlab.train.judging import choose_concepts

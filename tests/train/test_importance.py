@@ -11,8 +11,8 @@ from snrlab import DENSITIES, SAMPLINGS, WEIGHTINGS, Recipe
 from snrlab.core.random_streams import stream
 from snrlab.data import emoji
 from snrlab.models.denoise import denoise
-from snrlab.models.encode import encode_captions, encode_pixels
-from snrlab.models.source import shipped
+from snrlab.models.encoding.encode import encode_captions, encode_pixels
+from snrlab.models.storage.source import shipped
 from snrlab.train.draws import Draws
 
 pytestmark = pytest.mark.slow

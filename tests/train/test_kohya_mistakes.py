@@ -14,7 +14,7 @@ from snrlab.cli import main
 from snrlab.config import parse
 from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
-from snrlab.models.source import shipped_folder
+from snrlab.models.storage.source import shipped_folder
 from snrlab.train import preflight, remarks
 from snrlab.train.job import prepare
 from snrlab.train.run_folder import RunFolder

@@ -13,8 +13,8 @@ from snrlab.model_files import families
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.clip import clip_tokenizer
 from snrlab.models.components import Components
-from snrlab.models.encode import Text
-from snrlab.models.lora import lora_layers
+from snrlab.models.encoding.encode import Text
+from snrlab.models.lora.adapters import lora_layers
 from snrlab.models.networks import empty
 from snrlab.train.batch import Batch
 from snrlab.train.job import prepare

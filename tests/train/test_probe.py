@@ -14,10 +14,10 @@ from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.data import emoji
 from snrlab.model_files import families
 from snrlab.models.components import Components
-from snrlab.models.encode import Text, encode_captions, encode_pixels
+from snrlab.models.encoding.encode import Text, encode_captions, encode_pixels
 from snrlab.models.networks import empty
 from snrlab.models.small.build import build
-from snrlab.models.source import shipped
+from snrlab.models.storage.source import shipped
 from snrlab.train.batch import Batch
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
@@ -183,7 +183,7 @@ def test_the_margin():
 
 def test_a_model_that_says_the_wrong_thing_is_not_trained(tmp_path, pictures):
     """The shipped v model in a folder that says epsilon: refused with the way out, and each way out is open."""
-    from snrlab.models.save_folder import save_folder
+    from snrlab.models.storage.save_folder import save_folder
 
     model = shipped("small_v")
     model.scheduler_config.update(prediction_type="epsilon", rescale_betas_zero_snr=False)

@@ -5,8 +5,8 @@ import pytest
 import tiny_families
 from snrlab import UserError
 from snrlab.config import parse
-from snrlab.models.save_single_file import save_single_file
-from snrlab.models.source import load
+from snrlab.models.storage.save_single_file import save_single_file
+from snrlab.models.storage.source import load
 from snrlab.train.resolve import resolve_recipe
 
 V, ZERO = "v_prediction", {"zero_terminal_snr": True}

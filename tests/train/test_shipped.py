@@ -17,7 +17,7 @@ from transformers import CLIPTokenizer
 
 import tiny
 from snrlab.config.sections.output import SampleConfig
-from snrlab.models.source import load, shipped, shipped_folder
+from snrlab.models.storage.source import load, shipped, shipped_folder
 from snrlab.train import runner
 from snrlab.train.evaluate import measure
 from snrlab.train.judging import choose_concepts, draw

@@ -59,9 +59,9 @@ def convert(
     Example: snrlab convert model.safetensors -o model
     """  # fmt: skip
     quiet_libraries()
-    from snrlab.models.convert import convert as convert_model
-    from snrlab.models.lora_file import convert_lora, is_lora
-    from snrlab.models.source import DTYPES
+    from snrlab.models.lora.lora_file import convert_lora, is_lora
+    from snrlab.models.storage.convert import convert as convert_model
+    from snrlab.models.storage.source import DTYPES
 
     if source.is_file() and is_lora(source):
         if vae or prediction or zero_terminal_snr or precision:

@@ -40,10 +40,10 @@ def merge(
     quiet_libraries()
     from dataclasses import replace
 
-    from snrlab.models.convert import save
-    from snrlab.models.lora_file import load_lora
-    from snrlab.models.merge import merge as merge_into
-    from snrlab.models.source import DTYPES, load
+    from snrlab.models.lora.lora_file import load_lora
+    from snrlab.models.lora.merge import merge as merge_into
+    from snrlab.models.storage.convert import save
+    from snrlab.models.storage.source import DTYPES, load
 
     model = load(base, None, None, field="BASE")
     for path, strength in chosen:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from snrlab.models.arithmetic import computing
 from snrlab.models.components import Components
-from snrlab.models.encode import Text
+from snrlab.models.encoding.encode import Text
 
 
 def denoise(components: Components, x_t: Tensor, timesteps: Tensor, text: Text, sizes: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from snrlab.models.encode import Text
+from snrlab.models.encoding.encode import Text
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from snrlab.core.errors import UserError
-from snrlab.models.safetensors_file import damage, pending, write_tensors
+from snrlab.models.storage.safetensors_file import damage, pending, write_tensors
 from snrlab.train.job import Job
 from snrlab.train.loop import FORK
 from snrlab.train.state import PIECES, UnfitError

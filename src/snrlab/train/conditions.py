@@ -16,9 +16,9 @@ from snrlab.core.random_streams import stream
 from snrlab.data.captions.captions import caption_at, is_dropped
 from snrlab.data.example_order import Order
 from snrlab.data.items import Item
-from snrlab.models.cache import Say
 from snrlab.models.components import Components
-from snrlab.models.encode import Text, encode_text
+from snrlab.models.encoding.cache import Say
+from snrlab.models.encoding.encode import Text, encode_text
 from snrlab.train.batch import Batch
 from snrlab.train.buckets import Bucket
 from snrlab.train.draws import Draws, Slots

@@ -11,11 +11,11 @@ import torch
 
 from snrlab.files.writing import folder_atomically
 from snrlab.model_files.metadata.lora_metadata import described, lora_metadata
-from snrlab.models.lora import trained_lora
-from snrlab.models.lora_file import write_lora
-from snrlab.models.save_folder import save_folder
-from snrlab.models.save_single_file import save_single_file
-from snrlab.models.source import DTYPES
+from snrlab.models.lora.adapters import trained_lora
+from snrlab.models.lora.lora_file import write_lora
+from snrlab.models.storage.save_folder import save_folder
+from snrlab.models.storage.save_single_file import save_single_file
+from snrlab.models.storage.source import DTYPES
 from snrlab.train.facts import training_facts
 from snrlab.train.job import Job
 from snrlab.train.resolve import trained_scheduler

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from snrlab.config.run import RunConfig
 from snrlab.data.items import Item
-from snrlab.models.cache import Say
 from snrlab.models.components import Components
-from snrlab.models.encode import Text
+from snrlab.models.encoding.cache import Say
+from snrlab.models.encoding.encode import Text
 from snrlab.train.conditions import fixed_caption
 from snrlab.train.images import encode_images
 from snrlab.train.processes import ALONE, Processes

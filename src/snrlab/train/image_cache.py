@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from snrlab.models.cache import Cache, Say, file_hash, fingerprint, key
 from snrlab.models.components import Components
+from snrlab.models.encoding.cache import Cache, Say, file_hash, fingerprint, key
 from snrlab.train.buckets import Place
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from snrlab.data.images.buckets import Fit
 from snrlab.data.images.pixels import View, to_latent_size, view
 from snrlab.data.items import Item
-from snrlab.models.cache import Cache, Say
 from snrlab.models.components import Components
-from snrlab.models.encode import encode_pixels
+from snrlab.models.encoding.cache import Cache, Say
+from snrlab.models.encoding.encode import encode_pixels
 from snrlab.train.buckets import Bucket, Place, places
 from snrlab.train.image_cache import ImageCache
 from snrlab.train.kohya_latents import KohyaReader

@@ -24,8 +24,8 @@ from snrlab.data.items import Item
 from snrlab.data.validation_folder import validation_items
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
-from snrlab.models.save_single_file import refuse_unsavable
-from snrlab.train.base import load_for, named
+from snrlab.models.load_for_run import load_for, named
+from snrlab.models.storage.save_single_file import refuse_unsavable
 from snrlab.train.conditions import Conditions, encode_examples
 from snrlab.train.draws import Draws
 from snrlab.train.held_back import HeldBack, encode_held_back

@@ -20,10 +20,10 @@ from snrlab.data.emoji import Concept
 from snrlab.data.image_folder import scan
 from snrlab.data.images.pixels import load_pixels
 from snrlab.lab.statistics import Estimate, mean
-from snrlab.models.cache import Say
-from snrlab.models.encode import encode_captions, encode_pixels
+from snrlab.models.encoding.cache import Say
+from snrlab.models.encoding.encode import encode_captions, encode_pixels
 from snrlab.models.features import JUDGE, FeatureNet
-from snrlab.models.source import load_base
+from snrlab.models.storage.source import load_base
 from snrlab.train.evaluate import Measures, Yardstick, differences, places
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.sampling import pipeline, sample

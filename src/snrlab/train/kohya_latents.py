@@ -6,9 +6,9 @@ from collections import defaultdict
 
 import torch
 
-from snrlab.models.cache import Say
 from snrlab.models.components import Components
-from snrlab.models.kohya_cache import Family, KohyaLatents, UnusableError, cache_file, read
+from snrlab.models.encoding.cache import Say
+from snrlab.models.encoding.kohya_cache import Family, KohyaLatents, UnusableError, cache_file, read
 from snrlab.train.buckets import Place
 
 

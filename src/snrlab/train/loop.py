@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snrlab.core.errors import UserError
 from snrlab.models.denoise import denoise
-from snrlab.models.finite import broken_weight
+from snrlab.models.nonfinite import broken_weight
 from snrlab.train.job import Job
 from snrlab.train.learning_rate import rate_factor
 from snrlab.train.objective import Losses

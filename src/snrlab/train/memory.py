@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from snrlab.config.sections.train import TrainConfig
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise
-from snrlab.models.encode import Text, encode_text
+from snrlab.models.encoding.encode import Text, encode_text
 from snrlab.train.batch import Batch
 from snrlab.train.job import Job
 from snrlab.train.memory_peak import like, peak, without_data

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from snrlab.config import RunConfig
 from snrlab.data.image_folder import counted
 from snrlab.lab.comparison import compared
-from snrlab.models.cache import Say
+from snrlab.models.encoding.cache import Say
 from snrlab.train import run_folder
 from snrlab.train.export import export
 from snrlab.train.job import Job

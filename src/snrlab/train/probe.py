@@ -33,7 +33,7 @@ from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise
-from snrlab.models.finite import broken_weight
+from snrlab.models.nonfinite import broken_weight
 from snrlab.train.batch import Batch
 
 LEVELS = (0.5, 0.2, 0.1, 0.05)  # SNR; one forward pass each

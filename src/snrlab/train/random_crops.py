@@ -13,7 +13,7 @@ from snrlab.data.images.buckets import Fit
 from snrlab.data.images.pixels import View, cut, scaled, size_facts, to_latent_size
 from snrlab.data.items import Item
 from snrlab.models.components import Components
-from snrlab.models.encode import encode_pixels
+from snrlab.models.encoding.encode import encode_pixels
 
 KEPT = 2**30  # bytes of scaled images that are held; those beyond are decoded each time
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from snrlab.core.errors import UserError
-from snrlab.models.cache import Say
+from snrlab.models.encoding.cache import Say
 from snrlab.train import run_folder
 from snrlab.train.job import Job
 from snrlab.train.run_folder import RunFolder

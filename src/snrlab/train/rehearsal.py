@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 
 from snrlab.core.errors import UserError
 from snrlab.files.writing import in_bytes
-from snrlab.models.finite import broken_weight
-from snrlab.models.source import DTYPES
+from snrlab.models.nonfinite import broken_weight
+from snrlab.models.storage.source import DTYPES
 from snrlab.train.checkpoint import KEEP
 from snrlab.train.export import export
 from snrlab.train.job import Job

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from snrlab.core.findings.finding import Finding
-from snrlab.models.tokens import room, token_count
+from snrlab.models.encoding.tokens import room, token_count
 from snrlab.train.job import Job
 
 HIGH_RATE = {"lora": 0.1, "full": 1e-3}  # of AdamW; nobody's recipe is near

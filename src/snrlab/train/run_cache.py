@@ -9,8 +9,8 @@ from pathlib import Path
 
 from snrlab.config.run import RunConfig
 from snrlab.data.items import Item
-from snrlab.models.cache import Cache, Say
 from snrlab.models.components import Components
+from snrlab.models.encoding.cache import Cache, Say
 
 CACHE_FOLDER = Path("~/.cache/snrlab")
 CHUNK = 77  # embeddings of a caption for every 75 tokens that are read

@@ -19,7 +19,7 @@ from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.models.arithmetic import borrowed, computing
 from snrlab.models.components import ENCODERS, Components
-from snrlab.models.encode import Text, decode_latents, encode_captions
+from snrlab.models.encoding.encode import Text, decode_latents, encode_captions
 from snrlab.train.ddim import sampler
 from snrlab.train.grids import labelled, parameters, request_parameters, save_grid, save_png, tiled
 

@@ -18,9 +18,9 @@ from snrlab.core.errors import UserError, nearest
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.components import Components
-from snrlab.models.lora_file import is_lora, load_lora, peft_tensors
-from snrlab.models.source import DTYPES, load, shipped
-from snrlab.train.base import as_configured, load_for
+from snrlab.models.load_for_run import as_configured, load_for
+from snrlab.models.lora.lora_file import is_lora, load_lora, peft_tensors
+from snrlab.models.storage.source import DTYPES, load, shipped
 from snrlab.train.run_folder import RunFolder
 from snrlab.train.sampling import Pipeline, pipeline
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.data.items import Item
-from snrlab.models.cache import file_hash
+from snrlab.models.encoding.cache import file_hash
 from snrlab.train.run_folder import RunFolder
 
 SHOWN = 5

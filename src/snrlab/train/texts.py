@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from snrlab.models.cache import Cache, Say, fingerprint, key
 from snrlab.models.components import Components
-from snrlab.models.encode import BATCH, Text, encode_captions
+from snrlab.models.encoding.cache import Cache, Say, fingerprint, key
+from snrlab.models.encoding.encode import BATCH, Text, encode_captions
 from snrlab.train.processes import ALONE, Processes
 from snrlab.train.throughput import Throughput
 

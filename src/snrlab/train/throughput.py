@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from snrlab.models.cache import Say
+from snrlab.models.encoding.cache import Say
 
 EVERY = 10.0
 

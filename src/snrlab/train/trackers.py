@@ -22,7 +22,7 @@ from snrlab.config.sections.log import Tracker
 from snrlab.core.bands import BANDS, EDGES, band_of
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Tables
-from snrlab.models.cache import Say
+from snrlab.models.encoding.cache import Say
 from snrlab.train.run_folder import RunFolder
 
 if TYPE_CHECKING:

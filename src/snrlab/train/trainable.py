@@ -12,10 +12,10 @@ from torch import nn
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.train import Part
 from snrlab.core.errors import UserError
-from snrlab.models.adapter_dropout import AdapterDropout
 from snrlab.models.components import Components
-from snrlab.models.lora import ADAPTER, add_lora, limit_norms, lora_layers, lora_parameters, start_from
-from snrlab.models.lora_file import load_lora
+from snrlab.models.lora.adapter_dropout import AdapterDropout
+from snrlab.models.lora.adapters import ADAPTER, add_lora, limit_norms, lora_layers, lora_parameters, start_from
+from snrlab.models.lora.lora_file import load_lora
 
 
 def _nothing() -> None:

@@ -21,7 +21,7 @@ from snrlab.lab.statistics import mean
 from snrlab.models.arithmetic import borrowed
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.denoise import denoise
-from snrlab.models.encode import Text, encode_captions
+from snrlab.models.encoding.encode import Text, encode_captions
 from snrlab.train.job import Job
 from snrlab.train.processes import ALONE, Processes
 

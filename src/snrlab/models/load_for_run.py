@@ -11,7 +11,7 @@ from snrlab.core.errors import UserError
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.components import Components
 from snrlab.models.encode_rule import EncodeRule
-from snrlab.models.source import DTYPES, load_base
+from snrlab.models.storage.source import DTYPES, load_base
 
 
 def load_for(config: RunConfig) -> Components:

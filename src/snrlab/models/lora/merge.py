@@ -7,7 +7,7 @@ from torch import nn
 
 from snrlab.core.errors import UserError
 from snrlab.models.components import Components
-from snrlab.models.lora_file import Lora
+from snrlab.models.lora.lora_file import Lora
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from snrlab.core.errors import UserError
-from snrlab.models.stored import Form, Stored
+from snrlab.models.layouts.tensor_layout import Form, Stored
 
 OPEN_CLIP_LAYER = {
     "layer_norm1": "ln_1",

@@ -23,9 +23,9 @@ from snrlab.model_files import families
 from snrlab.model_files.families import Family
 from snrlab.model_files.header import read_header
 from snrlab.model_files.lora_names import KOHYA, PEFT, ROLES
-from snrlab.models.adapter import Adapter
-from snrlab.models.kohya_names import kohya_name, layer_path
-from snrlab.models.safetensors_file import kohya_hashes, to_bytes
+from snrlab.models.layouts.kohya_names import kohya_name, layer_path
+from snrlab.models.lora.adapter import Adapter
+from snrlab.models.storage.safetensors_file import kohya_hashes, to_bytes
 
 LoraFormat = Literal["kohya", "peft"]
 Lora = dict[str, Adapter]  # by the layer's path, such as unet.mid_block.attentions.0.proj_in

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from snrlab.models.components import Components
-from snrlab.models.folder import STEMS
 from snrlab.models.pixels import PixelIdentity
-from snrlab.models.safetensors_file import Pending, write_tensors
+from snrlab.models.storage.diffusers_folder import STEMS
+from snrlab.models.storage.safetensors_file import Pending, write_tensors
 
 
 def save_folder(components: Components, path: Path, dtype: torch.dtype | None, largest: int | None = None) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from snrlab.core.errors import UserError
 from snrlab.model_files.header import Header, read_header
 from snrlab.model_files.recognise import other_kind
-from snrlab.models.folder import fill_from, load_network, read_json
+from snrlab.models.layouts.original_layout import PREFIXES, layout
 from snrlab.models.networks import empty, fill, fitted, opened
-from snrlab.models.original_layout import PREFIXES, layout
+from snrlab.models.storage.diffusers_folder import fill_from, load_network, read_json
 
 FIELD = "model.vae"
 

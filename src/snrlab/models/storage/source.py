@@ -16,11 +16,11 @@ from snrlab.core.errors import UserError
 from snrlab.model_files import families
 from snrlab.model_files.header import read_header
 from snrlab.model_files.recognise import recognise
-from snrlab.models.autoencoder import load_vae
 from snrlab.models.components import Components
-from snrlab.models.folder import load_folder, read_json
-from snrlab.models.single_file import load_single_file
 from snrlab.models.small.build import build
+from snrlab.models.storage.autoencoder import load_vae
+from snrlab.models.storage.diffusers_folder import load_folder, read_json
+from snrlab.models.storage.single_file import load_single_file
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from snrlab.core.errors import UserError
 from snrlab.model_files.families import Family
-from snrlab.models.open_clip_layout import open_clip_tensors
-from snrlab.models.stored import Stored
+from snrlab.models.layouts.open_clip_layout import open_clip_tensors
+from snrlab.models.layouts.tensor_layout import Stored
 
 PREFIXES: dict[Family, dict[str, str]] = {
     "sd1": {"text_encoder": "cond_stage_model.transformer."},

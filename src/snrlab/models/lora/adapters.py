@@ -14,9 +14,9 @@ from torch import nn
 
 from snrlab.config.sections.lora import LoraConfig, LoraLayers
 from snrlab.core.errors import UserError, unknown
-from snrlab.models.adapter import Adapter
 from snrlab.models.components import Components
-from snrlab.models.lora_file import Lora
+from snrlab.models.lora.adapter import Adapter
+from snrlab.models.lora.lora_file import Lora
 
 ADAPTER = "default"
 

@@ -11,9 +11,9 @@ import torch
 from snrlab.core.errors import UserError
 from snrlab.files.writing import folder_atomically, unfinished
 from snrlab.models.components import Components
-from snrlab.models.save_folder import save_folder
-from snrlab.models.save_single_file import save_single_file
-from snrlab.models.source import load
+from snrlab.models.storage.save_folder import save_folder
+from snrlab.models.storage.save_single_file import save_single_file
+from snrlab.models.storage.source import load
 
 
 def convert(

@@ -16,8 +16,8 @@ from snrlab.model_files.header import read_header
 from snrlab.model_files.recognise import Checkpoint, recognise
 from snrlab.models.clip import END, clip_tokenizer
 from snrlab.models.components import Components
+from snrlab.models.layouts.original_layout import PREFIXES, layout
 from snrlab.models.networks import TensorFile, empty, fill, fitted, opened
-from snrlab.models.original_layout import PREFIXES, layout
 
 # what is knowingly left behind: averages beside the weights, parts of a training program; and the keys that are
 # written anew from what the model is

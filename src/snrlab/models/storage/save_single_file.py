@@ -20,10 +20,10 @@ from snrlab.model_files import families
 from snrlab.model_files.recognise import CONFIG_KEY
 from snrlab.models.clip import vocabulary
 from snrlab.models.components import Components
+from snrlab.models.layouts.original_layout import PREFIXES, layout
 from snrlab.models.networks import empty
-from snrlab.models.original_layout import PREFIXES, layout
 from snrlab.models.pixels import PixelIdentity
-from snrlab.models.safetensors_file import Pending, write_tensors
+from snrlab.models.storage.safetensors_file import Pending, write_tensors
 
 # what the layout names its programs
 ARCHITECTURE = {

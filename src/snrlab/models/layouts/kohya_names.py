@@ -14,7 +14,7 @@ from typing import Any
 
 from snrlab.core.errors import UserError
 from snrlab.model_files.families import Family
-from snrlab.models.original_layout import diffusers_module, sai_module
+from snrlab.models.layouts.original_layout import diffusers_module, sai_module
 
 PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_"}
 SDXL_PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snrlab.core.errors import UserError
 from snrlab.models.arithmetic import computing
 from snrlab.models.components import Components
-from snrlab.models.tokens import Tokens, tokenize
+from snrlab.models.encoding.tokens import Tokens, tokenize
 
 BATCH = 32
 AREA = 2**20  # pixels that are decoded at once: 4 pictures of 512 x 512

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from snrlab.core.errors import UserError
-from snrlab.models.safetensors_file import to_bytes
+from snrlab.models.storage.safetensors_file import to_bytes
 
 FORMAT = "1"  # to be raised when the same facts come to make other tensors, as after a change of how pixels are cut
 PREFIX = "cache-"

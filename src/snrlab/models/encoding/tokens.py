@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from snrlab.models.encode_rule import EncodeRule
-from snrlab.models.weighted_captions import weighted_words
+from snrlab.models.encoding.weighted_captions import weighted_words
 
 
 @dataclass(frozen=True, eq=False)

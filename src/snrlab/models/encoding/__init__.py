@@ -1,0 +1,1 @@
+"""Images to latents, captions to embeddings, and the cache of both."""
