@@ -24,8 +24,8 @@ from snrlab.config import RunConfig, read
 from snrlab.core.registries.registry import load_plugins
 from snrlab.models.storage.save_folder import save_index, save_weights
 from snrlab.models.storage.source import load
+from snrlab.runs.folder import RunFolder, read_log
 from snrlab.train import runner
-from snrlab.train.run_folder import RunFolder, read_log
 
 sys.path.insert(0, str(Path(__file__).parent))
 import train_autoencoder

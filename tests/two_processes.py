@@ -18,9 +18,9 @@ import forked
 from snrlab import UserError
 from snrlab.config import parse
 from snrlab.core.registries.registry import load_plugins
+from snrlab.distributed import ALONE, Processes, here
 from snrlab.train.job import Job, prepare
 from snrlab.train.loop import DivergedError, steps
-from snrlab.train.processes import ALONE, Processes, here
 from snrlab.train.runner import run
 
 

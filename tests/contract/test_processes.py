@@ -16,8 +16,8 @@ from drawing import all_of, default
 from snrlab import SAMPLINGS, UserError
 from snrlab.config import dump, parse
 from snrlab.core.perturbation import PERTURBATIONS
+from snrlab.distributed import Processes
 from snrlab.train import runner
-from snrlab.train.processes import Processes
 
 pytestmark = pytest.mark.slow
 LEARNS = next(name for name, entry in SAMPLINGS.items() if entry.facts.get("learns"))

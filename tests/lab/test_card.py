@@ -9,8 +9,8 @@ from PIL import Image
 import tiny
 from snrlab.lab.card import write_card
 from snrlab.lab.report import change_by_band
+from snrlab.runs.folder import read_log
 from snrlab.train import runner
-from snrlab.train.run_folder import read_log
 
 AWKWARD = 'a "cat": [red] \\ # é'
 

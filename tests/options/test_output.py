@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 import tiny
 from effects import shows
+from snrlab.runs.folder import read_log
 from snrlab.train import runner
-from snrlab.train.run_folder import read_log
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from snrlab.cli.train import refuse_copy
 from snrlab.config import parse, read
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.section import on_resume
+from snrlab.runs.changes import changes
 from snrlab.train import runner
-from snrlab.train.changes import changes
 from snrlab.train.loop import steps
 
 

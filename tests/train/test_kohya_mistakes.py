@@ -15,9 +15,9 @@ from snrlab.config import parse
 from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.models.storage.source import shipped_folder
+from snrlab.runs.folder import RunFolder
 from snrlab.train import preflight, remarks
 from snrlab.train.job import prepare
-from snrlab.train.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from snrlab import UserError
+from snrlab.runs.folder import RunFolder
 from snrlab.train import facts, preflight, rehearsal, run_cache, runner
 from snrlab.train.export import export
 from snrlab.train.job import prepare
-from snrlab.train.run_folder import RunFolder
 
 
 def files_of(folder):

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 import tiny
 from snrlab import UserError
+from snrlab.runs.folder import read_log
 from snrlab.train import runner
-from snrlab.train.run_folder import read_log
 from snrlab.train.trackers import band_keys
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

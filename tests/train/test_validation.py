@@ -7,9 +7,9 @@ import pytest
 import tiny
 from snrlab import UserError
 from snrlab.lab.report import change_by_band
+from snrlab.runs.folder import read_log
 from snrlab.train import runner
 from snrlab.train.job import prepare
-from snrlab.train.run_folder import read_log
 
 
 def finish(config, out, **kwargs):

@@ -14,8 +14,8 @@ from snrlab.cli.train import INTERRUPTED, NoDatesOption, OutOption, run_training
 
 if TYPE_CHECKING:
     from snrlab.config import RunConfig
+    from snrlab.runs.folder import RunFolder
     from snrlab.train.judging import Evaluation
-    from snrlab.train.run_folder import RunFolder
 
 
 def demo(
@@ -73,7 +73,7 @@ def _show_recipe(config: RunConfig) -> None:
 def _summary(folder: RunFolder, config: RunConfig, found: Evaluation) -> str:
     from snrlab.lab.report import change_by_band
     from snrlab.lab.text import columns
-    from snrlab.train.run_folder import read_log
+    from snrlab.runs.folder import read_log
 
     model, lora = found.rows
     measured = [

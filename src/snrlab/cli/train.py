@@ -98,7 +98,7 @@ def run_training(config: RunConfig, out: Path, *, resume: bool = False, fork: st
         UserError: the training libraries are missing, or anything the run finds.
     """
     quiet_libraries()
-    from snrlab.train.processes import here
+    from snrlab.distributed import here
     from snrlab.train.runner import run
 
     try:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from snrlab.core.errors import UserError
 from snrlab.files.writing import write_atomically
-from snrlab.train import changes, checkpoint, run_folder, sources
+from snrlab.runs import changes
+from snrlab.runs import folder as run_folder
+from snrlab.runs.folder import RunFolder
+from snrlab.runs.lock import RunLock
+from snrlab.train import checkpoint, sources
 from snrlab.train import fork as forks
 from snrlab.train.interrupt import Stop
 from snrlab.train.job import Job
-from snrlab.train.lock import RunLock
-from snrlab.train.run_folder import RunFolder
 from snrlab.train.sources import Sources
 
 Say = Callable[[str], None]

@@ -16,6 +16,7 @@ from snrlab.core.random_streams import stream
 from snrlab.data.captions.captions import caption_at, is_dropped
 from snrlab.data.example_order import Order
 from snrlab.data.items import Item
+from snrlab.distributed import ALONE, Processes
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Say
 from snrlab.models.encoding.encode import Text, encode_text
@@ -23,7 +24,6 @@ from snrlab.train.batch import Batch
 from snrlab.train.buckets import Bucket
 from snrlab.train.draws import Draws, Slots
 from snrlab.train.images import encode_images
-from snrlab.train.processes import ALONE, Processes
 from snrlab.train.random_crops import RandomCrops
 from snrlab.train.run_cache import opened_cache
 from snrlab.train.texts import Embeddings, embed

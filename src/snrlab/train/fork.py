@@ -10,11 +10,12 @@ from pathlib import Path
 from snrlab.config import RunConfig, parse
 from snrlab.core.errors import UserError
 from snrlab.files.writing import folder_atomically
-from snrlab.train import checkpoint, run_folder
-from snrlab.train.changes import changes, remember, table
+from snrlab.runs import folder as run_folder
+from snrlab.runs.changes import changes, remember, table
+from snrlab.runs.folder import RunFolder
+from snrlab.train import checkpoint
 from snrlab.train.checkpoint import Say
 from snrlab.train.job import Job
-from snrlab.train.run_folder import RunFolder
 from snrlab.train.sources import Sources, as_text
 
 

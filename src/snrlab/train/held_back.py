@@ -10,12 +10,12 @@ from torch import Tensor
 
 from snrlab.config.run import RunConfig
 from snrlab.data.items import Item
+from snrlab.distributed import ALONE, Processes
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Say
 from snrlab.models.encoding.encode import Text
 from snrlab.train.conditions import fixed_caption
 from snrlab.train.images import encode_images
-from snrlab.train.processes import ALONE, Processes
 from snrlab.train.run_cache import opened_cache
 from snrlab.train.texts import embed
 

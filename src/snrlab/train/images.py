@@ -13,14 +13,14 @@ from torch import Tensor
 from snrlab.data.images.buckets import Fit
 from snrlab.data.images.pixels import View, to_latent_size, view
 from snrlab.data.items import Item
+from snrlab.distributed import ALONE, Processes
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Cache, Say
 from snrlab.models.encoding.encode import encode_pixels
+from snrlab.progress import Throughput
 from snrlab.train.buckets import Bucket, Place, places
 from snrlab.train.image_cache import ImageCache
 from snrlab.train.kohya_latents import KohyaReader
-from snrlab.train.processes import ALONE, Processes
-from snrlab.train.throughput import Throughput
 
 NAMES = ("latents", "mirrored", "masks")  # the tensors of an image that can be made once
 AT_ONCE = 32

@@ -22,6 +22,7 @@ from snrlab.core.recipe import Recipe
 from snrlab.data.dataset import find, settle
 from snrlab.data.items import Item
 from snrlab.data.validation_folder import validation_items
+from snrlab.distributed import ALONE, Processes
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.load_for_run import load_for, named
@@ -35,7 +36,6 @@ from snrlab.train.objective import Objective
 from snrlab.train.optimizer import RunOptimizer, evaluating, make_optimizer
 from snrlab.train.optimizer_facts import refuse_missing
 from snrlab.train.probe import LEVELS, probe
-from snrlab.train.processes import ALONE, Processes
 from snrlab.train.resolve import resolve_recipe, trained_scheduler
 from snrlab.train.run_cache import cache_folder, tight_cache
 from snrlab.train.trainable import Trainable, trainable

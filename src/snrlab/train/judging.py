@@ -24,11 +24,11 @@ from snrlab.models.encoding.cache import Say
 from snrlab.models.encoding.encode import encode_captions, encode_pixels
 from snrlab.models.features import JUDGE, FeatureNet
 from snrlab.models.storage.source import load_base
+from snrlab.progress import Throughput
+from snrlab.runs.folder import RunFolder
 from snrlab.train.evaluate import Measures, Yardstick, differences, places
-from snrlab.train.run_folder import RunFolder
 from snrlab.train.sampling import pipeline, sample
 from snrlab.train.saved import Saved, open_source
-from snrlab.train.throughput import Throughput
 from snrlab.train.validation import by_band, epsilon_errors
 
 LOSS_PICTURES = 96

@@ -13,13 +13,13 @@ from snrlab.config import RunConfig
 from snrlab.data.image_folder import counted
 from snrlab.lab.comparison import compared
 from snrlab.models.encoding.cache import Say
-from snrlab.train import run_folder
+from snrlab.runs import folder as run_folder
+from snrlab.runs.folder import RunFolder
 from snrlab.train.export import export
 from snrlab.train.job import Job
 from snrlab.train.pictures import draw, grid_file
 from snrlab.train.readers import Readers
 from snrlab.train.rhythm import due
-from snrlab.train.run_folder import RunFolder
 from snrlab.train.trackers import Trackers
 from snrlab.train.validation import validate
 

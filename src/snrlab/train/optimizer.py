@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from snrlab.config.sections.train import TrainConfig
 from snrlab.core.errors import UserError
+from snrlab.distributed import ALONE, Processes
 from snrlab.train.optimizer_facts import refuse_missing
-from snrlab.train.processes import ALONE, Processes
 from snrlab.train.rounding import generator, stochastic_bf16
 from snrlab.train.trainable import Trainable
 

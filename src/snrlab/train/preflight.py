@@ -15,11 +15,11 @@ from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.data.items import Item
 from snrlab.files.writing import in_bytes
+from snrlab.runs.folder import RunFolder, refuse_name
 from snrlab.train.job import Job
 from snrlab.train.memory import estimate
 from snrlab.train.rehearsal import Rehearsal, rehearse
 from snrlab.train.remarks import remarks
-from snrlab.train.run_folder import RunFolder, refuse_name
 from snrlab.train.telemetry import memory_mb
 from snrlab.train.trackers import refuse_missing
 

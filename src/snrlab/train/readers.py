@@ -12,9 +12,9 @@ from typing import IO
 
 from snrlab.core.errors import UserError
 from snrlab.models.encoding.cache import Say
-from snrlab.train import run_folder
+from snrlab.runs import folder as run_folder
+from snrlab.runs.folder import RunFolder
 from snrlab.train.job import Job
-from snrlab.train.run_folder import RunFolder
 from snrlab.train.trackers import Trackers, open_trackers
 
 

@@ -16,12 +16,12 @@ from snrlab.core.errors import UserError
 from snrlab.files.writing import in_bytes
 from snrlab.models.nonfinite import broken_weight
 from snrlab.models.storage.source import DTYPES
+from snrlab.runs.folder import RunFolder
 from snrlab.train.checkpoint import KEEP
 from snrlab.train.export import export
 from snrlab.train.job import Job
 from snrlab.train.loop import one_pass
 from snrlab.train.rhythm import turns
-from snrlab.train.run_folder import RunFolder
 from snrlab.train.trouble import is_out_of_memory, lighter
 
 TRIED = 2**20  # bytes of the largest tensor of a whole model that is written in a trial

@@ -13,22 +13,24 @@ from pathlib import Path
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.data.items import Item
+from snrlab.distributed import ALONE, FAILED, Processes, here
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
-from snrlab.train import changes, checkpoint, run_folder, sources
+from snrlab.runs import changes
+from snrlab.runs import folder as run_folder
+from snrlab.runs.folder import RunFolder
+from snrlab.runs.lock import RunLock
+from snrlab.train import checkpoint, sources
 from snrlab.train import fork as forks
 from snrlab.train.begin import Wishes, begin
 from snrlab.train.export import export
 from snrlab.train.interrupt import Stop, stop_on_signals
 from snrlab.train.job import Job, prepare
 from snrlab.train.keeper import Keeper
-from snrlab.train.lock import RunLock
 from snrlab.train.loop import Step, steps
 from snrlab.train.on_the_way import before_training, catch_up, on_the_way, sample
 from snrlab.train.preflight import preflight, refuse_batch_of_repeats, refuse_early
-from snrlab.train.processes import ALONE, FAILED, Processes, here
 from snrlab.train.readers import Readers, open_readers
-from snrlab.train.run_folder import RunFolder
 from snrlab.train.sources import Sources
 from snrlab.train.telemetry import Display, record
 from snrlab.train.trouble import in_words, understood, way_on

@@ -19,8 +19,8 @@ from snrlab.files.writing import write_atomically
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
 from snrlab.models.encoding.cache import Say
+from snrlab.runs.folder import RunFolder
 from snrlab.train.judging import Evaluation, choose_concepts, draw, judge, seen_in_training
-from snrlab.train.run_folder import RunFolder
 from snrlab.train.sampling import labelled, parameters, save_png
 from snrlab.train.saved import open_source
 

@@ -18,7 +18,7 @@ from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.data.items import Item
 from snrlab.models.encoding.cache import file_hash
-from snrlab.train.run_folder import RunFolder
+from snrlab.runs.folder import RunFolder
 
 SHOWN = 5
 PROBES, PROBE = 64, 2**16  # of a file of weights so many pieces of so many bytes are looked at, evenly spread

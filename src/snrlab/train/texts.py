@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from snrlab.distributed import ALONE, Processes
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Cache, Say, fingerprint, key
 from snrlab.models.encoding.encode import BATCH, Text, encode_captions
-from snrlab.train.processes import ALONE, Processes
-from snrlab.train.throughput import Throughput
+from snrlab.progress import Throughput
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from snrlab.core.bands import BANDS, EDGES, band_of
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Tables
 from snrlab.models.encoding.cache import Say
-from snrlab.train.run_folder import RunFolder
+from snrlab.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker

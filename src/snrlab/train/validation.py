@@ -17,13 +17,13 @@ from snrlab.core.bands import BANDS, band_of
 from snrlab.core.prediction import gain, target
 from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule
+from snrlab.distributed import ALONE, Processes
 from snrlab.lab.statistics import mean
 from snrlab.models.arithmetic import borrowed
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.denoise import denoise
 from snrlab.models.encoding.encode import Text, encode_captions
 from snrlab.train.job import Job
-from snrlab.train.processes import ALONE, Processes
 
 LEVELS = 3  # noise levels in each band
 BATCH = 64

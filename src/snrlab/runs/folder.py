@@ -20,7 +20,7 @@ from snrlab.config import RunConfig, dump, parse
 from snrlab.core.errors import UserError
 from snrlab.files.writing import UNFINISHED, write_atomically
 from snrlab.lab.card import CARD, PLOT
-from snrlab.train.lock import HOLDER, LOCK, holder, is_locked
+from snrlab.runs.lock import HOLDER, LOCK, holder, is_locked
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from snrlab.config.sections.section import OnResume, on_resume
 from snrlab.config.sections.strategy import as_table
 from snrlab.core.errors import UserError
 from snrlab.core.registries.registry import Choice
-from snrlab.train import run_folder
-from snrlab.train.run_folder import RunFolder
+from snrlab.runs import folder as run_folder
+from snrlab.runs.folder import RunFolder
 
 FROM_THE_MODEL = ("recipe", "train.steps", "train.epochs")  # known in full only when model and images are
 PROCESSES = "processes"

@@ -1,0 +1,1 @@
+"""Run folders: their files, logs, locks and changes; readable without torch."""
