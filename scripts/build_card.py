@@ -22,9 +22,9 @@ from snrlab.cli.train import quiet_libraries
 from snrlab.config.sections.output import SampleConfig
 from snrlab.core.registries.registry import load_plugins
 from snrlab.data import emoji
-from snrlab.train.judging import Row, choose_concepts, draw, evaluate_pipeline
-from snrlab.train.sampling import labelled, parameters, save_png
-from snrlab.train.saved import Saved, open_source
+from snrlab.evaluate.evaluation import Row, choose_concepts, draw, evaluate_pipeline
+from snrlab.evaluate.open_model import Saved, open_source
+from snrlab.pictures.sampling import labelled, parameters, save_png
 
 sys.path.insert(0, str(Path(__file__).parent))
 from train_autoencoder import psnr

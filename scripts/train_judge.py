@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from snrlab.data import emoji
-from snrlab.models import judge as package
-from snrlab.models.judge import Judge, view
+from snrlab.evaluate import style_classifier as package
+from snrlab.evaluate.style_classifier import Judge, view
 
 TARGET = Path(package.__file__).parent
 SEED, BATCH, RATE, TEMPERATURE = 11, 96, 2e-3, 0.07

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from snrlab.cli import main
 
-PRELOADED = ["snrlab.cli", "snrlab.train.runner", "snrlab.train.sampling", "transformers.models.clip"]
+PRELOADED = ["snrlab.cli", "snrlab.train.runner", "snrlab.pictures.sampling", "transformers.models.clip"]
 
 
 def server() -> BaseContext:

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 import tiny_families
 from snrlab.data import emoji
-from snrlab.models import judge as shipped_judge
+from snrlab.evaluate import style_classifier as shipped_judge
+from snrlab.evaluate.open_model import open_source
 from snrlab.models.storage.save_single_file import save_single_file
 from snrlab.models.storage.source import load, shipped_folder
 from snrlab.train import runner
-from snrlab.train.saved import open_source
 
 ROOT = Path(__file__).parent.parent
 

@@ -15,10 +15,10 @@ from snrlab import UserError
 from snrlab.cli.written import free_path
 from snrlab.config import read
 from snrlab.config.presets import BASES, load, names
+from snrlab.init.run_file import start
 from snrlab.model_files import families
 from snrlab.models.layouts.original_layout import layout
 from snrlab.models.networks import empty
-from snrlab.train.starting import start
 from tiny_families import save_family
 
 

@@ -21,8 +21,8 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.models.lora.adapters import lora_parameters, trained_lora
 from snrlab.models.lora.lora_file import kohya_tensors
+from snrlab.pictures.ddim import sampler
 from snrlab.train import checkpoint, runner
-from snrlab.train.ddim import sampler
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
 

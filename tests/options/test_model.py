@@ -13,12 +13,12 @@ from snrlab.model_files.header import read_header
 from snrlab.models.encode_rule import EncodeRule
 from snrlab.models.storage.save_folder import save_folder
 from snrlab.models.storage.source import shipped
+from snrlab.pictures.sampling import pipeline, sample
 from snrlab.train import runner
 from snrlab.train.export import export
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
 from snrlab.train.remarks import remarks
-from snrlab.train.sampling import pipeline, sample
 
 CPU = torch.device("cpu")
 SLOTS = np.arange(4)

@@ -13,9 +13,9 @@ from snrlab.config import dump, parse
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
 from snrlab.data.dataset import load_items
+from snrlab.evaluate.demo_report import showcase
 from snrlab.runs.folder import RunFolder
 from snrlab.train import runner
-from snrlab.train.showcase import showcase
 
 COUNT = 20
 

@@ -13,11 +13,11 @@ from snrlab import UserError
 from snrlab.cli import main
 from snrlab.core.schedule import SCHEDULES
 from snrlab.data import emoji
+from snrlab.evaluate.evaluation import choose_concepts
+from snrlab.evaluate.measures import differences, measure
+from snrlab.evaluate.style_classifier import load_judge, view
 from snrlab.lab.statistics import mean
 from snrlab.models.encoding.encode import encode_captions
-from snrlab.models.judge import load_judge, view
-from snrlab.train.evaluate import differences, measure
-from snrlab.train.judging import choose_concepts
 from snrlab.train.validation import by_band, epsilon_errors, grid
 
 

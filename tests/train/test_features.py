@@ -18,11 +18,11 @@ from snrlab import UserError
 from snrlab.cli import main
 from snrlab.config.sections.output import SampleConfig
 from snrlab.data import emoji
-from snrlab.models.features import open_net
-from snrlab.models.inception import Inception
+from snrlab.evaluate.evaluation import evaluate_source, seen_by_lora
+from snrlab.evaluate.features import open_net
+from snrlab.evaluate.inception import Inception
+from snrlab.evaluate.measures import measure
 from snrlab.train import runner
-from snrlab.train.evaluate import measure
-from snrlab.train.judging import evaluate_source, seen_by_lora
 
 PIXELS = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
 VISION = {"intermediate_size": 32, **PIXELS}

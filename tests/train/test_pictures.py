@@ -13,10 +13,10 @@ from snrlab import UserError
 from snrlab.config.sections.output import SampleConfig
 from snrlab.core.random_streams import stream
 from snrlab.core.schedule import SCHEDULES
+from snrlab.evaluate.open_model import open_source
 from snrlab.models.encode_rule import EncodeRule
-from snrlab.train.ddim import sampler
-from snrlab.train.sampling import SampleRequest, pipeline, request_parameters, sample, save_png, tiled
-from snrlab.train.saved import open_source
+from snrlab.pictures.ddim import sampler
+from snrlab.pictures.sampling import SampleRequest, pipeline, request_parameters, sample, save_png, tiled
 
 SCHEDULE = SCHEDULES.bind("sd")()
 

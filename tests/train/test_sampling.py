@@ -11,11 +11,11 @@ import tiny
 from snrlab import UserError
 from snrlab.config.sections.output import SampleConfig
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
+from snrlab.evaluate.open_model import open_source
 from snrlab.models.pixels import PixelIdentity
+from snrlab.pictures.ddim import sampler, scale_epsilon
+from snrlab.pictures.sampling import pipeline, sample
 from snrlab.train import runner
-from snrlab.train.ddim import sampler, scale_epsilon
-from snrlab.train.sampling import pipeline, sample
-from snrlab.train.saved import open_source
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])

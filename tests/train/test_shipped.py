@@ -17,11 +17,11 @@ from transformers import CLIPTokenizer
 
 import tiny
 from snrlab.config.sections.output import SampleConfig
+from snrlab.evaluate.evaluation import choose_concepts, draw
+from snrlab.evaluate.measures import measure
+from snrlab.evaluate.open_model import open_source
 from snrlab.models.storage.source import load, shipped, shipped_folder
 from snrlab.train import runner
-from snrlab.train.evaluate import measure
-from snrlab.train.judging import choose_concepts, draw
-from snrlab.train.saved import open_source
 
 NAMES = ("small", "small_v")
 ROOT = Path(__file__).parent.parent.parent

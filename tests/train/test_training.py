@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 import tiny
 from snrlab import PERTURBATIONS, WEIGHTINGS, Recipe, UserError
+from snrlab.evaluate.open_model import open_source
 from snrlab.train import runner
 from snrlab.train.job import prepare
 from snrlab.train.loop import DivergedError, steps
-from snrlab.train.saved import open_source
 
 
 def finish(config, out, **kwargs):
@@ -264,7 +264,7 @@ def test_sampling_what_was_saved(tiny_model, pictures, tmp_path):
         tiny.run_config(tiny_model, pictures, train={"learning_rate": 3e-2}, sample={"prompts": ["a"], "steps": 2}),
         tmp_path,
     )
-    from snrlab.train.sampling import sample
+    from snrlab.pictures.sampling import sample
 
     def draw(source, lora=None, strength=1.0):
         saved = open_source(source, lora)

@@ -14,8 +14,8 @@ from snrlab.cli.train import INTERRUPTED, NoDatesOption, OutOption, run_training
 
 if TYPE_CHECKING:
     from snrlab.config import RunConfig
+    from snrlab.evaluate.evaluation import Evaluation
     from snrlab.runs.folder import RunFolder
-    from snrlab.train.judging import Evaluation
 
 
 def demo(
@@ -36,7 +36,7 @@ def demo(
     outcome = run_training(config, out, resume=resume)
     if not outcome.finished:
         sys.exit(INTERRUPTED)
-    from snrlab.train.showcase import showcase
+    from snrlab.evaluate.demo_report import showcase
 
     typer.echo("drawing with and without the LoRA ...", err=True)
     typer.echo(

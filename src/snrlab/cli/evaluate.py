@@ -15,8 +15,8 @@ from snrlab.core.errors import UserError, unknown
 from snrlab.lab.text import columns
 
 if TYPE_CHECKING:
+    from snrlab.evaluate.evaluation import Evaluation, Row
     from snrlab.lab.statistics import Estimate
-    from snrlab.train.judging import Evaluation, Row
 
 SETS = ("known", "held_out")
 FORMATS = ("text", "json")
@@ -72,8 +72,8 @@ def evaluate(
         raise UserError('evaluating needs torchmetrics: pip install "snrlab[metrics]".') from None
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
-    from snrlab.models.features import JUDGE, open_net
-    from snrlab.train.judging import evaluate_folder, evaluate_source
+    from snrlab.evaluate.evaluation import evaluate_folder, evaluate_source
+    from snrlab.evaluate.features import JUDGE, open_net
 
     net = None if features == JUDGE else open_net(Path(features))
     if source.is_dir() and not (source / "run.toml").exists() and not (source / "model_index.json").exists():

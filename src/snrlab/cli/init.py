@@ -35,7 +35,7 @@ def init(
         raise UserError("give a folder of images: snrlab init IMAGES --model MODEL (or --list for the presets).")
     if not model:
         raise UserError("--model is missing: a .safetensors file, a folder in diffusers layout, or small.")
-    from snrlab.train.starting import start
+    from snrlab.init.run_file import start
 
     path = free_path(out)
     try:

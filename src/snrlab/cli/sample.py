@@ -52,10 +52,10 @@ def sample(
     quiet_libraries()
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
+    from snrlab.evaluate.open_model import open_source
+    from snrlab.pictures.sampling import labelled, parameters, save_grid, save_png
+    from snrlab.pictures.sampling import sample as make
     from snrlab.progress import Throughput
-    from snrlab.train.sampling import labelled, parameters, save_grid, save_png
-    from snrlab.train.sampling import sample as make
-    from snrlab.train.saved import open_source
 
     saved = open_source(source, lora, step or ())
     if strength and not saved.adapters:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from snrlab.pictures.sampling import pipeline, request_parameters, requests, sample, save_grid, save_png
 from snrlab.train.job import Job
-from snrlab.train.sampling import pipeline, request_parameters, requests, sample, save_grid, save_png
 
 
 def draw(job: Job, folder: Path, done: int) -> list[Path]:

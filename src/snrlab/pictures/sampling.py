@@ -20,8 +20,8 @@ from snrlab.core.schedule import NoiseSchedule
 from snrlab.models.arithmetic import borrowed, computing
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.encoding.encode import Text, decode_latents, encode_captions
-from snrlab.train.ddim import sampler
-from snrlab.train.grids import labelled, parameters, request_parameters, save_grid, save_png, tiled
+from snrlab.pictures.ddim import sampler
+from snrlab.pictures.grids import labelled, parameters, request_parameters, save_grid, save_png, tiled
 
 __all__ = [
     "Pipeline", "SampleRequest", "labelled", "parameters", "pipeline", "request_parameters", "requests", "sample",

@@ -15,14 +15,14 @@ from PIL import Image
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
 from snrlab.data.emoji import Concept
+from snrlab.evaluate.evaluation import Evaluation, choose_concepts, draw, judge, seen_in_training
+from snrlab.evaluate.open_model import open_source
 from snrlab.files.writing import write_atomically
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
 from snrlab.models.encoding.cache import Say
+from snrlab.pictures.sampling import labelled, parameters, save_png
 from snrlab.runs.folder import RunFolder
-from snrlab.train.judging import Evaluation, choose_concepts, draw, judge, seen_in_training
-from snrlab.train.sampling import labelled, parameters, save_png
-from snrlab.train.saved import open_source
 
 COUNT = 48
 ZOOM = 2

@@ -17,7 +17,7 @@ from snrlab.files.writing import atomically
 from snrlab.models.encode_rule import PLAIN, EncodeRule
 
 if TYPE_CHECKING:
-    from snrlab.train.sampling import SampleRequest
+    from snrlab.pictures.sampling import SampleRequest
 
 
 def save_grid(pictures: Sequence[Image.Image], config: SampleConfig, path: Path, model: str) -> None:

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from snrlab.core.errors import UserError, nearest
-from snrlab.models import inception
+from snrlab.evaluate import inception
 
 JUDGE = "judge"
 BATCH = 32

@@ -15,8 +15,8 @@ from snrlab.config.run_file_text import Stated, run_text
 from snrlab.config.sections.data import DataConfig
 from snrlab.core.errors import UserError
 from snrlab.data.dataset import Found, find
+from snrlab.init.trigger_word import are_tags, guess_trigger
 from snrlab.model_files.identify import BaseModel, known
-from snrlab.train.trigger import are_tags, guess_trigger
 
 HELD_BACK_FROM, HELD_BACK_PART, HELD_BACK_MOST = 40, 10, 16
 SCENES = ("on a beach", "in a city street at night", "made of glass")

@@ -21,8 +21,8 @@ from snrlab.models.components import Components
 from snrlab.models.load_for_run import as_configured, load_for
 from snrlab.models.lora.lora_file import is_lora, load_lora, peft_tensors
 from snrlab.models.storage.source import DTYPES, load, shipped
+from snrlab.pictures.sampling import Pipeline, pipeline
 from snrlab.runs.folder import RunFolder
-from snrlab.train.sampling import Pipeline, pipeline
 
 FINAL = "final"
 

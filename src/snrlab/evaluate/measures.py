@@ -26,9 +26,9 @@ from torch.nn.functional import normalize
 
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
+from snrlab.evaluate.features import JUDGE, FeatureNet
+from snrlab.evaluate.style_classifier import Judge, Views, load_judge, style_weight, view
 from snrlab.lab.statistics import Estimate, jackknife, mean
-from snrlab.models.features import JUDGE, FeatureNet
-from snrlab.models.judge import Judge, Views, load_judge, style_weight, view
 
 CANDIDATES = 100
 SMALLEST = 20  # pictures, below which the jackknife's groups would be empty

@@ -19,16 +19,16 @@ from snrlab.data.dataset import load_items
 from snrlab.data.emoji import Concept
 from snrlab.data.image_folder import scan
 from snrlab.data.images.pixels import load_pixels
+from snrlab.evaluate.features import JUDGE, FeatureNet
+from snrlab.evaluate.measures import Measures, Yardstick, differences, places
+from snrlab.evaluate.open_model import Saved, open_source
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.models.encoding.cache import Say
 from snrlab.models.encoding.encode import encode_captions, encode_pixels
-from snrlab.models.features import JUDGE, FeatureNet
 from snrlab.models.storage.source import load_base
+from snrlab.pictures.sampling import pipeline, sample
 from snrlab.progress import Throughput
 from snrlab.runs.folder import RunFolder
-from snrlab.train.evaluate import Measures, Yardstick, differences, places
-from snrlab.train.sampling import pipeline, sample
-from snrlab.train.saved import Saved, open_source
 from snrlab.train.validation import by_band, epsilon_errors
 
 LOSS_PICTURES = 96

@@ -1,0 +1,1 @@
+"""Measures of finished models: generated images against true ones, with and without a LoRA."""

@@ -1,0 +1,1 @@
+"""`snrlab init`: a run file from a folder of images."""

@@ -1,0 +1,1 @@
+"""Generated images: the sampler, and grids of them with their parameters."""
