@@ -33,7 +33,7 @@ from PIL import Image
 
 from snrlab.data import emoji
 from snrlab.models.storage.safetensors_file import damage
-from snrlab.train.checkpoint import checkpoints
+from snrlab.train.resume.checkpoint import checkpoints
 
 sys.path.insert(0, str(Path(__file__).parent))
 from soak_runs import KINDS, NAME, RUN, Kind, Place, moment, unfinished

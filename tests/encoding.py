@@ -17,8 +17,8 @@ from snrlab.core.recipe import Recipe
 from snrlab.data.dataset import load_items
 from snrlab.models.components import Components
 from snrlab.models.encoding import cache as cache_files
-from snrlab.train.conditions import Conditions, encode_examples
-from snrlab.train.draws import Draws
+from snrlab.train.inputs.examples import Conditions, encode_examples
+from snrlab.train.step.draws import Draws
 
 SIZES = ((48, 28), (28, 48), (64, 24), (33, 33), (48, 28), (100, 80))
 CPU = torch.device("cpu")

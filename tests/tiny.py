@@ -25,7 +25,7 @@ from snrlab.models.clip import clip_tokenizer
 from snrlab.models.components import Components
 from snrlab.models.encoding.encode import Text
 from snrlab.models.storage.save_folder import save_folder
-from snrlab.train.batch import Batch
+from snrlab.train.step.batch import Batch
 
 
 def components(prediction_type: str = "epsilon", **scheduler) -> Components:

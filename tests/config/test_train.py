@@ -6,9 +6,9 @@ from snrlab import UserError
 from snrlab.config import apply_overrides, dump, parse
 from snrlab.config.sections.train import TrainConfig
 from snrlab.core.learning_rate import LR_SCHEDULES, read_rules
-from snrlab.train.learning_rate import rate_factor
-from snrlab.train.optimizer_class import read_arguments
-from snrlab.train.optimizers import custom
+from snrlab.train.optim.by_class import read_arguments
+from snrlab.train.optim.learning_rate import rate_factor
+from snrlab.train.optim.registry import custom
 
 
 def run(**train):

@@ -13,9 +13,9 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.registries.training import LOSSES
 from snrlab.core.schedule import SCHEDULES
 from snrlab.models.encoding.encode import Text
-from snrlab.train.batch import Batch
-from snrlab.train.draws import Draws
-from snrlab.train.objective import Objective
+from snrlab.train.step.batch import Batch
+from snrlab.train.step.draws import Draws
+from snrlab.train.step.objective import Objective
 
 every_loss = pytest.mark.parametrize("entry", all_of(LOSSES), ids=entry_id)
 every_rate = pytest.mark.parametrize("entry", all_of(LR_SCHEDULES), ids=entry_id)

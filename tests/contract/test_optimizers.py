@@ -11,11 +11,11 @@ from drawing import all_of, default, entry_id
 from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.registries.training import OPTIMIZERS
 from snrlab.models.denoise import denoise
-from snrlab.train import checkpoint
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.optimizer import parts
-from snrlab.train.rounding import generator, stochastic_bf16
+from snrlab.train.optim.optimizer import parts
+from snrlab.train.optim.rounding import generator, stochastic_bf16
+from snrlab.train.resume import checkpoint
 
 every_optimizer = pytest.mark.parametrize("entry", all_of(OPTIMIZERS), ids=entry_id)
 ONE_BY_ONE = [entry for entry in all_of(OPTIMIZERS) if entry.facts.get("one_by_one")]

@@ -22,9 +22,10 @@ from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.models.lora.adapters import lora_parameters, trained_lora
 from snrlab.models.lora.lora_file import kohya_tensors
 from snrlab.pictures.ddim import sampler
-from snrlab.train import checkpoint, runner
+from snrlab.train import runner
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
+from snrlab.train.resume import checkpoint
 
 METHODS = ("lora", "full")
 LAYERS = get_args(LoraLayers)

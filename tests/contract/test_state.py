@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 import tiny
 from snrlab import SAMPLINGS, UserError
-from snrlab.train import checkpoint, runner
+from snrlab.train import runner
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.state import PIECES
+from snrlab.train.resume import checkpoint
+from snrlab.train.resume.state import PIECES
 
 # what steps change that decides nothing: norms of this step, pictures held to be cut again, the order once computed,
 # what is computed from the memory of errors; the rate that every step begins with setting, from its number; and what

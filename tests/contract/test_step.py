@@ -15,8 +15,8 @@ from snrlab.core.registries.noise import NOISES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
-from snrlab.train.draws import Draws
-from snrlab.train.objective import Objective
+from snrlab.train.step.draws import Draws
+from snrlab.train.step.objective import Objective
 
 TRAINED = ("epsilon", "v_prediction", "sample")
 SHAPE = (4, 8, 8)

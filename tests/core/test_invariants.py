@@ -7,8 +7,8 @@ import torch
 import tiny
 from snrlab import DENSITIES, PERTURBATIONS, SCHEDULES, WEIGHTINGS, Recipe
 from snrlab.core.prediction import PREDICTION_TYPES, convert, target
-from snrlab.train.draws import Draws
-from snrlab.train.objective import Objective
+from snrlab.train.step.draws import Draws
+from snrlab.train.step.objective import Objective
 
 SD = SCHEDULES.bind("sd")()
 

@@ -11,10 +11,10 @@ from effects import shows
 from snrlab import UserError
 from snrlab.models.lora.adapters import lora_layers, lora_parameters, start_from, trained_lora
 from snrlab.train import runner
-from snrlab.train.export import export
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.trainable import trainable
+from snrlab.train.optim.trainable import trainable
+from snrlab.train.outputs.export import export
 
 KEPT = {"prompts": ["a"]}  # the text encoder stays where there is something to draw
 

@@ -15,10 +15,10 @@ from snrlab.models.storage.save_folder import save_folder
 from snrlab.models.storage.source import shipped
 from snrlab.pictures.sampling import pipeline, sample
 from snrlab.train import runner
-from snrlab.train.export import export
+from snrlab.train.checks.run_findings import remarks
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.remarks import remarks
+from snrlab.train.outputs.export import export
 
 CPU = torch.device("cpu")
 SLOTS = np.arange(4)

@@ -11,9 +11,9 @@ import tiny
 from effects import shows
 from snrlab.config import parse
 from snrlab.train import runner
+from snrlab.train.checks.memory import estimate
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.memory import estimate
 
 BF16 = {"precision": "bf16"}
 

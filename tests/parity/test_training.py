@@ -15,9 +15,9 @@ from snrlab import NOISES, SCHEDULES, Recipe
 from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.registries.training import LOSSES
 from snrlab.models.encoding.encode import Text
-from snrlab.train.batch import Batch
-from snrlab.train.draws import Draws
-from snrlab.train.objective import Objective
+from snrlab.train.step.batch import Batch
+from snrlab.train.step.draws import Draws
+from snrlab.train.step.objective import Objective
 
 SD = SCHEDULES.bind("sd")()
 T = np.arange(1000)

@@ -19,8 +19,8 @@ from snrlab.models.components import Components
 from snrlab.models.denoise import denoise
 from snrlab.models.encoding import cache
 from snrlab.models.encoding.encode import encode_captions, encode_pixels
-from snrlab.train import texts
-from snrlab.train.batch import Batch
+from snrlab.train.inputs import caption_embeddings
+from snrlab.train.step.batch import Batch
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_an_interrupted_cache_goes_on_where_it_stopped(mixed, tmp_path):
 def test_an_interruption_changes_no_number(written, tmp_path, monkeypatch):
     """Last digits depend on what is computed together, so what belongs together is kept together or not at all."""
     pictures = save_mixed(tmp_path / "alike", ((32, 32),) * 5)
-    monkeypatch.setattr(texts, "BATCH", 2)
+    monkeypatch.setattr(caption_embeddings, "BATCH", 2)
     monkeypatch.setattr(cache, "SHARD_SECONDS", 0.0)
 
     def encoded(folder):

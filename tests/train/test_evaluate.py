@@ -18,7 +18,7 @@ from snrlab.evaluate.measures import differences, measure
 from snrlab.evaluate.style_classifier import load_judge, view
 from snrlab.lab.statistics import mean
 from snrlab.models.encoding.encode import encode_captions
-from snrlab.train.validation import by_band, epsilon_errors, grid
+from snrlab.train.outputs.validation import by_band, epsilon_errors, grid
 
 
 def held_out(style, others):

@@ -13,7 +13,7 @@ from snrlab.data import emoji
 from snrlab.models.denoise import denoise
 from snrlab.models.encoding.encode import encode_captions, encode_pixels
 from snrlab.models.storage.source import shipped
-from snrlab.train.draws import Draws
+from snrlab.train.step.draws import Draws
 
 pytestmark = pytest.mark.slow
 LEVELS, PER_LEVEL, BATCH = 1000, 4, 4

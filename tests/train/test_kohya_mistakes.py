@@ -16,7 +16,7 @@ from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.models.storage.source import shipped_folder
 from snrlab.runs.folder import RunFolder
-from snrlab.train import preflight, remarks
+from snrlab.train.checks import preflight, run_findings
 from snrlab.train.job import prepare
 
 
@@ -209,7 +209,7 @@ def test_what_is_allowed_and_seldom_meant_is_said(place):
     said = " ".join(preflight.preflight(job, RunFolder(place / "work" / "tiny")))
     assert "train.learning_rate is 1, and AdamW moves every weight by about that much" in said
     assert "4 images of 6: the others are never seen. For one pass over all of them set train.steps to 2" in said
-    assert {finding.grade for finding in remarks.remarks(job)} == {"warning"}
+    assert {finding.grade for finding in run_findings.remarks(job)} == {"warning"}
 
 
 def fields():

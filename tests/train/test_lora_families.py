@@ -10,9 +10,9 @@ import tiny_families
 from adapted import CONV
 from snrlab.evaluate.open_model import open_source
 from snrlab.train import runner
-from snrlab.train.export import export
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
+from snrlab.train.outputs.export import export
 
 FAMILIES = ["sd1", "sd2", "sdxl"]
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import tiny
-from snrlab.train import checkpoint
 from snrlab.train.job import prepare
 from snrlab.train.loop import DivergedError, steps
-from snrlab.train.loss_scale import PATIENCE, LossScale
+from snrlab.train.optim.loss_scale import PATIENCE, LossScale
+from snrlab.train.resume import checkpoint
 
 TOO_LARGE = 2.0**130  # even for fp32
 

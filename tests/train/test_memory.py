@@ -16,12 +16,12 @@ from snrlab.models.components import Components
 from snrlab.models.encoding.encode import Text
 from snrlab.models.lora.adapters import lora_layers
 from snrlab.models.networks import empty
-from snrlab.train.batch import Batch
+from snrlab.train.checks.memory import estimate, estimate_of
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.memory import estimate, estimate_of
 from snrlab.train.networks import set_up_networks
-from snrlab.train.trainable import trainable
+from snrlab.train.optim.trainable import trainable
+from snrlab.train.step.batch import Batch
 
 GB = 10**9
 

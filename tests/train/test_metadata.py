@@ -12,9 +12,9 @@ from snrlab.config import parse
 from snrlab.model_files.metadata.lora_metadata import lora_metadata, without_folders
 from snrlab.model_files.metadata.training_facts import Base, Images, Training, file_hashes
 from snrlab.train import runner
-from snrlab.train.export import export
-from snrlab.train.facts import training_facts
 from snrlab.train.job import prepare
+from snrlab.train.outputs.export import export
+from snrlab.train.outputs.training_metadata import training_facts
 
 # what kohya's train_network.py (48d368f) always writes, but for its own program's commit
 KOHYA = [

@@ -10,9 +10,12 @@ from safetensors.torch import load_file, save_file
 import tiny
 from snrlab import UserError
 from snrlab.runs.folder import RunFolder
-from snrlab.train import facts, preflight, rehearsal, run_cache, runner
-from snrlab.train.export import export
+from snrlab.train import runner
+from snrlab.train.checks import preflight, rehearsal
+from snrlab.train.inputs import cache_folder
 from snrlab.train.job import prepare
+from snrlab.train.outputs import training_metadata
+from snrlab.train.outputs.export import export
 
 
 def files_of(folder):
@@ -93,7 +96,7 @@ def test_a_result_that_its_number_format_cannot_hold_is_refused(tiny_model, pict
 def test_a_trial_of_the_result_does_not_read_the_whole_model(tiny_model, pictures, tmp_path, monkeypatch):
     """Hashes of a file of gigabytes take as long as reading it: the result needs them, the first step does not."""
     file, read = tiny_model / "vae" / "diffusion_pytorch_model.safetensors", []
-    monkeypatch.setattr(facts, "file_hashes", lambda path: read.append(path) or ("old", "new"))
+    monkeypatch.setattr(training_metadata, "file_hashes", lambda path: read.append(path) or ("old", "new"))
     job = prepare(tiny.run_config(tiny_model, pictures, model={"vae": str(file)}))
     preflight.preflight(job, RunFolder(tmp_path / "runs" / "tiny"))
     assert not read
@@ -125,11 +128,11 @@ def test_a_cache_that_the_disk_has_no_room_for_is_said(tiny_model, pictures, tmp
     config = tiny.run_config(tiny_model, pictures, **sections)
     usage = namedtuple("usage", "total used free")
     for free, warned in ((10**6, False), (10**4, True)):
-        monkeypatch.setattr(run_cache.shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
+        monkeypatch.setattr(cache_folder.shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
         said = []
         job = prepare(config, said.append)
         assert any("data.cache may take up to" in line for line in said) == warned
     monkeypatch.undo()
-    size = run_cache.cache_size(config, job.conditions.items, job.components)
+    size = cache_folder.cache_size(config, job.conditions.items, job.components)
     kept = sum(f.stat().st_size for f in (tmp_path / "cache").rglob("*") if f.suffix == ".safetensors")
     assert 0.5 * size < kept < 1.5 * size

@@ -18,10 +18,10 @@ from snrlab.models.encoding.encode import Text, encode_captions, encode_pixels
 from snrlab.models.networks import empty
 from snrlab.models.small.build import build
 from snrlab.models.storage.source import shipped
-from snrlab.train.batch import Batch
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
 from snrlab.train.probe import Probe, probe
+from snrlab.train.step.batch import Batch
 
 SD = SCHEDULES.bind("sd")()
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from snrlab import UserError
 from snrlab.config import parse
 from snrlab.models.storage.save_single_file import save_single_file
 from snrlab.models.storage.source import load
-from snrlab.train.resolve import resolve_recipe
+from snrlab.train.checks.resolve import resolve_recipe
 
 V, ZERO = "v_prediction", {"zero_terminal_snr": True}
 

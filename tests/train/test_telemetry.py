@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snrlab.train.loop import Step
-from snrlab.train.telemetry import Display
+from snrlab.train.outputs.telemetry import Display
 
 
 @pytest.fixture

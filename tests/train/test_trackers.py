@@ -12,7 +12,7 @@ import tiny
 from snrlab import UserError
 from snrlab.runs.folder import read_log
 from snrlab.train import runner
-from snrlab.train.trackers import band_keys
+from snrlab.train.outputs.trackers import band_keys
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 

@@ -21,10 +21,13 @@ from snrlab.cli import main
 from snrlab.config import parse
 from snrlab.core.errors import BugError
 from snrlab.files.writing import WriteError, write_error
-from snrlab.train import checkpoint, loop, on_the_way, rehearsal, runner, sources
-from snrlab.train.interrupt import SIGNALS, stop_on_signals
+from snrlab.train import loop, runner
+from snrlab.train.checks import rehearsal
+from snrlab.train.failure.error_messages import understood
 from snrlab.train.loop import DivergedError, steps
-from snrlab.train.trouble import understood
+from snrlab.train.outputs import milestones
+from snrlab.train.resume import checkpoint, fingerprints
+from snrlab.train.signals import SIGNALS, stop_on_signals
 
 resource = pytest.importorskip("resource", reason="limits on files are of POSIX systems")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="faults are made with what POSIX systems have")
@@ -141,8 +144,8 @@ def small_disk(folder):
 
 
 # before the first picture, before the log of the first step, ... in the order in which a run comes to them
-FULL_AT = ((on_the_way, "draw"), (runner, "record"), (checkpoint, "write_tensors"), (on_the_way, "export"),
-           (on_the_way, "validate"), (runner, "export"))  # fmt: skip
+FULL_AT = ((milestones, "draw"), (runner, "record"), (checkpoint, "write_tensors"), (milestones, "export"),
+           (milestones, "validate"), (runner, "export"))  # fmt: skip
 SAVED = [0, 0, 0, 0, 0, 6]
 
 
@@ -382,14 +385,14 @@ def test_pictures_that_go_in_the_middle_of_an_epoch(what, tiny_model, tmp_path, 
 def test_a_picture_that_goes_while_threads_decode(config, tiny_model, pictures, tmp_path, monkeypatch):
     """There are no worker processes that could be lost; what a thread meets reaches the user by name."""
     folder = shutil.copytree(pictures, tmp_path / "pictures")
-    original = sources.look
+    original = fingerprints.look
 
     def look(*args):
         found = original(*args)
         (folder / "03.png").unlink()
         return found
 
-    monkeypatch.setattr(sources, "look", look)
+    monkeypatch.setattr(fingerprints, "look", look)
     with pytest.raises(UserError, match=r"03.png cannot be read"):
         go(tiny.run_config(tiny_model, folder), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
@@ -449,7 +452,7 @@ MACHINE = {
 
 @pytest.mark.parametrize("reason", MACHINE, ids=repr)
 def test_what_a_machine_says_in_words(reason, config, tmp_path):
-    folder = on_the_way.RunFolder(tmp_path)
+    folder = milestones.RunFolder(tmp_path)
     assert MACHINE[reason] in str(understood(reason, config, folder))
     assert understood(ValueError("ours"), config, folder) is None
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import typer
 
-from snrlab.train.interrupt import SIGNALS
+from snrlab.train.signals import SIGNALS
 
 POLL = 0.1  # seconds
 GRACE = 20.0  # seconds that the others get to end by themselves when one has ended; then they are asked, then killed

@@ -29,7 +29,7 @@ from snrlab.models.storage.source import load_base
 from snrlab.pictures.sampling import pipeline, sample
 from snrlab.progress import Throughput
 from snrlab.runs.folder import RunFolder
-from snrlab.train.validation import by_band, epsilon_errors
+from snrlab.train.outputs.validation import by_band, epsilon_errors
 
 LOSS_PICTURES = 96
 SIZE = 64  # of the true pictures

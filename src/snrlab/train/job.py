@@ -27,18 +27,18 @@ from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.load_for_run import load_for, named
 from snrlab.models.storage.save_single_file import refuse_unsavable
-from snrlab.train.conditions import Conditions, encode_examples
-from snrlab.train.draws import Draws
-from snrlab.train.held_back import HeldBack, encode_held_back
-from snrlab.train.loss_scale import LossScale
+from snrlab.train.checks.resolve import resolve_recipe, trained_scheduler
+from snrlab.train.inputs.cache_folder import cache_folder, tight_cache
+from snrlab.train.inputs.examples import Conditions, encode_examples
+from snrlab.train.inputs.validation_examples import HeldBack, encode_held_back
 from snrlab.train.networks import set_up_networks
-from snrlab.train.objective import Objective
-from snrlab.train.optimizer import RunOptimizer, evaluating, make_optimizer
-from snrlab.train.optimizer_facts import refuse_missing
+from snrlab.train.optim.loss_scale import LossScale
+from snrlab.train.optim.optimizer import RunOptimizer, evaluating, make_optimizer
+from snrlab.train.optim.properties import refuse_missing
+from snrlab.train.optim.trainable import Trainable, trainable
 from snrlab.train.probe import LEVELS, probe
-from snrlab.train.resolve import resolve_recipe, trained_scheduler
-from snrlab.train.run_cache import cache_folder, tight_cache
-from snrlab.train.trainable import Trainable, trainable
+from snrlab.train.step.draws import Draws
+from snrlab.train.step.objective import Objective
 
 PROBED = 4  # pictures at each noise level
 FP16_ON_CPU = Finding(

@@ -18,9 +18,9 @@ from snrlab.core.errors import UserError
 from snrlab.models.denoise import denoise
 from snrlab.models.nonfinite import broken_weight
 from snrlab.train.job import Job
-from snrlab.train.learning_rate import rate_factor
-from snrlab.train.objective import Losses
-from snrlab.train.optimizer import OneByOne, begin_step
+from snrlab.train.optim.learning_rate import rate_factor
+from snrlab.train.optim.optimizer import OneByOne, begin_step
+from snrlab.train.step.objective import Losses
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,7 @@ from snrlab.core.schedule import NoiseSchedule
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise
 from snrlab.models.nonfinite import broken_weight
-from snrlab.train.batch import Batch
+from snrlab.train.step.batch import Batch
 
 LEVELS = (0.5, 0.2, 0.1, 0.05)  # SNR; one forward pass each
 LEAST = 0.3  # of the picture's detail, below which an output is not said to be a picture

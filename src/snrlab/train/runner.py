@@ -20,20 +20,20 @@ from snrlab.runs import changes
 from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.lock import RunLock
-from snrlab.train import checkpoint, sources
-from snrlab.train import fork as forks
-from snrlab.train.begin import Wishes, begin
-from snrlab.train.export import export
-from snrlab.train.interrupt import Stop, stop_on_signals
+from snrlab.train.checks.preflight import preflight, refuse_batch_of_repeats, refuse_early
+from snrlab.train.failure.error_messages import in_words, understood, way_on
 from snrlab.train.job import Job, prepare
-from snrlab.train.keeper import Keeper
 from snrlab.train.loop import Step, steps
-from snrlab.train.on_the_way import before_training, catch_up, on_the_way, sample
-from snrlab.train.preflight import preflight, refuse_batch_of_repeats, refuse_early
-from snrlab.train.readers import Readers, open_readers
-from snrlab.train.sources import Sources
-from snrlab.train.telemetry import Display, record
-from snrlab.train.trouble import in_words, understood, way_on
+from snrlab.train.outputs.export import export
+from snrlab.train.outputs.milestones import before_training, catch_up, on_the_way, sample
+from snrlab.train.outputs.readers import Readers, open_readers
+from snrlab.train.outputs.telemetry import Display, record
+from snrlab.train.resume import checkpoint, fingerprints
+from snrlab.train.resume import fork as forks
+from snrlab.train.resume.checkpointer import Keeper
+from snrlab.train.resume.fingerprints import Sources
+from snrlab.train.resume.open_run import Wishes, begin
+from snrlab.train.signals import Stop, stop_on_signals
 
 Say = Callable[[str], None]
 
@@ -119,7 +119,7 @@ def _is_over(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Pr
         say(f"{folder.path} is finished already. More steps: --fork NAME with a larger train.steps.")
         return True
     changes.refuse(folder, folder.read_config(), config, processes.count, resolved=False)
-    sources.refuse_missing(folder, config)
+    fingerprints.refuse_missing(folder, config)
     return False
 
 
@@ -165,10 +165,10 @@ def _ready(
 
     def look(config: RunConfig, items: tuple[Item, ...], held_back: tuple[Item, ...]) -> None:
         refuse_batch_of_repeats(config.train.batch_size, items)
-        known = sources.read(folder) if folder.started else None
-        found.append(sources.look(config, items, held_back, known))
+        known = fingerprints.read(folder) if folder.started else None
+        found.append(fingerprints.look(config, items, held_back, known))
         if known is not None:
-            sources.refuse_changed(folder, known, found[0])
+            fingerprints.refuse_changed(folder, known, found[0])
 
     job = prepare(config, say, look, processes)
     for finding in job.found:

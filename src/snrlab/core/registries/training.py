@@ -1,6 +1,6 @@
 """The registries of losses and optimizers: what a training step does with the error, and with the gradient.
 
-Their entries act on tensors and are defined where tensors are (`snrlab.train.losses` and `snrlab.train.optimizers`,
+Their entries act on tensors and are defined where tensors are (`snrlab.train.step.losses` and `snrlab.train.optim.registry`,
 which load through the entry points `snrlab.strategies`); they are named here because a run file names one.
 """
 

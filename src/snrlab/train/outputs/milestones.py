@@ -15,13 +15,13 @@ from snrlab.lab.comparison import compared
 from snrlab.models.encoding.cache import Say
 from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
-from snrlab.train.export import export
 from snrlab.train.job import Job
-from snrlab.train.pictures import draw, grid_file
-from snrlab.train.readers import Readers
-from snrlab.train.rhythm import due
-from snrlab.train.trackers import Trackers
-from snrlab.train.validation import validate
+from snrlab.train.outputs.export import export
+from snrlab.train.outputs.intervals import due
+from snrlab.train.outputs.readers import Readers
+from snrlab.train.outputs.samples import draw, grid_file
+from snrlab.train.outputs.trackers import Trackers
+from snrlab.train.outputs.validation import validate
 
 
 def before_training(job: Job, folder: RunFolder, readers: Readers, say: Say) -> None:

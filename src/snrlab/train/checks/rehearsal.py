@@ -17,12 +17,12 @@ from snrlab.files.writing import in_bytes
 from snrlab.models.nonfinite import broken_weight
 from snrlab.models.storage.source import DTYPES
 from snrlab.runs.folder import RunFolder
-from snrlab.train.checkpoint import KEEP
-from snrlab.train.export import export
+from snrlab.train.failure.error_messages import is_out_of_memory, lighter
 from snrlab.train.job import Job
 from snrlab.train.loop import one_pass
-from snrlab.train.rhythm import turns
-from snrlab.train.trouble import is_out_of_memory, lighter
+from snrlab.train.outputs.export import export
+from snrlab.train.outputs.intervals import turns
+from snrlab.train.resume.checkpoint import KEEP
 
 TRIED = 2**20  # bytes of the largest tensor of a whole model that is written in a trial
 PATIENCE = 10  # seconds after which a pass is not measured a second time

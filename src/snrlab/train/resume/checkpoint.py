@@ -1,6 +1,6 @@
 """Checkpoints: the whole changing state of a run in one sealed safetensors file, written atomically.
 
-What it holds is the list in `snrlab.train.state`: tensors are `PIECE/NAME`, what is no tensor is JSON in the metadata
+What it holds is the list in `snrlab.train.resume.state`: tensors are `PIECE/NAME`, what is no tensor is JSON in the metadata
 under the piece's name.
 """
 
@@ -18,7 +18,7 @@ from snrlab.core.errors import UserError
 from snrlab.models.storage.safetensors_file import damage, pending, write_tensors
 from snrlab.train.job import Job
 from snrlab.train.loop import FORK
-from snrlab.train.state import PIECES, UnfitError
+from snrlab.train.resume.state import PIECES, UnfitError
 
 KEEP = 2
 Say = Callable[[str], None]

@@ -16,8 +16,8 @@ from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.files.writing import FORBIDDEN, FULL, write_error
 from snrlab.runs.folder import RunFolder
-from snrlab.train import checkpoint
-from snrlab.train.bug import as_bug
+from snrlab.train.failure.bug_report import as_bug
+from snrlab.train.resume import checkpoint
 
 CHANGEABLE = (
     "Batch size with accumulation in its place, gradient_checkpointing, vae_batch_size and all of [sample] may change "

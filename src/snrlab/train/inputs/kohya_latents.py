@@ -9,7 +9,7 @@ import torch
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Say
 from snrlab.models.encoding.kohya_cache import Family, KohyaLatents, UnusableError, cache_file, read
-from snrlab.train.buckets import Place
+from snrlab.train.inputs.buckets import Place
 
 
 class KohyaReader:

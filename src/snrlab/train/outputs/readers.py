@@ -15,7 +15,7 @@ from snrlab.models.encoding.cache import Say
 from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
 from snrlab.train.job import Job
-from snrlab.train.trackers import Trackers, open_trackers
+from snrlab.train.outputs.trackers import Trackers, open_trackers
 
 
 @dataclass(frozen=True)

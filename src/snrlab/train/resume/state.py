@@ -15,8 +15,8 @@ from torch import Tensor
 
 from snrlab.core.errors import UserError
 from snrlab.train.job import Job
-from snrlab.train.optimizer import parts
-from snrlab.train.optimizer_state import Numbers, by_owner, put_state, take_state
+from snrlab.train.optim.optimizer import parts
+from snrlab.train.optim.optimizer_state import Numbers, by_owner, put_state, take_state
 
 Tensors = Mapping[str, Tensor]
 Plain = Any  # what JSON holds, to the bit: whole numbers, floats, text, None, and lists and tables of them

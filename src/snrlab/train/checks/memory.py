@@ -1,7 +1,7 @@
 """How much memory a run needs on the training device, by what will be allocated there.
 
 Weights, gradients, the optimizer's state and an average are counted exactly, activations by a pass without data
-(`snrlab.train.memory_peak`). What nobody can count beforehand is an assumption, `RESERVE`.
+(`snrlab.train.checks.memory_peak`). What nobody can count beforehand is an assumption, `RESERVE`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from snrlab.config.sections.train import TrainConfig
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise
 from snrlab.models.encoding.encode import Text, encode_text
-from snrlab.train.batch import Batch
+from snrlab.train.checks.memory_peak import like, peak, without_data
 from snrlab.train.job import Job
-from snrlab.train.memory_peak import like, peak, without_data
+from snrlab.train.step.batch import Batch
 
 RESERVE = 2**29  # bytes; CUDA's own context, the workspace of its convolutions, and gaps between allocations
 COPIES = 4  # fp32 copies of a weight that an optimizer holds while it updates it: weight, gradient, update, square

@@ -13,10 +13,10 @@ from snrlab.files.writing import folder_atomically
 from snrlab.runs import folder as run_folder
 from snrlab.runs.changes import changes, remember, table
 from snrlab.runs.folder import RunFolder
-from snrlab.train import checkpoint
-from snrlab.train.checkpoint import Say
 from snrlab.train.job import Job
-from snrlab.train.sources import Sources, as_text
+from snrlab.train.resume import checkpoint
+from snrlab.train.resume.checkpoint import Say
+from snrlab.train.resume.fingerprints import Sources, as_text
 
 
 def choose(out: Path, config: RunConfig, name: str) -> tuple[RunFolder, RunFolder, RunConfig]:

@@ -1,7 +1,7 @@
 """Optimizers: torch's, transformers', and those of packages that are installed when wanted.
 
 An optimizer takes groups of weights, `{"params": [...], "lr": rate}`, and gives a `torch.optim.Optimizer` over them.
-What else a run has to know is a fact of its entry (`snrlab.train.optimizer_facts`).
+What else a run has to know is a fact of its entry (`snrlab.train.optim.properties`).
 This module needs no torch to be imported, only to be used.
 """
 
@@ -16,8 +16,8 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from snrlab.core.errors import UserError
 from snrlab.core.registries.training import OPTIMIZERS
-from snrlab.train.optimizer_class import Arguments, ClassPath, load_class, read_arguments
-from snrlab.train.optimizer_facts import eight_bit, factored, moments
+from snrlab.train.optim.by_class import Arguments, ClassPath, load_class, read_arguments
+from snrlab.train.optim.properties import eight_bit, factored, moments
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer

@@ -18,9 +18,9 @@ from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Cache, Say
 from snrlab.models.encoding.encode import encode_pixels
 from snrlab.progress import Throughput
-from snrlab.train.buckets import Bucket, Place, places
-from snrlab.train.image_cache import ImageCache
-from snrlab.train.kohya_latents import KohyaReader
+from snrlab.train.inputs.buckets import Bucket, Place, places
+from snrlab.train.inputs.image_cache import ImageCache
+from snrlab.train.inputs.kohya_latents import KohyaReader
 
 NAMES = ("latents", "mirrored", "masks")  # the tensors of an image that can be made once
 AT_ONCE = 32

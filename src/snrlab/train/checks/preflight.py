@@ -16,12 +16,12 @@ from snrlab.core.errors import UserError
 from snrlab.data.items import Item
 from snrlab.files.writing import in_bytes
 from snrlab.runs.folder import RunFolder, refuse_name
+from snrlab.train.checks.memory import estimate
+from snrlab.train.checks.rehearsal import Rehearsal, rehearse
+from snrlab.train.checks.run_findings import remarks
 from snrlab.train.job import Job
-from snrlab.train.memory import estimate
-from snrlab.train.rehearsal import Rehearsal, rehearse
-from snrlab.train.remarks import remarks
-from snrlab.train.telemetry import memory_mb
-from snrlab.train.trackers import refuse_missing
+from snrlab.train.outputs.telemetry import memory_mb
+from snrlab.train.outputs.trackers import refuse_missing
 
 
 def refuse_early(config: RunConfig, folder: RunFolder) -> None:

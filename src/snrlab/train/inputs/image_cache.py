@@ -12,7 +12,7 @@ from torch import Tensor
 
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Cache, Say, file_hash, fingerprint, key
-from snrlab.train.buckets import Place
+from snrlab.train.inputs.buckets import Place
 
 
 class ImageCache:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from snrlab.config.sections.train import TrainConfig
 from snrlab.core.errors import UserError
 from snrlab.distributed import ALONE, Processes
-from snrlab.train.optimizer_facts import refuse_missing
-from snrlab.train.rounding import generator, stochastic_bf16
-from snrlab.train.trainable import Trainable
+from snrlab.train.optim.properties import refuse_missing
+from snrlab.train.optim.rounding import generator, stochastic_bf16
+from snrlab.train.optim.trainable import Trainable
 
 Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 

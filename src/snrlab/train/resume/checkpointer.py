@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO
 
 from snrlab.core.errors import UserError
-from snrlab.train import checkpoint
 from snrlab.train.job import Job
 from snrlab.train.loop import UNTOUCHED
+from snrlab.train.resume import checkpoint
 
 
 class Keeper:

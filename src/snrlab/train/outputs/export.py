@@ -16,9 +16,9 @@ from snrlab.models.lora.lora_file import write_lora
 from snrlab.models.storage.save_folder import save_folder
 from snrlab.models.storage.save_single_file import save_single_file
 from snrlab.models.storage.source import DTYPES
-from snrlab.train.facts import training_facts
+from snrlab.train.checks.resolve import trained_scheduler
 from snrlab.train.job import Job
-from snrlab.train.resolve import trained_scheduler
+from snrlab.train.outputs.training_metadata import training_facts
 
 
 def export(job: Job, path: Path, steps: int, started: datetime | None = None, *, largest: int | None = None) -> None:

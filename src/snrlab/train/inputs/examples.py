@@ -20,13 +20,13 @@ from snrlab.distributed import ALONE, Processes
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Say
 from snrlab.models.encoding.encode import Text, encode_text
-from snrlab.train.batch import Batch
-from snrlab.train.buckets import Bucket
-from snrlab.train.draws import Draws, Slots
-from snrlab.train.images import encode_images
-from snrlab.train.random_crops import RandomCrops
-from snrlab.train.run_cache import opened_cache
-from snrlab.train.texts import Embeddings, embed
+from snrlab.train.inputs.buckets import Bucket
+from snrlab.train.inputs.cache_folder import opened_cache
+from snrlab.train.inputs.caption_embeddings import Embeddings, embed
+from snrlab.train.inputs.images import encode_images
+from snrlab.train.inputs.random_crops import RandomCrops
+from snrlab.train.step.batch import Batch
+from snrlab.train.step.draws import Draws, Slots
 
 ON_DEVICE = 256 * 2**20  # bytes of latents, and of embeddings, up to which all of them go to the training device
 

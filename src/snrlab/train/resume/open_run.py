@@ -11,11 +11,11 @@ from snrlab.runs import changes
 from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.lock import RunLock
-from snrlab.train import checkpoint, sources
-from snrlab.train import fork as forks
-from snrlab.train.interrupt import Stop
 from snrlab.train.job import Job
-from snrlab.train.sources import Sources
+from snrlab.train.resume import checkpoint, fingerprints
+from snrlab.train.resume import fork as forks
+from snrlab.train.resume.fingerprints import Sources
+from snrlab.train.signals import Stop
 
 Say = Callable[[str], None]
 
@@ -38,7 +38,7 @@ def begin(job: Job, seen: Sources, folder: RunFolder, wishes: Wishes, say: Say) 
         wishes.lock.take()
         if folder.started:
             raise UserError(f"another run has just begun in {folder.path}; choose another name.")
-        write_atomically(folder.sources_file, sources.as_text(seen).encode())
+        write_atomically(folder.sources_file, fingerprints.as_text(seen).encode())
         run_folder.write_config(folder, job.config)
         return 0
     wishes.lock.take()
@@ -55,5 +55,5 @@ def begin(job: Job, seen: Sources, folder: RunFolder, wishes: Wishes, say: Say) 
     if taken or before.name != job.config.name:
         changes.remember(folder.history_file, done, taken)
         run_folder.write_config(folder, job.config)
-    write_atomically(folder.sources_file, sources.as_text(seen).encode())
+    write_atomically(folder.sources_file, fingerprints.as_text(seen).encode())
     return done

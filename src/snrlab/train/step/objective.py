@@ -24,9 +24,9 @@ from torch import Tensor
 from snrlab.core.prediction import target
 from snrlab.core.registries.registry import Choice
 from snrlab.core.registries.training import LOSSES, usual
-from snrlab.train.batch import Batch
-from snrlab.train.draws import Draws, Slots
-from snrlab.train.losses import Loss
+from snrlab.train.step.batch import Batch
+from snrlab.train.step.draws import Draws, Slots
+from snrlab.train.step.losses import Loss
 
 Model = Callable[[Tensor, Tensor], Tensor]
 

@@ -14,10 +14,10 @@ from snrlab.distributed import ALONE, Processes
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Say
 from snrlab.models.encoding.encode import Text
-from snrlab.train.conditions import fixed_caption
-from snrlab.train.images import encode_images
-from snrlab.train.run_cache import opened_cache
-from snrlab.train.texts import embed
+from snrlab.train.inputs.cache_folder import opened_cache
+from snrlab.train.inputs.caption_embeddings import embed
+from snrlab.train.inputs.examples import fixed_caption
+from snrlab.train.inputs.images import encode_images
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""What the network is given: encoded images and captions, in the order in which they are served."""

@@ -1,0 +1,1 @@
+"""Optimizers: the registry, which weights they train at which rate, and their state."""

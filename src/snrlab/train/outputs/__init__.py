@@ -1,0 +1,1 @@
+"""What a run writes: logs, validation, sample images, trackers, the result."""

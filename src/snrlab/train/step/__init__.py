@@ -1,0 +1,1 @@
+"""One training step: its random numbers, its noise, its loss."""
