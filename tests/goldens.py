@@ -17,8 +17,8 @@ import elsewhere
 from snrlab.core.registries.registry import load_plugins
 from snrlab.data.kohya.dataset_toml import refusal
 from snrlab.lab import explain_text
-from snrlab.lab.exchange.importing import Imported, import_source
 from snrlab.lab.explain import explain
+from snrlab.peers.importing import Imported, import_source
 
 HERE = Path(__file__).parent / "lab"
 FILES = HERE / "configurations"

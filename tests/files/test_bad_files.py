@@ -73,7 +73,7 @@ def weights(file):
 
 # by name: (the reader, the endings that it takes, the modules whose files it opens)
 READERS = {
-    "explain": (explain, CONFIGURATIONS, ["files/text.py", "lab/sources/read.py"]),
+    "explain": (explain, CONFIGURATIONS, ["files/text.py", "peers/reading.py"]),
     "compare": (lambda file: compare([str(file), "plain"]), (".toml",), []),
     "cite": (lambda file: cite(str(file)), (".safetensors",), []),
     "inspect": (weights, (".safetensors", ""), ["model_files/tensors.py", "model_files/inspection/inspection.py"]),
@@ -107,8 +107,8 @@ OTHERS = {
     "weights that the user names for judging": ("evaluate/features.py",),
     "the system": ("cli/graphics_card.py",),
     "only writes": ("files/writing.py",),
-    "our own text": ("lab/exchange/written.py",),
-    "text out of a header": ("cli/inspected_text.py", "lab/sources/kohya_options.py", "models/storage/save_single_file.py"),
+    "our own text": ("peers/run_file_writer.py",),
+    "text out of a header": ("cli/inspected_text.py", "peers/kohya/option_texts.py", "models/storage/save_single_file.py"),
 }  # fmt: skip
 
 

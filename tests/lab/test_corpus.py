@@ -13,10 +13,10 @@ from snrlab.config.option_tables.onetrainer import flat
 from snrlab.core.errors import UserError
 from snrlab.lab import explain_text
 from snrlab.lab.blocks import to_text
-from snrlab.lab.exchange.exporting import export, to_json
-from snrlab.lab.exchange.importing import import_source
 from snrlab.lab.explain import explain
-from snrlab.lab.sources.onetrainer_versions import as_today
+from snrlab.peers.exporting import export, to_json
+from snrlab.peers.importing import import_source
+from snrlab.peers.onetrainer.versions import as_today
 
 WINDOW = {"LoRA_type": "Standard", "train_batch_size": 1, "flux1_checkbox": False, "sd3_checkbox": False,
           "model_type": "flux", "t5xxl": "t5.safetensors", "hunyuan_vae": "", "anima_checkbox": False,

@@ -24,11 +24,11 @@ from snrlab.config.option_tables import onetrainer as onetrainer_options
 from snrlab.config.option_tables.kohya import OPTIONS, RUN
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
-from snrlab.lab.exchange.exporting import dataset_toml, export, to_json, to_toml
-from snrlab.lab.exchange.importing import import_source
-from snrlab.lab.exchange.kohya_blocks import block_names
-from snrlab.lab.exchange.simple import RULES
 from snrlab.lab.explain import explain
+from snrlab.peers.exporting import dataset_toml, export, to_json, to_toml
+from snrlab.peers.importing import import_source
+from snrlab.peers.kohya.blocks import block_names
+from snrlab.peers.value_rules import RULES
 
 FILES = goldens.FILES
 GROUPS = {"method", "network", "rates", "optimizer", "schedule", "length", "loss", "recipe", "data", "cache", "comment",
@@ -598,7 +598,7 @@ def test_it_needs_no_torch():
     code = (
         "import sys; from pathlib import Path; from snrlab.core.registries.registry import load_plugins; load_plugins();"
         "from snrlab.data.kohya.dataset_toml import refusal;"
-        "from snrlab.lab.exchange.importing import import_source; from snrlab.lab.exchange.exporting import export;"
+        "from snrlab.peers.importing import import_source; from snrlab.peers.exporting import export;"
         f"import_source(Path({str(FILES / 'kohya-sdxl-v.toml')!r}), refuses=refusal);"
         "assert not {'torch', 'diffusers', 'transformers', 'PIL'} & set(sys.modules)"
     )

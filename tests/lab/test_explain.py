@@ -20,8 +20,8 @@ from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.lab import explain_text
 from snrlab.lab.explain import as_data, explain
 from snrlab.lab.recipe_text import parse_recipe, write_recipe
-from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density, options_of
 from snrlab.model_files.header import read_header
+from snrlab.peers.onetrainer.density import DISTRIBUTIONS, density, options_of
 
 FILES = Path(__file__).parent / "configurations"
 SNR = SCHEDULES.bind("sd")().snr

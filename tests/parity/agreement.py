@@ -8,7 +8,7 @@ from snrlab import SCHEDULES
 from snrlab.core.registries.registry import load_plugins
 from snrlab.core.registries.training import LOSSES
 from snrlab.lab.recipe_text import parse_recipe
-from snrlab.lab.sources import onetrainer_density
+from snrlab.peers.onetrainer import density as onetrainer_density
 
 load_plugins()  # noise shapes and losses
 EXACT, MEASURED = 2e-4, 0.02  # float32 tables; root mean squares over random numbers

@@ -28,9 +28,9 @@ def export(
         raise unknown("--to", to, TRAINERS)
     from snrlab.cli.written import free_path, put
     from snrlab.config.load import read
-    from snrlab.lab.exchange.exporting import dataset_toml, to_json, to_toml
-    from snrlab.lab.exchange.exporting import export as exported_run
-    from snrlab.lab.exchange.written import tail
+    from snrlab.peers.exporting import dataset_toml, to_json, to_toml
+    from snrlab.peers.exporting import export as exported_run
+    from snrlab.peers.run_file_writer import tail
 
     file = run / "run.toml" if run.is_dir() and (run / "run.toml").is_file() else run
     exported = exported_run(read(file), to)

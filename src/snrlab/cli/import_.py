@@ -34,8 +34,8 @@ def import_(
     from snrlab.cli.written import free_path, put
     from snrlab.config.wrong_file import quoted
     from snrlab.data.kohya.dataset_toml import refusal
-    from snrlab.lab.exchange.importing import import_source
-    from snrlab.lab.exchange.written import tail
+    from snrlab.peers.importing import import_source
+    from snrlab.peers.run_file_writer import tail
 
     path = free_path(out)
     found = import_source(source, dataset, as_is=as_is, refuses=refusal)

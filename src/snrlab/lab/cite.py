@@ -23,7 +23,7 @@ from snrlab.core.registries.training import OPTIMIZERS
 from snrlab.files.text import read_toml
 from snrlab.lab.compare import as_recipe, is_source
 from snrlab.lab.explain import understand
-from snrlab.lab.sources.read import read_source
+from snrlab.peers.reading import read_source
 
 PROGRAMS = {"kohya": "kohya-ss/sd-scripts", "onetrainer": "Nerogar/OneTrainer"}
 

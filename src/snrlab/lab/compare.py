@@ -18,9 +18,9 @@ from snrlab.lab.distance import SPACE, Law, emphasis_law, total_variation, wasse
 from snrlab.lab.explain import understand
 from snrlab.lab.profile import Profile, by_band, gradient_size, shares, shipped_profile
 from snrlab.lab.recipe_text import parse_recipe
-from snrlab.lab.sources.asked import Asked
-from snrlab.lab.sources.read import read_source
 from snrlab.lab.tables import describe
+from snrlab.peers.reading import read_source
+from snrlab.peers.settings import Asked
 
 SUFFIXES = (".toml", ".json", ".safetensors")
 RATES = ("unet_lr", "learning_rate")  # in the order in which they decide about the UNet

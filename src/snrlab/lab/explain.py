@@ -15,9 +15,10 @@ from snrlab.core.findings.finding import GRADES, Finding, in_words
 from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.lab.profile import Profile, by_band, by_fifth, shares, shipped_profile
-from snrlab.lab.sources import kohya, onetrainer
-from snrlab.lab.sources.asked import Asked, Understood
-from snrlab.lab.sources.read import read_source
+from snrlab.peers.kohya import meaning as kohya_meaning
+from snrlab.peers.onetrainer import meaning as onetrainer_meaning
+from snrlab.peers.reading import read_source
+from snrlab.peers.settings import Asked, Understood
 
 # what the trainer's own account of a setting already says
 SAID_OTHERWISE = {"peer_variant", "peer_prediction_type", "product_on_network", "double_counting", "damped_twice"}
@@ -84,7 +85,7 @@ def understand(asked: Asked) -> Understood:
     """What settings mean in the program they are for."""
     if asked.recipe is not None:
         return Understood(asked, (), asked.recipe, asked.recipe, asked.remarks, (), "snrlab")
-    return {"kohya": kohya.understand, "onetrainer": onetrainer.understand}[asked.trainer](asked)
+    return {"kohya": kohya_meaning.understand, "onetrainer": onetrainer_meaning.understand}[asked.trainer](asked)
 
 
 def _effort(recipe: Recipe, profile: Profile) -> Effort | None:

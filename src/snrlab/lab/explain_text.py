@@ -9,8 +9,8 @@ from snrlab.lab.blocks import Block, Code, Grid, Heading, Lines
 from snrlab.lab.explain import Effort, Explanation
 from snrlab.lab.profile import SHARES
 from snrlab.lab.recipe_text import write_recipe
-from snrlab.lab.sources.asked import Asked, Understood
 from snrlab.lab.tables import describe
+from snrlab.peers.settings import Asked, Understood
 
 SHOWN = 40  # characters of a value
 NAMES = {"weight": "of weight", "loss": "of loss", "gradient": "of gradient energy"}

@@ -13,15 +13,15 @@ from snrlab.config.option_tables.onetrainer import nested
 from snrlab.config.run import RunConfig
 from snrlab.config.run_file_text import WIDTH, toml
 from snrlab.core.errors import unknown
-from snrlab.lab.exchange.kohya_data import data_back
-from snrlab.lab.exchange.kohya_network import is_sdxl_run, network_back
-from snrlab.lab.exchange.kohya_rest import rest_back
-from snrlab.lab.exchange.kohya_train import train_back
-from snrlab.lab.exchange.recipe_back import kohya_recipe
-from snrlab.lab.exchange.to_onetrainer import to_onetrainer
-from snrlab.lab.exchange.transfer import Left
-from snrlab.lab.exchange.written import tail
-from snrlab.lab.sources.onetrainer import VERSION as ONETRAINER
+from snrlab.peers.conversion import Left
+from snrlab.peers.kohya.data import data_back
+from snrlab.peers.kohya.model_output import rest_back
+from snrlab.peers.kohya.network import is_sdxl_run, network_back
+from snrlab.peers.kohya.recipe import kohya_recipe
+from snrlab.peers.kohya.training import train_back
+from snrlab.peers.onetrainer.exporter import to_onetrainer
+from snrlab.peers.onetrainer.meaning import VERSION as ONETRAINER
+from snrlab.peers.run_file_writer import tail
 
 PROGRAMS = {"lora": ("train_network.py", "sdxl_train_network.py"), "full": ("train_db.py", "sdxl_train.py")}
 TRAINERS = ("kohya", "onetrainer")

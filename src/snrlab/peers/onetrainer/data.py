@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.config.run_file_text import Stated
-from snrlab.lab.exchange.kohya_data import IMAGES
-from snrlab.lab.exchange.transfer import Left, Transfer, readable, shown
-from snrlab.lab.sources.onetrainer_versions import concept_as_today
+from snrlab.peers.conversion import Left, Transfer, readable, shown
+from snrlab.peers.kohya.data import IMAGES
+from snrlab.peers.onetrainer.versions import concept_as_today
 
 # of a concept: (part, field) -> (ours, what does nothing)
 IDLE: Mapping[tuple[str, str], Any] = {
@@ -31,7 +31,7 @@ PROMPTS = {
 
 def images(transfer: Transfer, folder: Path) -> None:
     """[data]: a folder, or a set for each concept."""
-    from snrlab.lab.exchange.from_onetrainer import read_list, sizes
+    from snrlab.peers.onetrainer.importer import read_list, sizes
 
     found = sizes(transfer.value("resolution"))
     transfer.put("data.resolution", found[0], "resolution")
@@ -107,7 +107,7 @@ def _leave(transfer: Transfer, concept: str, field: str, value: Any, why: str) -
 
 def prompts(transfer: Transfer, folder: Path) -> None:
     """sample.prompts, each with what its sample says of the picture."""
-    from snrlab.lab.exchange.from_onetrainer import read_list
+    from snrlab.peers.onetrainer.importer import read_list
 
     samples = read_list(transfer, "samples", "sample_definition_file_name", folder) or []
     lines = []

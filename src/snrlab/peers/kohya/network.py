@@ -9,9 +9,9 @@ from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.lora import LoraConfig
 from snrlab.core.errors import UserError
-from snrlab.lab.exchange.kohya_blocks import BLOCKS, blocks, blocks_back
-from snrlab.lab.exchange.simple import carry
-from snrlab.lab.exchange.transfer import Left, Transfer, shown
+from snrlab.peers.conversion import Left, Transfer, shown
+from snrlab.peers.kohya.blocks import BLOCKS, blocks, blocks_back
+from snrlab.peers.value_rules import carry
 
 OF_FULL_TRAINING = (
     "train_text_encoder", "learning_rate_te", "learning_rate_te1", "learning_rate_te2", "block_lr",

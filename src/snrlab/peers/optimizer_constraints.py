@@ -5,7 +5,7 @@ from __future__ import annotations
 from snrlab.config.run_file_text import Stated
 from snrlab.config.sections.train_rules import ADAPTIVE_RATE
 from snrlab.core.registries.training import OPTIMIZERS, usual
-from snrlab.lab.exchange.transfer import Left, Transfer
+from snrlab.peers.conversion import Left, Transfer
 
 RATES = tuple(f"train.{part}_learning_rate" for part in ("unet", "text_encoder", "text_encoder_2"))
 

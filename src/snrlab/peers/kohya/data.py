@@ -11,9 +11,9 @@ from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.data import DataConfig
 from snrlab.config.sections.image_options import ImageOptions
-from snrlab.lab.exchange.kohya_network import is_sdxl_run
-from snrlab.lab.exchange.simple import RULES, carry, read_size, write_size
-from snrlab.lab.exchange.transfer import Left, Transfer, shown
+from snrlab.peers.conversion import Left, Transfer, shown
+from snrlab.peers.kohya.network import is_sdxl_run
+from snrlab.peers.value_rules import RULES, carry, read_size, write_size
 
 IMAGES = "images"
 BUCKETS = "kohya stops where it is no multiple of 64, of 32 for SDXL"

@@ -9,14 +9,14 @@ from typing import Any
 from snrlab.config.option_tables.onetrainer import OPTIONS, flat
 from snrlab.core.errors import UserError
 from snrlab.files.text import read_json_list
-from snrlab.lab.exchange.fitting import fit_to_optimizer
-from snrlab.lab.exchange.onetrainer_data import images, prompts
-from snrlab.lab.exchange.onetrainer_train import average, batches, batches_why, optimizer, parts, schedule
-from snrlab.lab.exchange.recipe import recipe
-from snrlab.lab.exchange.simple import read_size
-from snrlab.lab.exchange.transfer import Left, Transfer, shown
-from snrlab.lab.sources.asked import Understood
-from snrlab.lab.sources.onetrainer import V_MODELS
+from snrlab.peers.conversion import Left, Transfer, shown
+from snrlab.peers.onetrainer.data import images, prompts
+from snrlab.peers.onetrainer.meaning import V_MODELS
+from snrlab.peers.onetrainer.training import average, batches, batches_why, optimizer, parts, schedule
+from snrlab.peers.optimizer_constraints import fit_to_optimizer
+from snrlab.peers.recipe_import import recipe
+from snrlab.peers.settings import Understood
+from snrlab.peers.value_rules import read_size
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "zero_terminal_snr": ("rescale_noise_scheduler_to_zero_terminal_snr",),

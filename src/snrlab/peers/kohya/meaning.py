@@ -17,11 +17,11 @@ from snrlab.core.registries.registry import Choice
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
-from snrlab.lab.sources.asked import Asked, Understood
-from snrlab.lab.sources.floor import with_floor
-from snrlab.lab.sources.kohya_findings import formulas, unknown_options
-from snrlab.lab.sources.kohya_settings import STEPS, Settings
-from snrlab.lab.sources.other_models import refuse_other_models
+from snrlab.peers.floor import with_floor
+from snrlab.peers.kohya.findings import formulas, unknown_options
+from snrlab.peers.kohya.settings import STEPS, Settings
+from snrlab.peers.other_models import refuse_other_models
+from snrlab.peers.settings import Asked, Understood
 
 
 def understand(asked: Asked) -> Understood:

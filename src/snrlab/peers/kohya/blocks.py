@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snrlab.config.sections.lora import LoraConfig
-from snrlab.lab.exchange.transfer import Transfer
+from snrlab.peers.conversion import Transfer
 
 BLOCKS = {"block_dims": ("lora.block_ranks", int), "block_alphas": ("lora.block_alphas", float),
           "conv_block_dims": ("lora.conv_block_ranks", int),

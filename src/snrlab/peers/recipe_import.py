@@ -7,8 +7,8 @@ from typing import Any
 
 from snrlab.core.recipe import Recipe
 from snrlab.core.registries.registry import Choice
-from snrlab.lab.exchange.transfer import Transfer
-from snrlab.lab.sources.asked import Understood
+from snrlab.peers.conversion import Transfer
+from snrlab.peers.settings import Understood
 
 FIELDS = ("prediction_type", "zero_terminal_snr", "weighting", "product_on", "max_weight", "min_weight", "density",
           "sampling", "perturbation", "noise")  # fmt: skip

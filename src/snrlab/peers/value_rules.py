@@ -9,7 +9,7 @@ from typing import Any
 
 from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.core.errors import UserError
-from snrlab.lab.exchange.transfer import Transfer, shown
+from snrlab.peers.conversion import Transfer, shown
 
 
 @dataclass(frozen=True)

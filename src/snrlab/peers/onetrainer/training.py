@@ -6,7 +6,7 @@ from typing import Any
 
 from snrlab.config.option_tables.onetrainer import OPTIONS
 from snrlab.core.registries.training import OPTIMIZERS, usual
-from snrlab.lab.exchange.transfer import Left, Transfer
+from snrlab.peers.conversion import Left, Transfer
 
 OPTIMIZER_NAMES = {"ADAMW": "adamw", "ADAMW_8BIT": "adamw8bit", "LION": "lion", "PRODIGY": "prodigy",
                    "ADAFACTOR": "adafactor", "SCHEDULE_FREE_ADAMW": "schedule_free"}  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 from snrlab.config.run import RunConfig
 from snrlab.core.registries.training import OPTIMIZERS, usual
-from snrlab.lab.exchange.transfer import Left, Transfer, shown
+from snrlab.peers.conversion import Left, Transfer, shown
 
 OPTIMIZER_NAMES = {
     "": "adamw", "adamw": "adamw", "adamw8bit": "adamw8bit", "pagedadamw8bit": "paged_adamw8bit", "lion": "lion",

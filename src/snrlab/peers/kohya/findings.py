@@ -10,8 +10,8 @@ from snrlab.core.findings.finding import Finding
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.core.weights.weighting import WEIGHTINGS
-from snrlab.lab.sources.asked import other_loss
-from snrlab.lab.sources.kohya_settings import SQUARED, STEPS, Settings
+from snrlab.peers.kohya.settings import SQUARED, STEPS, Settings
+from snrlab.peers.settings import other_loss
 
 LONGEST = 60  # characters of a value
 FORKS = {

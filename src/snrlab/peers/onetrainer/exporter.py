@@ -9,12 +9,12 @@ from snrlab.config.prompts import parse_line
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.image_options import ImageOptions
 from snrlab.core.registries.registry import Choice
-from snrlab.lab.exchange.from_onetrainer import LAYERS, PATTERNS
-from snrlab.lab.exchange.kohya_network import is_sdxl_run
-from snrlab.lab.exchange.onetrainer_train import OPTIMIZER_NAMES, TEXT
-from snrlab.lab.exchange.transfer import Left, shown
-from snrlab.lab.sources.onetrainer_density import options_of
-from snrlab.lab.sources.onetrainer_versions import CONCEPT_NOW, NOW
+from snrlab.peers.conversion import Left, shown
+from snrlab.peers.kohya.network import is_sdxl_run
+from snrlab.peers.onetrainer.density import options_of
+from snrlab.peers.onetrainer.importer import LAYERS, PATTERNS
+from snrlab.peers.onetrainer.training import OPTIMIZER_NAMES, TEXT
+from snrlab.peers.onetrainer.versions import CONCEPT_NOW, NOW
 
 TYPES = {"fp16": "FLOAT_16", "bf16": "BFLOAT_16", "fp32": "FLOAT_32"}
 NOTHING = "OneTrainer has nothing like it"

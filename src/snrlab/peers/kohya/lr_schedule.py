@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snrlab.config.run import RunConfig
-from snrlab.lab.exchange.transfer import Left, Transfer
+from snrlab.peers.conversion import Left, Transfer
 
 RESTARTS = "cosine_with_restarts"
 KNOWN_SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", RESTARTS, "cosine_with_min_lr", "polynomial",

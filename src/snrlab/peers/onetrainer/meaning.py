@@ -18,10 +18,10 @@ from snrlab.core.registries.noise import NOISES
 from snrlab.core.registries.registry import Choice
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
-from snrlab.lab.sources.asked import Asked, Understood, other_loss
-from snrlab.lab.sources.floor import with_floor
-from snrlab.lab.sources.onetrainer_density import DISTRIBUTIONS, density, number
-from snrlab.lab.sources.other_models import HERE
+from snrlab.peers.floor import with_floor
+from snrlab.peers.onetrainer.density import DISTRIBUTIONS, density, number
+from snrlab.peers.other_models import HERE
+from snrlab.peers.settings import Asked, Understood, other_loss
 
 VERSION = "OneTrainer 23df383 (August 2026)"
 LOSS_WEIGHTS = ("CONSTANT", "P2", "MIN_SNR_GAMMA", "DEBIASED_ESTIMATION", "SIGMA")

@@ -15,7 +15,7 @@ from snrlab.config.load import explain
 from snrlab.config.run import RunConfig
 from snrlab.config.run_file_text import WIDTH, Stated, run_text
 from snrlab.core.errors import UserError
-from snrlab.lab.exchange.transfer import Left, shown
+from snrlab.peers.conversion import Left, shown
 
 HEADINGS = {
     "lost": "not carried:",

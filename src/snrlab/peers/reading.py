@@ -17,14 +17,15 @@ from snrlab.core.findings.finding import Finding
 from snrlab.core.registries.registry import Choice
 from snrlab.core.schedule import SCHEDULES
 from snrlab.files.text import parse_json, read_any_json, read_text, read_toml
-from snrlab.lab.sources import kohya_settings, onetrainer
-from snrlab.lab.sources.asked import Asked, other_loss
-from snrlab.lab.sources.kohya_files import GUI_KEYS, OF_LORA_SCRIPTS, of_easy, of_gui, of_sections
-from snrlab.lab.sources.kohya_options import from_metadata, split_arguments
-from snrlab.lab.sources.onetrainer_versions import as_today
-from snrlab.lab.sources.other_files import a_list, an_object, refuse_other_toml, weights_kind
-from snrlab.lab.sources.other_models import refuse_other_models
 from snrlab.model_files.header import read_header
+from snrlab.peers.kohya import settings as kohya_settings
+from snrlab.peers.kohya.files import GUI_KEYS, OF_LORA_SCRIPTS, of_easy, of_gui, of_sections
+from snrlab.peers.kohya.option_texts import from_metadata, split_arguments
+from snrlab.peers.onetrainer import meaning as onetrainer_meaning
+from snrlab.peers.onetrainer.versions import as_today
+from snrlab.peers.other_files import a_list, an_object, refuse_other_toml, weights_kind
+from snrlab.peers.other_models import refuse_other_models
+from snrlab.peers.settings import Asked, other_loss
 
 ALL_STEPS = ("max_timestep", kohya_settings.STEPS)  # what it is where it is not stated
 WINDOW_KEYS = {"LoRA_type", "max_resolution", "additional_parameters"}
@@ -114,7 +115,7 @@ def _kohya(name: str, kind: str, options: Mapping[str, Any], remarks: tuple[Find
 
 def _onetrainer(name: str, kind: str, options: Mapping[str, Any]) -> Asked:
     options, remarks = as_today(options)
-    matter = tuple(k for k in options if k in onetrainer.NAMES)
+    matter = tuple(k for k in options if k in onetrainer_meaning.NAMES)
     usual = tuple(k for k in matter if k in OPTIONS and OPTIONS[k].is_default(options[k]))
     return Asked(name, kind, "onetrainer", options, matter, remarks, usual=usual)
 

@@ -10,9 +10,9 @@ from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.prompts import check_lines, read_lines
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
-from snrlab.lab.exchange.kohya_network import is_sdxl, is_sdxl_run, trains_lora
-from snrlab.lab.exchange.simple import FULL_PRECISION, carry
-from snrlab.lab.exchange.transfer import Left, Transfer, shown
+from snrlab.peers.conversion import Left, Transfer, shown
+from snrlab.peers.kohya.network import is_sdxl, is_sdxl_run, trains_lora
+from snrlab.peers.value_rules import FULL_PRECISION, carry
 
 TRACKERS = {"tensorboard": ["tensorboard"], "wandb": ["wandb"], "all": ["tensorboard", "wandb"]}
 MODEL = "model.safetensors"

@@ -7,11 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.config.option_tables.kohya import OPTIONS, SECRETS
-from snrlab.lab.exchange import kohya_data, kohya_network, kohya_optimizer, kohya_rest, kohya_schedule, kohya_train
-from snrlab.lab.exchange.fitting import fit_to_optimizer
-from snrlab.lab.exchange.recipe import recipe
-from snrlab.lab.exchange.transfer import Transfer
-from snrlab.lab.sources.asked import Understood
+from snrlab.peers.conversion import Transfer
+from snrlab.peers.kohya import (
+    data as kohya_data,
+)
+from snrlab.peers.kohya import (
+    lr_schedule,
+    model_output,
+)
+from snrlab.peers.kohya import (
+    network as kohya_network,
+)
+from snrlab.peers.kohya import (
+    optimizer as kohya_optimizer,
+)
+from snrlab.peers.kohya import (
+    training as kohya_training,
+)
+from snrlab.peers.optimizer_constraints import fit_to_optimizer
+from snrlab.peers.recipe_import import recipe
+from snrlab.peers.settings import Understood
 
 OF_OFFSET = ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale")
 OF_MULTIRES = ("multires_noise_iterations", "multires_noise_discount")
@@ -53,12 +68,12 @@ def from_kohya(
     if dataset is None and asked.subsets:
         dataset = {"datasets": [{"subsets": list(asked.subsets)}]}
     _beside(transfer, asked.beside)
-    kohya_rest.rest(transfer, folder)
+    model_output.rest(transfer, folder)
     kohya_data.data(transfer, dataset, dataset_path)
     recipe(transfer, understood, _noise(transfer), as_is=as_is)
     kohya_network.method(transfer)
-    kohya_train.parts_and_rates(transfer, as_is=as_is)
-    for part in (kohya_train.length, kohya_optimizer.optimizer, kohya_schedule.schedule, kohya_train.loss):
+    kohya_training.parts_and_rates(transfer, as_is=as_is)
+    for part in (kohya_training.length, kohya_optimizer.optimizer, lr_schedule.schedule, kohya_training.loss):
         part(transfer)
     if kohya_network.trains_lora(transfer):
         kohya_network.network(transfer)

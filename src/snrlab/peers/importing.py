@@ -12,15 +12,15 @@ from snrlab.config.run_file_text import Stated
 from snrlab.config.wrong_file import WEIGHTS
 from snrlab.core.errors import UserError
 from snrlab.files.text import read_json, read_toml
-from snrlab.lab.exchange.from_kohya import from_kohya
-from snrlab.lab.exchange.from_onetrainer import from_onetrainer
-from snrlab.lab.exchange.kohya_data import IMAGE_OPTIONS, IMAGES
-from snrlab.lab.exchange.kohya_rest import MODEL
-from snrlab.lab.exchange.transfer import Left, Transfer, readable
-from snrlab.lab.exchange.written import Written, write
 from snrlab.lab.explain import understand
-from snrlab.lab.sources.asked import Asked, Understood
-from snrlab.lab.sources.read import read_source
+from snrlab.peers.conversion import Left, Transfer, readable
+from snrlab.peers.kohya.data import IMAGE_OPTIONS, IMAGES
+from snrlab.peers.kohya.importer import from_kohya
+from snrlab.peers.kohya.model_output import MODEL
+from snrlab.peers.onetrainer.importer import from_onetrainer
+from snrlab.peers.reading import read_source
+from snrlab.peers.run_file_writer import Written, write
+from snrlab.peers.settings import Asked, Understood
 
 PATHS = ("model.path", "model.vae", "data.folder", "data.regularisation", "data.masks", "data.dataset_config",
          "lora.start_from")  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from snrlab.config.run import RunConfig
 from snrlab.core.registries.registry import Choice
-from snrlab.lab.exchange.transfer import Left, shown
+from snrlab.peers.conversion import Left, shown
 
 WRONG_UNDER_V = "under v kohya computes 1 / (S + 1), not the paper's sqrt(S) / (S + 1): the effort goes elsewhere"
 STALE = "kohya's weights keep the SNR from before the rescaling to SNR 0"

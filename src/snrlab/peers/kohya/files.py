@@ -9,7 +9,7 @@ from typing import Any
 from snrlab.config.option_tables.kohya import OPTIONS, RUN
 from snrlab.core.errors import UserError
 from snrlab.core.registries.parameters import parse_value
-from snrlab.lab.sources.other_models import CHECKBOXES
+from snrlab.peers.other_models import CHECKBOXES
 
 GUI_KEYS = {"LoRA_type", "train_batch_size", "max_resolution", "additional_parameters", "optimizer"}
 GUI_NAMES = {

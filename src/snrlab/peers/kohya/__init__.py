@@ -1,0 +1,1 @@
+"""kohya's sd-scripts and the programs that write its settings."""
