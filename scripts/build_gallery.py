@@ -13,9 +13,9 @@ from pathlib import Path
 from PIL import Image
 
 from snrlab.core.registries.registry import load_plugins
-from snrlab.lab.plots import draw, save
+from snrlab.lab.figures.plots import draw, save
+from snrlab.lab.figures.theme import MODES, Mode
 from snrlab.lab.recipe_text import parse_recipe
-from snrlab.lab.theme import MODES, Mode
 
 ROOT = Path(__file__).parent.parent
 IMAGES = Path("docs") / "images"

@@ -13,9 +13,9 @@ from documentation.drawings import WIDTH
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registries.registry import Entry
 from snrlab.core.weights.loss_weight import is_multiplier
+from snrlab.lab.figures.plots import draw, save
+from snrlab.lab.figures.theme import THEMES
 from snrlab.lab.formula import evaluate
-from snrlab.lab.plots import draw, save
-from snrlab.lab.theme import THEMES
 
 LIGHT = THEMES["light"]
 STRONG: Mapping[str, Mapping[str, Any]] = {

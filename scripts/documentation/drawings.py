@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from snrlab import SCHEDULES
 from snrlab.data import emoji
+from snrlab.lab.figures.plots import draw, save
+from snrlab.lab.figures.theme import THEMES
 from snrlab.lab.gaussian import sampled_variance
-from snrlab.lab.plots import draw, save
 from snrlab.lab.profile import FIFTHS, SHARES, by_fifth, ideal_profile, shares, shipped_profile
 from snrlab.lab.recipe_text import parse_recipe
-from snrlab.lab.theme import THEMES
 
 LIGHT = THEMES["light"]
 WIDTH = 6.2  # inches of every picture: on a telephone, 370 pixels wide, its words can still be read

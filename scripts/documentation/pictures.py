@@ -23,10 +23,10 @@ from typing import Any
 from documentation import drawings
 from documentation.problems import Problems
 from snrlab.core.errors import UserError
-from snrlab.lab.panels import DEFAULT, PANELS
-from snrlab.lab.plots import draw, save
+from snrlab.lab.figures.panels import DEFAULT, PANELS
+from snrlab.lab.figures.plots import draw, save
+from snrlab.lab.figures.theme import THEMES
 from snrlab.lab.recipe_text import parse_recipe
-from snrlab.lab.theme import THEMES
 
 BLOCK = re.compile(r"^```plot\n(.*?)^```$", re.S | re.M)
 FOLDER = "pictures"

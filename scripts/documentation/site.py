@@ -25,7 +25,7 @@ from documentation import (
 )
 from documentation.problems import DocumentationError, Problems
 from snrlab.core.registries.registry import Entry
-from snrlab.lab.page import page
+from snrlab.lab.figures.page import page
 from snrlab.lab.recipe_text import parse_recipe
 from snrlab.lab.tables import describe
 

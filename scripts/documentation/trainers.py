@@ -16,9 +16,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from documentation.drawings import WIDTH
-from snrlab.lab.plots import save
+from snrlab.lab.figures.plots import save
+from snrlab.lab.figures.theme import THEMES
 from snrlab.lab.recipe_text import parse_recipe
-from snrlab.lab.theme import THEMES
 
 Case = Mapping[str, Any]
 LIGHT = THEMES["light"]

@@ -100,7 +100,7 @@ OTHERS = {
                           "models/small/build.py", "data/emoji/__init__.py", "models/storage/source.py",
                           "models/clip/__init__.py",
                           "config/presets.py", "config/option_tables/kohya.py", "config/option_tables/onetrainer.py",
-                          "lab/page.py"),
+                          "lab/figures/page.py"),
     "read after its header": ("models/lora/lora_file.py", "models/networks.py", "model_files/metadata/training_facts.py"),
     "a decoded picture": ("data/images/pixels.py",),
     "our own cache, with a checksum": ("models/encoding/cache.py",),

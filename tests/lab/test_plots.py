@@ -19,12 +19,12 @@ from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.weights.weighting import WEIGHTINGS
-from snrlab.lab.article import PLATES, write_article
-from snrlab.lab.data_files import to_csv
-from snrlab.lab.figures import _recipe
-from snrlab.lab.page import page
-from snrlab.lab.panels import PANELS
-from snrlab.lab.plots import _apart, draw, save
+from snrlab.lab.figures.article import PLATES, write_article
+from snrlab.lab.figures.data_files import to_csv
+from snrlab.lab.figures.page import page
+from snrlab.lab.figures.panels import PANELS
+from snrlab.lab.figures.plots import _apart, draw, save
+from snrlab.lab.figures.run_figures import _recipe
 from snrlab.lab.recipe_text import parse_recipe
 
 FIELDS = {"weighting": WEIGHTINGS, "density": DENSITIES, "perturbation": PERTURBATIONS}

@@ -49,7 +49,7 @@ def compare(
         case "md":
             text = blocks.to_markdown(title, compare_text.blocks(found))
         case "html":
-            from snrlab.lab.plots import draw, save
+            from snrlab.lab.figures.plots import draw, save
             from snrlab.lab.report import CSS
 
             picture = save(draw({m.label: m.tables for m in found.members}, panels, log_weight=True), "svg").decode()

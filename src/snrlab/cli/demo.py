@@ -61,7 +61,7 @@ def demo_config(style: str, *, dates: bool = True) -> RunConfig:
 def _show_recipe(config: RunConfig) -> None:
     from snrlab.config.sections.recipe import build_recipe
     from snrlab.core.schedule import SCHEDULES
-    from snrlab.lab.chart import emphasis_chart
+    from snrlab.lab.figures.chart import emphasis_chart
     from snrlab.lab.tables import describe
 
     recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")

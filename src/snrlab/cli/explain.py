@@ -47,7 +47,7 @@ def explain(
         case "md":
             text = explain_text.to_markdown(found)
         case "html":
-            from snrlab.lab.plots import draw, save
+            from snrlab.lab.figures.plots import draw, save
             from snrlab.lab.report import CSS
 
             picture = save(draw({k: r.tables() for k, r in drawn.items()}, ["weight", "emphasis"]), "svg").decode()

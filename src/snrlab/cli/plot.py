@@ -9,8 +9,8 @@ import typer
 
 from snrlab.config.wrong_file import quoted
 from snrlab.core.errors import UserError, unknown
-from snrlab.lab.panels import DEFAULT, PANELS
-from snrlab.lab.theme import MODES
+from snrlab.lab.figures.panels import DEFAULT, PANELS
+from snrlab.lab.figures.theme import MODES
 
 if TYPE_CHECKING:
     from snrlab.core.recipe import Recipe
@@ -47,7 +47,7 @@ def plot(
     Example: snrlab plot plain min_snr "Debiased, at most 7 = debiased max_weight=7" -o recipes.html
     """
     if article is not None:
-        from snrlab.lab.article import write_article
+        from snrlab.lab.figures.article import write_article
 
         if recipe:
             raise UserError("--article writes a fixed set; leave out the recipes.")
@@ -100,15 +100,15 @@ def content(
         raise unknown("ending", suffix or "(none)", SUFFIXES)
     tables = {label: recipe.tables() for label, recipe in recipes.items()}
     if suffix == ".csv":
-        from snrlab.lab.data_files import to_csv
+        from snrlab.lab.figures.data_files import to_csv
 
         return to_csv(tables).encode()
     if suffix == ".html":
-        from snrlab.lab.page import page
+        from snrlab.lab.figures.page import page
         from snrlab.lab.tables import describe
 
         return page({label: (describe(recipe), tables[label]) for label, recipe in recipes.items()}, panels).encode()
-    from snrlab.lab.plots import draw, save
+    from snrlab.lab.figures.plots import draw, save
 
     figure = draw(tables, panels, mode=theme, log_weight=log, ceiling=ceiling)  # type: ignore[arg-type]
     return save(figure, suffix[1:])  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from snrlab.config.redact import shareable
 from snrlab.config.sections.recipe import build_recipe
 from snrlab.core.schedule import SCHEDULES
 from snrlab.files.writing import write_atomically
-from snrlab.lab.figures import recipe_picture
+from snrlab.lab.figures.run_figures import recipe_picture
 from snrlab.lab.report import change_by_band
 from snrlab.lab.statistics import Estimate
 from snrlab.lab.tables import describe

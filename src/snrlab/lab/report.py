@@ -22,7 +22,7 @@ from snrlab.core.schedule import SCHEDULES
 from snrlab.files.writing import write_atomically
 from snrlab.lab.blocks import table
 from snrlab.lab.comparison import change
-from snrlab.lab.figures import loss_figure, recipe_figure, validation_figure
+from snrlab.lab.figures.run_figures import loss_figure, recipe_figure, validation_figure
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.lab.tables import describe
 

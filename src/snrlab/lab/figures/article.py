@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snrlab.core.errors import UserError
 from snrlab.core.findings.recipe_findings import findings
-from snrlab.lab.plots import draw, save
+from snrlab.lab.figures.plots import draw, save
 from snrlab.lab.recipe_text import parse_recipe
 from snrlab.lab.tables import notable_steps, to_csv
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from snrlab.core.recipe import Tables
-from snrlab.lab.panels import PANELS
+from snrlab.lab.figures.panels import PANELS
 
 
 def to_csv(recipes: Mapping[str, Tables]) -> str:

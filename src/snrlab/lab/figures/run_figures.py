@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from snrlab.core.bands import BANDS
 from snrlab.core.recipe import Tables
 from snrlab.lab.comparison import change
-from snrlab.lab.panels import AXIS
-from snrlab.lab.plots import timestep_axis
-from snrlab.lab.theme import THEMES
+from snrlab.lab.figures.panels import AXIS
+from snrlab.lab.figures.plots import timestep_axis
+from snrlab.lab.figures.theme import THEMES
 
 LIGHT = THEMES["light"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from snrlab.core.recipe import Tables
-from snrlab.lab.panels import PANELS
-from snrlab.lab.theme import THEMES
+from snrlab.lab.figures.panels import PANELS
+from snrlab.lab.figures.theme import THEMES
 
 DASHES: tuple[list[int], ...] = (
     [],

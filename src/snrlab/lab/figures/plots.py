@@ -14,8 +14,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from snrlab.core.recipe import Tables
-from snrlab.lab.panels import AXIS, PANELS, Panel
-from snrlab.lab.theme import THEMES, Mode
+from snrlab.lab.figures.panels import AXIS, PANELS, Panel
+from snrlab.lab.figures.theme import THEMES, Mode
 
 Format = Literal["png", "svg"]
 WIDTH, HEIGHT = 8.0, 3.4  # inches a panel; narrower ones have larger words where they are shown

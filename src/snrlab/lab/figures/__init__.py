@@ -1,0 +1,1 @@
+"""Figures: recipes and runs as graphs, for files, pages and terminals."""
