@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from snrlab.cli.train import quiet_libraries
+from snrlab.cli.training.train import quiet_libraries
 from snrlab.config.sections.output import SampleConfig
 from snrlab.core.registries.registry import load_plugins
 from snrlab.data import emoji

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import tiny
-from snrlab.cli.graphics_card import Card, find_cards, install_line
+from snrlab.cli.machine.graphics_card import Card, find_cards, install_line
 
 posix = pytest.mark.skipif(os.name != "posix", reason="puts a shell script in the place of nvidia-smi")
 

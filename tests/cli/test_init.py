@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import tiny
 from snrlab import UserError
-from snrlab.cli.written import free_path
+from snrlab.cli.output_files import free_path
 from snrlab.config import read
 from snrlab.config.presets import BASES, load, names
 from snrlab.init.run_file import start

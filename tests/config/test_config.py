@@ -113,7 +113,7 @@ def test_a_weighting_registered_at_run_time_is_everywhere():
         config = with_recipe(weighting=["twice_plain:factor=3"])
         tables = Recipe(weighting=tuple(config.recipe.weighting)).tables()
         assert tables.weight == pytest.approx(3)
-        from snrlab.cli.table import table
+        from snrlab.cli.analysis.table import table
 
         table(weighting=["twice_plain"], at="0")
         with pytest.raises(UserError, match="factor is 11"):

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from snrlab.cli.data import _content as data_content
+from snrlab.cli.training.data import _content as data_content
 from snrlab.config.load import read as read_run
 from snrlab.config.prompts import read_lines
 from snrlab.config.sections.data import DataConfig
@@ -81,7 +81,7 @@ READERS = {
     "list of pictures or prompts": (read_json_list, (".json",), []),
     "run file": (read_run, (".toml",), ["config/load.py"]),
     "dataset TOML": (datasets, (".toml", ".json"), ["data/kohya/dataset_toml.py"]),
-    "snrlab data": (data_content, (".toml", ".json"), ["cli/data.py"]),
+    "snrlab data": (data_content, (".toml", ".json"), ["cli/training/data.py"]),
     "metadata.jsonl": (read_jsonl, (".jsonl",), ["data/caption_metadata.py"]),
     "fine-tuning metadata": (
         lambda file: read_fine_tuning(file, Path(), ", ", wildcard=False), (".json", ".jsonl"), []),
@@ -105,10 +105,10 @@ OTHERS = {
     "a decoded picture": ("data/images/pixels.py",),
     "our own cache, with a checksum": ("models/encoding/cache.py",),
     "weights that the user names for judging": ("evaluate/features.py",),
-    "the system": ("cli/graphics_card.py",),
+    "the system": ("cli/machine/graphics_card.py",),
     "only writes": ("files/writing.py",),
     "our own text": ("peers/run_file_writer.py",),
-    "text out of a header": ("cli/inspected_text.py", "peers/kohya/option_texts.py", "models/storage/save_single_file.py"),
+    "text out of a header": ("cli/analysis/inspection_text.py", "peers/kohya/option_texts.py", "models/storage/save_single_file.py"),
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 import goldens
-from snrlab.cli.inspected_text import blocks, grouped
+from snrlab.cli.analysis.inspection_text import blocks, grouped
 from snrlab.config import parse
 from snrlab.config.option_tables.kohya import RUN, meant
 from snrlab.config.option_tables.onetrainer import flat

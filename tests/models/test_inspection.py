@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import adapted
 import tiny_families
 from snrlab import UserError
-from snrlab.cli.inspected_text import as_data, blocks
+from snrlab.cli.analysis.inspection_text import as_data, blocks
 from snrlab.lab.blocks import to_text
 from snrlab.model_files.header import read_header
 from snrlab.model_files.inspection.inspection import inspect

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import tiny
 from snrlab import UserError
-from snrlab.cli.train import refuse_copy
+from snrlab.cli.training.train import refuse_copy
 from snrlab.config import parse, read
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.section import on_resume

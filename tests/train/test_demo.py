@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import tiny
-from snrlab.cli.demo import demo_config
+from snrlab.cli.training.demo import demo_config
 from snrlab.config import dump, parse
 from snrlab.core.errors import UserError
 from snrlab.data import emoji

@@ -10,23 +10,23 @@ from collections.abc import Callable
 import typer
 
 from snrlab import __version__
-from snrlab.cli.cite import cite
-from snrlab.cli.compare import compare
-from snrlab.cli.convert import convert
-from snrlab.cli.data import data
-from snrlab.cli.demo import demo
-from snrlab.cli.doctor import doctor
-from snrlab.cli.evaluate import evaluate
-from snrlab.cli.explain import explain
-from snrlab.cli.export import export
-from snrlab.cli.import_ import import_
-from snrlab.cli.init import init
-from snrlab.cli.inspect import inspect
-from snrlab.cli.merge import merge
-from snrlab.cli.plot import plot
-from snrlab.cli.sample import sample
-from snrlab.cli.table import table
-from snrlab.cli.train import train
+from snrlab.cli.analysis.cite import cite
+from snrlab.cli.analysis.compare import compare
+from snrlab.cli.analysis.explain import explain
+from snrlab.cli.analysis.inspect import inspect
+from snrlab.cli.analysis.plot import plot
+from snrlab.cli.analysis.table import table
+from snrlab.cli.exchange.convert import convert
+from snrlab.cli.exchange.export import export
+from snrlab.cli.exchange.import_ import import_
+from snrlab.cli.exchange.merge import merge
+from snrlab.cli.machine.doctor import doctor
+from snrlab.cli.training.data import data
+from snrlab.cli.training.demo import demo
+from snrlab.cli.training.evaluate import evaluate
+from snrlab.cli.training.init import init
+from snrlab.cli.training.sample import sample
+from snrlab.cli.training.train import train
 from snrlab.core.errors import DEBUG, BugError, UserError
 from snrlab.core.registries.registry import load_plugins
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from snrlab.cli.train import quiet_libraries
-from snrlab.cli.written import free_path
+from snrlab.cli.output_files import free_path
+from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
 
 

@@ -13,7 +13,7 @@ import typer
 from snrlab.core.errors import unknown
 
 if TYPE_CHECKING:
-    from snrlab.cli.diagnosis import Check
+    from snrlab.cli.machine.diagnosis import Check
 
 FORMATS = ("text", "json")
 
@@ -28,7 +28,7 @@ def doctor(
     """
     if format_ not in FORMATS:
         raise unknown("--format", format_, FORMATS)
-    from snrlab.cli.diagnosis import diagnose
+    from snrlab.cli.machine.diagnosis import diagnose
 
     checks = diagnose(out)
     healthy = not any(check.state == "problem" for check in checks)

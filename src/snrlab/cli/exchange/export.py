@@ -26,7 +26,7 @@ def export(
     """
     if to not in TRAINERS:
         raise unknown("--to", to, TRAINERS)
-    from snrlab.cli.written import free_path, put
+    from snrlab.cli.output_files import free_path, put
     from snrlab.config.load import read
     from snrlab.peers.exporting import dataset_toml, to_json, to_toml
     from snrlab.peers.exporting import export as exported_run

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from snrlab.cli.written import free_path, put
+from snrlab.cli.output_files import free_path, put
 from snrlab.config.wrong_file import quoted
 from snrlab.core.errors import UserError
 

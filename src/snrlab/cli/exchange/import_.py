@@ -31,7 +31,7 @@ def import_(
 
     What has no counterpart is listed with the reason. Example: snrlab import my-lora.toml -o run.toml
     """
-    from snrlab.cli.written import free_path, put
+    from snrlab.cli.output_files import free_path, put
     from snrlab.config.wrong_file import quoted
     from snrlab.data.kohya.dataset_toml import refusal
     from snrlab.peers.importing import import_source

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from snrlab.cli.written import FORMATS, form, free, write
+from snrlab.cli.output_files import FORMATS, form, free, write
 
 PANELS = ("weight_epsilon", "emphasis")
 
@@ -57,7 +57,7 @@ def compare(
         case _:
             text = blocks.to_text(compare_text.blocks(found))
     if figure is not None:
-        from snrlab.cli.plot import content
+        from snrlab.cli.analysis.plot import content
 
         write(figure, content(recipes, figure.suffix.lower(), panels, log=True))
     if out is None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.output_files import free_path
 from snrlab.cli.strengths import refuse_endless
-from snrlab.cli.train import quiet_libraries
-from snrlab.cli.written import free_path
+from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
 
 if TYPE_CHECKING:

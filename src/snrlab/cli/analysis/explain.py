@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from snrlab.cli.written import FORMATS, form, free, write
+from snrlab.cli.output_files import FORMATS, form, free, write
 
 
 def explain(
@@ -55,7 +55,7 @@ def explain(
         case _:
             text = explain_text.to_text(found)
     if figure is not None:
-        from snrlab.cli.plot import content
+        from snrlab.cli.analysis.plot import content
 
         write(figure, content(drawn, figure.suffix.lower(), ["snr", "weight", "emphasis"]))
     if out is None:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from snrlab.cli.convert import Precision
+from snrlab.cli.exchange.convert import Precision
+from snrlab.cli.output_files import free_path
 from snrlab.cli.strengths import refuse_endless
-from snrlab.cli.train import quiet_libraries
-from snrlab.cli.written import free_path
+from snrlab.cli.training.train import quiet_libraries
 
 
 def merge(

@@ -54,7 +54,7 @@ def plot(
         for path in write_article(article):
             typer.echo(f"wrote {path}")
         return
-    from snrlab.cli.written import free_path, write
+    from snrlab.cli.output_files import free_path, write
 
     panels = [name.strip() for name in show.split(",")]
     for name in panels:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.launch import first, launch, launched
+from snrlab.cli.training.launch import first, launch, launched
 from snrlab.core.errors import DEBUG, UserError
 
 if TYPE_CHECKING:

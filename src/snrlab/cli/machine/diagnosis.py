@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
-from snrlab.cli.graphics_card import Card, find_cards, install_line
+from snrlab.cli.machine.graphics_card import Card, find_cards, install_line
 
 State = Literal["ok", "warning", "problem"]
 GIB = 2**30

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.train import INTERRUPTED, NoDatesOption, OutOption, run_training
+from snrlab.cli.training.train import INTERRUPTED, NoDatesOption, OutOption, run_training
 
 if TYPE_CHECKING:
     from snrlab.config import RunConfig
@@ -53,7 +53,7 @@ def demo_config(style: str, *, dates: bool = True) -> RunConfig:
     styles = [name for name in emoji.styles() if name != "noto"]
     if style not in styles:
         raise unknown("--style", style, styles)
-    file = Path(str(resources.files("snrlab.cli") / "demo.toml"))
+    file = Path(str(resources.files("snrlab.cli.training") / "demo.toml"))
     name = "demo" if style == "ink" else f"demo-{style}"
     return read(file, [f'name="{name}"', f'data.shipped="{style}"', f"output.dates={str(dates).lower()}"])
 

@@ -21,7 +21,7 @@ def cite(
 
     Example: snrlab cite run.toml -o methods.bib
     """
-    from snrlab.cli.written import free, write
+    from snrlab.cli.output_files import free, write
     from snrlab.lab.cite import cite as cited
     from snrlab.lab.cite import to_bibtex
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snrlab.cli.strengths import refuse_endless
-from snrlab.cli.train import quiet_libraries
+from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError, unknown
 from snrlab.lab.text import columns
 

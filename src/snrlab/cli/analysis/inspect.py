@@ -30,7 +30,7 @@ def inspect(
     """
     if format not in FORMATS:
         raise unknown("--format", format, FORMATS)
-    from snrlab.cli.inspected_text import as_data, blocks
+    from snrlab.cli.analysis.inspection_text import as_data, blocks
     from snrlab.lab.blocks import to_text
     from snrlab.model_files.inspection.inspection import inspect as inspected
 

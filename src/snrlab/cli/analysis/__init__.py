@@ -1,0 +1,1 @@
+"""Commands that show what settings and files really do."""

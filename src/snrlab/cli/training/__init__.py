@@ -1,0 +1,1 @@
+"""Commands that train, and that draw from and measure what was trained."""
