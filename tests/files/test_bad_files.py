@@ -95,20 +95,24 @@ READERS = {
 }  # fmt: skip
 # modules that open files of another kind, and why they are not in the table
 OTHERS = {
-    "run folder": ("lab/report.py", "lab/card.py", "models/storage/save_folder.py", "models/storage/safetensors_file.py"),
-    "a file that ships": ("core/registries/papers.py", "lab/profile.py", "model_files/families/__init__.py", "evaluate/style_classifier/__init__.py",
+    "run folder": ("lab/report.py", "lab/card.py", "models/storage/save_folder.py",
+                   "models/storage/safetensors_file.py"),
+    "a file that ships": ("core/registries/papers.py", "lab/profile.py", "model_files/families/__init__.py",
+                          "evaluate/style_classifier/__init__.py",
                           "models/small/build.py", "data/emoji/__init__.py", "models/storage/source.py",
                           "models/clip/__init__.py",
                           "config/presets.py", "config/option_tables/kohya.py", "config/option_tables/onetrainer.py",
                           "lab/figures/page.py"),
-    "read after its header": ("models/lora/lora_file.py", "models/networks.py", "model_files/metadata/training_facts.py"),
+    "read after its header": ("models/lora/lora_file.py", "models/networks.py",
+                              "model_files/metadata/training_facts.py"),
     "a decoded picture": ("data/images/pixels.py",),
     "our own cache, with a checksum": ("models/encoding/cache.py",),
     "weights that the user names for judging": ("evaluate/features.py",),
     "the system": ("cli/machine/graphics_card.py",),
     "only writes": ("files/writing.py",),
     "our own text": ("peers/run_file_writer.py",),
-    "text out of a header": ("cli/analysis/inspection_text.py", "peers/kohya/option_texts.py", "models/storage/save_single_file.py"),
+    "text out of a header": ("cli/analysis/inspection_text.py", "peers/kohya/option_texts.py",
+                             "models/storage/save_single_file.py"),
 }  # fmt: skip
 
 

@@ -596,7 +596,8 @@ def test_the_commands(tmp_path):
 
 def test_it_needs_no_torch():
     code = (
-        "import sys; from pathlib import Path; from snrlab.core.registries.registry import load_plugins; load_plugins();"
+        "import sys; from pathlib import Path;"
+        "from snrlab.core.registries.registry import load_plugins; load_plugins();"
         "from snrlab.data.kohya.dataset_toml import refusal;"
         "from snrlab.peers.importing import import_source; from snrlab.peers.exporting import export;"
         f"import_source(Path({str(FILES / 'kohya-sdxl-v.toml')!r}), refuses=refusal);"

@@ -293,7 +293,8 @@ def test_formats_say_the_same(field, tmp_path):
 
 def test_it_needs_no_torch(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from snrlab.core.registries.registry import load_plugins; load_plugins();"
+        "import sys; from pathlib import Path;"
+        "from snrlab.core.registries.registry import load_plugins; load_plugins();"
         f"from snrlab.lab.explain import explain; explain(Path({str(FILES / 'everything.toml')!r}));"
         "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
     )

@@ -1,7 +1,7 @@
 """Checkpoints: the whole changing state of a run in one sealed safetensors file, written atomically.
 
-What it holds is the list in `snrlab.train.resume.state`: tensors are `PIECE/NAME`, what is no tensor is JSON in the metadata
-under the piece's name.
+What it holds is the list in `snrlab.train.resume.state`: tensors are `PIECE/NAME`, what is no tensor is JSON in the
+metadata under the piece's name.
 """
 
 from __future__ import annotations
