@@ -1,7 +1,8 @@
 """The registries of losses and optimizers: what a training step does with the error, and with the gradient.
 
 Their entries act on tensors and are defined where tensors are (`snrlab.train.step.losses` and
-`snrlab.train.optim.registry`, which load through the entry points `snrlab.strategies`); they are named here because a run file names one.
+`snrlab.train.optim.registry`, which load through the entry points `snrlab.strategies`); they are named here because a
+run file names one.
 """
 
 from __future__ import annotations
