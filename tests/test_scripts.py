@@ -17,8 +17,9 @@ import tiny_families
 from snrlab.data import emoji
 from snrlab.evaluate import style_classifier as shipped_judge
 from snrlab.evaluate.open_model import open_source
+from snrlab.model_files.model_facts import shipped_folder
 from snrlab.models.storage.save_single_file import save_single_file
-from snrlab.models.storage.source import load, shipped_folder
+from snrlab.models.storage.source import load
 from snrlab.train import runner
 
 ROOT = Path(__file__).parent.parent

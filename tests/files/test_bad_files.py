@@ -33,10 +33,10 @@ from snrlab.lab.compare import compare
 from snrlab.lab.explain import explain
 from snrlab.model_files.header import metadata_of, read_header
 from snrlab.model_files.inspection.inspection import inspect
+from snrlab.model_files.model_facts import read_model_json
 from snrlab.model_files.recognise import recognise
 from snrlab.models.encoding.kohya_cache import UnusableError
 from snrlab.models.encoding.kohya_cache import read as read_kohya_cache
-from snrlab.models.storage.diffusers_folder import read_json
 
 SRC = Path(__file__).parent.parent.parent / "src" / "snrlab"
 CONFIGURATIONS = (".toml", ".json", ".safetensors", "")
@@ -58,7 +58,7 @@ def folder_json(file):
     if target != file:
         target.unlink(missing_ok=True)
         target.symlink_to(file)
-    read_json(file.parent, "model_index.json")
+    read_model_json(file.parent, "model_index.json")
 
 
 def whole_header(file):
@@ -89,7 +89,7 @@ READERS = {
     "prompts": (read_lines, (".txt",), ["config/prompts.py"]),
     "curve": (lambda file: curve.parse(f"@{file}"), (".csv",), ["core/weights/curve.py"]),
     "scheduler config": (lambda file: scheduler_config.parse(str(file)), (".json",), ["core/scheduler_config.py"]),
-    "model folder": (folder_json, (".json",), ["models/storage/diffusers_folder.py"]),
+    "model folder": (folder_json, (".json",), ["model_files/model_facts.py"]),
     "image": (shown_size, (".png", ".jpg", ".tif"), ["data/images/image_file.py"]),
     "kohya's latents": (kohya_cache, (".npz",), ["models/encoding/kohya_cache.py"]),
 }  # fmt: skip
@@ -99,7 +99,7 @@ OTHERS = {
                    "models/storage/safetensors_file.py"),
     "a file that ships": ("core/registries/papers.py", "lab/profile.py", "model_files/families/__init__.py",
                           "evaluate/style_classifier/__init__.py",
-                          "models/small/build.py", "data/emoji/__init__.py", "models/storage/source.py",
+                          "models/small/build.py", "data/emoji/__init__.py",
                           "models/clip/__init__.py",
                           "config/presets.py", "config/option_tables/kohya.py", "config/option_tables/onetrainer.py",
                           "lab/figures/page.py"),

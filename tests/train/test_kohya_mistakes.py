@@ -14,7 +14,7 @@ from snrlab.cli import main
 from snrlab.config import parse
 from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
-from snrlab.models.storage.source import shipped_folder
+from snrlab.model_files.model_facts import shipped_folder
 from snrlab.runs.folder import RunFolder
 from snrlab.train.checks import preflight, run_findings
 from snrlab.train.job import prepare

@@ -5,9 +5,9 @@ import pytest
 import tiny_families
 from snrlab import UserError
 from snrlab.config import parse
+from snrlab.model_files.resolve import resolve_to_train
 from snrlab.models.storage.save_single_file import save_single_file
 from snrlab.models.storage.source import load
-from snrlab.train.checks.resolve import resolve_recipe
 
 V, ZERO = "v_prediction", {"zero_terminal_snr": True}
 
@@ -38,7 +38,7 @@ def resolve(make, tmp_path, recipe, convert=False):
     config = parse(
         {"model": {"path": str(path), "convert": convert}, "data": {"folder": str(tmp_path)}, "recipe": recipe}
     )
-    found = resolve_recipe(config, make(path))[1]
+    found = resolve_to_train(config, make(path).facts)[1]
     return found.prediction_type, found.noise_schedule().terminal_snr_is_zero
 
 

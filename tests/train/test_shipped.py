@@ -20,7 +20,8 @@ from snrlab.config.sections.output import SampleConfig
 from snrlab.evaluate.evaluation import choose_concepts, draw
 from snrlab.evaluate.measures import measure
 from snrlab.evaluate.open_model import open_source
-from snrlab.models.storage.source import load, shipped, shipped_folder
+from snrlab.model_files.model_facts import shipped_folder
+from snrlab.models.storage.source import load, shipped
 from snrlab.train import runner
 
 NAMES = ("small", "small_v")

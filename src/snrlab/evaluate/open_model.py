@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ import torch
 
 from snrlab.config import RunConfig
 from snrlab.config.sections.model import ShippedModel
-from snrlab.config.sections.recipe import build_recipe
 from snrlab.core.errors import UserError, nearest
-from snrlab.core.schedule import SCHEDULES, NoiseSchedule
+from snrlab.core.schedule import NoiseSchedule
+from snrlab.model_files.resolve import complete_recipe, model_schedule
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.components import Components
 from snrlab.models.load_for_run import as_configured, load_for
@@ -86,12 +85,12 @@ def open_source(source: Path, lora: Path | None = None, steps: Sequence[int] = (
     if config is None:
         ships = next((name for name in get_args(ShippedModel) if str(source) == name and not source.exists()), None)
         model = shipped(ships) if ships else _loaded(source, lora)
-        schedule = SCHEDULES.bind("scheduler_config", config=json.dumps(model.scheduler_config))()
+        schedule = model_schedule(model.scheduler_config)
         prediction_type, label = model.known_prediction_type(), model.label
         files = {FINAL: lora} if lora else {}
     else:
         model, files = _open_run(folder, config, lora, steps)
-        recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
+        recipe = complete_recipe(config.recipe)
         schedule, prediction_type, label = recipe.noise_schedule(), recipe.prediction_type, config.name
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")).freeze()
     pipe = pipeline(model, schedule, prediction_type)

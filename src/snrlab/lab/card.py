@@ -12,13 +12,12 @@ from snrlab import __version__
 from snrlab.config import RunConfig, dump, parse
 from snrlab.config.prompts import parse_line
 from snrlab.config.redact import shareable
-from snrlab.config.sections.recipe import build_recipe
-from snrlab.core.schedule import SCHEDULES
 from snrlab.files.writing import write_atomically
 from snrlab.lab.figures.run_figures import recipe_picture
 from snrlab.lab.report import change_by_band
 from snrlab.lab.statistics import Estimate
 from snrlab.lab.tables import describe
+from snrlab.model_files.resolve import resolve_to_show
 
 CARD, PLOT = "README.md", "recipe.png"
 
@@ -27,7 +26,7 @@ def write_card(folder: Path) -> Path:
     """Write README.md and the recipe's plot into a run folder; the path of the card."""
     file = folder / "run.toml"
     config = parse(tomllib.loads(file.read_text(encoding="utf-8")), source=str(file))
-    recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
+    recipe = resolve_to_show(config).recipe
     (folder / PLOT).write_bytes(recipe_picture(recipe.tables()))
     path = folder / CARD
     write_atomically(path, card(config, folder, describe(recipe)).encode())

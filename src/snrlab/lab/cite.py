@@ -21,9 +21,10 @@ from snrlab.core.registries.papers import (
 from snrlab.core.registries.registry import Choice
 from snrlab.core.registries.training import OPTIMIZERS
 from snrlab.files.text import read_toml
-from snrlab.lab.compare import as_recipe, is_source
-from snrlab.lab.explain import understand
+from snrlab.lab.recipe_source import as_recipe, is_source
+from snrlab.peers.interpretation import interpret
 from snrlab.peers.reading import read_source
+from snrlab.runs.folder import RunFolder
 
 PROGRAMS = {"kohya": "kohya-ss/sd-scripts", "onetrainer": "Nerogar/OneTrainer"}
 
@@ -72,14 +73,14 @@ def _of_choice(choice: Choice) -> Iterator[tuple[str, str]]:
 
 def _of_source(path: Path) -> Iterator[tuple[str, str]]:
     asked = read_source(path)
-    yield from _of_recipe(understand(asked).as_is)
+    yield from _of_recipe(interpret(asked).as_is)
     if asked.trainer in PROGRAMS:
         yield "the trainer", PROGRAMS[asked.trainer]
         yield from _of_optimizer(str(asked.options.get("optimizer_type") or asked.options.get("optimizer") or ""))
         if any(name.startswith(("network_", "lora_")) for name in asked.options):
             yield "LoRA", LORA
         return
-    file = path / "run.toml" if path.is_dir() else path
+    file = RunFolder(path).config_file if path.is_dir() else path
     if file.suffix == ".toml":
         yield from _of_run(parse(read_toml(file), source=file.name))
 

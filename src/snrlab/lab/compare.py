@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Recipe, Tables
-from snrlab.files.text import read_toml
 from snrlab.lab.distance import SPACE, Law, emphasis_law, total_variation, wasserstein
-from snrlab.lab.explain import understand
 from snrlab.lab.profile import Profile, by_band, gradient_size, shares, shipped_profile
-from snrlab.lab.recipe_text import parse_recipe
-from snrlab.lab.tables import describe
-from snrlab.peers.reading import read_source
-from snrlab.peers.settings import Asked
-
-SUFFIXES = (".toml", ".json", ".safetensors")
-RATES = ("unet_lr", "learning_rate")  # in the order in which they decide about the UNet
+from snrlab.lab.recipe_source import NamedRecipe, read_recipes
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +25,7 @@ class Member:
         learning_rate: that its source states for the UNet, or None.
         bands: share of weight (in v space) and of gradient energy by SNR band.
         gradient: expected size of a picture's gradient under the profile.
+        assumption: what had to be assumed to complete its recipe, in a sentence; empty where nothing was.
     """
 
     label: str
@@ -45,6 +36,7 @@ class Member:
     law: Law
     bands: dict[str, dict[str, float]]
     gradient: float
+    assumption: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,72 +78,21 @@ def compare(texts: Sequence[str]) -> Comparison:
     Raises:
         UserError: fewer than two, one label twice, a source or recipe that cannot be read, or weights without end.
     """
-    named = [entry for text in texts for entry in read(text, alone=len(texts) == 1)]
-    labels = [label for label, *_ in named]
+    named = [entry for text in texts for entry in read_recipes(text, with_meant=len(texts) == 1)]
+    labels = [entry.label for entry in named]
     for label in labels:
         if labels.count(label) > 1:
             raise UserError(f"two of them are called '{label}'; give one of them a name: \"Name = {label}\".")
     if len(named) < 2:
         raise UserError(f"'{texts[0]}' alone has nothing to be compared with; name another, such as min_snr.")
     profile = shipped_profile()
-    members = tuple(_member(*entry, profile) for entry in named)
+    members = tuple(_member(entry, profile) for entry in named)
     pairs = combinations(members, 2) if len(members) <= 4 else ((members[0], m) for m in members[1:])
     return Comparison(members, tuple(_distance(a, b) for a, b in pairs), profile.of)
 
 
-def read(text: str, *, alone: bool = False) -> list[tuple[str, str, Recipe, float | None]]:
-    """(label, what it is, recipe, learning rate) of a path or a recipe, either after `Label = `.
-
-    A trainer's file stands for what that trainer really computes; `alone`, what was meant follows where that differs.
-    """
-    label, found, rest = text.partition(" = ")
-    source = (rest if found else text).strip()
-    if not is_source(source):
-        name, recipe = as_recipe(text)
-        return [(name, describe(recipe), recipe, None)]
-    path = Path(source)
-    asked = read_source(path)
-    understood = understand(asked)
-    name = label.strip() if found else asked.source
-    rate = _learning_rate(asked, path)
-    is_it = understood.as_is
-    entries = [(name, f"{asked.kind}: {describe(is_it)}", is_it, rate)]
-    if alone and understood.changes:
-        meant = understood.as_meant
-        entries.append((f"{name}, as meant", f"what was probably meant: {describe(meant)}", meant, rate))
-    return entries
-
-
-def is_source(text: str) -> bool:
-    r"""Whether words are a path: something there, the ending of a known file, or what no recipe has.
-
-    A recipe has a dot or a separator only in a parameter, so behind a colon or an equals sign.
-
-    >>> [is_source(text) for text in ("runs/nothing", "lora.safetensors", "./x", "run.tml", r"C:\a")]
-    [True, True, True, True, True]
-    >>> [is_source(text) for text in ("min_snr", "min_snr:gamma=0.5 p2", "curve:points=-5/0.2;0/1")]
-    [False, False, False]
-    """
-    path = Path(text)
-    try:
-        there = path.exists()
-    except OSError:  # too long for a name
-        there = False
-    on_a_drive = re.match(r"[A-Za-z]:[\\/]", text) is not None
-    return there or path.suffix.lower() in SUFFIXES or on_a_drive or bool(re.fullmatch(r"[^:=]*[./\\][^:=]*", text))
-
-
-def as_recipe(text: str) -> tuple[str, Recipe]:
-    """(label, recipe) of a line; a lone word that is like nothing known may have been meant as a file (UserError)."""
-    try:
-        return parse_recipe(text)
-    except UserError as reason:
-        if re.fullmatch(r"[\w-]+", text) and "Did you mean" not in str(reason):
-            raise UserError(f"there is no file or run {text}, and it is no recipe. {reason}") from None
-        raise
-
-
-def _member(label: str, what: str, recipe: Recipe, rate: float | None, profile: Profile) -> Member:
+def _member(named: NamedRecipe, profile: Profile) -> Member:
+    label, recipe = named.label, named.recipe
     tables = recipe.tables()
     drawn = tables.p > 0
     if not np.isfinite(tables.weight[drawn]).all():
@@ -162,24 +103,13 @@ def _member(label: str, what: str, recipe: Recipe, rate: float | None, profile: 
         "weight": by_band(tables.weight_share(SPACE), tables.snr),
         "gradient": by_band(shares(tables, profile)["gradient"], tables.snr),
     }
-    return Member(label, what, recipe, tables, rate, emphasis_law(tables), bands, gradient_size(tables, profile))
+    law, gradient = emphasis_law(tables), gradient_size(tables, profile)
+    return Member(label, named.description, recipe, tables, named.learning_rate, law, bands, gradient, named.assumption)
 
 
 def _distance(one: Member, other: Member) -> Distance:
     a, b = one.law, other.law
     return Distance(one.label, other.label, total_variation(a, b), wasserstein(a, b), b.mean - a.mean)
-
-
-def _learning_rate(asked: Asked, path: Path) -> float | None:
-    options: Any = asked.options
-    if asked.trainer == "snrlab":
-        file = path / "run.toml" if path.is_dir() else path
-        options = read_toml(file).get("train", {}) if file.suffix == ".toml" else {}
-    for name in RATES:
-        value = options.get(name) if isinstance(options, dict) else None
-        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-            return float(value)
-    return None
 
 
 def as_data(found: Comparison) -> dict[str, Any]:
@@ -191,6 +121,7 @@ def as_data(found: Comparison) -> dict[str, Any]:
             {
                 "label": m.label,
                 "what": m.what,
+                "assumption": m.assumption,
                 "recipe": m.recipe.as_dict(),
                 "weight_share": m.bands["weight"],
                 "gradient_share": m.bands["gradient"],

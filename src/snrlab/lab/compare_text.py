@@ -27,6 +27,7 @@ def title(found: Comparison) -> str:
 def blocks(found: Comparison) -> Iterator[Block]:
     """The comparison in its order: what, where effort goes, how far apart, learning rate."""
     yield Lines(tuple(f"{m.label}: {m.what}" for m in found.members))
+    yield from dict.fromkeys(f"{m.label}: {m.assumption}" for m in found.members if m.assumption)
     yield Heading("Where the effort goes")
     yield "Share of the weight, with every prediction type told in v space:"
     yield Grid(tuple(_shares(found, "weight")))

@@ -15,8 +15,7 @@ from snrlab.core.findings.finding import GRADES, Finding, in_words
 from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.lab.profile import Profile, by_band, by_fifth, shares, shipped_profile
-from snrlab.peers.kohya import meaning as kohya_meaning
-from snrlab.peers.onetrainer import meaning as onetrainer_meaning
+from snrlab.peers.interpretation import interpret
 from snrlab.peers.reading import read_source
 from snrlab.peers.settings import Asked, Understood
 
@@ -67,7 +66,7 @@ def explain(path: Path) -> Explanation:
 
 def explain_asked(asked: Asked) -> Explanation:
     """Explain settings that were read."""
-    understood = understand(asked)
+    understood = interpret(asked)
     profile = shipped_profile()
     own = findings(understood.as_is)
     skip = SAID_OTHERWISE if asked.trainer != "snrlab" else set()
@@ -79,13 +78,6 @@ def explain_asked(asked: Asked) -> Explanation:
     return Explanation(
         understood, ordered, _effort(first, profile), _effort(understood.as_meant, profile), profile.of, later
     )
-
-
-def understand(asked: Asked) -> Understood:
-    """What settings mean in the program they are for."""
-    if asked.recipe is not None:
-        return Understood(asked, (), asked.recipe, asked.recipe, asked.remarks, (), "snrlab")
-    return {"kohya": kohya_meaning.understand, "onetrainer": onetrainer_meaning.understand}[asked.trainer](asked)
 
 
 def _effort(recipe: Recipe, profile: Profile) -> Effort | None:
@@ -120,6 +112,7 @@ def as_data(explained: Explanation) -> dict[str, Any]:
         "source": explained.asked.source,
         "kind": explained.asked.kind,
         "program": understood.version,
+        "assumption": explained.asked.assumption,
         "asked": {k: v for k, v in explained.asked.options.items() if _plain(v) and k not in SECRETS},
         "does": list(understood.does),
         "recipe_as_is": understood.as_is.as_dict(),

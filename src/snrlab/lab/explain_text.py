@@ -21,6 +21,8 @@ def blocks(explained: Explanation) -> Iterator[Block]:
     """The explanation in its order: asked, computed, effort, remarks, meant."""
     understood, asked = explained.understood, explained.asked
     yield f"{asked.source} is {asked.kind}."
+    if asked.assumption:
+        yield asked.assumption
     yield Heading("What was asked")
     yield Lines(tuple(_asked(asked)))
     if understood.does:

@@ -14,17 +14,16 @@ import numpy as np
 
 from snrlab.config import RunConfig, dump, parse
 from snrlab.config.redact import shareable
-from snrlab.config.sections.recipe import build_recipe
 from snrlab.core.bands import BANDS
 from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe
-from snrlab.core.schedule import SCHEDULES
 from snrlab.files.writing import write_atomically
 from snrlab.lab.blocks import table
 from snrlab.lab.comparison import change
 from snrlab.lab.figures.run_figures import loss_figure, recipe_figure, validation_figure
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.lab.tables import describe
+from snrlab.model_files.resolve import resolve_to_show
 
 SMALL = 400  # pixels of a picture's width up to which it is enlarged pixel by pixel
 CSS = """
@@ -86,7 +85,7 @@ def write_report(folder: Path) -> Path:
 
 def render(config: RunConfig, run_toml: str, contents: Contents) -> str:
     """The report as HTML; `run_toml` is the text of the resolved run."""
-    recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
+    recipe = resolve_to_show(config).recipe
     remarks = "".join(
         f'<p class="{f.grade}"><b>{f.grade}</b> {html.escape(f.message)} {html.escape(f.action)}</p>'
         for f in findings(recipe)

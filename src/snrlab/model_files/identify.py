@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from snrlab.config.presets import NAMES, Base
 from snrlab.config.sections.model import ShippedModel
 from snrlab.core.errors import UserError, nearest
 from snrlab.model_files.header import read_header
+from snrlab.model_files.model_facts import folder_facts, read_model_json, shipped_facts
 from snrlab.model_files.recognise import recognise
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -44,9 +44,9 @@ def known(model: str) -> BaseModel:
     names = get_args(ShippedModel)
     path = Path(model).expanduser()
     if model in names and not path.exists():
-        predicts = "v_prediction" if model == "small_v" else "epsilon"
+        name = cast(ShippedModel, model)
         about = f"model: {model}, which ships with snrlab"
-        return BaseModel("small", None, cast(ShippedModel, model), predicts, about)
+        return BaseModel("small", None, name, shipped_facts(name).prediction_type, about)
     if not path.exists():
         guess = nearest(model, names)
         hint = f" Did you mean '{guess}'?" if guess else f" Models that ship: {', '.join(names)}."
@@ -63,26 +63,13 @@ def _file(path: Path) -> BaseModel:
 
 def _folder(path: Path) -> BaseModel:
     """A diffusers folder, by its config files."""
-    kind = _json(path, "model_index.json").get("_class_name")
+    kind = read_model_json(path, "model_index.json", "--model").get("_class_name")
     if kind not in PIPELINES:
         raise UserError(f"--model: {path} holds a {kind}; allowed: {', '.join(PIPELINES)}.")
-    unet = _json(path, "unet/config.json")
-    predicts = _json(path, "scheduler/scheduler_config.json").get("prediction_type") or "epsilon"
+    unet = read_model_json(path, "unet/config.json", "--model")
+    predicts = folder_facts(path, "--model").prediction_type
     family: Base = "sd2" if unet.get("use_linear_projection") else "sd1"
     if kind == "StableDiffusionXLPipeline":
         family = "sdxl"
     about = f"model: {path.name}, {NAMES[family]} in a diffusers folder, predicts {predicts}"
     return BaseModel(family, path, None, predicts, about)
-
-
-def _json(path: Path, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads((path / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"--model: {path} has no {name}; a folder in diffusers layout has one. "
-            "For a single file give the file itself."
-        ) from None
-    except (OSError, ValueError) as reason:
-        raise UserError(f"--model: {path / name} cannot be read ({reason}).") from None
-    return content if isinstance(content, dict) else {}

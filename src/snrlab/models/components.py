@@ -13,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from snrlab.core.errors import UserError
 from snrlab.model_files.families import Family
+from snrlab.model_files.model_facts import ModelFacts
 from snrlab.model_files.recognise import Claim
 from snrlab.models.encode_rule import PLAIN, EncodeRule
 from snrlab.models.pixels import PixelIdentity
@@ -75,9 +76,14 @@ class Components:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
+    def facts(self) -> ModelFacts:
+        """What the model says about itself, as it would without its weights."""
+        return ModelFacts(self.label, self.scheduler_config, self.prediction_source, self.assumed)
+
+    @property
     def prediction_type(self) -> str | None:
         """What the network predicts; None where neither the model nor its family says."""
-        return self.scheduler_config.get("prediction_type", "epsilon")
+        return self.facts.prediction_type
 
     def known_prediction_type(self) -> str:
         """What the network predicts (UserError where that is not known)."""

@@ -12,8 +12,8 @@ from snrlab.config.run_file_text import Stated
 from snrlab.config.wrong_file import WEIGHTS
 from snrlab.core.errors import UserError
 from snrlab.files.text import read_json, read_toml
-from snrlab.lab.explain import understand
 from snrlab.peers.conversion import Left, Transfer, readable
+from snrlab.peers.interpretation import interpret
 from snrlab.peers.kohya.data import IMAGE_OPTIONS, IMAGES
 from snrlab.peers.kohya.importer import from_kohya
 from snrlab.peers.kohya.model_output import MODEL
@@ -64,7 +64,7 @@ def import_source(
         raise UserError(f"{source.name} is {asked.kind}: there is nothing to carry over. Train it as it is.")
     if dataset is not None and asked.trainer != "kohya":
         raise UserError(f"{source.name} is {asked.kind}, which has no dataset TOML.")
-    understood = understand(asked)
+    understood = interpret(asked)
     folder = source.parent
     if asked.trainer == "kohya":
         transfer = _kohya(asked, understood, folder, dataset, as_is, refuses)

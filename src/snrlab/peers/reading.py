@@ -11,13 +11,14 @@ from typing import Any
 from snrlab.config import parse
 from snrlab.config.option_tables.kohya import RUN
 from snrlab.config.option_tables.onetrainer import OPTIONS
-from snrlab.config.sections.recipe import RecipeConfig, StageConfig, build_recipe
+from snrlab.config.sections.recipe import RecipeConfig, StageConfig
 from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
+from snrlab.core.recipe import Recipe
 from snrlab.core.registries.registry import Choice
-from snrlab.core.schedule import SCHEDULES
 from snrlab.files.text import parse_json, read_any_json, read_text, read_toml
 from snrlab.model_files.header import read_header
+from snrlab.model_files.resolve import complete_recipe, resolve_to_show
 from snrlab.peers.kohya import settings as kohya_settings
 from snrlab.peers.kohya.files import GUI_KEYS, OF_LORA_SCRIPTS, of_easy, of_gui, of_sections
 from snrlab.peers.kohya.option_texts import from_metadata, split_arguments
@@ -90,7 +91,8 @@ def _weights(path: Path) -> Asked:
     what = weights_kind(header.shapes)
     if "snrlab.recipe" in metadata:
         stated = parse_json(metadata["snrlab.recipe"], f"the recipe in {path.name}")
-        return _ours(path.name, f"{what} trained by snrlab", _section(stated, path.name))
+        section = _section(stated, path.name)
+        return _ours(path.name, f"{what} trained by snrlab", section, complete_recipe(section))
     if "ot_config" in metadata:
         config = parse_json(metadata["ot_config"], f"ot_config in {path.name}")
         return _onetrainer(path.name, f"{what} trained by OneTrainer", config)
@@ -126,9 +128,14 @@ def _own(text: str, name: str, kind: str) -> Asked:
     except (ValueError, RecursionError) as reason:
         raise UserError(f"{name} is not valid TOML: {reason}.") from None
     config = parse(tables, source=name)
-    squared = config.train.loss.name == "mse"
-    remarks = () if squared else (other_loss(f"train.loss {config.train.loss.spec}"),)
-    return replace(_ours(name, kind, config.recipe), remarks=remarks)
+    resolved = resolve_to_show(config)
+    remarks = []
+    if config.train.loss.name != "mse":
+        remarks.append(other_loss(f"train.loss {config.train.loss.spec}"))
+    if resolved.disagreement:
+        remarks.append(Finding("model_disagrees", "error", resolved.disagreement))
+    asked = _ours(name, kind, config.recipe, resolved.recipe)
+    return replace(asked, remarks=tuple(remarks), assumption=resolved.assumption)
 
 
 def _section(stated: dict[str, Any], name: str) -> RecipeConfig:
@@ -138,9 +145,8 @@ def _section(stated: dict[str, Any], name: str) -> RecipeConfig:
         raise UserError(f"{name}: its recipe cannot be read ({reason}).") from None
 
 
-def _ours(name: str, kind: str, section: RecipeConfig) -> Asked:
+def _ours(name: str, kind: str, section: RecipeConfig, recipe: Recipe) -> Asked:
     """What a [recipe] asks for, by the fields that it sets to something else than their defaults."""
-    recipe = build_recipe(section, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
     usual = RecipeConfig.model_validate({})
     stated = {field: getattr(section, field) for field in RecipeConfig.model_fields}
     asked = {field: _as_text(value) for field, value in stated.items() if value != getattr(usual, field)}

@@ -21,6 +21,7 @@ class Asked:
         options: by the trainer's own names.
         matter: names among them that make up the recipe, or that nobody knows.
         usual: names among those whose value is what the trainer does anyway.
+        assumption: what had to be assumed to complete the recipe, in a sentence; empty where nothing was.
         remarks: what reading it brought up.
         recipe: of a run of ours, which needs no translation.
         beside: what the file says that is no option of the trainer, such as those of a GUI around it.
@@ -39,6 +40,7 @@ class Asked:
     subsets: tuple[Mapping[str, Any], ...] = ()
     finished: bool = False
     usual: tuple[str, ...] = ()
+    assumption: str = ""
 
 
 def other_loss(what: str) -> Finding:

@@ -23,11 +23,11 @@ from snrlab.data.dataset import find, settle
 from snrlab.data.items import Item
 from snrlab.data.validation_folder import validation_items
 from snrlab.distributed import ALONE, Processes
+from snrlab.model_files.resolve import resolve_to_train, trained_scheduler
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.load_for_run import load_for, named
 from snrlab.models.storage.save_single_file import refuse_unsavable
-from snrlab.train.checks.resolve import resolve_recipe, trained_scheduler
 from snrlab.train.inputs.cache_folder import cache_folder, tight_cache
 from snrlab.train.inputs.examples import Conditions, encode_examples
 from snrlab.train.inputs.validation_examples import HeldBack, encode_held_back
@@ -153,9 +153,9 @@ def _open(config: RunConfig, say: Callable[[str], None], look: Look, processes: 
     tight = tight_cache(config, items, components, cache_folder(config)) if config.data.cache else None
     if tight:
         say(tight)
-    config, recipe = resolve_recipe(config, components)
+    config, recipe = resolve_to_train(config, components.facts)
     if config.train.method == "full" and config.single_file:
-        refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components, recipe)))
+        refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components.scheduler_config, recipe)))
     train, tables = config.train, recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)

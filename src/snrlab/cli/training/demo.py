@@ -59,12 +59,11 @@ def demo_config(style: str, *, dates: bool = True) -> RunConfig:
 
 
 def _show_recipe(config: RunConfig) -> None:
-    from snrlab.config.sections.recipe import build_recipe
-    from snrlab.core.schedule import SCHEDULES
     from snrlab.lab.figures.chart import emphasis_chart
     from snrlab.lab.tables import describe
+    from snrlab.model_files.resolve import resolve_to_show
 
-    recipe = build_recipe(config.recipe, schedule=SCHEDULES.bind("sd"), prediction_type="epsilon")
+    recipe = resolve_to_show(config).recipe
     can_show = (sys.stderr.encoding or "").lower().startswith("utf")
     typer.echo(f"\n{describe(recipe)}. Where the training effort goes:\n", err=True)
     typer.echo(emphasis_chart(recipe, unicode=can_show) + "\n", err=True)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from snrlab.core.errors import UserError
 from snrlab.model_files.header import Header, read_header
+from snrlab.model_files.model_facts import read_model_json
 from snrlab.model_files.recognise import other_kind
 from snrlab.models.layouts.original_layout import PREFIXES, layout
 from snrlab.models.networks import empty, fill, fitted, opened
-from snrlab.models.storage.diffusers_folder import fill_from, load_network, read_json
+from snrlab.models.storage.diffusers_folder import fill_from, load_network
 
 FIELD = "model.vae"
 
@@ -64,7 +65,7 @@ def _original(header: Header, prefix: str, config: Mapping[str, Any], dtype: tor
 
 
 def _refuse_other_latents(folder: Path, config: Mapping[str, Any]) -> None:
-    own = read_json(folder, "config.json", FIELD)
+    own = read_model_json(folder, "config.json", FIELD)
     for key, usual in (("scaling_factor", 0.18215), ("latent_channels", 4)):
         found, needed = own.get(key, usual), config.get(key, usual)
         if found != needed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -14,9 +13,8 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from snrlab.core.errors import UserError
-from snrlab.core.regular_file import refuse_endless
 from snrlab.model_files.header import PICKLES, Header, read_header, refuse_pickle
-from snrlab.model_files.recognise import Claim
+from snrlab.model_files.model_facts import folder_facts, read_model_json
 from snrlab.models.clip import with_plain_padding
 from snrlab.models.components import Components
 from snrlab.models.networks import TensorFile, empty, fill, fitted, opened
@@ -57,7 +55,7 @@ def load_folder(
     Raises:
         UserError: not such a folder, a part missing, broken or pickled, or another kind of model.
     """
-    index = read_json(path, "model_index.json", field)
+    index = read_model_json(path, "model_index.json", field)
     kind = str(index.get("_class_name"))
     if kind not in PARTS:
         raise UserError(f"{field}: {path} holds a {kind}; allowed: {', '.join(PARTS)}.")
@@ -65,7 +63,7 @@ def load_folder(
     for part in parts:
         if not (path / part).is_dir():
             raise UserError(f"{field}: {path} has no folder '{part}'; a {kind} has {', '.join(PARTS[kind])}.")
-    scheduler = read_json(path, "scheduler/scheduler_config.json", field)
+    facts = folder_facts(path, field)
     networks: dict[str, Any] = {"vae": vae} if vae is not None else {}
     networks |= {
         part: load_network(path / part, part, dtype if part != "vae" else vae_dtype, field)
@@ -78,14 +76,13 @@ def load_folder(
             f"{networks['vae'].config.latent_channels} of a latent: an inpainting model or the like. "
             "Train the model that it was made from."
         )
-    assumed: set[Claim] = set() if "prediction_type" in scheduler else {"prediction_type"}
     return Components(
         **networks,
         **{part: _tokenizer(path / part, field) for part in parts if part.startswith("tokenizer")},
-        scheduler_config=scheduler,
-        label=path.name,
-        prediction_source="its scheduler_config.json" + (" leaves it out, which means epsilon" if assumed else ""),
-        assumed=frozenset(assumed),
+        scheduler_config=dict(facts.scheduler_config),
+        label=facts.label,
+        prediction_source=facts.prediction_source,
+        assumed=facts.assumed,
     )
 
 
@@ -95,7 +92,7 @@ def load_network(folder: Path, part: str, dtype: torch.dtype | None, field: str 
     Raises:
         UserError: no weights there, only pickled ones, or not those that the config asks for.
     """
-    config = read_json(folder, "config.json", field)
+    config = read_model_json(folder, "config.json", field)
     kind = config.get("_class_name")
     if part in CLASSES and kind is not None and kind not in CLASSES[part]:
         raise UserError(f"{field}: {folder} holds a {kind}; allowed: {', '.join(CLASSES[part])}.")
@@ -161,17 +158,3 @@ def _tokenizer(folder: Path, field: str) -> CLIPTokenizer:
     except (OSError, ValueError, KeyError) as reason:
         text = str(reason).strip().split("\n")[0]
         raise UserError(f"{field}: {folder} does not load: {text}") from None
-
-
-def read_json(path: Path, name: str, field: str = "model.path") -> dict[str, Any]:
-    """A JSON object in a folder (UserError where there is none)."""
-    if not path.is_dir():
-        raise UserError(f"{field}: there is no folder {path}.")
-    refuse_endless(path / name, field)
-    try:
-        content = json.loads((path / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{field}: {path} has no {name}; a diffusers folder has one.") from None
-    except (OSError, ValueError, RecursionError) as reason:
-        raise UserError(f"{field}: {path / name} cannot be read ({reason}).") from None
-    return content if isinstance(content, dict) else {}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from snrlab.core.errors import UserError
-from snrlab.model_files import families
 from snrlab.model_files.families import NAMES, PARTS
 from snrlab.model_files.header import read_header
+from snrlab.model_files.model_facts import checkpoint_facts
 from snrlab.model_files.recognise import Checkpoint, recognise
 from snrlab.models.clip import END, clip_tokenizer
 from snrlab.models.components import Components
@@ -54,17 +54,15 @@ def load_single_file(
             if part not in networks:
                 networks[part] = _network(part, found, file, vae_dtype if part == "vae" else dtype, used)
         extras = {name: file.read(name, None) for name in _left_over(found, used, vae is not None)}
-    scheduler = families.config(family, "scheduler") | {"prediction_type": found.prediction_type}
-    if found.zero_terminal_snr:
-        scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    facts = checkpoint_facts(found)
     names = ["tokenizer", "tokenizer_2"] if family == "sdxl" else ["tokenizer"]
     return Components(
         **networks,
         **{name: clip_tokenizer(PAD.get((family, name), END)) for name in names},
-        scheduler_config=scheduler,
-        label=path.stem,
-        prediction_source=found.source,
-        assumed=found.assumed,
+        scheduler_config=dict(facts.scheduler_config),
+        label=facts.label,
+        prediction_source=facts.prediction_source,
+        assumed=facts.assumed,
         extras=extras,
     )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,12 @@ from snrlab.config.sections.model import ModelConfig, ShippedModel
 from snrlab.core.errors import UserError
 from snrlab.model_files import families
 from snrlab.model_files.header import read_header
+from snrlab.model_files.model_facts import read_model_json, shipped_facts, shipped_folder
 from snrlab.model_files.recognise import recognise
 from snrlab.models.components import Components
 from snrlab.models.small.build import build
 from snrlab.models.storage.autoencoder import load_vae
-from snrlab.models.storage.diffusers_folder import load_folder, read_json
+from snrlab.models.storage.diffusers_folder import load_folder
 from snrlab.models.storage.single_file import load_single_file
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -68,8 +67,8 @@ def _vae_config(path: Path, field: str) -> dict[str, Any]:
     if path.is_file():
         return recognise(read_header(path, field)).config("vae")
     if (path / "vae").is_dir():
-        return read_json(path / "vae", "config.json", field)
-    xl = read_json(path, "model_index.json", field).get("_class_name") == "StableDiffusionXLPipeline"
+        return read_model_json(path / "vae", "config.json", field)
+    xl = read_model_json(path, "model_index.json", field).get("_class_name") == "StableDiffusionXLPipeline"
     return families.config("sdxl" if xl else "sd1", "vae")
 
 
@@ -79,17 +78,11 @@ def shipped(name: ShippedModel) -> Components:
     What small_v shares with small is taken from there: a checkout without symbolic links, as on Windows, has it
     in no other place.
     """
-    model = replace(load(shipped_folder("small")), label=f"snrlab-{name.replace('_', '-')}")
+    facts = shipped_facts(name)
+    model = replace(load(shipped_folder("small")), label=facts.label, scheduler_config=dict(facts.scheduler_config))
     if name == "small":
         return model
-    own = shipped_folder(name)
-    return replace(
-        model,
-        unet=UNet2DConditionModel.from_pretrained(own / "unet", local_files_only=True, use_safetensors=True),
-        scheduler_config=json.loads((own / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")),
+    unet = UNet2DConditionModel.from_pretrained(
+        shipped_folder(name) / "unet", local_files_only=True, use_safetensors=True
     )
-
-
-def shipped_folder(name: ShippedModel) -> Path:
-    """Where it is: a folder in diffusers layout."""
-    return Path(str(resources.files(f"snrlab.models.{name}")))
+    return replace(model, unet=unet)

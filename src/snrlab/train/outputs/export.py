@@ -11,12 +11,12 @@ import torch
 
 from snrlab.files.writing import folder_atomically
 from snrlab.model_files.metadata.lora_metadata import described, lora_metadata
+from snrlab.model_files.resolve import trained_scheduler
 from snrlab.models.lora.adapters import trained_lora
 from snrlab.models.lora.lora_file import write_lora
 from snrlab.models.storage.save_folder import save_folder
 from snrlab.models.storage.save_single_file import save_single_file
 from snrlab.models.storage.source import DTYPES
-from snrlab.train.checks.resolve import trained_scheduler
 from snrlab.train.job import Job
 from snrlab.train.outputs.training_metadata import training_facts
 
@@ -39,7 +39,7 @@ def export(job: Job, path: Path, steps: int, started: datetime | None = None, *,
 
 def _export_model(job: Job, path: Path, dtype: torch.dtype, started: datetime | None, largest: int | None) -> None:
     """Write all weights as a single file or a diffusers folder."""
-    scheduler = trained_scheduler(job.components, job.recipe)
+    scheduler = trained_scheduler(job.components.scheduler_config, job.recipe)
     model = replace(job.components, scheduler_config=scheduler, label=job.config.name)
     if job.config.single_file:
         metadata = described(job.config) | {"snrlab.recipe": json.dumps(job.recipe.as_dict(), sort_keys=True)}

@@ -1,0 +1,117 @@
+"""What a base model says about itself: its family, its noise schedule and what it predicts, without its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from snrlab.config.sections.model import ModelConfig, ShippedModel
+from snrlab.core.errors import UserError
+from snrlab.core.regular_file import refuse_endless
+from snrlab.model_files import families
+from snrlab.model_files.header import read_header
+from snrlab.model_files.recognise import Checkpoint, Claim, recognise
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a base model says about itself.
+
+    Attributes:
+        label: what the model is called in messages and metadata; never a path.
+        scheduler_config: content of its scheduler_config.json, or the family's where it is a single file.
+        prediction_source: how the prediction type and the schedule are known, in words.
+        assumed: which of them the model does not say; a run file may then state them without `convert`.
+        missing: why the model could not be read, in words; empty where it was.
+    """
+
+    label: str
+    scheduler_config: Mapping[str, Any] = field(hash=False)
+    prediction_source: str = "its scheduler_config.json"
+    assumed: frozenset[Claim] = frozenset()
+    missing: str = ""
+
+    @property
+    def prediction_type(self) -> str | None:
+        """What the network predicts; None where neither the model nor its family says."""
+        return self.scheduler_config.get("prediction_type", "epsilon")
+
+
+def read_model_facts(config: ModelConfig) -> ModelFacts:
+    """What the model that [model] names says about itself.
+
+    Raises:
+        UserError: it is not there, or no whole model of a known family.
+    """
+    if config.shipped is not None:
+        return shipped_facts(config.shipped)
+    if config.random is not None:
+        return ModelFacts(f"snrlab-{config.random}", shipped_facts("small").scheduler_config)
+    path = Path(str(config.path)).expanduser()
+    if not path.exists():
+        raise UserError(f"model.path: there is no file or folder {path}.")
+    return folder_facts(path) if path.is_dir() else checkpoint_facts(recognise(read_header(path)))
+
+
+def facts_or_assumption(config: ModelConfig) -> ModelFacts:
+    """What the model says about itself; one that cannot be read is taken as SD 1.5, with the reason in `missing`."""
+    try:
+        return read_model_facts(config)
+    except (UserError, OSError) as reason:
+        label = Path(config.path).name if config.path else str(config.shipped or config.random)
+        return ModelFacts(
+            label,
+            families.config("sd1", "scheduler"),
+            "the model could not be read",
+            frozenset({"prediction_type", "zero_terminal_snr"}),
+            missing=str(reason),
+        )
+
+
+def checkpoint_facts(checkpoint: Checkpoint) -> ModelFacts:
+    """What a single file says: its own word where it has one, else what its family does."""
+    scheduler = families.config(checkpoint.family, "scheduler") | {"prediction_type": checkpoint.prediction_type}
+    if checkpoint.zero_terminal_snr:
+        scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return ModelFacts(checkpoint.header.path.stem, scheduler, checkpoint.source, checkpoint.assumed)
+
+
+def folder_facts(path: Path, field: str = "model.path") -> ModelFacts:
+    """What a diffusers folder says.
+
+    Raises:
+        UserError: it has no readable scheduler/scheduler_config.json.
+    """
+    scheduler = read_model_json(path, "scheduler/scheduler_config.json", field)
+    if "prediction_type" in scheduler:
+        return ModelFacts(path.name, scheduler)
+    source = "its scheduler_config.json leaves it out, which means epsilon"
+    return ModelFacts(path.name, scheduler, source, frozenset({"prediction_type"}))
+
+
+def shipped_facts(name: ShippedModel) -> ModelFacts:
+    """What a small model that ships says."""
+    return ModelFacts(f"snrlab-{name.replace('_', '-')}", folder_facts(shipped_folder(name)).scheduler_config)
+
+
+def shipped_folder(name: ShippedModel) -> Path:
+    """Where a model that ships is: a folder in diffusers layout."""
+    return Path(str(resources.files(f"snrlab.models.{name}")))
+
+
+def read_model_json(path: Path, name: str, field: str = "model.path") -> dict[str, Any]:
+    """A JSON object out of a diffusers folder (UserError where there is none that can be read)."""
+    if not path.is_dir():
+        raise UserError(f"{field}: there is no folder {path}.")
+    refuse_endless(path / name, field)
+    try:
+        content = json.loads((path / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{field}: {path} has no {name}; a diffusers folder has one.") from None
+    except (OSError, ValueError, RecursionError) as reason:
+        raise UserError(f"{field}: {path / name} cannot be read ({reason}).") from None
+    return content if isinstance(content, dict) else {}
