@@ -161,7 +161,7 @@ def test_the_article_shows_all_and_never_overwrites(tmp_path):
         (["plain", "-o", "x.jpg"], "Allowed: .png, .svg, .html, .csv"),
         (["plain", "--theme", "drak"], "Did you mean 'dark'"),
         (["plain", "-o", "nowhere/x.png"], "there is no folder nowhere"),
-        (["nofile.toml"], "plot takes recipes such as min_snr"),
+        (["nofile.toml"], "there is no file nofile.toml"),
         (["max_weight=0"], "must be a number > 0"),
         (["'min_snr"], "cannot be read"),
     ],

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.config.wrong_file import quoted
 from snrlab.core.errors import UserError, unknown
 from snrlab.lab.figures.panels import DEFAULT, PANELS
 from snrlab.lab.figures.theme import MODES
@@ -21,7 +20,11 @@ SUFFIXES = (".png", ".svg", ".html", ".csv")
 def plot(
     recipe: Annotated[
         list[str] | None,
-        typer.Argument(help='Recipes, such as plain "min_snr:gamma=5" "Limited = debiased max_weight=7".'),
+        typer.Argument(
+            help='Recipes, such as plain "min_snr:gamma=5" "Limited = debiased max_weight=7", and files or runs that '
+            "`explain` reads.",
+            metavar="RECIPE|SOURCE...",
+        ),
     ] = None,
     out: Annotated[
         Path,
@@ -65,25 +68,24 @@ def plot(
     if not recipe:
         raise UserError("there is nothing to draw; name recipes, such as: snrlab plot plain min_snr debiased.")
     target = free_path(out)
-    data = content(_parsed(recipe), target.suffix.lower(), panels, theme, log=log, ceiling=ceiling)
+    data = content(_read(recipe), target.suffix.lower(), panels, theme, log=log, ceiling=ceiling)
     write(target, data)
 
 
-def _parsed(recipes: list[str]) -> dict[str, Recipe]:
-    from snrlab.lab.compare import is_source
-    from snrlab.lab.recipe_text import parse_recipe
+def _read(texts: list[str]) -> dict[str, Recipe]:
+    """The recipes by their labels; what had to be assumed for one is told."""
+    from snrlab.lab.recipe_source import read_recipes
 
-    for text in recipes:
-        if is_source(text):
+    recipes: dict[str, Recipe] = {}
+    for named in (named for text in texts for named in read_recipes(text)):
+        if named.label in recipes:
             raise UserError(
-                f"{text} is a file or folder by its name, and plot takes recipes such as min_snr. What is in a file: "
-                f"snrlab explain {quoted(Path(text))} --figure recipes.png"
+                f"two recipes are called '{named.label}'; give one of them a name: \"Name = {named.label}\"."
             )
-    parsed = [parse_recipe(text) for text in recipes]
-    repeated = next((label for i, (label, _) in enumerate(parsed) if label in [k for k, _ in parsed[:i]]), None)
-    if repeated is not None:
-        raise UserError(f"two recipes are called '{repeated}'; give one of them a name: \"Name = {repeated}\".")
-    return dict(parsed)
+        if named.assumption:
+            typer.echo(f"{named.label}: {named.assumption}", err=True)
+        recipes[named.label] = named.recipe
+    return recipes
 
 
 def content(

@@ -2,45 +2,93 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
 import typer
 
-from snrlab.cli.recipe_options import (
-    DensityOption,
-    MaxWeightOption,
-    MinWeightOption,
-    NormalizeOption,
-    PerturbationOption,
-    PredictionOption,
-    ProductOnOption,
-    SamplingOption,
-    ScheduleOption,
-    WeightingOption,
-    ZeroTerminalOption,
-    build_recipe,
-)
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.findings.recipe_findings import findings, refuse_errors
+from snrlab.core.perturbation import PERTURBATIONS
+from snrlab.core.prediction import PREDICTION_TYPES
+from snrlab.core.registries.registry import Registry
+from snrlab.core.schedule import SCHEDULES
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.weights.weighting import WEIGHTINGS
 
 FORMATS = ("table", "csv", "json")
 WIDE = 200  # where no terminal limits it
+SPEC = "NAME[:k=v,...]"
+
+
+def _known(registry: Registry) -> str:
+    return ", ".join(
+        name + (f"({', '.join(entry.parameters)})" if entry.parameters else "") for name, entry in registry.items()
+    )
 
 
 # long because its signature is the command's whole interface
 def table(
-    schedule: ScheduleOption = "sd",
-    zero_terminal_snr: ZeroTerminalOption = False,
-    prediction: PredictionOption = "epsilon",
-    weighting: WeightingOption = None,
-    product_on: ProductOnOption = "epsilon",
-    max_weight: MaxWeightOption = None,
-    min_weight: MinWeightOption = None,
-    normalize: NormalizeOption = False,
-    density: DensityOption = "uniform",
-    sampling: SamplingOption = "stratified",
-    perturbation: PerturbationOption = None,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help='A recipe on one line, such as "v_prediction min_snr:gamma=5", or a file or run that `explain` reads. '
+            "The options below say the same, one word each.",
+            metavar="RECIPE|SOURCE",
+            show_default="plain",
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help=f"Noise schedule: {_known(SCHEDULES)}.", metavar=SPEC, show_default="sd")
+    ] = None,
+    zero_terminal_snr: Annotated[bool, typer.Option("--zero-terminal-snr", help="Rescale it to end at SNR 0.")] = False,
+    prediction: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What the network predicts: {', '.join(PREDICTION_TYPES)}.", metavar="TYPE", show_default="epsilon"
+        ),
+    ] = None,
+    weighting: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Loss weighting; repeat to multiply. {_known(WEIGHTINGS)}.",
+            metavar=SPEC,
+            show_default="none: plain loss",
+        ),
+    ] = None,
+    product_on: Annotated[
+        str | None,
+        typer.Option(
+            help="Where several weightings multiply: epsilon (relative to plain epsilon) or network (as peers do).",
+            metavar="SPACE",
+            show_default="epsilon",
+        ),
+    ] = None,
+    max_weight: Annotated[
+        float | None, typer.Option(help="Upper limit of the weight on the network's own loss.")
+    ] = None,
+    min_weight: Annotated[
+        float | None, typer.Option(help="Lower limit of the weight on the network's own loss.")
+    ] = None,
+    normalize: Annotated[
+        bool, typer.Option("--normalize", help="Scale the weight to mean 1 under the density.")
+    ] = False,
+    density: Annotated[
+        str | None,
+        typer.Option(help=f"How often each step is drawn: {_known(DENSITIES)}.", metavar=SPEC, show_default="uniform"),
+    ] = None,
+    sampling: Annotated[
+        str | None,
+        typer.Option(
+            help=f"How steps are drawn from the density: {_known(SAMPLINGS)}.", metavar=SPEC, show_default="stratified"
+        ),
+    ] = None,
+    perturbation: Annotated[
+        str | None,
+        typer.Option(help=f"Input perturbation: {_known(PERTURBATIONS)}.", metavar=SPEC, show_default="none"),
+    ] = None,
     every: Annotated[
         int | None, typer.Option(help="Show the steps with t % N = 0.", metavar="N", show_default="25")
     ] = None,
@@ -49,32 +97,56 @@ def table(
 ) -> None:
     """Show a recipe by timestep: SNR, density, weight in every space, perturbation.
 
-    Example: snrlab table --prediction v_prediction --zero-terminal-snr --weighting min_snr:gamma=5 --min-weight 0.01
+    Example: snrlab table "v_prediction zero_terminal_snr min_snr:gamma=5 min_weight=0.01"
     """
-    from snrlab.lab import tables as lab
-
-    recipe = build_recipe(
-        schedule, zero_terminal_snr, prediction, weighting, product_on, max_weight, min_weight, normalize,
-        density, perturbation, sampling,
+    words = _as_words(
+        schedule=schedule, zero_terminal_snr=zero_terminal_snr, prediction_type=prediction, weighting=weighting,
+        product_on=product_on, max_weight=max_weight, min_weight=min_weight, normalize=normalize, density=density,
+        sampling=sampling, perturbation=perturbation,
     )  # fmt: skip
+    if recipe is not None and words:
+        raise UserError(f"RECIPE is '{recipe}', and options say {' '.join(words)}: put all of it into RECIPE.")
     if format not in FORMATS:
         raise unknown("--format", format, FORMATS)
-    tables = recipe.tables()
+    _show(" ".join(words) or "plain" if recipe is None else recipe, every, at, format)
+
+
+def _as_words(**fields: str | float | bool | list[str] | None) -> list[str]:
+    """The options in the language of RECIPE."""
+    words = []
+    for name, value in fields.items():
+        if value is True:
+            words.append(name)
+        elif isinstance(value, list):
+            words += [f"{name}={shlex.quote(spec)}" for spec in value]
+        elif value is not None and value is not False:
+            words.append(f"{name}={shlex.quote(str(value))}")
+    return words
+
+
+def _show(text: str, every: int | None, at: str | None, format: str) -> None:
+    from snrlab.lab import tables as lab
+    from snrlab.lab.recipe_source import read_recipes
+
+    named = read_recipes(text)[0]
+    recipe, tables = named.recipe, named.recipe.tables()
     timesteps = _timesteps(every, at, len(tables.t))
-    found = findings(recipe, tables)
-    refuse_errors(found)
+    remarks = findings(recipe, tables)
+    refuse_errors(remarks)
+    if named.assumption:
+        typer.echo(named.assumption, err=format != "table")
     if format == "table":
         from rich.console import Console
 
         console = Console(width=None if sys.stdout.isatty() else WIDE)
         typer.echo(lab.describe(recipe))
         console.print(lab.to_rich(recipe, tables, timesteps, console))
-        for finding in found:
+        for finding in remarks:
             typer.echo(str(finding))
         return
     rows = tables.rows(timesteps)
     typer.echo(lab.to_json(rows) if format == "json" else lab.to_csv(rows), nl=format == "json")
-    for finding in found:
+    for finding in remarks:
         if finding.grade == "warning":
             typer.echo(str(finding), err=True)
 
