@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
 
@@ -26,6 +29,17 @@ def entry_id(entry: Entry) -> str:
 
 def all_of(registry: Registry) -> list[Entry]:
     return list(registry.values())
+
+
+@contextmanager
+def temporary_entries(registry: Registry) -> Iterator[None]:
+    """What is registered inside is taken out again at the end."""
+    before = dict(registry._entries)
+    try:
+        yield
+    finally:
+        registry._entries.clear()
+        registry._entries.update(before)
 
 
 def default(entry: Entry) -> Choice:

@@ -3,6 +3,7 @@ import tomllib
 import pytest
 from annotated_types import Gt, Le
 
+from drawing import temporary_entries
 from snrlab import WEIGHTINGS, UserError
 from snrlab.config import RunConfig, apply_overrides, dump, parse, read
 from snrlab.core.recipe import Recipe
@@ -101,14 +102,15 @@ def test_a_weighting_registered_at_run_time_is_everywhere():
     """One function is all it takes: schema, run file, command line text and tables know it."""
     from typing import Annotated
 
-    @WEIGHTINGS.register(paper="none", name="twice_plain")
-    def twice_plain(log_snr, *, factor: Annotated[float, Gt(0), Le(10)] = 2.0):
-        """w_x0 = factor S: for this test."""
-        import numpy as np
+    with temporary_entries(WEIGHTINGS):
 
-        return factor * np.exp(log_snr)
+        @WEIGHTINGS.register(paper="none", name="twice_plain")
+        def twice_plain(log_snr, *, factor: Annotated[float, Gt(0), Le(10)] = 2.0):
+            """w_x0 = factor S: for this test."""
+            import numpy as np
 
-    try:
+            return factor * np.exp(log_snr)
+
         assert "twice_plain" in str(RunConfig.model_json_schema())
         config = with_recipe(weighting=["twice_plain:factor=3"])
         tables = Recipe(weighting=tuple(config.recipe.weighting)).tables()
@@ -118,6 +120,4 @@ def test_a_weighting_registered_at_run_time_is_everywhere():
         table(weighting=["twice_plain"], at="0")
         with pytest.raises(UserError, match="factor is 11"):
             WEIGHTINGS.parse("twice_plain:factor=11")
-    finally:
-        WEIGHTINGS.unregister("twice_plain")
     assert "twice_plain" not in str(RunConfig.model_json_schema())

@@ -28,6 +28,12 @@ from snrlab.core.registries.parameters import Parameter, parse_value
 ENTRY_POINT_GROUP = "snrlab.strategies"
 
 
+class UnknownEntryError(UserError, KeyError):
+    """No entry of that name: a mistake of the user, and a `KeyError` as every mapping raises."""
+
+    __str__ = Exception.__str__  # KeyError's own shows the message in quotes
+
+
 @dataclass(frozen=True, eq=False)
 class Entry:
     """One registered function with everything that is derived from it."""
@@ -138,20 +144,16 @@ class Registry(Mapping[str, Entry]):
 
         return add
 
-    def unregister(self, name: str) -> None:
-        """Take an entry out again (for tests and notebooks that register at run time)."""
-        del self._entries[name]
-
     def __getitem__(self, name: str) -> Entry:
         """The entry of that name.
 
         Raises:
-            UserError: no such name; the message lists those there are.
+            UnknownEntryError: no such name; the message lists those there are.
         """
         try:
             return self._entries[name]
         except (KeyError, TypeError):
-            raise unknown(self.kind, name, self._entries) from None
+            raise UnknownEntryError(str(unknown(self.kind, name, self._entries))) from None
 
     def __contains__(self, name: object) -> bool:
         """Whether there is an entry of that name."""
