@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from snrlab.lab.statistics import Estimate, jackknife, mean
+from snrlab.lab.statistics import jackknife, mean
 
 
 @pytest.mark.parametrize("method", [mean, lambda v, seed: jackknife(lambda rows: float(v[rows].mean()), len(v))])
@@ -19,9 +19,3 @@ def test_the_interval_has_the_right_width():
     for found in (mean(values), jackknife(lambda rows: float(values[rows].mean()), 400)):
         assert found.high - found.low == pytest.approx(2 * 1.96 / 20, rel=0.35)
         assert found.value == pytest.approx(values.mean())
-
-
-def test_zero_is_excluded_or_not():
-    assert Estimate(1, 0.5, 1.5).excludes_zero
-    assert Estimate(-1, -1.5, -0.5).excludes_zero
-    assert not Estimate(0.1, -0.5, 0.7).excludes_zero

@@ -21,11 +21,6 @@ class Estimate:
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
-
     def __str__(self) -> str:
         """Value and interval, to four digits."""
         return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
