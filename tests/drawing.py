@@ -17,7 +17,7 @@ from snrlab.core.registries.training import LOSSES, OPTIMIZERS
 from snrlab.core.schedule import SCHEDULES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
-from snrlab.core.weights.weighting import WEIGHTINGS
+from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
 
 REGISTRIES = (SCHEDULES, WEIGHTINGS, DENSITIES, SAMPLINGS, PERTURBATIONS, NOISES, LR_SCHEDULES, LOSSES, OPTIMIZERS)
 ENTRIES = [entry for registry in REGISTRIES for entry in registry.values()]
@@ -29,6 +29,11 @@ def entry_id(entry: Entry) -> str:
 
 def all_of(registry: Registry) -> list[Entry]:
     return list(registry.values())
+
+
+def stated_for(entry: Entry[WeightingProperties]) -> str | None:
+    """The prediction type that a peer's weighting is stated for; None for one of a paper."""
+    return entry.properties.peer.stated_for if entry.properties.peer else None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from snrlab.core.registries.registry import Registry
+from snrlab.core.weights.weighting import WeightingProperties
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted({*(ROOT / "docs" / "guide").glob("*.md"), *(ROOT / "docs").glob("*.md")})
@@ -109,7 +110,7 @@ def test_every_entry_symbol_and_command_has_a_place():
 
 
 def test_the_gate_notices_what_is_missing(tmp_path):
-    registry = Registry("weighting")
+    registry = Registry("weighting", properties=WeightingProperties)
 
     def bare(log_snr):
         """Something without a formula, a source or an example."""

@@ -13,6 +13,7 @@ from documentation.drawings import WIDTH
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registries.registry import Entry
 from snrlab.core.weights.loss_weight import is_multiplier
+from snrlab.core.weights.weighting import WeightingProperties
 from snrlab.lab.figures.plots import draw, save
 from snrlab.lab.figures.theme import THEMES
 from snrlab.lab.formula import evaluate
@@ -37,10 +38,10 @@ def example(entry: Entry) -> Any:
     return entry.bind(**{name: p.example for name, p in entry.parameters.items()})
 
 
-def weighting(entry: Entry) -> str:
+def weighting(entry: Entry[WeightingProperties]) -> str:
     """The weight on the loss that the formula is stated for, beside the plain loss."""
     usual = "v_prediction" if entry.name == "epsilon" else "epsilon"  # on its own loss it is a line at 1
-    space = entry.facts.get("stated_for", usual)
+    space = entry.properties.peer.stated_for if entry.properties.peer else usual
     plain = Recipe(prediction_type=space)
     recipe = Recipe(prediction_type=space, weighting=(example(entry),))
     name = {"v_prediction": "plain v", "epsilon": "plain epsilon"}[space]

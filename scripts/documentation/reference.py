@@ -25,7 +25,11 @@ from snrlab import (
 )
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.section import on_resume
+from snrlab.core.registries.noise import NoiseProperties
 from snrlab.core.registries.registry import Choice, Entry, Registry
+from snrlab.core.registries.training import LossProperties, OptimizerProperties
+from snrlab.core.timesteps.density import DensityProperties
+from snrlab.core.weights.weighting import WeightingProperties
 from snrlab.lab.formula import to_latex
 
 PAGES = ("run-file.md", "strategies.md")  # kept in docs/ too, without pictures
@@ -142,12 +146,13 @@ def entry_lines(entry: Entry, picture: str = "") -> list[str]:
     for name, parameter in entry.parameters.items():
         default = f"default {shown(parameter.default)}" if not parameter.required else "required"
         lines.append(f"- `{name}`: {parameter.allowed}; {default}")
-    if "deviates" in entry.facts:
-        lines.append(f"- what {entry.facts['peer']} does for {entry.facts['stated_for']}: {entry.facts['deviates']}")
-    if "changes" in entry.facts:
-        lines.append(f"- {entry.facts['changes']}")
-    if "requires" in entry.facts:
-        lines.append(f"- from the package {entry.facts['requires']}")
+    properties = entry.properties
+    if isinstance(properties, WeightingProperties) and (peer := properties.peer):
+        lines.append(f"- what {peer.program} does for {peer.stated_for}: {peer.deviates}")
+    if isinstance(properties, DensityProperties | NoiseProperties | LossProperties) and properties.changes:
+        lines.append(f"- {properties.changes}")
+    if isinstance(properties, OptimizerProperties) and properties.requires:
+        lines.append(f"- from the package {properties.requires}")
     return [*lines, f"- source: {source(entry.paper)}", "", "```python", *example(entry), "```", ""]
 
 

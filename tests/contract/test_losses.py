@@ -117,7 +117,7 @@ def test_rate_is_a_factor(entry, data):
     warmup = data.draw(st.integers(0, total - 1))
     factors = [choice(step, warmup, total) for step in range(warmup, total)]
     assert all(0 <= f <= 1 + 1e-12 for f in factors)
-    if warmup == 0 or not entry.facts.get("by_step"):
+    if warmup == 0 or not entry.properties.by_step:
         assert factors[0] == pytest.approx(1), "the full rate once it has warmed up"
 
 

@@ -18,23 +18,23 @@ from snrlab.train.optim.rounding import generator, stochastic_bf16
 from snrlab.train.resume import checkpoint
 
 every_optimizer = pytest.mark.parametrize("entry", all_of(OPTIMIZERS), ids=entry_id)
-ONE_BY_ONE = [entry for entry in all_of(OPTIMIZERS) if entry.facts.get("one_by_one")]
+ONE_BY_ONE = [entry for entry in all_of(OPTIMIZERS) if entry.properties.one_by_one]
 each_one_by_one = pytest.mark.parametrize("entry", ONE_BY_ONE, ids=entry_id)
 FUSED = {"fused_backward": True, "max_grad_norm": 0.0, "method": "full"}
 HALF = {"weights": "bf16", "method": "full"}
 
 
 def job_of(entry, model, pictures, **options):
-    """A run with an optimizer, and with what its facts ask for."""
-    if "requires" in entry.facts:
-        pytest.importorskip(entry.facts["requires"])
-    if entry.facts.get("paged"):
+    """A run with an optimizer, and with what its properties ask for."""
+    if entry.properties.requires:
+        pytest.importorskip(entry.properties.requires)
+    if entry.properties.paged:
         pytest.skip("needs a GPU")
     train = {"optimizer": default(entry)}
-    if entry.facts.get("finds_rate"):
+    if entry.properties.finds_rate:
         train["learning_rate"] = 1.0
-    if entry.facts.get("own_schedule"):
-        train["lr_schedule"] = next(name for name, e in LR_SCHEDULES.items() if e.facts.get("flat"))
+    if entry.properties.own_schedule:
+        train["lr_schedule"] = next(name for name, e in LR_SCHEDULES.items() if e.properties.flat)
     precision = options.get("weights", "fp32")
     return prepare(tiny.run_config(model, pictures, train=train | options, model={"precision": precision}))
 
@@ -78,7 +78,7 @@ def test_it_trains_every_weight_and_its_state_is_as_large_as_it_says(entry, tiny
     still = [name for name, p in job.parameters.items() if torch.equal(before[name], p)]
     assert not still
     shapes = [tuple(p.shape) for p in job.parameters.values()]
-    said = sum(entry.facts["state_bytes"](shape) for shape in shapes)
+    said = sum(entry.properties.state_bytes(shape) for shape in shapes)
     held = {
         v.data_ptr(): v.nbytes
         for p in job.parameters.values()
@@ -128,7 +128,7 @@ def test_weights_in_bf16_are_updated_in_fp32(entry, tiny_model, pictures):
     assert same(dict(together.parameters), dict(fused.parameters))
 
 
-@pytest.mark.parametrize("entry", [e for e in all_of(OPTIMIZERS) if e.facts.get("averages")], ids=entry_id)
+@pytest.mark.parametrize("entry", [e for e in all_of(OPTIMIZERS) if e.properties.averages], ids=entry_id)
 def test_an_average_is_what_is_sampled_and_training_goes_on_without_it(entry, tiny_model, pictures):
     disturbed, plain = (job_of(entry, tiny_model, pictures) for _ in range(2))
     for step in steps(disturbed):

@@ -20,7 +20,7 @@ from snrlab.distributed import Processes
 from snrlab.train import runner
 
 pytestmark = pytest.mark.slow
-LEARNS = next(name for name, entry in SAMPLINGS.items() if entry.facts.get("learns"))
+LEARNS = next(name for name, entry in SAMPLINGS.items() if entry.properties.learns)
 BATCH = 4
 ALIKE = {
     "lora": {

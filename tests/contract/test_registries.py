@@ -15,7 +15,7 @@ from snrlab.core.errors import UserError
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES
 from snrlab.core.recipe import Recipe
-from snrlab.core.registries.registry import Registry
+from snrlab.core.registries.registry import Properties, Registry
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.weights.loss_weight import is_multiplier, loss_weight
@@ -36,8 +36,8 @@ def test_is_documented(entry):
 
 @every_entry
 def test_doctest_holds(entry):
-    if "requires" in entry.facts:
-        pytest.importorskip(entry.facts["requires"])
+    if package := getattr(entry.properties, "requires", ""):  # a property of optimizers
+        pytest.importorskip(package)
     finder = doctest.DocTestFinder(recurse=False)
     found = [t for t in finder.find(entry.fn, entry.name, globs=entry.fn.__globals__) if t.examples]
     assert found, "an entry shows numbers that can be checked by hand"
@@ -46,11 +46,12 @@ def test_doctest_holds(entry):
         assert result.failed == 0
 
 
-@every_entry
+@every_weighting
 def test_a_deviation_says_whose_it_is(entry):
-    facts = entry.facts
-    assert ("peer" in facts) == ("deviates" in facts) == ("stated_for" in facts)
-    assert facts.get("stated_for", "epsilon") in PREDICTION_TYPES
+    if peer := entry.properties.peer:
+        assert peer.stated_for in PREDICTION_TYPES
+        assert peer.program
+        assert peer.deviates
 
 
 @every_entry
@@ -82,7 +83,7 @@ def test_parameters_are_checked(entry):
 @given(data=st.data())
 def test_text_form_round_trips(entry, data):
     choice = data.draw(choices(entry))
-    registry = Registry(entry.kind)
+    registry = Registry(entry.kind, properties=Properties)
     registry.register(paper=entry.paper, name=entry.name)(entry.fn)
     assert Strategy(registry).choose(as_table(choice)).params == choice.params
     if any(isinstance(v, str) and "," in v for v in choice.params.values()):

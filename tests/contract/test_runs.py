@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
-from drawing import all_of, default, entry_id
+from drawing import all_of, default, entry_id, stated_for
 from snrlab import UserError
 from snrlab.config import parse
 from snrlab.config.sections.lora import LoraLayers
@@ -52,7 +52,7 @@ def section(entry):
     return {"name": entry.name, **default(entry).params}
 
 
-@pytest.mark.parametrize("entry", [e for e in all_of(WEIGHTINGS) if e.facts.get("stated_for") != "v_prediction"],
+@pytest.mark.parametrize("entry", [e for e in all_of(WEIGHTINGS) if stated_for(e) != "v_prediction"],
                          ids=entry_id)  # fmt: skip
 def test_the_log_holds_what_was_optimised(entry, tiny_model, pictures, tmp_path):
     recipe = {"weighting": [section(entry), section(all_of(WEIGHTINGS)[0])], "perturbation":

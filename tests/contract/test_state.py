@@ -59,7 +59,7 @@ RUNS = {
     "one-by-one": {"train": {"method": "full", "fused_backward": True, "max_grad_norm": 0.0}},
     "half": {"model": {"precision": "fp16", "probe": False}, "train": {"steps": 4}},
     "random-crop": {"data": {"random_crop": True}},
-    "learning": {"recipe": {"sampling": next(name for name, e in SAMPLINGS.items() if e.facts.get("learns"))}},
+    "learning": {"recipe": {"sampling": next(name for name, e in SAMPLINGS.items() if e.properties.learns)}},
 }
 
 

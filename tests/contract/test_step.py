@@ -70,7 +70,7 @@ def test_perturbation_has_the_strength_of_the_table(entry):
     power = (extra**2).mean(dim=(1, 2, 3)).numpy()
     assert power.mean() == pytest.approx((table**2).mean(), rel=0.15)
     spread = np.std(power / np.maximum(table**2, 1e-12))
-    if entry.facts.get("random_strength"):
+    if entry.properties.random_strength:
         assert spread > 0.3, "one strength per sample"
     else:
         assert spread < 0.2
@@ -114,7 +114,7 @@ def test_a_network_that_says_nothing_has_loss_one():
 
 def plain_if_both(density, sampling):
     """Where both would learn, which is refused, the first sampling that there is."""
-    both = density.facts.get("learns") and sampling.facts.get("learns")
+    both = density.properties.learns and sampling.properties.learns
     return default(all_of(SAMPLINGS)[0] if both else sampling)
 
 
@@ -144,13 +144,13 @@ def test_a_sampling_never_changes_the_expected_loss(entry):
     drawn, p = made.draws.drawn(0), made.draws.tables.p
     assert drawn.p.sum() == pytest.approx(1, abs=1e-12)
     assert drawn.p * drawn.correction == pytest.approx(p, rel=1e-12)
-    assert (np.abs(drawn.p / p - 1).max() > 0.1) == bool(entry.facts.get("learns"))
+    assert (np.abs(drawn.p / p - 1).max() > 0.1) == entry.properties.learns
     found = made.losses(lambda x_t, t: torch.zeros_like(x_t), tiny.batch(x0), 0, slots)
     wanted = found.weight * found.mse * torch.from_numpy(drawn.correction)[found.timesteps]
     assert found.loss.numpy() == pytest.approx(wanted.numpy(), rel=1e-6)
 
 
-@pytest.mark.parametrize("entry", [e for e in all_of(DENSITIES) if e.facts.get("learns")], ids=entry_id)
+@pytest.mark.parametrize("entry", [e for e in all_of(DENSITIES) if e.properties.learns], ids=entry_id)
 def test_a_density_that_learns_is_corrected_by_nothing(entry):
     made = objective(total=64, density=default(entry))
     made.draws.sampler.learn(np.array([10, 900] * 500), np.array([9.0, 1.0] * 500))

@@ -5,7 +5,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from drawing import REGISTRIES, all_of, default, entry_id
+from drawing import REGISTRIES, all_of, default, entry_id, stated_for
 from snrlab.core.learning_rate import LR_SCHEDULES, progress, read_rules
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import gain
@@ -48,7 +48,7 @@ def test_weightings(entry):
         }
         values["S_before"] = stale(SD)
     left = clauses(entry.formula)[0][0].id
-    space = SPACES.get(left, entry.facts.get("stated_for"))
+    space = SPACES.get(left, stated_for(entry))
     ours = loss_weight.loss_weight([default(entry)], SD.log_snr, space)
     assert np.broadcast_to(evaluate(entry.formula, values), ours.shape) == pytest.approx(ours, rel=1e-9)
 

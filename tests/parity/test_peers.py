@@ -52,7 +52,7 @@ def test_fixtures_say_where_they_are_from():
 
 def test_every_peers_formula_of_ours_has_a_fixture_of_that_peer():
     shown = " ".join(str(found["ours"]) for found in FIXTURES.values())
-    variants = {name for name, entry in WEIGHTINGS.items() if "peer" in entry.facts}
+    variants = {name for name, entry in WEIGHTINGS.items() if entry.properties.peer}
     assert variants == {name for name in variants if name in shown}
     assert len(variants) >= 9
 

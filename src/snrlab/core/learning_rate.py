@@ -7,14 +7,29 @@ warmup <= step < total. It starts at 1, and stays between 0 and 1. The names are
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
 
 from snrlab.core.errors import UserError
-from snrlab.core.registries.registry import Registry
+from snrlab.core.registries.registry import Properties, Registry
 
-LR_SCHEDULES = Registry("lr_schedule")
+
+@dataclass(frozen=True)
+class LearningRateProperties(Properties):
+    """What the program has to know of a learning-rate schedule.
+
+    Attributes:
+        flat: the rate is the full one from warm-up to the end.
+        by_step: its parameters name steps, warm-up included, so that it need not start at the full rate.
+    """
+
+    flat: bool = False
+    by_step: bool = False
+
+
+LR_SCHEDULES = Registry("lr_schedule", properties=LearningRateProperties)
 
 TRANSFORMERS = "huggingface/transformers, optimization.py"
 Part = Annotated[float, Ge(0), Le(1)]

@@ -8,6 +8,7 @@ and lowers the input's SNR to SNR / (1 + gamma^2): losses with and without it do
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -16,11 +17,24 @@ from numpy.typing import NDArray
 
 from snrlab.core.errors import unknown
 from snrlab.core.prediction import PREDICTION_TYPES
-from snrlab.core.registries.registry import Registry
+from snrlab.core.registries.registry import KohyaProperties, Registry
 from snrlab.core.weights import curve as curves
 
 Array = NDArray[np.float64]
-PERTURBATIONS = Registry("perturbation")
+
+
+@dataclass(frozen=True)
+class PerturbationProperties(KohyaProperties):
+    """What the program has to know of a perturbation.
+
+    Attributes:
+        random_strength: the strength is drawn from U(0, 1) times gamma, whose rms is what the function gives.
+    """
+
+    random_strength: bool = False
+
+
+PERTURBATIONS = Registry("perturbation", properties=PerturbationProperties)
 Strength = Annotated[float, Ge(0), Le(10)]
 
 

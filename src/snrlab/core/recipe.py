@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError, unknown
-from snrlab.core.perturbation import loss_floor
+from snrlab.core.perturbation import PerturbationProperties, loss_floor
 from snrlab.core.prediction import PREDICTION_TYPES, PredictionType, gain
+from snrlab.core.registries.noise import NoiseProperties
 from snrlab.core.registries.registry import Choice
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule, zero_terminal_snr
 from snrlab.core.stages import Stage, refuse_impossible
-from snrlab.core.timesteps.density import DENSITIES
-from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
+from snrlab.core.timesteps.density import DENSITIES, DensityProperties
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS, SamplingProperties
 from snrlab.core.weights.loss_weight import ProductOn, limit_weight, loss_weight
+from snrlab.core.weights.weighting import WeightingProperties
 
 Array = NDArray[np.float64]
 SELDOM = 1e-7  # probability of a timestep below which it counts as never drawn
@@ -44,15 +46,15 @@ class Recipe:
     schedule: Choice = field(default_factory=lambda: SCHEDULES.bind("sd"))
     zero_terminal_snr: bool = False
     prediction_type: PredictionType = "epsilon"
-    weighting: tuple[Choice, ...] = ()
+    weighting: tuple[Choice[WeightingProperties], ...] = ()
     product_on: ProductOn = "epsilon"
     max_weight: float | None = None
     min_weight: float | None = None
     normalize: bool = False
-    density: Choice = field(default_factory=lambda: DENSITIES.bind("uniform"))
-    sampling: Choice = field(default_factory=lambda: SAMPLINGS.bind("stratified"))
-    perturbation: Choice | None = None
-    noise: Choice | None = None
+    density: Choice[DensityProperties] = field(default_factory=lambda: DENSITIES.bind("uniform"))
+    sampling: Choice[SamplingProperties] = field(default_factory=lambda: SAMPLINGS.bind("stratified"))
+    perturbation: Choice[PerturbationProperties] | None = None
+    noise: Choice[NoiseProperties] | None = None
     stages: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class Recipe:
             raise unknown("prediction_type", self.prediction_type, PREDICTION_TYPES)
         if self.product_on not in ("epsilon", "network"):
             raise unknown("product_on", self.product_on, ("epsilon", "network"))
-        if self.density.entry.facts.get("learns") and self.sampling.entry.facts.get("learns"):
+        if self.density.entry.properties.learns and self.sampling.entry.properties.learns:
             raise UserError(
                 f"density {self.density.name} draws by the loss already: leave out sampling {self.sampling.name}."
             )

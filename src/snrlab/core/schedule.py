@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from snrlab.core import scheduler_config as diffusers_config
 from snrlab.core.errors import UserError
-from snrlab.core.registries.registry import Choice, Registry
+from snrlab.core.registries.registry import Choice, Properties, Registry
 
 Array = NDArray[np.float64]
 Path = Literal["variance_preserving", "linear"]
-SCHEDULES = Registry("schedule")
+SCHEDULES = Registry("schedule", properties=Properties)
 Steps = Annotated[int, Ge(2), Le(100_000)]
 
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from snrlab.core.errors import UserError
+from snrlab.core.perturbation import PerturbationProperties
 from snrlab.core.registries.registry import Choice
+from snrlab.core.timesteps.density import DensityProperties
+from snrlab.core.weights.weighting import WeightingProperties
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,12 @@ class Stage:
     """
 
     from_step: int
-    weighting: tuple[Choice, ...] | None = None
+    weighting: tuple[Choice[WeightingProperties], ...] | None = None
     max_weight: float | None = None
     min_weight: float | None = None
     normalize: bool | None = None
-    density: Choice | None = None
-    perturbation: Choice | None = None
+    density: Choice[DensityProperties] | None = None
+    perturbation: Choice[PerturbationProperties] | None = None
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -45,7 +48,7 @@ def refuse_impossible(stages: Sequence[Stage]) -> None:
         before = stage.from_step
         if not stage.changes:
             raise UserError(f"recipe.stages: the stage from step {stage.from_step} states nothing that changes.")
-        if stage.density is not None and stage.density.entry.facts.get("learns"):
+        if stage.density is not None and stage.density.entry.properties.learns:
             raise UserError(
                 f"recipe.stages: {stage.density.name} learns from the first step on; make it the density of [recipe]."
             )

@@ -94,9 +94,9 @@ class Sampler:
         if self.memory is None:
             return Drawn(p, ones)
         mse = self.memory.mean()[self._part(tables.t, self.memory)]
-        learnt = recipe.density.entry.facts.get("learnt")
-        if learnt is not None:
-            return Drawn(learnt(p, tables.weight, mse, **recipe.density.params), ones)
+        of_errors = recipe.density.entry.properties.of_errors
+        if of_errors is not None:
+            return Drawn(of_errors(p, tables.weight, mse, **recipe.density.params), ones)
         drawn = recipe.sampling.entry.fn(p, tables.weight, mse, **recipe.sampling.params)
         return Drawn(drawn, np.divide(p, drawn, out=ones, where=drawn > 0))
 
@@ -121,5 +121,6 @@ class Sampler:
 
 def learning(recipe: Recipe) -> Choice | None:
     """The part of a recipe that learns from the errors: its density or its sampling; None where none does."""
-    found = (recipe.density, recipe.sampling)
-    return next((choice for choice in found if choice.entry.facts.get("learns")), None)
+    if recipe.density.entry.properties.learns:
+        return recipe.density
+    return recipe.sampling if recipe.sampling.entry.properties.learns else None

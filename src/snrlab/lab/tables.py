@@ -119,7 +119,7 @@ def describe(recipe: Recipe) -> str:
         *(f"{n} {v:g}" for n, v in (("max", recipe.max_weight), ("min", recipe.min_weight)) if v is not None),
         *(["normalized"] if recipe.normalize else []),
         f"density {_short(recipe.density)}",
-        *([f"sampling {_short(recipe.sampling)}"] if recipe.sampling.entry.facts.get("learns") else []),
+        *([f"sampling {_short(recipe.sampling)}"] if recipe.sampling.entry.properties.learns else []),
         *([f"perturbation {_short(recipe.perturbation)}"] if recipe.perturbation else []),
         *([f"noise {_short(recipe.noise)}"] if recipe.noise else []),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snrlab.config.run_file_text import Stated
 from snrlab.config.sections.train_rules import ADAPTIVE_RATE
-from snrlab.core.registries.training import OPTIMIZERS, usual
+from snrlab.core.registries.training import OPTIMIZERS, loaded
 from snrlab.peers.conversion import Left, Transfer
 
 RATES = tuple(f"train.{part}_learning_rate" for part in ("unet", "text_encoder", "text_encoder_2"))
@@ -24,16 +24,16 @@ def fit_to_optimizer(transfer: Transfer) -> None:
     lines = {line.name: line for line in transfer.lines}
     chosen = lines.get("train.optimizer")
     name = chosen.value["name"] if chosen else "adamw"
-    facts = usual(OPTIMIZERS, name).entry.facts if name != "custom" else {}
+    optimizer = loaded(OPTIMIZERS, name).properties
     rate = lines.get("train.learning_rate")
-    if facts.get("finds_rate") and (rate is None or rate.value < ADAPTIVE_RATE):
+    if optimizer.finds_rate and (rate is None or rate.value < ADAPTIVE_RATE):
         stated = f" The rate that is stated, {rate.value:g}, would all but stop it." if rate else ""
         why = f"{name} finds the rate itself, and this multiplies it.{stated}"
         transfer.lines.append(Stated("train.learning_rate", 1.0, why, rate.said if rate else ""))
-    if facts.get("one_rate"):
+    if optimizer.one_rate:
         _one_rate(transfer, name)
     schedule = lines.get("train.lr_schedule")
-    if facts.get("own_schedule") and (schedule is None or schedule.value["name"] != "constant"):
+    if optimizer.own_schedule and (schedule is None or schedule.value["name"] != "constant"):
         why = f"{name} averages the weights in place of a schedule."
         said = schedule.said if schedule else ""
         transfer.lines.append(Stated("train.lr_schedule", {"name": "constant"}, why, said))

@@ -68,8 +68,8 @@ def _idle(transfer: Transfer, name: str) -> None:
 def _peer(value: Any, as_is: bool) -> str:
     """Which program a weighting belongs to, where it is one of a program's own."""
     choices = value if isinstance(value, tuple) else ()
-    peers = [c.entry for c in choices if c.entry.facts.get("peer")]
-    said = dict.fromkeys(f"{entry.name} is what {entry.facts['peer']} computes." for entry in peers)
+    peers = [(c.name, peer) for c in choices if (peer := c.entry.properties.peer)]
+    said = dict.fromkeys(f"{name} is what {peer.program} computes." for name, peer in peers)
     return " ".join(said) if as_is else ""
 
 

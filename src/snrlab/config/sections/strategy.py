@@ -15,16 +15,16 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from snrlab.core.errors import UserError
-from snrlab.core.learning_rate import LR_SCHEDULES
-from snrlab.core.perturbation import PERTURBATIONS
-from snrlab.core.registries.noise import NOISES
+from snrlab.core.learning_rate import LR_SCHEDULES, LearningRateProperties
+from snrlab.core.perturbation import PERTURBATIONS, PerturbationProperties
+from snrlab.core.registries.noise import NOISES, NoiseProperties
 from snrlab.core.registries.parameters import Parameter
 from snrlab.core.registries.registry import Choice, Entry, Registry
-from snrlab.core.registries.training import LOSSES, OPTIMIZERS
+from snrlab.core.registries.training import LOSSES, OPTIMIZERS, LossProperties, OptimizerProperties
 from snrlab.core.schedule import SCHEDULES
-from snrlab.core.timesteps.density import DENSITIES
-from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
-from snrlab.core.weights.weighting import WEIGHTINGS
+from snrlab.core.timesteps.density import DENSITIES, DensityProperties
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS, SamplingProperties
+from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
 
 _KEYWORDS = {
     Gt: ("exclusiveMinimum", "gt"),
@@ -94,11 +94,11 @@ def parameter_schema(parameter: Parameter) -> dict[str, Any]:
 
 
 ScheduleField = Annotated[Choice, Strategy(SCHEDULES)]
-WeightingField = Annotated[Choice, Strategy(WEIGHTINGS)]
-DensityField = Annotated[Choice, Strategy(DENSITIES)]
-SamplingField = Annotated[Choice, Strategy(SAMPLINGS)]
-PerturbationField = Annotated[Choice, Strategy(PERTURBATIONS)]
-NoiseField = Annotated[Choice, Strategy(NOISES)]
-LossField = Annotated[Choice, Strategy(LOSSES)]
-OptimizerField = Annotated[Choice, Strategy(OPTIMIZERS)]
-LearningRateField = Annotated[Choice, Strategy(LR_SCHEDULES)]
+WeightingField = Annotated[Choice[WeightingProperties], Strategy(WEIGHTINGS)]
+DensityField = Annotated[Choice[DensityProperties], Strategy(DENSITIES)]
+SamplingField = Annotated[Choice[SamplingProperties], Strategy(SAMPLINGS)]
+PerturbationField = Annotated[Choice[PerturbationProperties], Strategy(PERTURBATIONS)]
+NoiseField = Annotated[Choice[NoiseProperties], Strategy(NOISES)]
+LossField = Annotated[Choice[LossProperties], Strategy(LOSSES)]
+OptimizerField = Annotated[Choice[OptimizerProperties], Strategy(OPTIMIZERS)]
+LearningRateField = Annotated[Choice[LearningRateProperties], Strategy(LR_SCHEDULES)]

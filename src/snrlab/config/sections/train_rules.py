@@ -80,19 +80,19 @@ def refuse_foreign_schedule(value: Any) -> None:
 
 def refuse_impossible(train: TrainConfig) -> None:
     """Refuse what cannot be together, or would be ignored (UserError)."""
-    name, facts = train.optimizer.name, train.optimizer.entry.facts
-    if facts.get("own_schedule") and not train.lr_schedule.entry.facts.get("flat"):
+    name, optimizer = train.optimizer.name, train.optimizer.entry.properties
+    if optimizer.own_schedule and not train.lr_schedule.entry.properties.flat:
         raise UserError(f'{name} needs no schedule, its averages take that place: set lr_schedule = "constant".')
-    if facts.get("finds_rate") and train.learning_rate < ADAPTIVE_RATE:
+    if optimizer.finds_rate and train.learning_rate < ADAPTIVE_RATE:
         raise UserError(
             f"{name} finds the rate itself, and learning_rate, here {train.learning_rate:g}, multiplies it: "
             "set learning_rate = 1.0."
         )
     rates = {f"{part}_learning_rate": train.rate(part) for part in train.parts}
-    if facts.get("one_rate") and len(set(rates.values())) > 1:
+    if optimizer.one_rate and len(set(rates.values())) > 1:
         shown = ", ".join(f"{field} = {rate:g}" for field, rate in rates.items())
         raise UserError(f"{name} finds one rate for all weights, but there are several: {shown}. Leave them out.")
-    if facts.get("averages") and train.ema is not None:
+    if optimizer.averages and train.ema is not None:
         raise UserError(f"{name} averages the weights already; remove ema.")
     if train.fused_backward or train.weights == "bf16":
         _refuse_one_by_one(train)
@@ -102,7 +102,7 @@ def refuse_impossible(train: TrainConfig) -> None:
 
 def _refuse_one_by_one(train: TrainConfig) -> None:
     option = "fused_backward" if train.fused_backward else 'weights = "bf16"'
-    if not train.optimizer.entry.facts.get("one_by_one"):
+    if not train.optimizer.entry.properties.one_by_one:
         raise UserError(
             f"{option} updates the weights one by one, which {train.optimizer.name} cannot do; use adafactor or adamw."
         )

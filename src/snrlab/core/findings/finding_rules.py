@@ -157,7 +157,7 @@ def perturbation(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         "Compare losses with a run without it only as (loss - floor)(1 + gamma^2).",
         {"largest_floor": floor, "largest_gamma": strongest},
     )
-    if recipe.perturbation.entry.facts.get("random_strength"):
+    if recipe.perturbation.entry.properties.random_strength:
         yield Finding(
             "perturbation_random",
             "info",
@@ -178,15 +178,15 @@ def perturbation(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 def peer_variant(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
     """A formula that departs from its paper because a peer's program does."""
     for choice in recipe.weighting:
-        facts = choice.entry.facts
-        if "peer" not in facts:
+        peer = choice.entry.properties.peer
+        if peer is None:
             continue
-        yield Finding("peer_variant", "info", f"{choice.name} reproduces {facts['peer']}: {facts['deviates']}.")
-        if facts["stated_for"] != recipe.prediction_type:
+        yield Finding("peer_variant", "info", f"{choice.name} reproduces {peer.program}: {peer.deviates}.")
+        if peer.stated_for != recipe.prediction_type:
             yield Finding(
                 "peer_prediction_type",
                 "error" if is_multiplier(choice) else "warning",
-                f"{choice.name} is what {facts['peer']} does for {facts['stated_for']}; this recipe predicts "
+                f"{choice.name} is what {peer.program} does for {peer.stated_for}; this recipe predicts "
                 f"{recipe.prediction_type}.",
                 "Drop it." if is_multiplier(choice) else "Its numbers are converted, which the peer would not do.",
             )
@@ -210,8 +210,8 @@ def never_trained(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 
 def noise_shape(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
     """What a noise shape other than Gaussian does."""
-    if recipe.noise is not None and "changes" in recipe.noise.entry.facts:
-        yield Finding("noise_shape", "info", f"noise {recipe.noise.name}: {recipe.noise.entry.facts['changes']}.")
+    if recipe.noise is not None and recipe.noise.entry.properties.changes:
+        yield Finding("noise_shape", "info", f"noise {recipe.noise.name}: {recipe.noise.entry.properties.changes}.")
 
 
 RULES: tuple[Rule, ...] = (

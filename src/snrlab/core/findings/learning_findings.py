@@ -10,7 +10,7 @@ from snrlab.core.recipe import Recipe, Tables
 
 def learns(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
     """What is learnt, and what the tables then mean."""
-    if recipe.density.entry.facts.get("learns"):
+    if recipe.density.entry.properties.learns:
         yield Finding(
             "density_learns",
             "warning",
@@ -19,7 +19,7 @@ def learns(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
             "effort goes.",
             'To draw so and keep the objective, use sampling = "importance".',
         )
-    if recipe.sampling.entry.facts.get("learns"):
+    if recipe.sampling.entry.properties.learns:
         most = 1 / recipe.sampling.params["floor"]
         yield Finding(
             "sampling_learns",

@@ -6,6 +6,20 @@ through the entry point `snrlab.strategies`); they are named here because a reci
 
 from __future__ import annotations
 
-from snrlab.core.registries.registry import Registry
+from dataclasses import dataclass
 
-NOISES = Registry("noise")
+from snrlab.core.registries.registry import KohyaProperties, Registry
+
+
+@dataclass(frozen=True)
+class NoiseProperties(KohyaProperties):
+    """What the program has to know of a noise shape.
+
+    Attributes:
+        changes: what it does to the noise that a table by timestep does not show; empty for Gaussian noise.
+    """
+
+    changes: str = ""
+
+
+NOISES = Registry("noise", properties=NoiseProperties)

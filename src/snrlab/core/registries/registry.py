@@ -8,6 +8,9 @@ summary. Registering it is all that is needed to make it appear everywhere:
     def min_snr(log_snr, *, gamma: Annotated[float, Gt(0), Le(1000)] = 5.0):
         ...
 
+What the program has to know of a strategy beside its function are its properties: fields of a frozen dataclass that
+stands beside the registry (`WeightingProperties`). `register` takes them by name, and refuses one that is unknown.
+
 Other packages add theirs the same way; naming the module under the entry-point group
 `snrlab.strategies` makes it load by itself.
 """
@@ -16,11 +19,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from importlib import metadata
-from types import MappingProxyType, SimpleNamespace
-from typing import Any, get_type_hints
+from types import MappingProxyType, SimpleNamespace, UnionType
+from typing import Any, Generic, Literal, Union, get_args, get_origin, get_type_hints
+
+from typing_extensions import TypeVar
 
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.registries.parameters import Parameter, parse_value
@@ -34,16 +39,35 @@ class UnknownEntryError(UserError, KeyError):
     __str__ = Exception.__str__  # KeyError's own shows the message in quotes
 
 
+@dataclass(frozen=True)
+class Properties:
+    """What the program has to know of an entry beside its function; a kind of entry adds fields of its own."""
+
+
+@dataclass(frozen=True)
+class KohyaProperties(Properties):
+    """Properties of a kind of entry that kohya's LoRA metadata has keys for.
+
+    Attributes:
+        kohya: keys of the metadata to the parameter that each holds, or to True for a mere switch.
+    """
+
+    kohya: Mapping[str, str | Literal[True]] = field(default_factory=dict)
+
+
+P = TypeVar("P", bound=Properties, default=Properties, covariant=True)
+
+
 @dataclass(frozen=True, eq=False)
-class Entry:
+class Entry(Generic[P]):
     """One registered function with everything that is derived from it."""
 
     kind: str
     name: str
     fn: Callable[..., Any]
     paper: str
-    formula: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    formula: str
+    properties: P
 
     @property
     def summary(self) -> str:
@@ -59,7 +83,7 @@ class Entry:
         hints = get_type_hints(annotations, self.fn.__globals__, include_extras=True)
         return MappingProxyType({p.name: Parameter.of(p.name, hints[p.name], p.default) for p in own})
 
-    def bind(self, **params: Any) -> Choice:
+    def bind(self, **params: Any) -> Choice[P]:
         """This entry with values for its parameters; those not given take their defaults.
 
         Raises:
@@ -79,10 +103,10 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Generic[P]):
     """An entry bound to parameter values: what a recipe holds."""
 
-    entry: Entry
+    entry: Entry[P]
     values: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -106,19 +130,20 @@ class Choice:
         return self.entry.fn(*args, **self.params)
 
 
-class Registry(Mapping[str, Entry]):
+class Registry(Mapping[str, Entry[P]], Generic[P]):
     """The entries of one kind, by name, in the order of registration."""
 
     __eq__ = object.__eq__  # a registry is itself, not its contents
     __hash__ = object.__hash__
 
-    def __init__(self, kind: str) -> None:
-        """Start an empty registry; `kind` is the word users meet in messages."""
+    def __init__(self, kind: str, *, properties: type[P]) -> None:
+        """Start an empty registry; `kind` is the word users meet in messages, `properties` what its entries have."""
         self.kind = kind
-        self._entries: dict[str, Entry] = {}
+        self.properties = properties
+        self._entries: dict[str, Entry[P]] = {}
 
     def register(
-        self, *, paper: str, name: str | None = None, formula: str = "", **facts: Any
+        self, *, paper: str, name: str | None = None, formula: str = "", **properties: Any
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Decorator that adds a function under its own name; it is returned unchanged.
 
@@ -127,14 +152,17 @@ class Registry(Mapping[str, Entry]):
             name: the name to use where the function's own is taken in its module.
             formula: what the function computes, `left = right` in Python's notation (`w_x0 = min(S, gamma)`), clauses
                 with a semicolon between; a test evaluates it, the documentation typesets it.
-            facts: further properties that the kind's users ask for.
+            properties: fields of the registry's properties, where they are not the defaults.
 
         Raises:
             ValueError: the name is taken, or the function has no docstring.
+            TypeError: a property is unknown, missing, or of the wrong type.
         """
 
         def add(fn: Callable[..., Any]) -> Callable[..., Any]:
-            entry = Entry(self.kind, name or fn.__name__, fn, paper, formula, MappingProxyType(facts))
+            chosen = name or fn.__name__
+            checked = _checked(self.properties, properties, where=f"{self.kind} {chosen}")
+            entry = Entry(self.kind, chosen, fn, paper, formula, checked)
             if entry.name in self._entries:
                 raise ValueError(f"{self.kind}: '{entry.name}' is registered twice")
             if not entry.summary:
@@ -144,7 +172,7 @@ class Registry(Mapping[str, Entry]):
 
         return add
 
-    def __getitem__(self, name: str) -> Entry:
+    def __getitem__(self, name: str) -> Entry[P]:
         """The entry of that name.
 
         Raises:
@@ -167,11 +195,11 @@ class Registry(Mapping[str, Entry]):
         """Number of entries."""
         return len(self._entries)
 
-    def bind(self, name: str, **params: Any) -> Choice:
+    def bind(self, name: str, **params: Any) -> Choice[P]:
         """The named entry with values for its parameters."""
         return self[name].bind(**params)
 
-    def parse(self, spec: str) -> Choice:
+    def parse(self, spec: str) -> Choice[P]:
         """Read `NAME[:k=v,...]` as the command line writes it.
 
         Raises:
@@ -201,6 +229,38 @@ def load_plugins() -> None:
             point.load()
         except Exception as reason:
             raise UserError(f"the plug-in '{point.name}' ({point.value}) does not load: {reason}") from reason
+
+
+def _checked(kind: type[P], stated: Mapping[str, Any], *, where: str) -> P:
+    """The properties that were stated for an entry; `TypeError` where they are not those of its kind."""
+    types = get_type_hints(kind)
+    for name, value in stated.items():
+        if name not in types:
+            raise TypeError(str(unknown(f"{where}: property", name, types or ["(it has none)"])))
+        if not _is_of_type(value, types[name]):
+            wanted = inspect.formatannotation(types[name])
+            raise TypeError(f"{where}: property {name} is {value!r}; it must be of type {wanted}.")
+    for own in fields(kind):
+        if own.name not in stated and own.default is MISSING and own.default_factory is MISSING:
+            raise TypeError(f"{where}: property '{own.name}' is missing.")
+    return kind(**stated)
+
+
+def _is_of_type(value: Any, wanted: Any) -> bool:
+    """Whether a value is of an annotated type; of a function only that it can be called."""
+    origin, inner = get_origin(wanted), get_args(wanted)
+    if origin in (Union, UnionType):
+        return any(_is_of_type(value, one) for one in inner)
+    if origin is Literal:
+        return any(type(value) is type(one) and value == one for one in inner)
+    if origin is Callable:
+        return callable(value)
+    if origin is Mapping:
+        key, item = inner
+        return isinstance(value, Mapping) and all(
+            _is_of_type(k, key) and _is_of_type(v, item) for k, v in value.items()
+        )
+    return isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
 
 
 def _text(value: Any) -> str:

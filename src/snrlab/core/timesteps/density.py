@@ -7,6 +7,8 @@ into the end cells. Step t sits at u = (t + 1/2) / T before any shift of the sch
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import erf, sqrt
 from typing import Annotated
 
@@ -15,13 +17,34 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError
-from snrlab.core.registries.registry import Registry
+from snrlab.core.registries.registry import Properties, Registry
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.core.timesteps.timestep_sampling import Bins, Decay, Floor, mixed
 from snrlab.core.weights import curve as curves
 
 Array = NDArray[np.float64]
-DENSITIES = Registry("density")
+
+
+@dataclass(frozen=True)
+class DensityProperties(Properties):
+    """What the program has to know of a density.
+
+    Attributes:
+        of_errors: (p, weights, mean errors by timestep) and its parameters to what is drawn from once errors are
+            known; None for a density that does not learn.
+        changes: what it does to the objective, where that cannot be seen in its curve.
+    """
+
+    of_errors: Callable[..., Array] | None = None
+    changes: str = ""
+
+    @property
+    def learns(self) -> bool:
+        """Whether it draws by the errors so far, which makes another objective."""
+        return self.of_errors is not None
+
+
+DENSITIES = Registry("density", properties=DensityProperties)
 
 
 @DENSITIES.register(paper="arXiv:2006.11239", formula="p = 1/(max_timestep - min_timestep)")
@@ -113,8 +136,7 @@ def attention(p: Array, weight: Array, mse: Array, *, floor: float, decay: float
 @DENSITIES.register(
     paper="Anzhc/Timestep-Attention",
     formula="p = floor/T + (1 - floor)*w*mse/sum(w*mse)",
-    learns=True,
-    learnt=attention,
+    of_errors=attention,
     changes="it changes the objective to one that is learnt: about the square of the weight counts, times the error",
 )
 def loss_attention(schedule: NoiseSchedule, *, floor: Floor = 0.3, decay: Decay = 0.99, bins: Bins = 20) -> Array:

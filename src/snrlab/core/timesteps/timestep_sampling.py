@@ -11,16 +11,32 @@ bounds it up to a factor (Katharopoulos and Fleuret 2018, "Not all samples are c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
-from snrlab.core.registries.registry import Registry
+from snrlab.core.registries.registry import Properties, Registry
 
 Array = NDArray[np.float64]
-SAMPLINGS = Registry("sampling")
+
+
+@dataclass(frozen=True)
+class SamplingProperties(Properties):
+    """What the program has to know of a sampling.
+
+    Attributes:
+        stratified: the timesteps of a step are spread evenly over the density instead of drawn one by one.
+        learns: it draws by the errors so far, and each loss is divided by what that changed.
+    """
+
+    stratified: bool = False
+    learns: bool = False
+
+
+SAMPLINGS = Registry("sampling", properties=SamplingProperties)
 Floor = Annotated[float, Gt(0), Le(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 Bins = Annotated[int, Ge(2), Le(1000)]

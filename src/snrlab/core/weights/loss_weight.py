@@ -18,19 +18,23 @@ from numpy.typing import NDArray
 
 from snrlab.core.prediction import gain
 from snrlab.core.registries.registry import Choice
+from snrlab.core.weights.weighting import WeightingProperties
 
 Array = NDArray[np.float64]
 ProductOn = Literal["epsilon", "network"]
 _PROBES = np.array([100.0, 120.0])  # |log_snr| at which every weighting has reached its power law
 
 
-def is_multiplier(choice: Choice) -> bool:
+def is_multiplier(choice: Choice[WeightingProperties]) -> bool:
     """Whether the entry multiplies the network's own loss instead of being a weight on x0."""
-    return bool(choice.entry.facts.get("multiplier", False))
+    return choice.entry.properties.multiplier
 
 
 def loss_weight(
-    choices: Sequence[Choice], log_snr: Array, prediction_type: str, product_on: ProductOn = "epsilon"
+    choices: Sequence[Choice[WeightingProperties]],
+    log_snr: Array,
+    prediction_type: str,
+    product_on: ProductOn = "epsilon",
 ) -> Array:
     """The weight on the network's own loss, before limits and normalisation.
 
@@ -66,7 +70,9 @@ def limit_weight(weight: Array, p: Array, max_weight: float | None, min_weight: 
     return weight
 
 
-def _direct(choices: Sequence[Choice], log_snr: Array, prediction_type: str, product_on: ProductOn) -> Array:
+def _direct(
+    choices: Sequence[Choice[WeightingProperties]], log_snr: Array, prediction_type: str, product_on: ProductOn
+) -> Array:
     weightings = [c for c in choices if not is_multiplier(c)]
     network_gain = gain(prediction_type, log_snr)
     weight = np.ones_like(log_snr)

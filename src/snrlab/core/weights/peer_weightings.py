@@ -1,7 +1,7 @@
 """What other trainers compute under the same names, so that their numbers can be reproduced.
 
-Each entry says which program it is (`peer`), for which prediction type that program uses the
-formula (`stated_for`) and how it departs from the paper (`deviates`). Formulas were read in the
+Each entry has a `Peer`, which says which program it is, for which prediction type that program
+uses the formula and how it departs from the paper. Formulas were read in the
 programs' sources; the file is named as `paper`. Entries with `multiplier=True` are not weights of
 their own: they multiply the network's own loss, after the weightings.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from snrlab.core.prediction import GAINS
 from snrlab.core.schedule import sd
 from snrlab.core.weights.loss_weight import loss_weight
-from snrlab.core.weights.weighting import WEIGHTINGS, Gamma
+from snrlab.core.weights.weighting import WEIGHTINGS, Gamma, Peer
 
 Array = NDArray[np.float64]
 KOHYA = "kohya-ss/sd-scripts, library/custom_train_functions.py"
@@ -34,10 +34,12 @@ def _on_v(weight: Array, log_snr: Array) -> Array:
 @WEIGHTINGS.register(
     paper=KOHYA,
     formula="w_v = 1/(min(S, 1000) + 1)",
-    peer="kohya sd-scripts",
-    stated_for="v_prediction",
+    peer=Peer(
+        "kohya sd-scripts",
+        "v_prediction",
+        "the paper's weight on v is sqrt(S)/(S+1); this is the plain x0 loss, 14.6 times more at the last SD step",
+    ),
     kohya={"ss_debiased_estimation": True},
-    deviates="the paper's weight on v is sqrt(S)/(S+1); this is the plain x0 loss, 14.6 times more at the last SD step",
 )
 def kohya_debiased_v(log_snr: Array) -> Array:
     """On v 1/(S+1), S capped at 1000: kohya's Debiased Estimation for v-prediction.
@@ -51,9 +53,11 @@ def kohya_debiased_v(log_snr: Array) -> Array:
 @WEIGHTINGS.register(
     paper=ONETRAINER,
     formula="w_v = 1/sqrt(min(S, 1000) + 1)",
-    peer="OneTrainer",
-    stated_for="v_prediction",
-    deviates="the paper's weight on v is sqrt(S)/(S+1); the 1 is added under the root and nothing is converted",
+    peer=Peer(
+        "OneTrainer",
+        "v_prediction",
+        "the paper's weight on v is sqrt(S)/(S+1); the 1 is added under the root and nothing is converted",
+    ),
 )
 def onetrainer_debiased_v(log_snr: Array) -> Array:
     """On v 1/sqrt(S+1), S capped at 1000: OneTrainer's Debiased Estimation for v-prediction.
@@ -67,9 +71,11 @@ def onetrainer_debiased_v(log_snr: Array) -> Array:
 @WEIGHTINGS.register(
     paper=ONETRAINER,
     formula="w_v = 1/(2 + S)**gamma",
-    peer="OneTrainer",
-    stated_for="v_prediction",
-    deviates="the paper's P2 on v is S/((S+1)(1+S)^gamma); the 1 is added twice and nothing is converted",
+    peer=Peer(
+        "OneTrainer",
+        "v_prediction",
+        "the paper's P2 on v is S/((S+1)(1+S)^gamma); the 1 is added twice and nothing is converted",
+    ),
 )
 def onetrainer_p2_v(log_snr: Array, *, gamma: Annotated[float, Ge(0), Le(4)] = 1.0) -> Array:
     """On v (2+S)^-gamma: OneTrainer's P2 for v-prediction.
@@ -83,9 +89,11 @@ def onetrainer_p2_v(log_snr: Array, *, gamma: Annotated[float, Ge(0), Le(4)] = 1
 @WEIGHTINGS.register(
     paper="huggingface/diffusers, examples/dreambooth/train_dreambooth_lora_sdxl.py",
     formula="w_v = min(1, gamma/S) + 1",
-    peer="diffusers' DreamBooth scripts",
-    stated_for="v_prediction",
-    deviates="Min-SNR on v is min(S,gamma)/(S+1); here 1 is added to the epsilon weight, so it lies between 1 and 2",
+    peer=Peer(
+        "diffusers' DreamBooth scripts",
+        "v_prediction",
+        "Min-SNR on v is min(S,gamma)/(S+1); here 1 is added to the epsilon weight, so it lies between 1 and 2",
+    ),
 )
 def diffusers_dreambooth_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
     """On v min(1, gamma/S) + 1: Min-SNR of diffusers' DreamBooth scripts for v-prediction.
@@ -99,9 +107,11 @@ def diffusers_dreambooth_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Arr
 @WEIGHTINGS.register(
     paper="huggingface/diffusers, examples/research_projects/pixart/train_pixart_controlnet_hf.py",
     formula="w_v = min(S + 1, gamma)/(S + 1)",
-    peer="diffusers' PixArt script",
-    stated_for="v_prediction",
-    deviates="Min-SNR on v is min(S,gamma)/(S+1); here S+1 is clipped, so noisy steps keep the plain v loss",
+    peer=Peer(
+        "diffusers' PixArt script",
+        "v_prediction",
+        "Min-SNR on v is min(S,gamma)/(S+1); here S+1 is clipped, so noisy steps keep the plain v loss",
+    ),
 )
 def diffusers_pixart_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
     """On v min(S+1, gamma)/(S+1): Min-SNR of diffusers' PixArt script for v-prediction.
@@ -115,9 +125,11 @@ def diffusers_pixart_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
 @WEIGHTINGS.register(
     paper="ostris/ai-toolkit, toolkit/train_tools.py",
     formula="w_v = min(1, gamma/S)",
-    peer="ai-toolkit",
-    stated_for="v_prediction",
-    deviates="Min-SNR on v is min(S,gamma)/(S+1); the epsilon weight is used on the v loss",
+    peer=Peer(
+        "ai-toolkit",
+        "v_prediction",
+        "Min-SNR on v is min(S,gamma)/(S+1); the epsilon weight is used on the v loss",
+    ),
 )
 def ai_toolkit_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
     """On v min(1, gamma/S): ai-toolkit's min_snr_gamma for v-prediction.
@@ -131,9 +143,11 @@ def ai_toolkit_min_snr_v(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
 @WEIGHTINGS.register(
     paper="ostris/ai-toolkit, toolkit/train_tools.py",
     formula="w_epsilon = gamma/S",
-    peer="ai-toolkit",
-    stated_for="epsilon",
-    deviates="the name suggests Min-SNR; this is gamma times the plain x0 loss, without the clip at 1",
+    peer=Peer(
+        "ai-toolkit",
+        "epsilon",
+        "the name suggests Min-SNR; this is gamma times the plain x0 loss, without the clip at 1",
+    ),
 )
 def ai_toolkit_snr_gamma(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
     """On epsilon gamma/S: ai-toolkit's snr_gamma.
@@ -147,10 +161,12 @@ def ai_toolkit_snr_gamma(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
 @WEIGHTINGS.register(
     paper=KOHYA,
     formula="factor = min(S, 1000)/(min(S, 1000) + 1)",
-    peer="kohya sd-scripts",
-    stated_for="v_prediction",
+    peer=Peer(
+        "kohya sd-scripts",
+        "v_prediction",
+        "it turns the v loss into the plain epsilon loss; weightings written for v contain this factor already",
+    ),
     multiplier=True,
-    deviates="it turns the v loss into the plain epsilon loss; weightings written for v contain this factor already",
 )
 def scale_v_pred_loss_like_noise_pred(log_snr: Array) -> Array:
     """Multiplies the v loss by S/(S+1), S capped at 1000: kohya's option of this name.
@@ -164,10 +180,12 @@ def scale_v_pred_loss_like_noise_pred(log_snr: Array) -> Array:
 @WEIGHTINGS.register(
     paper=KOHYA,
     formula="factor = 1 + scale*(min(S, 1000) + 1)/min(S, 1000)",
-    peer="kohya sd-scripts",
-    stated_for="epsilon",
+    peer=Peer(
+        "kohya sd-scripts",
+        "epsilon",
+        "no paper: it adds the v loss, scaled by the option's value, to the epsilon loss",
+    ),
     multiplier=True,
-    deviates="no paper: it adds the v loss, scaled by the option's value, to the epsilon loss",
 )
 def v_pred_like_loss(log_snr: Array, *, scale: Annotated[float, Gt(0), Le(100)] = 1.0) -> Array:
     """Multiplies the epsilon loss by 1 + scale (S+1)/S, S capped at 1000: kohya's option of this name.
@@ -193,9 +211,11 @@ class WeightingText:
 @WEIGHTINGS.register(
     paper="kohya-ss/sd-scripts, train_network.py and eight more: the SNR table is made, then the schedule is rescaled",
     formula="w_v = of(S_before)",
-    peer="kohya sd-scripts",
-    stated_for="v_prediction",
-    deviates="weights under zero_terminal_snr must use the rescaled SNR, which is 4.8 times smaller at t = 900",
+    peer=Peer(
+        "kohya sd-scripts",
+        "v_prediction",
+        "weights under zero_terminal_snr must use the rescaled SNR, which is 4.8 times smaller at t = 900",
+    ),
 )
 def kohya_before_rescale(log_snr: Array, *, of: Annotated[str, WeightingText()] = "min_snr:gamma=5") -> Array:
     """On v the weight `of` another weighting at the SNR that the step had before the rescaling to SNR 0.

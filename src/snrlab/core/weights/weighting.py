@@ -9,6 +9,7 @@ results have its shape and are >= 0. Where peers compute something else under th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -16,11 +17,41 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from snrlab.core.prediction import GAINS, PredictionType
-from snrlab.core.registries.registry import Registry
+from snrlab.core.registries.registry import KohyaProperties, Registry
 from snrlab.core.weights import curve as curves
 
 Array = NDArray[np.float64]
-WEIGHTINGS = Registry("weighting")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The program whose formula a weighting reproduces, and how it departs from the paper.
+
+    Attributes:
+        program: its name.
+        stated_for: the prediction type that it uses the formula for.
+        deviates: the difference from the paper.
+    """
+
+    program: str
+    stated_for: PredictionType
+    deviates: str
+
+
+@dataclass(frozen=True)
+class WeightingProperties(KohyaProperties):
+    """What the program has to know of a weighting.
+
+    Attributes:
+        peer: whose formula it is, where it is not the paper's.
+        multiplier: it is no weight on x0 of its own: it multiplies the network's own loss, after the weightings.
+    """
+
+    peer: Peer | None = None
+    multiplier: bool = False
+
+
+WEIGHTINGS = Registry("weighting", properties=WeightingProperties)
 Gamma = Annotated[float, Gt(0), Le(1000)]
 
 

@@ -12,6 +12,7 @@ import zlib
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.lora import LoraConfig
 from snrlab.core.recipe import Recipe
+from snrlab.core.registries.registry import Choice, KohyaProperties
 from snrlab.core.registries.training import kohya_optimizer
 from snrlab.model_files.metadata.training_facts import Base, Images, Training
 
@@ -131,7 +132,7 @@ def _image_keys(images: Images) -> dict[str, object]:
 def _recipe_keys(recipe: Recipe) -> dict[str, object]:
     """The recipe, where an entry says that kohya has one of the same meaning.
 
-    An entry's fact `kohya` maps a key to the parameter it holds, or to True for a mere switch.
+    An entry's property `kohya` maps a key to the parameter it holds, or to True for a mere switch.
     """
     keys: dict[str, object] = dict.fromkeys(
         ("ss_min_snr_gamma", "ss_ip_noise_gamma", "ss_noise_offset", "ss_multires_noise_iterations",
@@ -140,8 +141,9 @@ def _recipe_keys(recipe: Recipe) -> dict[str, object]:
     keys |= dict.fromkeys(
         ("ss_debiased_estimation", "ss_ip_noise_gamma_random_strength", "ss_noise_offset_random_strength"), False
     )
-    for choice in (*recipe.weighting, recipe.perturbation, recipe.noise):
+    choices: tuple[Choice[KohyaProperties] | None, ...] = (*recipe.weighting, recipe.perturbation, recipe.noise)
+    for choice in choices:
         if choice is not None:
-            for key, parameter in choice.entry.facts.get("kohya", {}).items():
+            for key, parameter in choice.entry.properties.kohya.items():
                 keys[key] = True if parameter is True else choice.params[parameter]
     return keys | {"ss_zero_terminal_snr": recipe.noise_schedule().terminal_snr_is_zero}

@@ -16,7 +16,7 @@ from snrlab.core.registries.noise import NOISES
 from snrlab.core.registries.registry import Choice
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
-from snrlab.core.weights.weighting import WEIGHTINGS
+from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
 from snrlab.peers.floor import with_floor
 from snrlab.peers.kohya.findings import formulas, unknown_options
 from snrlab.peers.kohya.settings import STEPS, Settings
@@ -52,7 +52,7 @@ def _refuse_what_stops(options: Settings) -> None:
         )
 
 
-def _as_is_weighting(options: Settings) -> tuple[tuple[Choice, ...], Any]:
+def _as_is_weighting(options: Settings) -> tuple[tuple[Choice[WeightingProperties], ...], Any]:
     """The weights as the program multiplies them: on the network's own loss."""
     chosen = []
     if options.min_snr is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snrlab.config.run import RunConfig
+from snrlab.core.registries.noise import NoiseProperties
 from snrlab.core.registries.registry import Choice
 from snrlab.peers.conversion import Left, shown
 
@@ -96,10 +97,12 @@ def _perturbation(choice: Choice | None, left: list[Left]) -> dict[str, Any]:
     return {}
 
 
-def _noise(choice: Choice | None, left: list[Left]) -> dict[str, Any]:
+def _noise(choice: Choice[NoiseProperties] | None, left: list[Left]) -> dict[str, Any]:
     if choice is None or choice.name == "gaussian":
         return {}
-    if keys := choice.entry.facts.get("kohya"):
-        return {key.removeprefix("ss_"): choice.params[name] or None for key, name in keys.items()}
+    if keys := choice.entry.properties.kohya:
+        return {
+            key.removeprefix("ss_"): True if name is True else choice.params[name] or None for key, name in keys.items()
+        }
     left.append(Left(f"recipe.noise = {choice.name}", "kohya has no such noise"))
     return {}

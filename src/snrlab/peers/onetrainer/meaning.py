@@ -17,7 +17,7 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.registries.noise import NOISES
 from snrlab.core.registries.registry import Choice
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
-from snrlab.core.weights.weighting import WEIGHTINGS
+from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
 from snrlab.peers.floor import with_floor
 from snrlab.peers.onetrainer.density import DISTRIBUTIONS, density, number
 from snrlab.peers.other_models import HERE
@@ -103,7 +103,7 @@ def understand(asked: Asked) -> Understood:
     return Understood(asked, tuple(_does(settings)), as_is, as_meant, found, tuple(changes), VERSION)
 
 
-def _weighting(settings: Settings, *, right: bool) -> tuple[Choice, ...]:
+def _weighting(settings: Settings, *, right: bool) -> tuple[Choice[WeightingProperties], ...]:
     as_paper = right or not settings.v
     match settings.loss_weight:
         case "MIN_SNR_GAMMA":

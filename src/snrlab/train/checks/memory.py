@@ -88,7 +88,7 @@ def estimate_of(
         there: names of the networks that stay on the device.
     """
     sizes = {name: p.numel() * p.element_size() for name, p in parameters.items()}
-    state = train.optimizer.entry.facts["state_bytes"]
+    state = train.optimizer.entry.properties.state_bytes
     kept = [components.networks[name] for name in there]
     largest = max(p.numel() for p in parameters.values())
     return MemoryEstimate(

@@ -109,7 +109,7 @@ def make_optimizer(train: TrainConfig, trained: Trainable, seed: int = 0, proces
     choice = train.optimizer
     refuse_missing(choice.name)
     rates = sorted(set(trained.rates.values()))
-    if choice.entry.facts.get("one_rate") and len(rates) > 1:
+    if choice.entry.properties.one_rate and len(rates) > 1:
         shown = ", ".join(f"{rate:g}" for rate in rates)
         raise UserError(
             f"train.optimizer: {choice.name} finds one rate for all weights, but there are several: {shown}."

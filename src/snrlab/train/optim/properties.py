@@ -1,15 +1,4 @@
-"""What a run has to know about an optimizer: facts of its entry, and the bytes that its state takes.
-
-class_name     what kohya's metadata calls it
-state_bytes    shape of a weight to the bytes that are kept for it between steps
-requires       package that it is from, where that is no dependency of snrlab; extra: snrlab's extra that has it
-one_by_one     each weight can be updated on its own, which fused_backward and weights = "bf16" do
-one_rate       all weights have the same learning rate
-finds_rate     it estimates the rate, and learning_rate multiplies that
-own_schedule   it needs no schedule beyond warm-up
-averages       it has an average of the weights, which is what is sampled and saved
-paged          its state lies in memory that the GPU shares with the CPU
-"""
+"""The bytes that an optimizer keeps for a weight, and whether it can be had on this machine."""
 
 from __future__ import annotations
 
@@ -18,9 +7,8 @@ import math
 from collections.abc import Callable
 
 from snrlab.core.errors import UserError
-from snrlab.core.registries.training import OPTIMIZERS
+from snrlab.core.registries.training import OPTIMIZERS, Shape
 
-Shape = tuple[int, ...]
 FP32 = 4
 BLOCK = 256  # weights that share a scale in an 8-bit state
 SMALL = 4096  # weights below which bitsandbytes keeps 32 bits
@@ -62,15 +50,15 @@ def refuse_missing(name: str) -> None:
     """Refuse an optimizer whose package is not installed, or that needs a GPU where there is none (UserError)."""
     import torch
 
-    facts = OPTIMIZERS[name].facts
-    package = facts.get("requires")
+    optimizer = OPTIMIZERS[name].properties
+    package = optimizer.requires
     if package:
         try:
             importlib.import_module(package)
         except (ImportError, OSError, RuntimeError) as reason:
             raise UserError(
                 f"train.optimizer: {name} is from the package {package}, which does not load ({reason}). "
-                f'Install it with: pip install "snrlab[{facts.get("extra", "optim")}]"'
+                f'Install it with: pip install "snrlab[{optimizer.extra}]"'
             ) from None
-    if facts.get("paged") and not torch.cuda.is_available():
+    if optimizer.paged and not torch.cuda.is_available():
         raise UserError(f"train.optimizer: {name} moves its state between GPU and CPU, and there is no GPU here.")

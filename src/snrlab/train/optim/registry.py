@@ -1,7 +1,7 @@
 """Optimizers: torch's, transformers', and those of packages that are installed when wanted.
 
 An optimizer takes groups of weights, `{"params": [...], "lr": rate}`, and gives a `torch.optim.Optimizer` over them.
-What else a run has to know is a fact of its entry (`snrlab.train.optim.properties`).
+What else a run has to know is a property of its entry (`snrlab.core.registries.training.OptimizerProperties`).
 This module needs no torch to be imported, only to be used.
 """
 
@@ -95,8 +95,8 @@ def adamw8bit(
 ) -> Optimizer:
     """AdamW with moments of 8 bits, bitsandbytes': a quarter of AdamW's state.
 
-    >>> OPTIMIZERS["adamw"].facts["state_bytes"]((64, 64)), OPTIMIZERS["adamw8bit"].facts["state_bytes"]((64, 64))
-    (32772, 8320)
+    >>> [OPTIMIZERS[name].properties.state_bytes((64, 64)) for name in ("adamw", "adamw8bit")]
+    [32772, 8320]
     """
     from bitsandbytes.optim import AdamW8bit
 
@@ -117,7 +117,7 @@ def paged_adamw8bit(
 ) -> Optimizer:
     """The same with its state in memory that moves between GPU and CPU as needed; only beside a GPU.
 
-    >>> OPTIMIZERS["paged_adamw8bit"].facts["paged"]
+    >>> OPTIMIZERS["paged_adamw8bit"].properties.paged
     True
     """
     from bitsandbytes.optim import PagedAdamW8bit

@@ -55,13 +55,13 @@ class Draws:
 
     def timesteps(self, step: int, slots: Slots) -> Tensor:
         """Timesteps from what the recipe's sampling makes of its density: int64 [B]."""
-        stratified = bool(self.recipe.sampling.entry.facts.get("stratified"))
+        stratified = self.recipe.sampling.entry.properties.stratified
         u = uniforms(self.seed, step, slots, self.total, stratified=stratified)
         return torch.from_numpy(inverse_cdf(self.drawn(step).p, u))
 
     def correction(self, step: int, timesteps: Tensor) -> Tensor | None:
         """The density over what was drawn from, by which the losses are multiplied [B]; None where it is always 1."""
-        if not self.recipe.sampling.entry.facts.get("learns"):
+        if not self.recipe.sampling.entry.properties.learns:
             return None
         return torch.from_numpy(self.drawn(step).correction[timesteps.numpy()]).float()
 
@@ -79,7 +79,7 @@ class Draws:
             return 0.0
         xi = torch.stack([self._normal("perturbation", step, int(s), like) for s in slots]).to(like.device)
         gamma = torch.from_numpy(tables.ip_gamma).float()[timesteps]
-        if perturbation.entry.facts.get("random_strength"):
+        if perturbation.entry.properties.random_strength:
             # the table holds the rms of gamma U(0, 1), which is gamma / sqrt(3)
             gamma = gamma * 3**0.5 * self._strengths(step, slots, perturbation.params["per"])
         return xi * gamma.to(like.device).view(-1, 1, 1, 1)
