@@ -49,7 +49,7 @@ class Preset:
     views: int
     least: int
     most: int
-    memory: Mapping[str, int]
+    memory: Mapping[Base, int]
     trigger: bool
     fields: tuple[PresetField, ...]
 

@@ -26,13 +26,13 @@ class RunConfig(Section):
     seed: int = Field(0, ge=0, lt=2**63, description="Every random number of the run follows from it.")
     model: ModelConfig
     data: DataConfig
-    recipe: RecipeConfig = Field(default_factory=lambda: RecipeConfig())  # type: ignore[call-arg]  # asks the registries
-    train: TrainConfig = Field(default_factory=lambda: TrainConfig())  # type: ignore[call-arg]  # asks the registries
-    lora: LoraConfig = LoraConfig()  # type: ignore[call-arg]
-    sample: SampleConfig = SampleConfig()  # type: ignore[call-arg]
-    validation: ValidationConfig = ValidationConfig()  # type: ignore[call-arg]
-    output: OutputConfig = OutputConfig()  # type: ignore[call-arg]
-    log: LogConfig = LogConfig()  # type: ignore[call-arg]
+    recipe: RecipeConfig = Field(default_factory=lambda: RecipeConfig())  # asks the registries
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig())  # asks the registries
+    lora: LoraConfig = LoraConfig()
+    sample: SampleConfig = SampleConfig()
+    validation: ValidationConfig = ValidationConfig()
+    output: OutputConfig = OutputConfig()
+    log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
     def _lora_is_used(self) -> RunConfig:

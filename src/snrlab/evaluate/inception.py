@@ -35,7 +35,7 @@ class ConvNorm(nn.Module):
         """From `inputs` to `outputs` channels; `padded` keeps the size."""
         super().__init__()
         sides = (kernel, kernel) if isinstance(kernel, int) else kernel
-        padding = tuple(side // 2 for side in sides) if padded else 0
+        padding = (sides[0] // 2, sides[1] // 2) if padded else 0
         self.conv = nn.Conv2d(inputs, outputs, sides, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
 
@@ -77,7 +77,7 @@ class Mixed(nn.Module):
 
 
 def _side_by_side(stage: Conv | tuple[Conv, Conv]) -> tuple[Conv, ...]:
-    return (stage,) if isinstance(stage[0], str) else stage  # type: ignore[return-value]
+    return (stage,) if isinstance(stage[0], str) else stage
 
 
 def _chain(name: str, *convs: tuple[int, Kernel] | tuple[int, Kernel, int], start: int = 1) -> Branch:

@@ -80,7 +80,7 @@ def start(images: Path, model: str, preset_name: str, name: str = "") -> Started
 
 def look(folder: Path) -> Pictures:
     """What is in a folder of images (UserError where it cannot be trained on)."""
-    found = find(DataConfig(folder=str(folder.absolute()), caption=""))  # type: ignore[call-arg]
+    found = find(DataConfig(folder=str(folder.absolute()), caption=""))
     if found.problems:
         raise UserError("\n".join(found.problems))
     items = [item for group in found.all_groups for item in group.items]

@@ -63,7 +63,7 @@ def evaluate(formula: str, values: Mapping[str, Any]) -> Any:
     for left, right in reversed(others):
         code = compile(ast.Expression(right), formula, "eval")
         if isinstance(left, ast.Call):
-            scope[left.func.id] = _function(code, left.args[0].id, scope)  # type: ignore[attr-defined]
+            scope[left.func.id] = _function(code, left.args[0].id, scope)  # type: ignore[attr-defined]  # our formulas define f(u) so
         else:
             scope[left.id] = eval(code, scope)  # type: ignore[attr-defined]  # our own text, never a user's
     return eval(compile(ast.Expression(main), formula, "eval"), scope)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -17,6 +17,20 @@ from snrlab.model_files.model_facts import ModelFacts
 from snrlab.model_files.recognise import Claim
 from snrlab.models.encode_rule import PLAIN, EncodeRule
 from snrlab.models.pixels import PixelIdentity
+
+if TYPE_CHECKING:
+
+    class Network(nn.Module):
+        """A network of diffusers or transformers: what both have beside the methods of a module."""
+
+        config: Any
+        device: torch.device
+        dtype: torch.dtype
+
+        def add_adapter(self, adapter_config: Any) -> None:
+            """Put adapters on its layers, with peft."""
+            ...
+
 
 ENCODERS = ("text_encoder", "text_encoder_2")
 
@@ -52,7 +66,7 @@ class Components:
     arithmetic: torch.dtype | None = None
 
     @property
-    def networks(self) -> dict[str, nn.Module]:
+    def networks(self) -> dict[str, Network]:
         """The networks by the names of their folders."""
         found = {name: getattr(self, name) for name in ("vae", "text_encoder", "text_encoder_2", "unet")}
         return {name: network for name, network in found.items() if network is not None}

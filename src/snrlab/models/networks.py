@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import init_empty_weights
@@ -18,8 +18,11 @@ from snrlab.core.errors import UserError
 from snrlab.model_files.header import Header
 from snrlab.models.pixels import PixelIdentity
 
+if TYPE_CHECKING:
+    from snrlab.models.components import Network
 
-def empty(part: str, config: Mapping[str, Any]) -> nn.Module:
+
+def empty(part: str, config: Mapping[str, Any]) -> Network:
     """A network whose weights have shapes but no memory; `part` is the name of its folder."""
     with init_empty_weights(include_buffers=False), no_init_weights():
         match part:

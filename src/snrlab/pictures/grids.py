@@ -38,10 +38,11 @@ def tiled(pictures: Sequence[Image.Image]) -> Image.Image:
 def labelled(cells: Sequence[Sequence[Image.Image]], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
     """Pictures of one size as a table with a label for each row and column."""
     width, height = cells[0][0].size
-    font = ImageFont.load_default(max(11, min(height // 8, 16 + height // 32)))  # read where the table is shrunk too
+    size = max(11, min(height // 8, 16 + height // 32))  # read where the table is shrunk too
+    font = ImageFont.load_default(size)
     left = max(math.ceil(font.getlength(label)) for label in rows) + 12
     lines = [textwrap.wrap(label, max(4, int(width / font.getlength("n")))) or [""] for label in columns]
-    line = math.ceil(font.size * 1.25)
+    line = math.ceil(size * 1.25)
     top = line * max(map(len, lines)) + 6
     table = Image.new("RGB", (left + len(columns) * (width + 4), top + len(rows) * (height + 4)), "white")
     draw = ImageDraw.Draw(table)

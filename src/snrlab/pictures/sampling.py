@@ -75,7 +75,7 @@ class _WhereTheUNetIs:
 
     @property
     def _execution_device(self) -> torch.device:
-        return self.unet.device  # type: ignore[attr-defined]
+        return self.unet.device  # type: ignore[attr-defined]  # of the pipeline beside it
 
 
 class _SD(_WhereTheUNetIs, StableDiffusionPipeline):

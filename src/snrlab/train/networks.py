@@ -21,8 +21,8 @@ def set_up_networks(config: RunConfig, components: Components) -> None:
 
 def _checkpoint(network: nn.Module) -> None:
     """Make activations again in the backward pass."""
-    if hasattr(network, "enable_gradient_checkpointing"):  # diffusers
-        network.enable_gradient_checkpointing()
+    if enable := getattr(network, "enable_gradient_checkpointing", None):  # diffusers
+        enable()
         return
     # transformers, which renamed the method within version 5, and does so in training mode only
     enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable

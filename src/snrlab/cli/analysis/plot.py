@@ -112,5 +112,5 @@ def content(
         return page({label: (describe(recipe), tables[label]) for label, recipe in recipes.items()}, panels).encode()
     from snrlab.lab.figures.plots import draw, save
 
-    figure = draw(tables, panels, mode=theme, log_weight=log, ceiling=ceiling)  # type: ignore[arg-type]
-    return save(figure, suffix[1:])  # type: ignore[arg-type]
+    figure = draw(tables, panels, mode=theme, log_weight=log, ceiling=ceiling)  # type: ignore[arg-type]  # one of MODES
+    return save(figure, suffix[1:])  # type: ignore[arg-type]  # one of SUFFIXES, without the dot

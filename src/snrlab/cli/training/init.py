@@ -53,7 +53,7 @@ def listing() -> str:
     lines = []
     for name in names():
         preset = load(name)
-        memory = ", ".join(f"{NAMES[base]} {size} GB" for base, size in preset.memory.items())  # type: ignore[index]
+        memory = ", ".join(f"{NAMES[base]} {size} GB" for base, size in preset.memory.items())
         lines += [
             f"{name}: {preset.summary}",
             f"    fits a card with: {memory}; each picture is seen {preset.views} times, "

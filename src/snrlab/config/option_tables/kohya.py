@@ -73,7 +73,7 @@ class Option:
 
 def _load() -> dict[str, Option]:
     text = resources.files("snrlab.config.option_tables").joinpath("kohya.csv").read_text(encoding="utf-8")
-    rows = (Option(**row) for row in csv.DictReader(text.splitlines()))  # type: ignore[arg-type]
+    rows = (Option(**row) for row in csv.DictReader(text.splitlines()))  # type: ignore[arg-type]  # its columns are the fields
     return {option.name: option for option in rows}
 
 

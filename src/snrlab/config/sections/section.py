@@ -24,4 +24,4 @@ def on_resume(field: FieldInfo) -> OnResume:
     """What a started run does where a field has another value."""
     stated = field.json_schema_extra
     found = stated.get("resume", "fixed") if isinstance(stated, dict) else "fixed"
-    return found  # type: ignore[return-value]
+    return found  # type: ignore[return-value]  # one of the constants above

@@ -97,5 +97,5 @@ class Dataset(DatasetOptions):
 class DatasetFile(Section):
     """A dataset TOML."""
 
-    general: DatasetOptions = DatasetOptions()  # type: ignore[call-arg]
+    general: DatasetOptions = DatasetOptions()
     datasets: list[Dataset] = Field(min_length=1)

@@ -19,8 +19,8 @@ class Theme:
     soft: str
     lines: tuple[str, ...]
 
-    def rc(self) -> dict[str, Any]:
-        """Matplotlib settings."""
+    def rc(self) -> dict[Any, Any]:
+        """Matplotlib settings; Any, since which names are allowed depends on its version."""
         return {
             "figure.facecolor": self.paper,
             "axes.facecolor": self.paper,

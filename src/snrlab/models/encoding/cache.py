@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -53,7 +52,7 @@ class Cache:
         self._say = say
         self._shards: dict[str, Path] = {}  # by key
         self._sums: dict[str, int] = {}
-        self._open: dict[Path, Any] = {}
+        self._open: dict[Path, safe_open] = {}
         self._new: dict[str, Tensor] = {}
         self._held = 0  # bytes of these
         self._since = time.monotonic()
@@ -147,7 +146,7 @@ class Cache:
         for key in keys & sums.keys():
             self._shards[key], self._sums[key] = shard, int(sums[key])
 
-    def _verified(self, shard: Path) -> Any:
+    def _verified(self, shard: Path) -> safe_open | None:
         """The open shard; None where it is gone or one of its tensors is damaged.
 
         All are looked at before one is served: what is lost with the shard is then made and added again.
@@ -210,7 +209,7 @@ def fingerprint(network: nn.Module) -> str:
 
 def _raw(tensor: Tensor) -> memoryview:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data
 
 
 def _remove_abandoned(temporary: Path) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from snrlab.core.errors import UserError
 from snrlab.models.arithmetic import computing
 from snrlab.models.components import Components
 from snrlab.models.encoding.tokens import Tokens, tokenize
+
+if TYPE_CHECKING:
+    from snrlab.models.components import Network
 
 BATCH = 32
 AREA = 2**20  # pixels that are decoded at once: 4 pictures of 512 x 512
@@ -105,14 +108,14 @@ def encode_captions(components: Components, captions: Sequence[str]) -> Text:
     return Text(torch.cat([part.hidden.float().cpu() for part in found]), torch.cat(pooled) if pooled else None)
 
 
-def _read(encoder: nn.Module, tokens: Tokens, **kwargs: bool) -> Any:
+def _read(encoder: Network, tokens: Tokens, **kwargs: bool) -> Any:
     return encoder(tokens.ids.to(encoder.device), **kwargs)
 
 
-def _layer(encoder: nn.Module, tokens: Tokens, number: int) -> Tensor:
+def _layer(encoder: Network, tokens: Tokens, number: int) -> Tensor:
     """The `number`-th last layer through the final norm: [N * chunks, length, D]."""
     if number == 1:
         return _read(encoder, tokens)[0]
     state = _read(encoder, tokens, output_hidden_states=True).hidden_states[-number]
-    norm = getattr(encoder, "text_model", encoder).final_layer_norm  # transformers 5 dropped the level
-    return norm(state)
+    stack: Any = getattr(encoder, "text_model", encoder)  # transformers 5 dropped the level
+    return stack.final_layer_norm(state)

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -50,13 +49,13 @@ class AdapterDropout:
         """Whether anything is ever left out."""
         return bool(self.neuron or self.rank or self.module)
 
-    def attach(self, down: Sequence[nn.Module]) -> None:
+    def attach(self, down: Sequence[nn.Linear | nn.Conv2d]) -> None:
         """Act on the output of these down matrices from now on; without any dropout they stay as they are."""
         if not self.active:
             return
         for layer in down:
             place = len(self._ranks)
-            self._ranks.append(layer.weight.shape[0])  # type: ignore[arg-type]  # a linear layer or a convolution
+            self._ranks.append(layer.weight.shape[0])
             layer.register_forward_hook(lambda _, __, h, place=place: self._drop(h, place))
 
     @contextmanager
@@ -91,7 +90,7 @@ class AdapterDropout:
         return h * self._elements(h, place, step, slots) if self.neuron else h
 
     def _elements(self, h: Tensor, place: int, step: int, slots: NDArray[np.int64]) -> Tensor:
-        shape: Any = (h.shape[0] // len(slots), *h.shape[1:])
+        shape = (h.shape[0] // len(slots), *h.shape[1:])
         # slots past the global batch are nobody's: each adapter has a batch of them
         rngs = [stream(self.seed, "adapter", step, self.total * (1 + place) + int(slot)) for slot in slots]
         keep = np.concatenate([rng.random(shape, dtype=np.float32) >= self.neuron for rng in rngs])

@@ -182,7 +182,7 @@ def _block(name: str, table: Mapping[str, object]) -> str | None:
 def _refuse_unknown_blocks(layers: Mapping[str, nn.Module], config: LoraConfig) -> None:
     for field in ("block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas"):
         names = [name for name, module in layers.items() if _is_convolution(module) == field.startswith("conv")]
-        blocks = sorted({re.match(r"mid_block|\w+\.\d+", name)[0] for name in names})  # type: ignore[index]
+        blocks = sorted({re.match(r"mid_block|\w+\.\d+", name)[0] for name in names})  # type: ignore[index]  # every layer is in a block
         for block in getattr(config, field):
             if not any(_block(name, {block: None}) for name in names):
                 raise unknown(f"lora.{field}", block, blocks)

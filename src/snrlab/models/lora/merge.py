@@ -23,22 +23,24 @@ def merge(components: Components, lora: Lora, strength: float = 1.0, *, name: st
     Raises:
         UserError: it belongs to another model; then nothing has been changed.
     """
-    layers = {path: find_layer(components, path) for path in lora}
-    strange = [path for path, layer in layers.items() if layer is None]
-    if strange:
-        raise UserError(f"{name} does not fit {components.label}, which has no {strange[0]}: another family's?")
+    layers: dict[str, nn.Linear | nn.Conv2d] = {}
+    for path in lora:
+        layer = find_layer(components, path)
+        if layer is None:
+            raise UserError(f"{name} does not fit {components.label}, which has no {path}: another family's?")
+        layers[path] = layer
     for path, layer in layers.items():
-        weight = tuple(layer.weight.shape)  # type: ignore[union-attr]  # None has been refused
+        weight = tuple(layer.weight.shape)
         if lora[path].shape != (weight[:2] if weight[2:] == (1, 1) else weight):
             raise UserError(
                 f"{name} does not fit {components.label}: its update of {path} is {list(lora[path].shape)}, the weight "
                 f"{list(weight)}. It was trained on another family."
             )
     for path, layer in layers.items():
-        layer.weight = nn.Parameter(lora[path].merged(layer.weight.data, strength), requires_grad=False)  # type: ignore[union-attr]
+        layer.weight = nn.Parameter(lora[path].merged(layer.weight.data, strength), requires_grad=False)
 
 
-def find_layer(components: Components, path: str) -> nn.Module | None:
+def find_layer(components: Components, path: str) -> nn.Linear | nn.Conv2d | None:
     """The layer with this path, or None; transformers 5 dropped the level `text_model` from one text encoder."""
     part, _, name = path.partition(".")
     network = components.networks.get(part)

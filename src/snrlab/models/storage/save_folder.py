@@ -6,17 +6,20 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from snrlab.models.components import Components
 from snrlab.models.pixels import PixelIdentity
 from snrlab.models.storage.diffusers_folder import STEMS
 from snrlab.models.storage.safetensors_file import Pending, write_tensors
+
+if TYPE_CHECKING:
+    from snrlab.models.components import Network
 
 
 def save_folder(components: Components, path: Path, dtype: torch.dtype | None, largest: int | None = None) -> None:
@@ -90,12 +93,11 @@ def save_index(components: Components, path: Path) -> None:
     _write_json(path / "model_index.json", dict(sorted(index.items())))
 
 
-def _save_config(network: nn.Module, folder: Path) -> None:
+def _save_config(network: Network, folder: Path) -> None:
     """The network's config, without the folder it was loaded from: nobody else has that folder."""
-    if hasattr(network, "save_config"):  # diffusers; transformers asks the config
-        network.save_config(folder)
-    else:
-        network.config.save_pretrained(folder)
+    # diffusers' networks save it, transformers' have a config that saves itself
+    save = getattr(network, "save_config", None) or network.config.save_pretrained
+    save(folder)
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snrlab import __version__
 from snrlab.core.errors import UserError
@@ -24,6 +24,9 @@ from snrlab.models.layouts.original_layout import PREFIXES, layout
 from snrlab.models.networks import empty
 from snrlab.models.pixels import PixelIdentity
 from snrlab.models.storage.safetensors_file import Pending, write_tensors
+
+if TYPE_CHECKING:
+    from snrlab.models.components import Network
 
 # what the layout names its programs
 ARCHITECTURE = {
@@ -129,7 +132,7 @@ def _stated(part: str, config: str) -> Mapping[str, Any]:
     return MappingProxyType(_plain(empty(part, json.loads(config))))
 
 
-def _plain(network: nn.Module) -> dict[str, Any]:
+def _plain(network: Network) -> dict[str, Any]:
     config = network.config
     entries = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     return json.loads(json.dumps(entries, default=list))

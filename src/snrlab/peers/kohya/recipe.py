@@ -84,16 +84,16 @@ def _density(choice: Choice | None, left: list[Left]) -> dict[str, Any]:
 
 
 def _perturbation(choice: Choice | None, left: list[Left]) -> dict[str, Any]:
-    match choice.name if choice else None:
-        case None:
-            return {}
+    if choice is None:
+        return {}
+    match choice.name:
         case "ip_noise":
-            return {"ip_noise_gamma": choice.params["gamma"] or None}  # type: ignore[union-attr]  # not None here
+            return {"ip_noise_gamma": choice.params["gamma"] or None}
         case "ip_noise_random":
-            if choice.params["per"] != "batch":  # type: ignore[union-attr]
+            if choice.params["per"] != "batch":
                 left.append(Left("recipe.perturbation per sample", "kohya draws one strength for a batch"))
-            return {"ip_noise_gamma": choice.params["gamma"], "ip_noise_gamma_random_strength": True}  # type: ignore[union-attr]
-    left.append(Left(f"recipe.perturbation = {choice.name}", "kohya has a constant strength only"))  # type: ignore[union-attr]
+            return {"ip_noise_gamma": choice.params["gamma"], "ip_noise_gamma_random_strength": True}
+    left.append(Left(f"recipe.perturbation = {choice.name}", "kohya has a constant strength only"))
     return {}
 
 

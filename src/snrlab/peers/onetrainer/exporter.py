@@ -187,7 +187,7 @@ def _concepts(config: RunConfig, left: list[Left]) -> list[dict[str, Any]]:
     if data.folder is not None:
         found.append(_concept(data.folder, data, None, False))
     if data.regularisation is not None:
-        found.append(_concept(data.regularisation, ImageOptions(), None, True))  # type: ignore[call-arg]
+        found.append(_concept(data.regularisation, ImageOptions(), None, True))
     if data.dataset_config or data.shipped:
         left.append(Left("data.dataset_config or data.shipped", "OneTrainer reads folders; name them as concepts"))
     return found

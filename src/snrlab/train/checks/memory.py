@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,7 +108,8 @@ def _activations(components: Components, parameters: Mapping[str, nn.Parameter],
     trained_text = [
         n for n in components.networks if n.startswith("text_") and any(p.startswith(f"{n}.") for p in parameters)
     ]
-    networks = {name: without_data(components.networks[name], mode) for name in ("unet", *trained_text)}
+    # Any: mypy would hold each network against every field
+    networks: dict[str, Any] = {n: without_data(components.networks[n], mode) for n in ("unet", *trained_text)}
     model = replace(components, **networks)
     x_t, hidden = like(batch.x0, mode), like(batch.text.hidden, mode)
     pooled = None if batch.text.pooled is None else like(batch.text.pooled, mode)

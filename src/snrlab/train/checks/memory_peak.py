@@ -54,7 +54,7 @@ class Counter(TorchDispatchMode):
 
 def without_data(network: nn.Module, mode: FakeTensorMode) -> nn.Module:
     """The same network with weights that have no data; gradients are freed as soon as they are there."""
-    known: dict[int, Any] = {}
+    known: dict[int, Tensor] = {}
     for tensor in (*network.parameters(), *network.buffers()):
         empty = like(tensor, mode)
         known[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty

@@ -7,7 +7,7 @@ imported, only to be used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -67,7 +67,7 @@ def offset(
     True
     """
     shift = _normal(eps, rng, (eps.shape[0], 1, 1))
-    size: Any = strength * rng.random() if random_strength else strength
+    size: float | Tensor = strength * rng.random() if random_strength else strength
     if adaptive_scale is not None:
         means = x0.mean((1, 2), keepdim=True).to(eps.device)
         size = (size + adaptive_scale * means.abs()).clamp(min=0)
@@ -142,7 +142,7 @@ def offset_pyramid(
     return pyramid(shifted, x0, rng, iterations=iterations, discount=discount)
 
 
-def _normal(like: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+def _normal(like: Tensor, rng: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
     import numpy as np
 
     return like.new_tensor(rng.standard_normal(shape, dtype=np.float32))
