@@ -74,6 +74,14 @@ def test_older_files_mean_the_same():
     assert old.warmup_steps == 20
 
 
+@pytest.mark.parametrize("stated", ["constant_with_warmup", {"name": "constant_with_warmup"}])
+def test_a_schedule_that_had_two_names(stated):
+    """Run folders of before hold the second one."""
+    old = parse(run(lr_schedule=stated, warmup=5))
+    assert old == parse(run(lr_schedule="constant", warmup=5))
+    assert 'lr_schedule = {name = "constant"}' in dump(old)
+
+
 @pytest.mark.parametrize(
     "train",
     [{}, {"optimizer": "schedule_free", "lr_schedule": "constant"}, {"warmup": "5%", "loss": "huber"}, {"warmup": 0.1}],

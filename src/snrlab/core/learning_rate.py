@@ -53,19 +53,9 @@ def progress(step: int, warmup: int, total: int) -> float:
 
 @LR_SCHEDULES.register(paper=TRANSFORMERS, formula="factor = 1", flat=True)
 def constant(step: int, warmup: int, total: int) -> float:
-    """The full rate to the end.
+    """The full rate to the end, after warm-up where there is one: constant_with_warmup of other trainers too.
 
-    >>> constant(99, 0, 100)
-    1.0
-    """
-    return 1.0
-
-
-@LR_SCHEDULES.register(paper=TRANSFORMERS, formula="factor = 1", flat=True)
-def constant_with_warmup(step: int, warmup: int, total: int) -> float:
-    """The same as constant, which warms up too; the name other trainers have for it.
-
-    >>> constant_with_warmup(99, 10, 100)
+    >>> constant(99, 10, 100)
     1.0
     """
     return 1.0

@@ -14,7 +14,10 @@ ADAPTIVE_RATE = 0.1  # below it, a rate that is meant as a multiplier has been l
 
 
 def current_spelling(data: dict[str, Any]) -> dict[str, Any]:
-    """[train] of an older file, with AdamW's parameters in `optimizer` and `warmup_steps` as `warmup`.
+    """[train] of an older file, with what has another place or name now where it belongs.
+
+    These are AdamW's parameters, which are in `optimizer`, `warmup_steps`, now `warmup`, and the schedule
+    `constant_with_warmup`, which was `constant` under a second name.
 
     Raises:
         UserError: the old and the new spelling are mixed.
@@ -30,6 +33,8 @@ def current_spelling(data: dict[str, Any]) -> dict[str, Any]:
         if "warmup" in now:
             raise UserError("warmup_steps is the older name of warmup; give one of them.")
         now["warmup"] = now.pop("warmup_steps")
+    if now.get("lr_schedule") in ("constant_with_warmup", {"name": "constant_with_warmup"}):
+        now["lr_schedule"] = "constant"
     return now
 
 

@@ -9,7 +9,8 @@ from snrlab.config.run import RunConfig
 from snrlab.peers.conversion import Left, Transfer
 
 RESTARTS = "cosine_with_restarts"
-KNOWN_SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", RESTARTS, "cosine_with_min_lr", "polynomial",
+WARMED = "constant_with_warmup"  # its name for constant with a warm-up
+KNOWN_SCHEDULES = ("constant", WARMED, "linear", "cosine", RESTARTS, "cosine_with_min_lr", "polynomial",
                    "inverse_sqrt", "warmup_stable_decay", "piecewise_constant")  # fmt: skip
 SCHEDULE_PARAMETERS: Mapping[str, tuple[tuple[str, ...], str, type]] = {
     "lr_scheduler_num_cycles": ((RESTARTS, "cosine_with_min_lr", "warmup_stable_decay"), "cycles", int),
@@ -27,7 +28,7 @@ def schedule(transfer: Transfer) -> None:
         transfer.leave("lr_scheduler_type", f"classes of other libraries are not loaded; {name} is written instead")
         transfer.leave("lr_scheduler_args", "they are of lr_scheduler_type, which is not loaded")
         transfer.take("lr_scheduler")
-    found: dict[str, Any] = {"name": name}
+    found: dict[str, Any] = {"name": "constant" if name == WARMED else name}
     used = ["lr_scheduler"]
     for option, (schedules, parameter, kind) in SCHEDULE_PARAMETERS.items():
         if name in schedules and (transfer.has(option) or (option, name) == ("lr_scheduler_num_cycles", RESTARTS)):
@@ -81,7 +82,7 @@ def schedule_back(config: RunConfig, left: list[Left]) -> dict[str, Any]:
     warmup = config.train.warmup
     name = choice.name
     if name == "constant" and warmup:
-        name = "constant_with_warmup"
+        name = WARMED
     if name not in KNOWN_SCHEDULES:
         left.append(Left(f"train.lr_schedule = {choice.spec}", "kohya has no such schedule"))
         return {"lr_warmup_steps": warmup}

@@ -18,7 +18,7 @@ from snrlab.peers.onetrainer.versions import CONCEPT_NOW, NOW
 
 TYPES = {"fp16": "FLOAT_16", "bf16": "BFLOAT_16", "fp32": "FLOAT_32"}
 NOTHING = "OneTrainer has nothing like it"
-SCHEDULES = {"constant": "CONSTANT", "constant_with_warmup": "CONSTANT", "linear": "LINEAR", "cosine": "COSINE",
+SCHEDULES = {"constant": "CONSTANT", "linear": "LINEAR", "cosine": "COSINE",
              "cosine_with_restarts": "COSINE_WITH_HARD_RESTARTS"}  # fmt: skip
 WEIGHTS = {"min_snr": "MIN_SNR_GAMMA", "debiased": "DEBIASED_ESTIMATION",
            "onetrainer_debiased_v": "DEBIASED_ESTIMATION",
