@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from snrlab.config.option_tables.kohya import meant
+from snrlab.config.option_tables.kohya import Option, meant
 from snrlab.config.run import RunConfig
 from snrlab.config.run_file_text import Stated, toml
 from snrlab.core.errors import UserError
@@ -18,39 +18,6 @@ from snrlab.core.registries.registry import Choice
 HIDDEN = "(not shown)"
 LONGEST = 120  # characters of a value in a comment
 MOST = 4  # entries of a table in a comment
-
-
-class Known(Protocol):
-    """What a table knows of an option."""
-
-    @property
-    def here(self) -> str:
-        """Where its meaning is here, or why it is nowhere."""
-        ...
-
-    @property
-    def part(self) -> str:
-        """Where it stands; of a `gui` nobody misspells a name."""
-        ...
-
-    @property
-    def type(self) -> str:
-        """Its type in words."""
-        ...
-
-    @property
-    def rule(self) -> str:
-        """`idle` where nothing is lost without it."""
-        ...
-
-    @property
-    def value(self) -> Any:
-        """The program's default."""
-        ...
-
-    def is_default(self, value: Any) -> bool:
-        """Whether a value is what the program does anyway."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +41,7 @@ class Transfer:
     def __init__(
         self,
         stated: Mapping[str, Any],
-        known: Mapping[str, Known],
+        known: Mapping[str, Option],
         program: str,
         *,
         beside: Mapping[str, Any] | None = None,
