@@ -25,12 +25,14 @@ class Stated:
         value: as TOML has it.
         why: the reason, written above it.
         said: a word on where the value is from, written behind it.
+        options: the options of another program that it is from, by their names.
     """
 
     name: str
     value: Any
     why: str = ""
     said: str = ""
+    options: tuple[str, ...] = ()
 
     @property
     def section(self) -> str:

@@ -117,7 +117,7 @@ def as_data(explained: Explanation) -> dict[str, Any]:
         "does": list(understood.does),
         "recipe_as_is": understood.as_is.as_dict(),
         "recipe_as_meant": understood.as_meant.as_dict(),
-        "changes": list(understood.changes),
+        "changes": [change.text for change in understood.changes],
         "effort_as_is": effort(explained.as_is),
         "effort_as_meant": effort(explained.as_meant),
         "effort_later": {str(start): effort(stage) for start, stage in explained.later},

@@ -42,7 +42,7 @@ def blocks(explained: Explanation) -> Iterator[Block]:
         yield "Nothing stands out."
     if understood.changes:
         yield Heading("What was probably meant")
-        yield Lines(understood.changes)
+        yield Lines(tuple(change.text for change in understood.changes))
         yield from _effort(explained.as_meant, None)
     yield from _code(understood)
 

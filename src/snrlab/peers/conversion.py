@@ -93,7 +93,7 @@ class Transfer:
         said = ", ".join(self.shown(name) for name in stated)
         if names and not stated:
             said = f"{self.program}'s default of {names[0]}"
-        self.lines.append(Stated(field, value, why, said))
+        self.lines.append(Stated(field, value, why, said, tuple(stated)))
 
     def leave(self, name: str, why: str = "", *, grade: str = "lost") -> None:
         """Say of a stated option once that it is not carried, and why; by default the table's reason."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from snrlab.config.run_file_text import Stated
 from snrlab.config.sections.train_rules import ADAPTIVE_RATE
 from snrlab.core.registries.training import OPTIMIZERS, loaded
@@ -29,11 +31,11 @@ def fit_to_optimizer(transfer: Transfer) -> None:
     if optimizer.finds_rate and (rate is None or rate.value < ADAPTIVE_RATE):
         stated = f" The rate that is stated, {rate.value:g}, would all but stop it." if rate else ""
         why = f"{name} finds the rate itself, and this multiplies it.{stated}"
-        transfer.lines.append(Stated("train.learning_rate", 1.0, why, rate.said if rate else ""))
+        transfer.lines.append(replace(rate or Stated("train.learning_rate", 1.0), value=1.0, why=why))
     if optimizer.one_rate:
         _one_rate(transfer, name)
     schedule = lines.get("train.lr_schedule")
     if optimizer.own_schedule and (schedule is None or schedule.value["name"] != "constant"):
         why = f"{name} averages the weights in place of a schedule."
-        said = schedule.said if schedule else ""
-        transfer.lines.append(Stated("train.lr_schedule", {"name": "constant"}, why, said))
+        constant = {"name": "constant"}
+        transfer.lines.append(replace(schedule or Stated("train.lr_schedule", constant), value=constant, why=why))

@@ -12,8 +12,6 @@ from snrlab.peers.settings import Understood
 
 FIELDS = ("prediction_type", "zero_terminal_snr", "weighting", "product_on", "max_weight", "min_weight", "density",
           "sampling", "perturbation", "noise")  # fmt: skip
-# which field a change is about, by its first words; the others are about the weighting
-ABOUT = {"min_weight": "min_weight", "max_timestep": "density", "the perturbation": "perturbation"}
 PEER_WORDS = {
     "product_on": "The trainer multiplies weights on the network's own loss.",
     "sampling": "The trainer draws each timestep by itself.",
@@ -33,8 +31,7 @@ def recipe(transfer: Transfer, understood: Understood, names: Mapping[str, Seque
     chosen = understood.as_is if as_is else understood.as_meant
     remarks: dict[str, list[str]] = {}
     for change in () if as_is else understood.changes:
-        field = next((name for words, name in ABOUT.items() if change.startswith(words)), "weighting")
-        remarks.setdefault(field, []).append(_sentence(change))
+        remarks.setdefault(change.field, []).append(change.sentence)
     plain = Recipe()
     for field in FIELDS:
         value, own = getattr(chosen, field), names.get(field, ())
@@ -50,15 +47,10 @@ def recipe(transfer: Transfer, understood: Understood, names: Mapping[str, Seque
         _idle(transfer, name)
 
 
-def _sentence(text: str) -> str:
-    """A remark as a sentence; a name at its start stays as it is."""
-    return f"{text}." if "_" in text.partition(" ")[0] else f"{text[0].upper()}{text[1:]}."
-
-
 def _idle(transfer: Transfer, name: str) -> None:
     """What the field came out without: an option that is off, or one that another takes the place of."""
-    said = {line.said for line in transfer.lines}
-    if transfer.has(name) and not any(f"{name} =" in text for text in said):
+    carried = {option for line in transfer.lines for option in line.options}
+    if transfer.has(name) and name not in carried:
         if not transfer.default(name):
             transfer.leave(name, "it changes nothing beside the options that are carried", grade="idle")
     elif transfer.has(name):

@@ -50,6 +50,30 @@ def other_loss(what: str) -> Finding:
 
 
 @dataclass(frozen=True)
+class Change:
+    """One thing that the recipe as meant does differently.
+
+    Attributes:
+        field: the field of the recipe that it is about.
+        text: what, in words that can follow a colon.
+        starts_with_name: whether the first of them is a name, which stays as it is where a sentence begins with it.
+    """
+
+    field: str
+    text: str
+    starts_with_name: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """The text as a sentence.
+
+        >>> Change("weighting", "the product on epsilon").sentence, Change("density", "max_timestep 9", True).sentence
+        ('The product on epsilon.', 'max_timestep 9.')
+        """
+        return f"{self.text if self.starts_with_name else self.text[:1].upper() + self.text[1:]}."
+
+
+@dataclass(frozen=True)
 class Understood:
     """What the settings mean.
 
@@ -58,7 +82,7 @@ class Understood:
         as_is: the recipe that the trainer really follows.
         as_meant: the recipe that does what the settings say, with the right formulas.
         found: remarks, worst first.
-        changes: what `as_meant` does differently, in words; empty where nothing has to change.
+        changes: what `as_meant` does differently; empty where nothing has to change.
         version: which program and version was read for this.
     """
 
@@ -67,5 +91,5 @@ class Understood:
     as_is: Recipe
     as_meant: Recipe
     found: tuple[Finding, ...]
-    changes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
     version: str = ""

@@ -44,10 +44,10 @@ def import_(
     changes = found.understood.changes
     if changes and not as_is:
         typer.echo("\n".join(["", "done as it was meant (--as-is keeps the trainer's own formulas):"]))
-        typer.echo("\n".join(f"  {change}" for change in changes))
+        typer.echo("\n".join(f"  {change.text}" for change in changes))
     elif changes:
         typer.echo("\n".join(["", "as it is; without --as-is this would be done otherwise:"]))
-        typer.echo("\n".join(f"  {change}" for change in changes))
+        typer.echo("\n".join(f"  {change.text}" for change in changes))
     if lost := tail([left for left in found.written.left if left.grade == "lost"]):
         typer.echo("\n".join(lost))
     if found.missing:

@@ -152,7 +152,9 @@ def _set(inner: Transfer) -> None:
     inner.put("data.folder", str(folder or IMAGES), *(["image_dir"] if folder else []),
               why="" if folder else "The subset names no folder: name it here.")  # fmt: skip
     if inner.value("is_reg"):
-        inner.lines.append(replace(inner.lines[-1], name="data.regularisation", value=True, said="is_reg = true"))
+        inner.lines.append(
+            replace(inner.lines[-1], name="data.regularisation", value=True, said="is_reg = true", options=("is_reg",))
+        )
     inner.take("is_reg")
     carry(inner, "num_repeats")
     image_options(inner)

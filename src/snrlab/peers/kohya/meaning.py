@@ -21,7 +21,7 @@ from snrlab.peers.floor import with_floor
 from snrlab.peers.kohya.findings import formulas, unknown_options
 from snrlab.peers.kohya.settings import STEPS, Settings
 from snrlab.peers.other_models import refuse_other_models
-from snrlab.peers.settings import Asked, Understood
+from snrlab.peers.settings import Asked, Change, Understood
 
 
 def understand(asked: Asked) -> Understood:
@@ -92,33 +92,37 @@ def _shared(options: Settings) -> dict[str, Any]:
     return parts
 
 
-def _as_meant(options: Settings, as_is: Recipe, shared: dict[str, Any]) -> tuple[Recipe, list[str]]:
+def _as_meant(options: Settings, as_is: Recipe, shared: dict[str, Any]) -> tuple[Recipe, list[Change]]:
     chosen, changes = [], []
     if options.min_snr is not None:
         chosen.append(WEIGHTINGS.bind("min_snr", gamma=options.min_snr))
     if options.debiased:
         chosen.append(WEIGHTINGS.bind("debiased"))
     if options.debiased and options.v:
-        changes.append("Debiased with the paper's weight on v, sqrt(S) / (S + 1), instead of 1 / (S + 1)")
+        changes.append(
+            Change("weighting", "Debiased with the paper's weight on v, sqrt(S) / (S + 1), instead of 1 / (S + 1)")
+        )
     if options.scale_v and chosen:
-        changes.append("no scale_v_pred_loss_like_noise_pred: the other weights on v contain its factor already")
+        text = "no scale_v_pred_loss_like_noise_pred: the other weights on v contain its factor already"
+        changes.append(Change("weighting", text))
     elif options.scale_v:
         chosen.append(WEIGHTINGS.bind("epsilon"))
     if options.v_like is not None:
         chosen.append(WEIGHTINGS.bind("v_pred_like_loss", scale=options.v_like))
     if options.zero_terminal and options.v and as_is.weighting:
-        changes.append("weights from the rescaled SNR, the one that is trained with")
+        changes.append(Change("weighting", "weights from the rescaled SNR, the one that is trained with"))
     if len(chosen) > 1 and options.v:
-        changes.append("the product taken on epsilon, so that the conversion to v counts once")
+        changes.append(Change("weighting", "the product taken on epsilon, so that the conversion to v counts once"))
     parts = shared | {"sampling": SAMPLINGS.bind("stratified")}
     if options.stop == STEPS - 1:
-        changes.append(f"max_timestep {STEPS}, so that the last step is trained: the program leaves the bound out")
+        text = f"max_timestep {STEPS}, so that the last step is trained: the program leaves the bound out"
+        changes.append(Change("density", text, starts_with_name=True))
         first = {"min_timestep": options.first} if options.first else {}
         parts["density"] = DENSITIES.bind("uniform", **first)
     recipe = Recipe(weighting=tuple(chosen), **parts)
     if options.v and options.zero_terminal:
         recipe, effect = with_floor(recipe)
-        changes += [effect] if effect else []
+        changes += effect
     return recipe, changes
 
 

@@ -21,7 +21,7 @@ from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
 from snrlab.peers.floor import with_floor
 from snrlab.peers.onetrainer.density import DISTRIBUTIONS, density, number
 from snrlab.peers.other_models import HERE
-from snrlab.peers.settings import Asked, Understood, other_loss
+from snrlab.peers.settings import Asked, Change, Understood, other_loss
 
 VERSION = "OneTrainer 23df383 (August 2026)"
 LOSS_WEIGHTS = ("CONSTANT", "P2", "MIN_SNR_GAMMA", "DEBIASED_ESTIMATION", "SIGMA")
@@ -90,15 +90,17 @@ def understand(asked: Asked) -> Understood:
         "noise": NOISES.bind("offset", strength=settings.offset) if settings.offset > 0 else None,
     }
     as_is = Recipe(weighting=_weighting(settings, right=False), sampling=SAMPLINGS.bind("plain"), **shared)
-    changes, parts = [], dict(shared)
+    changes: list[Change] = []
+    parts = dict(shared)
     if settings.perturbation > 0:
         parts["perturbation"] = PERTURBATIONS.bind("ip_noise", gamma=settings.perturbation)
-        changes.append("the perturbation in the network's input only, as input perturbation is defined")
+        text = "the perturbation in the network's input only, as input perturbation is defined"
+        changes.append(Change("perturbation", text))
     weighting = _weighting(settings, right=True)
     if settings.v and weighting != as_is.weighting:
-        changes.append(f"{weighting[0].name} with the paper's weight on v")
+        changes.append(Change("weighting", f"{weighting[0].name} with the paper's weight on v"))
     as_meant, effect = with_floor(Recipe(weighting=weighting, **parts))
-    changes += [effect] if effect else []
+    changes += effect
     found = (*asked.remarks, *_remarks(settings, options))
     return Understood(asked, tuple(_does(settings)), as_is, as_meant, found, tuple(changes), VERSION)
 
