@@ -50,13 +50,17 @@ class Found:
         return (*self.notes, *(note for group in self.all_groups for note in group.notes))
 
 
-def find(config: DataConfig) -> Found:
+def find(config: DataConfig, folder_field: str = "data.folder") -> Found:
     """Look for the images that a run's [data] section names; only their headers are read.
+
+    Args:
+        config: the section.
+        folder_field: what messages call its `folder`.
 
     Raises:
         UserError: a shipped style that there is none of, or a dataset TOML that cannot be read.
     """
-    groups = tuple(collect(source) for source in sources(config))
+    groups = tuple(collect(source) for source in sources(config, folder_field))
     if config.shipped is not None:
         return Found((distinct((_shipped(config, config.shipped), *groups)),))
     if config.dataset_config is None:

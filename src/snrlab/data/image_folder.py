@@ -186,12 +186,12 @@ def _shared(images: Sequence[Path], captions: CaptionFiles) -> list[str]:
     ]
 
 
-def missing(path: Path) -> str:
-    """That there is nothing at a path, and what has nearly its name."""
+def missing(path: Path, kind: str = "folder") -> str:
+    """That there is no folder, or no file, at a path, and what has nearly its name."""
     if not path.parent.is_dir():
-        return f"there is no such folder, and none at {path.parent} either."
+        return f"there is no such {kind}, and no folder {path.parent} either."
     guess = nearest(path.name, sorted(p.name for p in path.parent.iterdir()))
-    return f"there is no such folder. Did you mean '{guess}'?" if guess else "there is no such folder."
+    return f"there is no such {kind}. Did you mean '{guess}'?" if guess else f"there is no such {kind}."
 
 
 def kinds_of(files: Sequence[Path]) -> tuple[tuple[str, tuple[Path, ...]], ...]:

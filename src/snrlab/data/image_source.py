@@ -61,8 +61,13 @@ class Source:
         )
 
 
-def sources(config: DataConfig) -> tuple[Source, ...]:
-    """The folders that [data] names, each with its options; none for shipped styles and dataset TOMLs."""
+def sources(config: DataConfig, folder_field: str = "data.folder") -> tuple[Source, ...]:
+    """The folders that [data] names, each with its options; none for shipped styles and dataset TOMLs.
+
+    Args:
+        config: the section.
+        folder_field: what messages call its `folder`.
+    """
     found = []
     for number, chosen in enumerate(config.sets):
         importance = config.prior_loss_weight if chosen.regularisation else 1.0
@@ -71,7 +76,7 @@ def sources(config: DataConfig) -> tuple[Source, ...]:
         where, options = f"data.sets[{number}]", chosen.options(config)
         found.append(Source(where, Path(chosen.folder), options, chosen.regularisation, importance, chosen.ratio))
     if config.folder is not None:
-        found.append(Source("data.folder", Path(config.folder), config))
+        found.append(Source(folder_field, Path(config.folder), config))
     if config.regularisation is not None:
         folder = Path(config.regularisation)
         found.append(Source("data.regularisation", folder, config, True, config.prior_loss_weight))

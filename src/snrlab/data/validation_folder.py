@@ -26,9 +26,9 @@ def validation_items(data: DataConfig, folder: str, trained: Sequence[Item]) -> 
     Raises:
         UserError: images that cannot be used, or that are trained on too.
     """
-    found = find(data.model_copy(update=ELSEWHERE | PLAIN | {"folder": folder}))
+    found = find(data.model_copy(update=ELSEWHERE | PLAIN | {"folder": folder}), "validation.folder")
     if found.problems:
-        raise UserError("\n".join(found.problems).replace("data.folder: ", "validation.folder: "))
+        raise UserError("\n".join(found.problems))
     items = tuple(item for group in found.all_groups for item in group.items)
     files = {item.file.resolve() for item in trained if item.file is not None}
     both = [item.name for item in items if item.file is not None and item.file.resolve() in files]

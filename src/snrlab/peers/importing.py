@@ -54,7 +54,7 @@ def import_source(
         source: anything that can be explained, but a run of ours.
         dataset: kohya's dataset TOML; by default what the source names.
         as_is: with the trainer's own formulas instead of the right ones.
-        refuses: why a dataset TOML cannot be used as it is; empty where it can.
+        refuses: why a dataset TOML cannot be used as it is, in sentences; empty where it can.
 
     Raises:
         UserError: the source cannot be read, or is for something that is not trained here.
@@ -99,7 +99,7 @@ def _kohya(
     why = refuses(path) or _needs_the_training_file(asked.options, tables)
     transfer = from_kohya(understood, folder, tables, None if why else path, as_is=as_is)
     if why:
-        transfer.left.append(Left(f'dataset_config = "{path.name}"', f"written out as sets, since {why}", "idle"))
+        transfer.left.append(Left(f'dataset_config = "{path.name}"', f"written out as sets: {why}", "idle"))
     return transfer
 
 
@@ -110,7 +110,7 @@ def _needs_the_training_file(options: Mapping[str, Any], dataset: Mapping[str, A
     levels = [*dataset["datasets"], *(subset for group in dataset["datasets"] for subset in group.get("subsets", []))]
     needed = [name for name in names if not all(name in level for level in levels if "subsets" not in level)]
     needed = [name for name in needed if not all(name in level for level in levels if "subsets" in level)]
-    return f"the training file says {', '.join(needed)} for it" if needed else ""
+    return f"the training file says {', '.join(needed)} for it." if needed else ""
 
 
 def _head(source: Path, understood: Understood, as_is: bool) -> list[str]:

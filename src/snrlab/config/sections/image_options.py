@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -12,6 +13,7 @@ from snrlab.core.errors import UserError
 
 Size = tuple[int, int]
 SMALLEST_SIDE, LARGEST_SIDE, SIDE_STEP = 16, 4096, 8
+OWN_BUCKET_NAMES = {name: name for name in ("bucket_min", "bucket_max", "bucket_step")}
 
 
 def _resolution(value: Any) -> int | list[int]:
@@ -137,8 +139,11 @@ class ImageOptions(Section):
             raise UserError("masked_loss and alpha_mask are both true; choose where the mask comes from.")
         self.check_buckets()
 
-    def check_buckets(self) -> None:
+    def check_buckets(self, names: Mapping[str, str] = OWN_BUCKET_NAMES) -> None:
         """Refuse buckets that leave out the resolution itself.
+
+        Args:
+            names: what the message calls the options.
 
         Raises:
             UserError: naming the bound.
@@ -149,9 +154,11 @@ class ImageOptions(Section):
         for name in ("bucket_min", "bucket_step"):
             value = getattr(self, name)
             if value is not None and value > shorter:
-                raise UserError(f"{name} is {value}, above the shorter side of resolution, {shorter}.")
+                raise UserError(f"{names[name]} is {value}, above the shorter side of resolution, {shorter}.")
         if self.bucket_max is not None and self.bucket_max < longer:
-            raise UserError(f"bucket_max is {self.bucket_max}, below the longer side of resolution, {longer}.")
+            raise UserError(
+                f"{names['bucket_max']} is {self.bucket_max}, below the longer side of resolution, {longer}."
+            )
 
 
 def _own(name: str) -> Any:

@@ -25,6 +25,8 @@ from snrlab.data.image_source import Source
 from snrlab.data.kohya.dataset_schema import DATASET_ONLY, IDLE, OURS, Dataset, DatasetFile, Subset
 from snrlab.files.text import LARGEST_TEXT
 
+BUCKET_NAMES = {"bucket_min": "min_bucket_reso", "bucket_max": "max_bucket_reso", "bucket_step": "bucket_reso_steps"}
+
 
 @dataclass(frozen=True)
 class KohyaDatasets:
@@ -64,7 +66,7 @@ def read_datasets(file: Path, config: DataConfig) -> KohyaDatasets:
 
 
 def refusal(file: Path) -> str:
-    """Why a dataset TOML cannot be used as it is, in a sentence without its end; empty where it can.
+    """Why a dataset TOML cannot be used as it is, in sentences; empty where it can.
 
     Whether its folders are there is not looked at.
     """
@@ -75,9 +77,9 @@ def refusal(file: Path) -> str:
             for level in (parsed.general, dataset, *dataset.subsets):
                 for name, (neutral, advice) in IDLE.items():
                     if (stated := getattr(level, name, None)) not in (None, *neutral):
-                        return f"{name} is {stated!r}, which is not offered here; {advice}"
+                        return f"{name} is {stated!r}, which is not offered here; {advice}."
     except UserError as reason:
-        return str(reason).rstrip(".")
+        return str(reason)
     return ""
 
 
@@ -203,17 +205,10 @@ def _options(
         token_warmup_min=value("token_warmup_min", 1),
     )
     try:
-        options.check_buckets()
+        options.check_buckets(BUCKET_NAMES)
     except UserError as mistake:
-        raise UserError(f"{where}: {_in_kohyas_words(str(mistake))}") from None
+        raise UserError(f"{where}: {mistake}") from None
     return options
-
-
-def _in_kohyas_words(text: str) -> str:
-    for ours, theirs in (("bucket_min", "min_bucket_reso"), ("bucket_max", "max_bucket_reso"),
-                         ("bucket_step", "bucket_reso_steps")):  # fmt: skip
-        text = text.replace(ours, theirs)
-    return text
 
 
 def _path(where: str, name: str, text: str, file: Path, note: Callable[[str], None]) -> Path:
@@ -225,6 +220,4 @@ def _path(where: str, name: str, text: str, file: Path, note: Callable[[str], No
     if beside.exists():
         note(f"{where}: {name} = {text!r} is taken from the folder of {file.name}")
         return beside
-    raise UserError(
-        f"{where}: {name} = {text!r}: {missing(here).replace('folder', 'file' if file_wanted else 'folder')}"
-    )
+    raise UserError(f"{where}: {name} = {text!r}: {missing(here, 'file' if file_wanted else 'folder')}")
