@@ -21,6 +21,8 @@ FLAGS = {
     "l": "guidance",
     "s": "sampler steps",
 }
+# words that people write for a flag
+LONG_NAMES = {"negative": "n", "width": "w", "height": "h", "seed": "d", "guidance": "l", "sampler": "s"}
 
 
 @dataclass(frozen=True)
@@ -73,28 +75,33 @@ def is_comment(line: str) -> bool:
     return line.lstrip().startswith("#")
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: Path, field: str = "sample.prompts_file") -> list[str]:
     """The prompt lines of a file, without blank ones and comments, each checked.
+
+    Args:
+        path: the file.
+        field: what names it, with which a message begins; empty where the message's reader knows.
 
     Raises:
         UserError: it cannot be read, a line has a mistake, or there is no prompt in it.
     """
+    start = f"{field}: " if field else ""
     if path.suffix.lower() in (".toml", ".json"):
-        raise UserError(f"sample.prompts_file: {path} is a {path.suffix} file; write one prompt a line in a .txt file.")
-    refuse_endless(path, "sample.prompts_file", LARGEST_TEXT)
+        raise UserError(f"{start}{path} is a {path.suffix} file; write one prompt a line in a .txt file.")
+    refuse_endless(path, field, LARGEST_TEXT)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise UserError(f"sample.prompts_file: there is no file {path}.") from None
+        raise UserError(f"{start}there is no file {path}.") from None
     except (OSError, UnicodeDecodeError) as reason:
-        raise UserError(f"sample.prompts_file: {path} cannot be read ({reason}).") from None
+        raise UserError(f"{start}{path} cannot be read ({reason}).") from None
     found = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not is_comment(line):
-            parse_line(line, f"sample.prompts_file, {path.name}, line {number}")
+            parse_line(line, f"{f'{field}, ' if field else ''}{path.name}, line {number}")
             found.append(line.strip())
     if not found:
-        raise UserError(f"sample.prompts_file: there is no prompt in {path}.")
+        raise UserError(f"{start}there is no prompt in {path}.")
     return found
 
 
@@ -122,8 +129,8 @@ def _reader(name: str, where: str) -> tuple[str, Callable[[str, str], Any]]:
         case "ss":
             return "sampler", _ddim
     known = ", ".join(f"--{flag} {meaning}" for flag, meaning in FLAGS.items())
-    guess = nearest(name, [meaning.split()[0] for meaning in FLAGS.values()])
-    hint = next((f" Did you mean --{f}?" for f, m in FLAGS.items() if guess and m.startswith(guess)), "")
+    guess = nearest(name, LONG_NAMES)
+    hint = f" Did you mean --{LONG_NAMES[guess]}?" if guess else ""
     raise UserError(f"{where}: --{name} is not known.{hint} Allowed: {known}.")
 
 

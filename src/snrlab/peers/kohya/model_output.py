@@ -121,9 +121,9 @@ def _prompts_file(transfer: Transfer, text: str, folder: Path) -> bool:
     beside = folder / text
     file = Path(text) if Path(text).is_file() or not beside.is_file() else beside
     try:
-        read_lines(file)
+        read_lines(file, field="")
     except UserError as mistake:
-        transfer.leave("sample_prompts", str(mistake).removeprefix("sample.prompts_file: "))
+        transfer.leave("sample_prompts", str(mistake))
         return False
     transfer.put("sample.prompts_file", str(file), "sample_prompts")
     return True
