@@ -14,6 +14,12 @@ class UserError(ValueError):
     """
 
 
+class UnknownNameError(UserError):
+    """A name that is not one of those allowed; `guess` is the allowed one that it is most like, or None."""
+
+    guess: str | None = None
+
+
 DEBUG = "SNRLAB_DEBUG"  # environment variable: show the traceback of a bug
 
 
@@ -43,7 +49,7 @@ def alike(word: str, allowed: Iterable[str], share: float = 0.6) -> str | None:
     return candidates[found[0]] if found else None
 
 
-def unknown(field: str, value: object, allowed: Iterable[str]) -> UserError:
+def unknown(field: str, value: object, allowed: Iterable[str]) -> UnknownNameError:
     """The error for a name that is not one of `allowed`.
 
     >>> print(unknown("weighting", "min_snrr", ["min_snr", "p2"]))
@@ -52,4 +58,6 @@ def unknown(field: str, value: object, allowed: Iterable[str]) -> UserError:
     names = list(allowed)
     guess = nearest(str(value), names)
     hint = f" Did you mean '{guess}'?" if guess else ""
-    return UserError(f"{field}: '{value}' is not known.{hint} Allowed: {', '.join(names)}.")
+    error = UnknownNameError(f"{field}: '{value}' is not known.{hint} Allowed: {', '.join(names)}.")
+    error.guess = guess
+    return error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snrlab.core.errors import UserError
+from snrlab.core.errors import UnknownNameError, UserError
 from snrlab.core.recipe import Recipe
 from snrlab.files.text import read_toml
 from snrlab.lab.recipe_text import parse_recipe
@@ -90,8 +90,8 @@ def as_recipe(text: str) -> tuple[str, Recipe]:
     """(label, recipe) of a line; a lone word that is like nothing known may have been meant as a file (UserError)."""
     try:
         return parse_recipe(text)
-    except UserError as reason:
-        if re.fullmatch(r"[\w-]+", text) and "Did you mean" not in str(reason):
+    except UnknownNameError as reason:
+        if re.fullmatch(r"[\w-]+", text) and reason.guess is None:
             raise UserError(f"there is no file or run {text}, and it is no recipe. {reason}") from None
         raise
 
