@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from snrlab.core.errors import UserError
 from snrlab.model_files import families
 from snrlab.model_files.families import NAMES, TEXT_WIDTHS, Family
 from snrlab.model_files.header import Header, metadata_of
 
+
+class Kind(NamedTuple):
+    """What a file is, in words, and what to do about it; both without the stop at their end."""
+
+    words: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        """Both."""
+        return f"{self.words}. {self.advice}" if self.advice else self.words
+
+
 Claim = Literal["prediction_type", "zero_terminal_snr"]
 UNET = "model.diffusion_model."
 CONFIG_KEY = "snrlab.config"
 PREDICTIONS = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}  # by the word for them
 PREDICTION_KEYS = ("modelspec.prediction_type", "modelspec.predict_key")  # the second is ComfyUI's
+_GIVE_ITS_MODEL = "Give the model that it was trained on"
 # by the number of channels that the first convolution takes, of which 4 are the latent
 OTHER_INPUTS = {
     5: "a depth-to-image model",
@@ -25,32 +38,32 @@ OTHER_INPUTS = {
 }
 # models of these families that need other arithmetic, by the end of some tensor's name
 SPECIAL = {
-    "scaled_fp8": "a model in scaled 8-bit floats, which cannot be trained. Take its fp16 or bf16 file",
-    "edm_mean": "a model in EDM's scaling, which this program does not train",
-    "edm_vpred.sigma_max": "a model in EDM's scaling, which this program does not train",
+    "scaled_fp8": Kind("a model in scaled 8-bit floats, which cannot be trained", "Take its fp16 or bf16 file"),
+    "edm_mean": Kind("a model in EDM's scaling, which this program does not train"),
+    "edm_vpred.sigma_max": Kind("a model in EDM's scaling, which this program does not train"),
 }
 # what else a file may be, by a piece of some tensor's name
 OTHER_FILES = {
-    "lora_": "a LoRA, which goes on top of a model. Give the model that it was trained on",
-    ".lora": "a LoRA, which goes on top of a model. Give the model that it was trained on",
-    "hada_w1_": "a LoHa, which goes on top of a model. Give the model that it was trained on",
-    "lokr_w": "a LoKr, which goes on top of a model. Give the model that it was trained on",
-    "unet:0:": "a LoRA in the format of cloneofsimo's lora, which later programs do not read",
-    "text_encoder:0:": "a LoRA in the format of cloneofsimo's lora, which later programs do not read",
-    "joint_blocks.": "a Stable Diffusion 3 model",
-    "double_blocks.": "a Flux model, or one built like it",
-    "double_layers.": "an AuraFlow model",
-    "double_stream_modulation": "a Flux 2 model",
-    "cap_embedder": "a Lumina model, or one built like it",
-    "transformer_blocks.0.norm1.linear": "a diffusion transformer",
-    "control_model.": "a ControlNet",
-    "controlnet_cond_embedding": "a ControlNet",
-    "emb_params": "an embedding (textual inversion)",
-    "clip_g": "an embedding (textual inversion)",
-    "down_blocks.": "a single network out of a diffusers folder. Give the folder that holds model_index.json",
-    "decoder.up.": "an autoencoder (VAE), which goes under model.vae",
-    "text_model.encoder.": "a text encoder without the rest of a model",
-    "transformer.resblocks.": "a text encoder without the rest of a model",
+    "lora_": Kind("a LoRA, which goes on top of a model", _GIVE_ITS_MODEL),
+    ".lora": Kind("a LoRA, which goes on top of a model", _GIVE_ITS_MODEL),
+    "hada_w1_": Kind("a LoHa, which goes on top of a model", _GIVE_ITS_MODEL),
+    "lokr_w": Kind("a LoKr, which goes on top of a model", _GIVE_ITS_MODEL),
+    "unet:0:": Kind("a LoRA in the format of cloneofsimo's lora, which later programs do not read"),
+    "text_encoder:0:": Kind("a LoRA in the format of cloneofsimo's lora, which later programs do not read"),
+    "joint_blocks.": Kind("a Stable Diffusion 3 model"),
+    "double_blocks.": Kind("a Flux model, or one built like it"),
+    "double_layers.": Kind("an AuraFlow model"),
+    "double_stream_modulation": Kind("a Flux 2 model"),
+    "cap_embedder": Kind("a Lumina model, or one built like it"),
+    "transformer_blocks.0.norm1.linear": Kind("a diffusion transformer"),
+    "control_model.": Kind("a ControlNet"),
+    "controlnet_cond_embedding": Kind("a ControlNet"),
+    "emb_params": Kind("an embedding (textual inversion)"),
+    "clip_g": Kind("an embedding (textual inversion)"),
+    "down_blocks.": Kind("a single network out of a diffusers folder", "Give the folder that holds model_index.json"),
+    "decoder.up.": Kind("an autoencoder (VAE), which goes under model.vae"),
+    "text_model.encoder.": Kind("a text encoder without the rest of a model"),
+    "transformer.resblocks.": Kind("a text encoder without the rest of a model"),
 }
 
 
@@ -99,7 +112,7 @@ def recognise(header: Header) -> Checkpoint:
             raise _other(header, kind, ".")
     shape = header.shapes.get(UNET + "input_blocks.0.0.weight", (0, 0))
     if shape[1] in OTHER_INPUTS:
-        kind = OTHER_INPUTS[shape[1]]
+        kind = Kind(OTHER_INPUTS[shape[1]])
         advice = "Train the model that it was made from."
         raise _other(header, kind, f": its UNet takes {shape[1]} channels, not the 4 of a latent. {advice}")
     family = _family(header)
@@ -120,24 +133,24 @@ def stated_prediction(metadata: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-def _other(header: Header, kind: str, rest: str) -> OtherKindError:
-    return OtherKindError(f"{header.where} is {kind}{rest}", kind)
+def _other(header: Header, kind: Kind, rest: str) -> OtherKindError:
+    return OtherKindError(f"{header.where} is {kind}{rest}", kind.words)
 
 
-def other_kind(header: Header) -> str:
+def other_kind(header: Header) -> Kind:
     """What a file that is no whole model of these families seems to be."""
     for piece, kind in OTHER_FILES.items():
         if any(piece in name for name in header.shapes):
             return kind
     first = ", ".join(list(header.shapes)[:3]) or "none"
-    return f"of no kind that is known here (its first tensors are {first})"
+    return Kind(f"of no kind that is known here (its first tensors are {first})")
 
 
 def _family(header: Header) -> Family:
     if header.has("conditioner.embedders.1."):
         return "sdxl"
     if header.has("conditioner.embedders.0.model."):
-        raise _other(header, "the SDXL refiner", "; train the base model.")
+        raise _other(header, Kind("the SDXL refiner"), "; train the base model.")
     if header.has("cond_stage_model.model."):
         return "sd2"
     if header.has("cond_stage_model.transformer."):
@@ -145,7 +158,7 @@ def _family(header: Header) -> Family:
     width = next((s[1] for name, s in header.shapes.items() if name.endswith("attn2.to_k.weight")), 0)
     family = f"{NAMES[TEXT_WIDTHS[width]]} " if width in TEXT_WIDTHS else ""
     advice = "Give the whole checkpoint, or a diffusers folder that has all parts."
-    raise _other(header, f"a {family}UNet without a text encoder", f". {advice}")
+    raise _other(header, Kind(f"a {family}UNet without a text encoder"), f". {advice}")
 
 
 def _prediction_type(header: Header, family: Family) -> tuple[str | None, str, bool]:

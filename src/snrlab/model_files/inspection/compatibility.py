@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from snrlab.model_files.families import Family
+from snrlab.model_files.lora_names import OTHERS
 
 if TYPE_CHECKING:
     from snrlab.model_files.inspection.lora import Adapters
 
 Answer = Literal["yes", "partly", "no"]
-KNOWN_TO_LYCORIS = ("LoHa", "LoKr", "OFT", "GLoRA", "a difference", "Tucker", "IA3")
+KNOWN_TO_LYCORIS = frozenset(OTHERS.values())
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def for_lora(found: Adapters, family: Family | None) -> tuple[Program, ...]:
     """The programs for an adapter file."""
     if family is None and "text_encoder" not in found.parts:
         return ()
-    other = any(word in found.kind for word in KNOWN_TO_LYCORIS)
+    other = bool(KNOWN_TO_LYCORIS & found.kinds)
     return (
         _diffusers(found, other),
         _kohya(found, other),

@@ -97,9 +97,7 @@ def _checkpoint(header: Header, norms: bool) -> Inspected:
     try:
         known = recognise(header)
     except OtherKindError as other:
-        return Inspected(
-            header.path, header.length, other.kind.split(". ")[0], None, "", None, "", None, *common, (), ()
-        )
+        return Inspected(header.path, header.length, other.kind, None, "", None, "", None, *common, (), ())
     remarks: list[Finding] = []
     read: Mapping[str, Norms] = {}
     if norms:

@@ -24,7 +24,7 @@ class Adapters:
     """What a LoRA file holds, by the names of its tensors.
 
     Attributes:
-        kind: LoRA, LoCon, DoRA, LoHa, ...
+        kind: LoRA, LoCon, DoRA, LoHa, ..., in words; kinds: what its tensors are of, by `lora_names`.
         layout: kohya, peft, or both.
         layers: by name, each role's tensor.
         parts: layers by network; numbers in `parameters`.
@@ -34,6 +34,7 @@ class Adapters:
     """
 
     kind: str
+    kinds: frozenset[str]
     layout: str
     layers: Mapping[str, Mapping[str, str]]
     places: Mapping[str, Place]
@@ -69,6 +70,7 @@ def adapters(header: Header) -> Adapters:
     attention = Counter(a for layer, a in alphas.items() if "attn" in layer and places[layer].part == "unet")
     return Adapters(
         kind=_kind(header, kinds, layers),
+        kinds=frozenset(kinds),
         layout=" and ".join(sorted(layouts)) or "kohya",
         layers=layers,
         places=places,
