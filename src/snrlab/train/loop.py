@@ -59,7 +59,17 @@ FORK = (
     "The same again ends the same: go on with a lower train.learning_rate from the last checkpoint, by --fork NAME "
     "instead of --resume."
 )
-UNTOUCHED = "no weight was changed by the step that failed"  # a note on an error, where that is so
+
+
+class Untouched(str):
+    """A note on an error that says that the step changed nothing; what asks for that goes by the note's type."""
+
+    __slots__ = ()
+
+
+def untouched(reason: BaseException) -> bool:
+    """Whether the step that failed with this error left the job as it was after the step before."""
+    return any(isinstance(note, Untouched) for note in getattr(reason, "__notes__", ()))
 
 
 class DivergedError(UserError):
@@ -71,7 +81,7 @@ class DivergedError(UserError):
 def steps(job: Job, start: int = 0) -> Iterator[Step]:
     """Train from step `start` to the end; each yielded step has been applied.
 
-    An error that has the note UNTOUCHED left the job as it was after the step before.
+    An error left the job as it was after the step before where `untouched` says so.
 
     Raises:
         DivergedError: non-finite loss or gradient; the weights of the last good step are kept, but for those that
@@ -117,7 +127,7 @@ def _untouched(job: Job) -> Iterator[None]:
         job.loss_scale.value, job.loss_scale.good = scale.value, scale.good
         if not (isinstance(job.optimizer, OneByOne) and job.optimizer.in_backward):
             job.optimizer.zero_grad()
-            reason.add_note(UNTOUCHED)
+            reason.add_note(Untouched("no weight was changed by the step that failed"))
         raise
 
 

@@ -10,7 +10,7 @@ from typing import IO
 
 from snrlab.core.errors import UserError
 from snrlab.train.job import Job
-from snrlab.train.loop import UNTOUCHED
+from snrlab.train.loop import untouched
 from snrlab.train.resume import checkpoint
 
 
@@ -45,7 +45,7 @@ class Keeper:
         try:
             yield
         except Exception as reason:
-            if UNTOUCHED in getattr(reason, "__notes__", ()):
+            if untouched(reason):
                 self._try(done)
             raise
 
