@@ -12,9 +12,3 @@ def shows(*options: str) -> Callable[[Test], Test]:
     """Say that a test compares these options (`section.field`) with their defaults and sees a difference."""
     assert options
     return lambda test: test
-
-
-def is_field(meaning: str) -> bool:
-    """Whether the meaning of another program's option is the name of a field and nothing more."""
-    section, dot, name = meaning.partition(".")
-    return bool(dot) and section.isidentifier() and name.isidentifier()

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save_file
 
 import tiny
-from effects import is_field
 from snrlab.cli import main
 from snrlab.config import parse
 from snrlab.config.option_tables.kohya import OPTIONS
@@ -223,27 +222,26 @@ def fields():
 
 def test_every_option_of_kohyas_that_has_a_field_names_one_that_exists():
     known = fields()
-    for option, meaning in ((o.name, o.here) for o in OPTIONS.values()):
-        if is_field(meaning):
-            assert meaning in known, option
-        elif " = " in meaning and meaning.partition(".")[0] in RunConfig.model_fields:
-            assert meaning.partition(" ")[0] in known, option
+    for option in OPTIONS.values():
+        if option.field:
+            assert option.field in known or option.field in RunConfig.model_fields, option.name
 
 
 @pytest.mark.parametrize(
     "option",
-    [o for o, m in ((o.name, o.here) for o in OPTIONS.values()) if m.startswith(("recipe.", "train.")) and " = " in m],
+    [name for name, option in OPTIONS.items() if option.example],
 )
 def test_what_is_written_instead_of_an_option_is_a_valid_run(option):
     import tomllib
 
-    section, _, text = OPTIONS[option].here.partition(".")
-    parse({"model": {"random": "small"}, "data": {"shipped": "noto"}, section: tomllib.loads(text)})
+    section, _, name = OPTIONS[option].field.partition(".")
+    value = tomllib.loads(f"value = {OPTIONS[option].example}")["value"]
+    parse({"model": {"random": "small"}, "data": {"shipped": "noto"}, section: {name: value}})
 
 
 def test_no_option_is_known_under_two_meanings_of_the_same_name():
     """A field of ours with kohya's own name means the same, so that the hint never leads away from it."""
     ours = {field.partition(".")[2]: field for field in fields()}
-    for option, meaning in ((o.name, o.here) for o in OPTIONS.values()):
-        if option in ours and is_field(meaning):
-            assert meaning == ours[option] or meaning.endswith(f".{option}"), option
+    for name, option in OPTIONS.items():
+        if name in ours and option.field and not (option.note or option.example):
+            assert option.field == ours[name] or option.field.endswith(f".{name}"), name

@@ -80,7 +80,7 @@ def to_toml(exported: Exported, head: Sequence[str]) -> str:
     lines = [textwrap.fill(line, WIDTH, initial_indent="# ", subsequent_indent="# ") for line in head]
     rest = dict(exported.options)
     for section, beginnings in SECTIONS.items():
-        own = {name: rest.pop(name) for name in list(rest) if OPTIONS[name].here.startswith(beginnings)}
+        own = {name: rest.pop(name) for name in list(rest) if OPTIONS[name].field.startswith(beginnings)}
         lines += _section(section, own)
     lines += _section("output", rest)
     return "\n".join([*lines, *tail(exported.left, "# ")]) + "\n"

@@ -1,13 +1,13 @@
 """Options of kohya's sd-scripts and of the programs around it: the one table of them, `kohya.csv`.
 
-Each row has the option's type and default there, where its meaning is here (a field of the run file, or a sentence),
-and the rule by which its value is carried over. Read in the program's sources at the commit that `VERSION` names.
+Each row has the option's type and default there, the field of the run file that has its meaning here, an example of the
+field's value, a note, and the rule by which its value is carried over. Read in the program's sources at the commit that
+`VERSION` names.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -33,16 +33,26 @@ class Option:
             alone), `gui` (in the files of kohya_ss and LoRA_Easy alone).
         type: in words.
         default: as text; the program's own.
-        here: a field of the run file, an example of one, or a sentence on why there is none.
+        field: of the run file, `section.name` or a name at the top; empty where none has its meaning.
+        note: what there is to say of the field; without one, why there is none.
         rule: how its value is carried over; `idle` where nothing is lost without it, `none` where it is not supported.
+        example: of the field's value, as TOML, where the field holds more than this option.
     """
 
     part: Part
     name: str
     type: str
     default: str
-    here: str
+    field: str
+    note: str
     rule: str
+    example: str = ""
+
+    @property
+    def here(self) -> str:
+        """Where its meaning is here, or why it is nowhere, in words."""
+        place = f"{self.field} = {self.example}" if self.example else self.field
+        return ", ".join(filter(None, (place, self.note)))
 
     @property
     def value(self) -> Any:
@@ -107,7 +117,7 @@ def hint(option: str) -> str | None:
     """
     if option not in OPTIONS or OPTIONS[option].part == "gui":
         return None
-    meaning = OPTIONS[option].here
-    if re.match(rf"(\w+\.)?{option}\b", meaning):
-        return f"it belongs elsewhere: {meaning}"
-    return f"that is kohya's name; {'here it is ' if re.match(r'[a-z]+[.][a-z]', meaning) else ''}{meaning}"
+    known = OPTIONS[option]
+    if known.field.rpartition(".")[2] == option:
+        return f"it belongs elsewhere: {known.here}"
+    return f"that is kohya's name; {'here it is ' if known.field else ''}{known.here}"

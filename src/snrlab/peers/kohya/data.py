@@ -26,7 +26,7 @@ OF_RUN = ("vae_batch_size", "prior_loss_weight", "weighted_captions")  # not of 
 IMAGE_OPTIONS = tuple(
     name
     for name, option in OPTIONS.items()
-    if option.here.startswith("data.") and option.rule in RULES and name not in (*OF_RUN, "dataset_repeats")
+    if option.field.startswith("data.") and option.rule in RULES and name not in (*OF_RUN, "dataset_repeats")
 )
 
 
@@ -46,7 +46,7 @@ def image_options(transfer: Transfer, prefix: str = "data.") -> None:
         elif name == "alpha_mask" and not transfer.value(name):
             transfer.take(name)
         else:
-            carry(transfer, name, OPTIONS[name].here.replace("data.", prefix))
+            carry(transfer, name, f"{prefix}{OPTIONS[name].field.removeprefix('data.')}")
     if transfer.has("conditioning_data_dir"):
         transfer.put(f"{prefix}masked_loss", True, "masked_loss", why="The folder of masks is used.")
 
@@ -163,7 +163,7 @@ def _set(inner: Transfer) -> None:
 
 # fields of [data] that kohya has under other names, by field
 BACK = {
-    OPTIONS[name].here.removeprefix("data."): name
+    OPTIONS[name].field.removeprefix("data."): name
     for name in IMAGE_OPTIONS
     if name not in ("caption_extention", "masked_loss")
 }

@@ -53,7 +53,7 @@ def from_onetrainer(understood: Understood, folder: Path, *, as_is: bool = False
     lora = method(transfer)
     parts(transfer, str(transfer.value("model_type")))
     for name in PLAIN:
-        transfer.put(OPTIONS[name].here, _number(name, transfer.value(name)), name)
+        transfer.put(OPTIONS[name].field, _number(name, transfer.value(name)), name)
     schedule(transfer)
     optimizer(transfer)
     average(transfer)
