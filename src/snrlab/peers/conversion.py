@@ -20,6 +20,19 @@ LONGEST = 120  # characters of a value in a comment
 MOST = 4  # entries of a table in a comment
 
 
+# why an option is left, for programs: code -> what it means
+LEFT_CODES = {
+    "no-counterpart": "nothing does the same on the other side",
+    "invalid-value": "the field that has its meaning cannot have this value",
+    "unknown-option": "the program has no option of this name",
+    "misplaced-option": "the program does not read it at this place",
+    "missing-file": "it names a file that is not there or cannot be read",
+    "no-effect": "nothing is lost without it",
+    "default": "the program does so by itself",
+}
+_CODE_OF_GRADE = {"lost": "no-counterpart", "idle": "no-effect", "default": "default"}
+
+
 @dataclass(frozen=True)
 class Left:
     """An option that has no place in the run file.
@@ -27,12 +40,23 @@ class Left:
     Attributes:
         option: its name and value, as text.
         why: the reason, or what to do instead.
-        grade: `lost` where the trainer would do something that is not done here, `idle` where nothing is lost.
+        grade: `lost` where the trainer would do something that is not done here, `idle` where nothing is lost,
+            `default` where it is what the program does by itself.
+        code: stable name of the reason, one of LEFT_CODES; by default what the grade says.
+        names: of the options, where the source has them under these.
     """
 
     option: str
     why: str
     grade: str = "lost"
+    code: str = ""
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take the code from the grade where none is stated."""
+        object.__setattr__(self, "code", self.code or _CODE_OF_GRADE[self.grade])
+        if self.code not in LEFT_CODES:
+            raise ValueError(f"code: {self.code!r} is none of {', '.join(LEFT_CODES)}")
 
 
 class Transfer:
@@ -95,7 +119,7 @@ class Transfer:
             said = f"{self.program}'s default of {names[0]}"
         self.lines.append(Stated(field, value, why, said, tuple(stated)))
 
-    def leave(self, name: str, why: str = "", *, grade: str = "lost") -> None:
+    def leave(self, name: str, why: str = "", *, grade: str = "lost", code: str = "") -> None:
         """Say of a stated option once that it is not carried, and why; by default the table's reason."""
         self._taken.add(name)
         if name in self._left:
@@ -104,7 +128,7 @@ class Transfer:
         if self.has(name) and self.default(name):
             self._unchanged.append(name)
         elif self.has(name):
-            self.left.append(Left(self._short(name), why or self._known[name].here, grade))
+            self.left.append(Left(self._short(name), why or self._known[name].here, grade, code, (name,)))
 
     def default(self, name: str) -> bool:
         """Whether a stated option has the program's default."""
@@ -142,17 +166,20 @@ class Transfer:
             if option is None:
                 right = meant(name, [other for other, known in self._known.items() if known.part == "run"])
                 hint = f" Did you mean {right}?" if right else ""
-                self.left.append(Left(self._short(name), f"{self.program} has no such option and {ignored}.{hint}"))
+                why = f"{self.program} has no such option and {ignored}.{hint}"
+                self.left.append(Left(self._short(name), why, code="unknown-option", names=(name,)))
             elif option.part in self._elsewhere:
                 place = "in a dataset TOML" if option.part == "dataset" else "among network_args"
                 why = f"{self.program} knows it {place} alone, and {ignored}"
-                self.left.append(Left(self.shown(name), why))
+                self.left.append(Left(self.shown(name), why, code="misplaced-option", names=(name,)))
             elif option.is_default(self.stated[name]):
                 at_default.append(name)
             else:
-                self.left.append(Left(self._short(name), option.here, "idle" if option.rule == "idle" else "lost"))
+                grade = "idle" if option.rule == "idle" else "lost"
+                self.left.append(Left(self._short(name), option.here, grade, names=(name,)))
         if at_default:
-            self.left.append(Left(", ".join(at_default), "as the program does by itself", "default"))
+            why = "as the program does by itself"
+            self.left.append(Left(", ".join(at_default), why, "default", names=tuple(at_default)))
 
 
 def shown(value: Any) -> str:

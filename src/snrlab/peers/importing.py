@@ -88,7 +88,8 @@ def _kohya(
         stated = str(stated)
         path = next((file for file in (Path(stated), folder / stated) if file.is_file()), None)
         if path is None:
-            notes.append(Left(f'dataset_config = "{stated}"', "there is no such file; give it as the second argument"))
+            why = "there is no such file; give it as the second argument"
+            notes.append(Left(f'dataset_config = "{stated}"', why, code="missing-file", names=("dataset_config",)))
     if path is None:
         transfer = from_kohya(understood, folder, as_is=as_is)
         transfer.left += notes
@@ -99,7 +100,8 @@ def _kohya(
     why = refuses(path) or _needs_the_training_file(asked.options, tables)
     transfer = from_kohya(understood, folder, tables, None if why else path, as_is=as_is)
     if why:
-        transfer.left.append(Left(f'dataset_config = "{path.name}"', f"written out as sets: {why}", "idle"))
+        stated = f'dataset_config = "{path.name}"'
+        transfer.left.append(Left(stated, f"written out as sets: {why}", "idle", names=("dataset_config",)))
     return transfer
 
 

@@ -18,7 +18,7 @@ def _one_rate(transfer: Transfer, name: str) -> None:
     other = [line for line in transfer.lines if line.name in RATES and line.value != of_all]
     transfer.lines[:] = [line for line in transfer.lines if line not in other]
     why = f"{name} takes one rate for all networks, train.learning_rate"
-    transfer.left += [Left(line.said, why) for line in other if line.said]
+    transfer.left += [Left(line.said, why, names=line.options) for line in other if line.said]
 
 
 def fit_to_optimizer(transfer: Transfer) -> None:

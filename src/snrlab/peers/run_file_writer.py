@@ -92,7 +92,7 @@ def _loading(lines: list[Stated]) -> tuple[list[Stated], list[Left]]:
                 raise UserError(f"the run file cannot be made: {message}") from None
             lines = [line for line in lines if line is not wrong]
             origin = wrong.said or f"{wrong.name} = {shown(wrong.value)}"
-            gone.append(Left(origin, message))
+            gone.append(Left(origin, message, code="invalid-value", names=wrong.options))
         else:
             return lines, gone
 

@@ -128,6 +128,6 @@ def carry(transfer: Transfer, name: str, field: str = "") -> None:
     rule = RULES[option.rule]
     value, remark = rule.into(typed(name, transfer.value(name)))
     if value is None and transfer.has(name) and not option.is_default(transfer.stated[name]):
-        transfer.leave(name, f"{field or option.field} cannot be that")
+        transfer.leave(name, f"{field or option.field} cannot be that", code="invalid-value")
         return
     transfer.put(field or option.field, value, name, why=remark)

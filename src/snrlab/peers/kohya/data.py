@@ -136,7 +136,7 @@ def sets(transfer: Transfer, dataset: Mapping[str, Any]) -> None:
             ]
             number += 1
             transfer.left += [
-                Left(f"subset {number}: {left.option}", left.why, left.grade)
+                replace(left, option=f"subset {number}: {left.option}")
                 for left in inner.left
                 if left.grade != "default"
             ]

@@ -111,7 +111,7 @@ def prompts(transfer: Transfer, folder: Path) -> bool:
     try:
         lines = check_lines(lines)
     except UserError as mistake:
-        transfer.leave("sample_prompts", str(mistake))
+        transfer.leave("sample_prompts", str(mistake), code="invalid-value")
         return False
     transfer.put("sample.prompts", lines or None, "sample_prompts")
     return bool(lines)
@@ -123,7 +123,7 @@ def _prompts_file(transfer: Transfer, text: str, folder: Path) -> bool:
     try:
         read_lines(file, field="")
     except UserError as mistake:
-        transfer.leave("sample_prompts", str(mistake))
+        transfer.leave("sample_prompts", str(mistake), code="missing-file")
         return False
     transfer.put("sample.prompts_file", str(file), "sample_prompts")
     return True

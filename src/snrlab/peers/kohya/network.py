@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from snrlab.config.option_tables.kohya import OPTIONS
@@ -103,7 +104,7 @@ def network(transfer: Transfer) -> None:
     inner.leave_the_rest("reads over it or stops at it")
     transfer.lines += inner.lines
     transfer.left += [
-        Left(f"network_args: {left.option}", left.why, left.grade) for left in inner.left if left.grade != "default"
+        replace(left, option=f"network_args: {left.option}") for left in inner.left if left.grade != "default"
     ]
 
 

@@ -91,7 +91,7 @@ def model(transfer: Transfer) -> None:
     for name, field in (("train_dtype", "model.precision"), ("output_dtype", "output.precision")):
         kind = TYPES.get(str(transfer.value(name)))
         if kind is None:
-            transfer.leave(name, f"{field} is fp32, fp16 or bf16")
+            transfer.leave(name, f"{field} is fp32, fp16 or bf16", code="invalid-value")
         transfer.put(field, kind, name)
     skip = int(transfer.value("text_encoder_layer_skip") or 0)
     xl = "XL" in str(transfer.value("model_type"))
@@ -117,7 +117,7 @@ def method(transfer: Transfer) -> bool:
     field, formats = ("output.lora_format", LORA_FORMATS) if lora else ("output.format", FORMATS)
     found = formats.get(str(transfer.value("output_model_format")))
     if found is None:
-        transfer.leave("output_model_format", f"{field} has no such format")
+        transfer.leave("output_model_format", f"{field} has no such format", code="invalid-value")
     transfer.put(field, found, "output_model_format")
     return lora
 
@@ -182,13 +182,15 @@ def read_list(transfer: Transfer, name: str, file_name: str, folder: Path) -> li
     stated = str(transfer.stated[file_name])
     path = next((p for p in (Path(stated), folder / stated, folder.parent / stated) if p.is_file()), None)
     if path is None:
-        transfer.leave(file_name, "there is no such file beside the configuration")
+        transfer.leave(file_name, "there is no such file beside the configuration", code="missing-file")
         return None
     transfer.take(file_name)
     try:
         return [item for item in read_json_list(path) if isinstance(item, dict)]
     except UserError as reason:
-        transfer.left.append(Left(f"{file_name} = {shown(stated)}", str(reason)))
+        transfer.left.append(
+            Left(f"{file_name} = {shown(stated)}", str(reason), code="missing-file", names=(file_name,))
+        )
         return None
 
 
