@@ -1,6 +1,6 @@
 """The documentation: reference pages in docs/, and the site.
 
-python scripts/build_docs.py            # writes docs/run-file.md and docs/strategies.md
+python scripts/build_docs.py            # writes docs/run-file.md, docs/strategies.md and docs/error-codes.md
 python scripts/build_docs.py --site     # builds build/site too; fails for a stale number, a dead link, a missing entry
 python scripts/build_docs.py --write    # puts what is right in the place of stale numbers and outputs
 """
@@ -24,7 +24,9 @@ DOCS = ROOT / "docs"
 
 def pages() -> dict[str, str]:
     """The reference pages that are kept in docs/, by file name."""
-    return dict(zip(reference.PAGES, (reference.run_file(), reference.strategies()), strict=True))
+    return dict(
+        zip(reference.PAGES, (reference.run_file(), reference.strategies(), reference.error_codes()), strict=True)
+    )
 
 
 def write_pages() -> None:

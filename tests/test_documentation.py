@@ -74,7 +74,7 @@ def test_a_stale_output_is_put_right():
 
 def test_a_command_that_fails_shows_its_message():
     shown = checked.run("snrlab table --weighting min_snrr")
-    assert shown.startswith("snrlab: weighting: 'min_snrr' is not known. Did you mean 'min_snr'?")
+    assert shown.startswith("snrlab: error[unknown-name]: weighting: 'min_snrr' is not known. Did you mean")
 
 
 def test_dead_links_anchors_and_what_comes_from_elsewhere_are_found(tmp_path):

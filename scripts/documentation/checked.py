@@ -175,7 +175,7 @@ def run(command: str) -> str:
             try:
                 cli.app(arguments, standalone_mode=False)
             except UserError as mistake:
-                print(f"snrlab: {mistake}")
+                print(cli.error_line(mistake))
     return "".join(line + "\n" for text in output.getvalue().splitlines() for line in _folded(text.rstrip()))
 
 

@@ -25,6 +25,7 @@ from snrlab import (
 )
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.section import on_resume
+from snrlab.core.errors import ERROR_CODES
 from snrlab.core.registries.noise import NoiseProperties
 from snrlab.core.registries.registry import Choice, Entry, Registry
 from snrlab.core.registries.training import LossProperties, OptimizerProperties
@@ -32,7 +33,7 @@ from snrlab.core.timesteps.density import DensityProperties
 from snrlab.core.weights.weighting import WeightingProperties
 from snrlab.lab.formula import to_latex
 
-PAGES = ("run-file.md", "strategies.md")  # kept in docs/ too, without pictures
+PAGES = ("run-file.md", "strategies.md", "error-codes.md")  # kept in docs/ too, without pictures
 ON_RESUME = {
     "fixed": "refused",
     "free": "taken",
@@ -101,6 +102,18 @@ def shown(value: Any) -> str:
         value = value.name
     text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else f"{value}"
     return f"`{text}`"
+
+
+def error_codes() -> str:
+    """Every code of an error."""
+    how = (
+        "A mistake in what was given ends a command with exit code 2 and one message, which begins with its code: "
+        "`snrlab: error[unknown-key]: ...`; in Python it is a `UserError` with the code as its `code`. Codes stay as "
+        "they are, whatever becomes of the messages; go by them in programs. What a command says of a recipe, without "
+        "refusing it, has codes of its own, in brackets behind the message."
+    )
+    rows = [f"| `{code}` | {meaning} |" for code, meaning in sorted(ERROR_CODES.items())]
+    return "\n".join([NOTE, "", "# Error codes", "", how, "", "| code | meaning |", "|---|---|", *rows]) + "\n"
 
 
 Illustrate = Callable[[Entry], str]

@@ -35,7 +35,15 @@ FIXTURES = Path("tests") / "parity" / "peers"
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "SNR from first principles": ("guide/",),
     "How to": ("first-lora.md", "lab.md", "import.md", "safety.md", "scale.md", "small-model.md"),
-    "Reference": ("words.md", "strategies.md", "trainers.md", "run-file.md", "commands.md", "python.md"),
+    "Reference": (
+        "words.md",
+        "strategies.md",
+        "trainers.md",
+        "run-file.md",
+        "commands.md",
+        "error-codes.md",
+        "python.md",
+    ),
     "Inside": ("architecture.md", "decisions/"),
 }
 INTERACTIVE = (
@@ -108,6 +116,7 @@ def collect(root: Path, assets: Path, problems: Problems) -> dict[str, str]:
 
     pages["strategies.md"] = reference.strategies(illustrated)
     pages["run-file.md"] = reference.run_file()
+    pages["error-codes.md"] = reference.error_codes()
     pages["python.md"] = api.page()
     pages["commands.md"] = commands.page()
     if found := trainers.cases(root / FIXTURES):

@@ -33,6 +33,10 @@ T = TypeVar("T")
 class LostProcessError(UserError):
     """Another process of the run is gone, so that this one cannot go on."""
 
+    def __init__(self, message: str) -> None:
+        """With what is known of it."""
+        super().__init__(message, code="lost-process")
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -142,7 +146,8 @@ class Processes:
             different = [rank for rank, own in enumerate(everyones) if own != everyones[0]]
             drift = UserError(
                 f"the processes no longer have the same weights: rank {different[0]} differs from rank 0. Their "
-                "devices compute differently, or one of them is broken; train on devices of one kind."
+                "devices compute differently, or one of them is broken; train on devices of one kind.",
+                code="process-mismatch",
             )
             self.refuse(drift)
 
@@ -168,7 +173,9 @@ def here() -> Processes:
     try:
         state = PartialState(cpu=not torch.cuda.is_available(), timeout=WAIT)
     except (RuntimeError, ValueError) as reason:
-        raise UserError(f"the processes of the run do not find each other: {str(reason).splitlines()[0]}") from None
+        raise UserError(
+            f"the processes of the run do not find each other: {str(reason).splitlines()[0]}", code="lost-process"
+        ) from None
     return Processes(state.process_index, state.num_processes, state.device)
 
 

@@ -253,7 +253,7 @@ def test_unwritable_folder(place, capsys, monkeypatch):
         (["cite", "photos"], "there is no file or run photos, and it is no recipe"),
         (["compare", "./x", "plain"], "there is no file"),
         (["compare", "C:\\x.toml", "plain"], "there is no file"),
-        (["compare", "min_snrr", "plain"], "snrlab: recipe: 'min_snrr' is not known. Did you mean 'min_snr'?"),
+        (["compare", "min_snrr", "plain"], "snrlab: error[unknown-name]: recipe: 'min_snrr' is not known. Did you"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )  # fmt: skip
@@ -288,3 +288,47 @@ def test_plot_keeps_what_is_there(mine, tmp_path):
     done = tiny.snrlab("plot", "plain", "--show", "weight", *chosen, cwd=tmp_path)
     assert (tmp_path / mine).read_text() == "mine"
     assert done.stdout == f"wrote {mine.replace('.', '-2.')}\n"
+
+
+CODES = {
+    "table --weighting min_snrr": "unknown-name",
+    "table --weighting min_snr:gama=5": "unknown-name",
+    "table --weighting min_snr:gamma=0": "out-of-range",
+    "table --weighting min_snr:gamma=a": "not-a-number",
+    "table --weighting min_snr:gamma": "invalid-syntax",
+    "table --every 5 --at 7": "conflicting-options",
+    "table --weighting debiased --zero-terminal-snr": "invalid-recipe",
+    "plot": "nothing-to-do",
+    "explain nowhere.toml": "missing-file",
+    "explain broken.toml": "invalid-toml",
+    "data nowhere": "missing-file",
+    "data broken.toml": "invalid-toml",
+    "data empty": "no-images",
+    "inspect lora.ckpt": "pickle-refused",
+    "train nowhere.toml": "missing-file",
+    "train misspelt.toml": "unknown-key",
+    "train several.toml": "several-mistakes",
+    "train kohya.toml": "foreign-settings",
+    "train empty": "not-a-file",
+    "sample empty": "missing-file",
+}
+
+
+@pytest.mark.parametrize("command", CODES)
+def test_each_mistake_has_its_code(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.toml").write_text("[model\n")
+    (tmp_path / "lora.ckpt").write_bytes(b"\x80\x02")
+    (tmp_path / "kohya.toml").write_text("pretrained_model_name_or_path = 'm'\nmin_snr_gamma = 5")
+    shared = '[model]\nrandom = "small"\n[data]\nshipped = "noto"\n[train]\nsteps = 5\n'
+    (tmp_path / "misspelt.toml").write_text(f"{shared}learnin_rate = 1e-4\n")
+    (tmp_path / "several.toml").write_text(f"{shared}learnin_rate = 1e-4\nlearning_rate = -1.0\n")
+    assert fails(command.split(), capsys, monkeypatch).startswith(f"snrlab: error[{CODES[command]}]: ")
+
+
+def test_files_of_which_several_are_refused_have_a_line_each(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lora.ckpt").write_bytes(b"\x80\x02")
+    lines = fails(["inspect", "nowhere.safetensors", "lora.ckpt"], capsys, monkeypatch).splitlines()
+    assert [line.partition("]")[0] for line in lines] == ["snrlab: error[missing-file", "snrlab: error[pickle-refused"]

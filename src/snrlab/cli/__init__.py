@@ -27,7 +27,7 @@ from snrlab.cli.training.evaluate import evaluate
 from snrlab.cli.training.init import init
 from snrlab.cli.training.sample import sample
 from snrlab.cli.training.train import train
-from snrlab.core.errors import DEBUG, BugError, UserError
+from snrlab.core.errors import DEBUG, BugError, CombinedError, UserError
 from snrlab.core.registries.registry import load_plugins
 
 app = typer.Typer(
@@ -68,13 +68,19 @@ for panel, commands in COMMANDS.items():
         app.command(command.__name__.removesuffix("_"), rich_help_panel=panel)(command)
 
 
+def error_line(error: UserError) -> str:
+    """A user's mistake as the command line shows it: the code goes first, since messages may end in a command."""
+    return f"snrlab: error[{error.code}]: {error}"
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2, a bug of ours one and 1."""
     try:
         load_plugins()
         app()
     except UserError as mistake:
-        typer.echo(f"snrlab: {mistake}", err=True)
+        for error in mistake.errors if isinstance(mistake, CombinedError) else (mistake,):
+            typer.echo(error_line(error), err=True)
         sys.exit(2)
     except BugError as bug:
         typer.echo(f"snrlab: {bug}", err=True)

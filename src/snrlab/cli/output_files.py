@@ -32,7 +32,7 @@ def free(*options: tuple[str, Path | None]) -> None:
     """Refuse, before any work, to write over something (UserError); pairs of an option's name and its path."""
     for option, path in options:
         if path is not None and path.exists():
-            raise UserError(f"{option}: {path} exists; name another file.")
+            raise UserError(f"{option}: {path} exists; name another file.", code="already-exists")
 
 
 def free_path(path: Path, *, or_folder: bool = False) -> Path:
@@ -46,9 +46,9 @@ def free_path(path: Path, *, or_folder: bool = False) -> Path:
         UserError: its folder is not there, or a folder is where a file is to be.
     """
     if not path.absolute().parent.is_dir():
-        raise UserError(f"--out: there is no folder {path.parent}.")
+        raise UserError(f"--out: there is no folder {path.parent}.", code="missing-file")
     if path.is_dir() and not or_folder:
-        raise UserError(f"--out: {path} is a folder; name a file in it.")
+        raise UserError(f"--out: {path} is a folder; name a file in it.", code="not-a-file")
     ending = path.suffix if not or_folder or path.suffix.lower() == WEIGHTS else ""
     taken, number = path, 1
     while path.exists():
@@ -68,4 +68,4 @@ def put(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)
     except OSError as reason:
-        raise UserError(f"--out: {path} cannot be written ({reason.strerror}).") from None
+        raise UserError(f"--out: {path} cannot be written ({reason.strerror}).", code="unwritable-file") from None

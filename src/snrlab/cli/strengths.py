@@ -12,4 +12,7 @@ def refuse_endless(field: str, strengths: Iterable[float]) -> None:
     """Refuse a strength that is no finite number (UserError): its pictures would be noise without a word."""
     for strength in strengths:
         if not math.isfinite(strength):
-            raise UserError(f"{field}: the strength is {strength}; it must be a finite number, 0 is without the LoRA.")
+            raise UserError(
+                f"{field}: the strength is {strength}; it must be a finite number, 0 is without the LoRA.",
+                code="out-of-range",
+            )

@@ -14,7 +14,7 @@ from snrlab.config.option_tables.kohya import hint
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.section import Section
 from snrlab.config.wrong_file import START, refuse_foreign, refuse_other_kind
-from snrlab.core.errors import UserError, unknown
+from snrlab.core.errors import UserError, one_code, unknown
 from snrlab.core.registries.parameters import parse_value
 from snrlab.core.regular_file import refuse_endless
 from snrlab.files.text import LARGEST_TEXT
@@ -34,19 +34,19 @@ def read(path: Path, overrides: list[str] | None = None) -> RunConfig:
     """
     refuse_other_kind(path)
     if not path.exists():
-        raise UserError(f"there is no run file {path}. To get one: {START}")
+        raise UserError(f"there is no run file {path}. To get one: {START}", code="missing-file")
     refuse_endless(path, largest=LARGEST_TEXT)
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
     except UnicodeDecodeError:
-        raise UserError(f"{path}: the run file cannot be read: it is no UTF-8 text.") from None
+        raise UserError(f"{path}: the run file cannot be read: it is no UTF-8 text.", code="not-utf8") from None
     except OSError as reason:
-        raise UserError(f"{path}: the run file cannot be read ({reason.strerror}).") from None
+        raise UserError(f"{path}: the run file cannot be read ({reason.strerror}).", code="unreadable-file") from None
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as reason:  # a number of thousands of digits is a mere ValueError
         windows = r" A Windows path needs single quotes, as in folder = 'C:\pictures'." if "\\" in text else ""
-        raise UserError(f"{path}: not valid TOML: {reason}.{windows}") from None
+        raise UserError(f"{path}: not valid TOML: {reason}.{windows}", code="invalid-toml") from None
     refuse_foreign(data, path)
     return parse(apply_overrides(data, overrides or []), source=str(path))
 
@@ -61,7 +61,7 @@ def parse(data: dict[str, Any], *, source: str = "run") -> RunConfig:
         config = RunConfig.model_validate(data)
     except ValidationError as mistakes:
         lines = [explain(error, RunConfig) for error in mistakes.errors()]
-        raise UserError(f"{source}: " + "\n".join(lines)) from None
+        raise UserError(f"{source}: " + "\n".join(lines), code=code_of(mistakes)) from None
     return _absolute(config)
 
 
@@ -77,7 +77,9 @@ def parse_section(data: dict[str, Any], schema: type[SectionT], name: str) -> Se
     try:
         return schema.model_validate(data)
     except ValidationError as mistakes:
-        raise UserError("\n".join(f"{name}.{explain(error, schema)}" for error in mistakes.errors())) from None
+        raise UserError(
+            "\n".join(f"{name}.{explain(error, schema)}" for error in mistakes.errors()), code=code_of(mistakes)
+        ) from None
 
 
 def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -91,13 +93,13 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
     for item in overrides:
         key, equals, text = item.partition("=")
         if not equals or not key.strip():
-            raise UserError(f"--set '{item}': write section.key=value, such as train.steps=200.")
+            raise UserError(f"--set '{item}': write section.key=value, such as train.steps=200.", code="invalid-syntax")
         *sections, last = key.strip().split(".")
         table = data
         for section in sections:
             table = table.setdefault(section, {})
             if not isinstance(table, dict):
-                raise UserError(f"--set '{item}': '{section}' is not a section.")
+                raise UserError(f"--set '{item}': '{section}' is not a section.", code="unknown-key")
         table[last] = _toml_value(text.strip())
     return data
 
@@ -189,6 +191,34 @@ def explain(error: Any, schema: type[BaseModel]) -> str:
             return f"{where} is {error['input']!r}; allowed: {error['ctx']['expected']}."
         case _:
             return f"{where} is {error['input']!r}; {_needed(error)}."
+
+
+# by pydantic's type of error
+_CODES = {
+    "extra_forbidden": "unknown-key",
+    "missing": "missing-value",
+    "literal_error": "unknown-name",
+    "string_pattern_mismatch": "invalid-syntax",
+    **dict.fromkeys(("int_type", "int_from_float", "int_parsing", "float_type", "float_parsing"), "not-a-number"),
+    **dict.fromkeys(("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of",
+                     "finite_number", "too_short", "too_long", "string_too_short", "string_too_long"), "out-of-range"),
+}  # fmt: skip
+
+
+def code_of(mistakes: ValidationError) -> str:
+    """The code of what pydantic found wrong."""
+    return one_code(_code(error) for error in mistakes.errors())
+
+
+def _code(error: Any) -> str:
+    own = cause(error)
+    return _CODES.get(error["type"], "wrong-type") if own is None else own.code
+
+
+def cause(error: Any) -> UserError | None:
+    """The error of ours behind one of pydantic's, where there is one."""
+    inner = error.get("ctx", {}).get("error")
+    return inner if isinstance(inner, UserError) else None
 
 
 def _needed(error: Any) -> str:

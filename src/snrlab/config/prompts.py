@@ -57,14 +57,14 @@ def parse_line(line: str, where: str) -> PromptLine:
         UserError: an unknown flag, one that is given twice, or a value that it cannot have.
     """
     if "\n" in line.strip():
-        raise UserError(f"{where}: a prompt is one line.")
+        raise UserError(f"{where}: a prompt is one line.", code="invalid-syntax")
     prompt, *flags = re.split(r"(?:^|\s)--(?=[A-Za-z])", line.strip())
     found: dict[str, Any] = {}
     for flag in flags:
         name, _, value = flag.partition(" ")
         field, read = _reader(name.lower(), where)
         if field in found:
-            raise UserError(f"{where}: --{name} is given twice.")
+            raise UserError(f"{where}: --{name} is given twice.", code="stated-twice")
         found[field] = read(value.strip(), f"{where}: --{name} ({FLAGS.get(name.lower(), 'sampler')})")
     found.pop("sampler", None)
     return PromptLine(prompt.strip(), **found)
@@ -87,21 +87,23 @@ def read_lines(path: Path, field: str = "sample.prompts_file") -> list[str]:
     """
     start = f"{field}: " if field else ""
     if path.suffix.lower() in (".toml", ".json"):
-        raise UserError(f"{start}{path} is a {path.suffix} file; write one prompt a line in a .txt file.")
+        raise UserError(
+            f"{start}{path} is a {path.suffix} file; write one prompt a line in a .txt file.", code="wrong-file"
+        )
     refuse_endless(path, field, LARGEST_TEXT)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise UserError(f"{start}there is no file {path}.") from None
+        raise UserError(f"{start}there is no file {path}.", code="missing-file") from None
     except (OSError, UnicodeDecodeError) as reason:
-        raise UserError(f"{start}{path} cannot be read ({reason}).") from None
+        raise UserError(f"{start}{path} cannot be read ({reason}).", code="unreadable-file") from None
     found = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not is_comment(line):
             parse_line(line, f"{f'{field}, ' if field else ''}{path.name}, line {number}")
             found.append(line.strip())
     if not found:
-        raise UserError(f"{start}there is no prompt in {path}.")
+        raise UserError(f"{start}there is no prompt in {path}.", code="nothing-to-do")
     return found
 
 
@@ -131,21 +133,24 @@ def _reader(name: str, where: str) -> tuple[str, Callable[[str, str], Any]]:
     known = ", ".join(f"--{flag} {meaning}" for flag, meaning in FLAGS.items())
     guess = nearest(name, LONG_NAMES)
     hint = f" Did you mean --{LONG_NAMES[guess]}?" if guess else ""
-    raise UserError(f"{where}: --{name} is not known.{hint} Allowed: {known}.")
+    raise UserError(f"{where}: --{name} is not known.{hint} Allowed: {known}.", code="unknown-name")
 
 
 def _side(value: str, at: str) -> int:
     side = int(_number(value, at, int, SIDE_MULTIPLE, 8192))
     if side % SIDE_MULTIPLE:
         raise UserError(
-            f"{at} is {side}; it must be a multiple of {SIDE_MULTIPLE}, such as {side - side % SIDE_MULTIPLE}."
+            f"{at} is {side}; it must be a multiple of {SIDE_MULTIPLE}, such as {side - side % SIDE_MULTIPLE}.",
+            code="wrong-size",
         )
     return side
 
 
 def _ddim(value: str, at: str) -> str:
     if value.lower() != "ddim":
-        raise UserError(f"{at} is '{value}'; pictures of a run are made with DDIM. Leave the flag out.")
+        raise UserError(
+            f"{at} is '{value}'; pictures of a run are made with DDIM. Leave the flag out.", code="not-supported"
+        )
     return value
 
 
@@ -154,7 +159,7 @@ def _number(value: str, at: str, kind: type[int] | type[float], low: float, high
         number = kind(value)
     except ValueError:
         what = "a whole number" if kind is int else "a number"
-        raise UserError(f"{at} is '{value}'; it must be {what}.") from None
+        raise UserError(f"{at} is '{value}'; it must be {what}.", code="not-a-number") from None
     if not low <= number <= high:
-        raise UserError(f"{at} is {value}; it must be {low:g} to {high:g}.")
+        raise UserError(f"{at} is {value}; it must be {low:g} to {high:g}.", code="out-of-range")
     return number

@@ -37,15 +37,27 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _lora_is_used(self) -> RunConfig:
         if self.train.method == "full" and self.lora.model_fields_set:
-            raise UserError('[lora] is set but train.method is "full"; remove one of them.')
+            raise UserError(
+                '[lora] is set but train.method is "full"; remove one of them.',
+                code="conflicting-options",
+                field="method",
+            )
         if self.train.method == "full" and self.output.lora_format != "kohya":
-            raise UserError('output.lora_format is set but train.method is "full"; remove one of them.')
+            raise UserError(
+                'output.lora_format is set but train.method is "full"; remove one of them.',
+                code="unused-option",
+                field="lora_format",
+            )
         return self
 
     @model_validator(mode="after")
     def _format_is_used(self) -> RunConfig:
         if self.train.method == "lora" and self.output.format is not None:
-            raise UserError('output.format is of a whole model, but train.method is "lora"; remove it.')
+            raise UserError(
+                'output.format is of a whole model, but train.method is "lora"; remove it.',
+                code="unused-option",
+                field="format",
+            )
         return self
 
     @model_validator(mode="after")
@@ -53,12 +65,16 @@ class RunConfig(Section):
         if self.train.weights == "bf16" and self.model.precision != "bf16":
             raise UserError(
                 f'train.weights = "bf16" computes in bf16, but model.precision is "{self.model.precision}": '
-                'set model.precision = "bf16".'
+                'set model.precision = "bf16".',
+                code="conflicting-options",
+                field="weights",
             )
         if self.train.fused_backward and self.model.precision == "fp16":
             raise UserError(
                 "train.fused_backward updates a weight before it is known whether the gradients of the others fit "
-                'fp16, so no step could be taken again: set model.precision = "bf16".'
+                'fp16, so no step could be taken again: set model.precision = "bf16".',
+                code="conflicting-options",
+                field="fused_backward",
             )
         return self
 

@@ -19,17 +19,21 @@ def refuse_other_kind(path: Path) -> None:
     """Say what a path is that cannot be a run file (UserError)."""
     if path.is_dir():
         if (path / "run.toml").is_file():
-            raise UserError(f"{path} is a run folder; its run file is {path / 'run.toml'}.")
-        raise UserError(f"{path} is a folder, and the run file cannot be read from it. To get one: {START}")
+            raise UserError(f"{path} is a run folder; its run file is {path / 'run.toml'}.", code="not-a-file")
+        raise UserError(
+            f"{path} is a folder, and the run file cannot be read from it. To get one: {START}", code="not-a-file"
+        )
     if path.suffix.lower() in WEIGHTS:
         raise UserError(
             f"{path} holds weights; a run file is TOML. To get one: {START}\n"
-            f"or, with the settings that it was trained with: snrlab import {quoted(path)} -o run.toml"
+            f"or, with the settings that it was trained with: snrlab import {quoted(path)} -o run.toml",
+            code="wrong-file",
         )
     if path.suffix.lower() in (".json", ".yaml", ".yml"):
         raise UserError(
             f"{path} is {path.suffix[1:].upper()}; a run file is TOML. If these are settings of another trainer: "
-            f"snrlab import {quoted(path)} -o run.toml\nTo begin anew: {START}"
+            f"snrlab import {quoted(path)} -o run.toml\nTo begin anew: {START}",
+            code="wrong-file",
         )
 
 
@@ -38,7 +42,8 @@ def refuse_foreign(data: dict[str, Any], path: Path) -> None:
     if isinstance(data.get("datasets"), list):
         raise UserError(
             f"{path} is a dataset file of kohya's trainer. It is used as it is: in a run file of snrlab write\n"
-            f"  [data]\n  dataset_config = '{path}'\nTo get a run file: {START}"
+            f"  [data]\n  dataset_config = '{path}'\nTo get a run file: {START}",
+            code="foreign-settings",
         )
     options = list(_leaves(data))
     known = [(name, value) for name, value in options if name in OPTIONS]
@@ -51,7 +56,8 @@ def refuse_foreign(data: dict[str, Any], path: Path) -> None:
     raise UserError(
         f"{path} is a run file of kohya's trainer. To make a run file of it:\n"
         f"  snrlab import {quoted(path)} -o run.toml\n"
-        f"What it says, and what that is called here (to begin anew: {START}):\n" + "\n".join(lines)
+        f"What it says, and what that is called here (to begin anew: {START}):\n" + "\n".join(lines),
+        code="foreign-settings",
     )
 
 

@@ -185,9 +185,12 @@ def read_rules(text: str) -> tuple[list[tuple[int, float]], float]:
         final = float(last)
     except ValueError:
         raise UserError(
-            f"rules '{text}': write factor:step pairs and a last factor, such as {Rules.example}."
+            f"rules '{text}': write factor:step pairs and a last factor, such as {Rules.example}.",
+            code="invalid-syntax",
         ) from None
     steps = [step for step, _ in bounds]
     if steps != sorted(set(steps)) or not all(0 <= factor <= 1 for factor in (*(f for _, f in bounds), final)):
-        raise UserError(f"rules '{text}': the steps must rise, and every factor must be between 0 and 1.")
+        raise UserError(
+            f"rules '{text}': the steps must rise, and every factor must be between 0 and 1.", code="out-of-range"
+        )
     return bounds, final

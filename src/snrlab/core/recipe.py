@@ -65,14 +65,17 @@ class Recipe:
             raise unknown("product_on", self.product_on, ("epsilon", "network"))
         if self.density.entry.properties.learns and self.sampling.entry.properties.learns:
             raise UserError(
-                f"density {self.density.name} draws by the loss already: leave out sampling {self.sampling.name}."
+                f"density {self.density.name} draws by the loss already: leave out sampling {self.sampling.name}.",
+                code="conflicting-options",
             )
         refuse_impossible(self.stages)
         for name, value in (("max_weight", self.max_weight), ("min_weight", self.min_weight)):
             if value is not None and not (value > 0 and np.isfinite(value)):
-                raise UserError(f"{name} is {value}; it must be a number > 0.")
+                raise UserError(f"{name} is {value}; it must be a number > 0.", code="out-of-range")
         if self.max_weight is not None and self.min_weight is not None and self.min_weight > self.max_weight:
-            raise UserError(f"min_weight {self.min_weight} is above max_weight {self.max_weight}.")
+            raise UserError(
+                f"min_weight {self.min_weight} is above max_weight {self.max_weight}.", code="conflicting-options"
+            )
 
     def by_stage(self) -> list[tuple[int, Recipe]]:
         """The recipe of each stage with the step that it starts at, the first at 0; none of them has stages."""

@@ -20,6 +20,9 @@ def refuse_endless(path: Path, where: str = "", largest: int | None = None) -> N
     """
     start = f"{where}: " if where else ""
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise UserError(f"{start}{path} is not an ordinary file.")
+        raise UserError(f"{start}{path} is not an ordinary file.", code="not-a-file")
     if largest is not None and path.is_file() and (size := path.stat().st_size) > largest:
-        raise UserError(f"{start}{path} has {size / 2**20:.0f} MiB; at most {largest >> 20} are read of such a file.")
+        raise UserError(
+            f"{start}{path} has {size / 2**20:.0f} MiB; at most {largest >> 20} are read of such a file.",
+            code="file-too-large",
+        )

@@ -46,9 +46,13 @@ class NoiseSchedule:
         """Refuse a table that is not a schedule (UserError)."""
         a = self.alphas_cumprod
         if a.ndim != 1 or len(a) < 2 or not np.isfinite(a).all():
-            raise UserError("schedule: alphas_cumprod must be a list of at least two finite numbers.")
+            raise UserError(
+                "schedule: alphas_cumprod must be a list of at least two finite numbers.", code="out-of-range"
+            )
         if not (np.diff(a) < 0).all() or a[0] >= 1 or a[-1] < 0:
-            raise UserError("schedule: alphas_cumprod must fall strictly from below 1 to 0 or more.")
+            raise UserError(
+                "schedule: alphas_cumprod must fall strictly from below 1 to 0 or more.", code="out-of-range"
+            )
         a.setflags(write=False)
 
     @property
@@ -104,7 +108,10 @@ def zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
         UserError: the schedule is not variance preserving, where the transform has no meaning.
     """
     if schedule.path != "variance_preserving":
-        raise UserError("zero_terminal_snr applies to variance-preserving schedules; rectified flow does not need it.")
+        raise UserError(
+            "zero_terminal_snr applies to variance-preserving schedules; rectified flow does not need it.",
+            code="conflicting-options",
+        )
     if schedule.terminal_snr_is_zero:
         return schedule
     root = np.sqrt(schedule.alphas_cumprod)

@@ -71,10 +71,12 @@ def parse(text: str) -> SchedulerFacts:
     config = _load(text)
     steps = _number(config, "num_train_timesteps", 1000, int)
     if steps < 2:
-        raise UserError(f"scheduler config: num_train_timesteps is {steps}; it must be 2 or more.")
+        raise UserError(f"scheduler config: num_train_timesteps is {steps}; it must be 2 or more.", code="out-of-range")
     kind = str(config.get("_class_name", ""))
     if kind.startswith(WITHOUT_BETAS):
-        raise UserError(f"scheduler config: {kind} has no table of training noise levels to read.")
+        raise UserError(
+            f"scheduler config: {kind} has no table of training noise levels to read.", code="not-supported"
+        )
     flow = kind.startswith("FlowMatch")
     prediction_type = "flow_prediction" if flow else config.get("prediction_type")
     return SchedulerFacts(
@@ -107,11 +109,13 @@ def _load(text: str) -> dict[str, Any]:
         raw = text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
         config = json.loads(raw)
     except (OSError, UnicodeDecodeError) as reason:
-        raise UserError(f"scheduler config '{text}': the file cannot be read ({reason}).") from None
+        raise UserError(
+            f"scheduler config '{text}': the file cannot be read ({reason}).", code="unreadable-file"
+        ) from None
     except (ValueError, RecursionError) as reason:
-        raise UserError(f"scheduler config '{text}': it is not JSON ({reason}).") from None
+        raise UserError(f"scheduler config '{text}': it is not JSON ({reason}).", code="invalid-json") from None
     if not isinstance(config, dict):
-        raise UserError("scheduler config: a JSON object is needed.")
+        raise UserError("scheduler config: a JSON object is needed.", code="invalid-content")
     return config
 
 
@@ -119,12 +123,17 @@ def _betas(config: dict[str, Any], steps: int) -> Array:
     if config.get("trained_betas") is not None:
         betas = np.asarray(config["trained_betas"], dtype=np.float64)
         if betas.ndim != 1 or not ((betas > 0) & (betas < 1)).all():
-            raise UserError("scheduler config: trained_betas must be a list of numbers between 0 and 1.")
+            raise UserError(
+                "scheduler config: trained_betas must be a list of numbers between 0 and 1.", code="out-of-range"
+            )
         return betas
     start = _number(config, "beta_start", 1e-4, float)
     end = _number(config, "beta_end", 0.02, float)
     if not 0 < start <= end < 1:
-        raise UserError(f"scheduler config: beta_start {start} and beta_end {end} must be 0 < start <= end < 1.")
+        raise UserError(
+            f"scheduler config: beta_start {start} and beta_end {end} must be 0 < start <= end < 1.",
+            code="out-of-range",
+        )
     match config.get("beta_schedule", "linear"):
         case "linear":
             return np.linspace(start, end, steps)
@@ -144,11 +153,12 @@ def _flow_sigmas(config: dict[str, Any], steps: int) -> Array:
     if config.get("use_dynamic_shifting"):
         raise UserError(
             "scheduler config: use_dynamic_shifting makes the schedule depend on the resolution; "
-            "use rectified_flow with the shift of your resolution instead."
+            "use rectified_flow with the shift of your resolution instead.",
+            code="not-supported",
         )
     shift = _number(config, "shift", 1.0, float)
     if shift <= 0:
-        raise UserError(f"scheduler config: shift is {shift}; it must be > 0.")
+        raise UserError(f"scheduler config: shift is {shift}; it must be > 0.", code="out-of-range")
     u = np.arange(1, steps + 1) / steps
     return shift * u / (1 + (shift - 1) * u)
 
@@ -156,5 +166,5 @@ def _flow_sigmas(config: dict[str, Any], steps: int) -> Array:
 def _number(config: dict[str, Any], key: str, default: float, kind: type) -> Any:
     value = config.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise UserError(f"scheduler config: {key} is {value!r}; it must be a number.")
+        raise UserError(f"scheduler config: {key} is {value!r}; it must be a number.", code="not-a-number")
     return kind(value)

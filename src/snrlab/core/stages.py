@@ -43,12 +43,17 @@ def refuse_impossible(stages: Sequence[Stage]) -> None:
         if stage.from_step <= before:
             raise UserError(
                 f"recipe.stages: from_step is {stage.from_step} after {before}; stages start at step 1 or later, and "
-                "each later than the one before."
+                "each later than the one before.",
+                code="out-of-range",
             )
         before = stage.from_step
         if not stage.changes:
-            raise UserError(f"recipe.stages: the stage from step {stage.from_step} states nothing that changes.")
+            raise UserError(
+                f"recipe.stages: the stage from step {stage.from_step} states nothing that changes.",
+                code="unused-option",
+            )
         if stage.density is not None and stage.density.entry.properties.learns:
             raise UserError(
-                f"recipe.stages: {stage.density.name} learns from the first step on; make it the density of [recipe]."
+                f"recipe.stages: {stage.density.name} learns from the first step on; make it the density of [recipe].",
+                code="not-supported",
             )

@@ -78,12 +78,17 @@ def read_jsonl(file: Path) -> tuple[Entry, ...]:
         where = f"{file.name}, line {number}"
         for name in ("file_name", "text"):
             if not isinstance(line.get(name), str):
-                raise UserError(f'{where}: there is no text "{name}"; it has {", ".join(line) or "nothing"}.')
+                raise UserError(
+                    f'{where}: there is no text "{name}"; it has {", ".join(line) or "nothing"}.',
+                    code="invalid-content",
+                )
         name, text = line["file_name"], " ".join(line["text"].split())
         if not text:
-            raise UserError(f"{where}: the text of {name} is empty; write a caption, or leave the line out.")
+            raise UserError(
+                f"{where}: the text of {name} is empty; write a caption, or leave the line out.", code="missing-caption"
+            )
         if name in found:
-            raise UserError(f"{where}: {name} is named twice.")
+            raise UserError(f"{where}: {name} is named twice.", code="stated-twice")
         found[name] = Entry(name, file.parent / name, (text,))
     return tuple(found.values())
 
@@ -104,13 +109,16 @@ def read_fine_tuning(file: Path, images: Path | None, separator: str, *, wildcar
     for name, values in _fine_tuning(file).items():
         path = Path(name)
         if not path.is_absolute() and images is None:
-            raise UserError(f"{file.name} names {name}, which is relative: state image_dir, the folder it is in.")
+            raise UserError(
+                f"{file.name} names {name}, which is relative: state image_dir, the folder it is in.",
+                code="missing-value",
+            )
         captions = _with_tags(values, separator, wildcard)
         if not captions:
-            raise UserError(f"{file.name}: {name} has neither caption nor tags.")
+            raise UserError(f"{file.name}: {name} has neither caption nor tags.", code="missing-caption")
         entries.append(Entry(name, _with_suffix(path if images is None else images / path), captions))
     if not entries:
-        raise UserError(f"{file.name}: it names no image.")
+        raise UserError(f"{file.name}: it names no image.", code="no-images")
     return tuple(entries)
 
 
@@ -119,16 +127,18 @@ def _fine_tuning(file: Path) -> Mapping[str, Mapping[str, Any]]:
         found = {}
         for number, line in _lines(file):
             if not isinstance(line.get("image_path"), str):
-                raise UserError(f'{file.name}, line {number}: there is no text "image_path".')
+                raise UserError(f'{file.name}, line {number}: there is no text "image_path".', code="invalid-content")
             found[line["image_path"]] = line
         return found
     text = _text(file)
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as reason:
-        raise UserError(f"{file.name}: not valid JSON: {reason}.") from None
+        raise UserError(f"{file.name}: not valid JSON: {reason}.", code="invalid-json") from None
     if not isinstance(data, dict) or not all(isinstance(values, dict) for values in data.values()):
-        raise UserError(f'{file.name}: write {{"IMAGE": {{"caption": "...", "tags": "..."}}, ...}}.')
+        raise UserError(
+            f'{file.name}: write {{"IMAGE": {{"caption": "...", "tags": "..."}}, ...}}.', code="invalid-content"
+        )
     return data
 
 
@@ -148,7 +158,10 @@ def _with_suffix(path: Path) -> Path:
         return path
     found = [p for p in sorted(path.parent.glob(f"{escape(path.name)}.*")) if is_image(p)]
     if len(found) > 1:
-        raise UserError(f"the metadata names {path.name}, which may be {' or '.join(p.name for p in found)}.")
+        raise UserError(
+            f"the metadata names {path.name}, which may be {' or '.join(p.name for p in found)}.",
+            code="ambiguous-folder",
+        )
     return found[0] if found else path
 
 
@@ -159,9 +172,11 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 data = json.loads(line)
             except (ValueError, RecursionError) as reason:
                 text = reason.msg if isinstance(reason, json.JSONDecodeError) else str(reason)
-                raise UserError(f"{file.name}, line {number}: not valid JSON: {text}.") from None
+                raise UserError(f"{file.name}, line {number}: not valid JSON: {text}.", code="invalid-json") from None
             if not isinstance(data, dict):
-                raise UserError(f"{file.name}, line {number}: this is no object such as {{...}}.")
+                raise UserError(
+                    f"{file.name}, line {number}: this is no object such as {{...}}.", code="invalid-content"
+                )
             yield number, data
 
 
@@ -170,6 +185,6 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except OSError as reason:
-        raise UserError(f"{file}: it cannot be read ({reason.strerror}).") from None
+        raise UserError(f"{file}: it cannot be read ({reason.strerror}).", code="unreadable-file") from None
     except UnicodeDecodeError:
-        raise UserError(f"{file.name} is not UTF-8 text; save it as UTF-8.") from None
+        raise UserError(f"{file.name} is not UTF-8 text; save it as UTF-8.", code="not-utf8") from None

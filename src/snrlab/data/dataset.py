@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.config.sections.data import DataConfig
-from snrlab.core.errors import UserError, unknown
+from snrlab.core.errors import UserError, one_code, unknown
 from snrlab.core.random_streams import stream
 from snrlab.data import emoji
 from snrlab.data.discovery import Group, collect, distinct
@@ -43,6 +43,12 @@ class Found:
     def problems(self) -> tuple[str, ...]:
         """All that keeps the images from being trained on."""
         return tuple(problem for group in self.all_groups for problem in group.problems)
+
+    def refuse_problems(self) -> None:
+        """Raise UserError with all of the problems, if there are any."""
+        if self.problems:
+            code = one_code(group.code for group in self.all_groups if group.problems)
+            raise UserError("\n".join(self.problems), code=code)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -95,17 +101,19 @@ def settle(
     found: Found, config: DataConfig, *, seed: int, hold_back: int, batch_size: int | None
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """What `load_items` gives, of images that were looked for before."""
-    if found.problems:
-        raise UserError("\n".join(found.problems))
+    found.refuse_problems()
     for stated in found.batch_sizes:
         if batch_size is not None and stated != batch_size:
             raise UserError(
                 f"the dataset TOML states batch_size = {stated}, but train.batch_size is {batch_size}; a run has one "
-                "size, so set train.batch_size and state no other in the TOML."
+                "size, so set train.batch_size and state no other in the TOML.",
+                code="conflicting-options",
             )
     count = len(_numbered(found))
     if hold_back >= count:
-        raise UserError(f"validation.images is {hold_back}, but there are only {count} images in all.")
+        raise UserError(
+            f"validation.images is {hold_back}, but there are only {count} images in all.", code="too-few-images"
+        )
     order = stream(seed, "order", 0, 1).permutation(count)
     trained, held_back = set(order[hold_back:][: config.limit].tolist()), set(order[:hold_back].tolist())
     return _trained(found, trained), tuple(item for place, item in _numbered(found) if place in held_back)
@@ -138,7 +146,8 @@ def _mixed(groups: Sequence[tuple[Group, list[Item]]]) -> list[Item]:
     for group, items in groups:
         if not items:
             raise UserError(
-                f"{group.source.where}: no image of {group.source.folder} is left to train on; raise limit."
+                f"{group.source.where}: no image of {group.source.folder} is left to train on; raise limit.",
+                code="no-images",
             )
     totals = shared([sum(item.repeats for item in items) for _, items in groups], stated)
     return [

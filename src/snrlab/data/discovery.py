@@ -26,6 +26,7 @@ class Group:
         summaries: one line per folder.
         notes: what the user may want to know.
         problems: what keeps it from being trained on.
+        code: of the error that these are.
     """
 
     source: Source
@@ -33,6 +34,7 @@ class Group:
     summaries: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    code: str = "unusable-images"
 
 
 def collect(source: Source) -> Group:
@@ -46,11 +48,11 @@ def collect(source: Source) -> Group:
             place = Place(source.metadata)
             return _group(source, [(place, listed_folder(source.metadata, entries))], ())
         if source.folder is None:
-            raise UserError("it names neither a folder nor a metadata file.")
+            raise UserError("it names neither a folder nor a metadata file.", code="missing-value")
         found, notes = ((alone(source.folder),), ()) if source.flat else places(source.folder)
         return _group(source, [(place, _folder(source, place)) for place in found], notes)
     except UserError as mistake:
-        return Group(source, problems=(f"{source.where}: {mistake}",))
+        return Group(source, problems=(f"{source.where}: {mistake}",), code=mistake.code)
 
 
 def _folder(source: Source, place: Place) -> Folder:
@@ -119,7 +121,8 @@ def _items(source: Source, place: Place, folder: Folder, caption: str | None, ma
     options, name = source.options, place.path.name
     if place.repeats is not None and options.repeats != 1:
         raise UserError(
-            f"repeats is {options.repeats}, but the name of {name} states {place.repeats}; keep one of both."
+            f"repeats is {options.repeats}, but the name of {name} states {place.repeats}; keep one of both.",
+            code="conflicting-options",
         )
     part = source.part(name, place.repeats or options.repeats)
     return [

@@ -43,7 +43,9 @@ class Place:
         if found is None:
             return cls(path)
         if int(found[1]) == 0:
-            raise UserError(f"{path}: 0 repeats leave its images out; rename it to 1_{found[2]}, or move it away.")
+            raise UserError(
+                f"{path}: 0 repeats leave its images out; rename it to 1_{found[2]}, or move it away.", code="no-images"
+            )
         return cls(path, int(found[1]), found[2])
 
 
@@ -65,7 +67,8 @@ def places(path: Path) -> tuple[tuple[Place, ...], tuple[str, ...]]:
         other = next(folder for folder in below if folder not in kohya)
         raise UserError(
             f"{path} has kohya folders such as {kohya[0].name}, but {other.name} has no repeats in its name; "
-            f"rename it to 1_{other.name}, or move it away."
+            f"rename it to 1_{other.name}, or move it away.",
+            code="ambiguous-folder",
         )
     found = tuple(Place.named(folder) for folder in below)
     return found, (_as_read(found), *_further_down(path, below))
@@ -91,7 +94,8 @@ def _itself(path: Path, below: Sequence[Path], kohya: Sequence[Path]) -> tuple[t
     if kohya:
         raise UserError(
             f"{path} has images of its own and the kohya folder {kohya[0].name}; move the images into a folder such "
-            f"as {path.name}/1_name, or give {kohya[0].name} alone."
+            f"as {path.name}/1_name, or give {kohya[0].name} alone.",
+            code="ambiguous-folder",
         )
     place = Place.named(path)
     notes = [f"{place.path.name} is read as {_stated(place)}, as its name says"] if place.repeats else []
@@ -117,16 +121,20 @@ def _stated(place: Place) -> str:
 def _empty(path: Path, holder: Path | None) -> UserError:
     """That a folder has no image; and where images are, or what is there instead."""
     if holder is not None:
-        return UserError(f"{path}: there is no image in this folder; they are further down, so give {holder}.")
+        return UserError(
+            f"{path}: there is no image in this folder; they are further down, so give {holder}.", code="no-images"
+        )
     files = files_of(path)
     if kinds := kinds_of(files):
         advice = {"videos": "extract frames", "archives": "unpack them"}.get(kinds[0][0], "convert them to .png")
         found = "; ".join(named(kind, some) for kind, some in kinds)
-        return UserError(f"{path}: there is no image in this folder, but it has {found}: {advice} first.")
+        return UserError(
+            f"{path}: there is no image in this folder, but it has {found}: {advice} first.", code="no-images"
+        )
     names = (
         f"only {', '.join(f.name for f in files[:3])}{', ...' if len(files) > 3 else ''}" if files else "it is empty"
     )
-    return UserError(f"{path}: there is no image in this folder, {names}.")
+    return UserError(f"{path}: there is no image in this folder, {names}.", code="no-images")
 
 
 def _holder(path: Path, depth: int = 3) -> Path | None:
@@ -150,7 +158,8 @@ def _further_down(path: Path, below: Sequence[Path]) -> list[str]:
         if holder is not None and _KOHYA.fullmatch(holder.name) and folder not in below:
             raise UserError(
                 f"{path} has images{'' if holds_images(path) else f' in {below[0].name}'} and, further down, the kohya "
-                f"folder {holder.relative_to(path)}; give {holder.parent}, or move one of them away."
+                f"folder {holder.relative_to(path)}; give {holder.parent}, or move one of them away.",
+                code="ambiguous-folder",
             )
         if holder is not None:
             notes.append(f"images in {holder.relative_to(path)} are not read")

@@ -160,11 +160,11 @@ def files_of(path: Path) -> list[Path]:
         UserError: the folder does not exist, is a file, or cannot be listed.
     """
     if not path.is_dir():
-        raise UserError(f"{path}: {_no_folder(path)}")
+        raise UserError(f"{path}: {_no_folder(path)}", code="not-a-folder" if path.exists() else "missing-file")
     try:
         return sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
     except OSError as reason:
-        raise UserError(f"{path}: the folder cannot be listed ({reason.strerror}).") from None
+        raise UserError(f"{path}: the folder cannot be listed ({reason.strerror}).", code="unreadable-file") from None
 
 
 def listed(sentences: list[str], what: str) -> list[str]:

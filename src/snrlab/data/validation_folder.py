@@ -27,14 +27,14 @@ def validation_items(data: DataConfig, folder: str, trained: Sequence[Item]) -> 
         UserError: images that cannot be used, or that are trained on too.
     """
     found = find(data.model_copy(update=ELSEWHERE | PLAIN | {"folder": folder}), "validation.folder")
-    if found.problems:
-        raise UserError("\n".join(found.problems))
+    found.refuse_problems()
     items = tuple(item for group in found.all_groups for item in group.items)
     files = {item.file.resolve() for item in trained if item.file is not None}
     both = [item.name for item in items if item.file is not None and item.file.resolve() in files]
     if both:
         raise UserError(
             f"validation.folder: {len(both)} of {len(items)} images in {Path(folder).name} are trained on too, "
-            f"{both[0]} the first. What is measured on them is memory; choose images that are not in [data]."
+            f"{both[0]} the first. What is measured on them is memory; choose images that are not in [data].",
+            code="images-overlap",
         )
     return items

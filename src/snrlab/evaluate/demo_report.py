@@ -40,7 +40,10 @@ def showcase(folder: RunFolder, count: int = COUNT, say: Say = lambda text: None
     config = folder.read_config()
     style = config.data.shipped
     if style is None:
-        raise UserError(f"{folder.path} was not trained on a shipped style, so there are no true pictures to compare.")
+        raise UserError(
+            f"{folder.path} was not trained on a shipped style, so there are no true pictures to compare.",
+            code="not-supported",
+        )
     saved, seen = open_source(folder.path), seen_in_training(config)
     shown = _named(config.sample.prompts, style, seen)
     others = choose_concepts(style, "known", count + len(shown), seen)
@@ -64,9 +67,12 @@ def _named(prompts: Sequence[str], style: str, seen: Sequence[str]) -> list[Conc
     by_name = {c.name: c for c in emoji.concepts(style)}
     for prompt in prompts:
         if prompt not in by_name:
-            raise UserError(f"sample.prompts: '{prompt}' is no concept of the style {style}.")
+            raise UserError(f"sample.prompts: '{prompt}' is no concept of the style {style}.", code="unknown-name")
         if by_name[prompt].code in seen:
-            raise UserError(f"sample.prompts: '{prompt}' was trained on; the comparison would show what was memorised.")
+            raise UserError(
+                f"sample.prompts: '{prompt}' was trained on; the comparison would show what was memorised.",
+                code="images-overlap",
+            )
     return [by_name[prompt] for prompt in prompts]
 
 

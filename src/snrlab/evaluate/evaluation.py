@@ -92,7 +92,9 @@ def choose_concepts(style: str, which: str, count: int, seen: Sequence[str]) -> 
     if which == "held_out":
         count = min(count, len(left))
     if len(left) < count:
-        raise UserError(f"--count is {count}, but only {len(left)} {which} concepts are left to evaluate on.")
+        raise UserError(
+            f"--count is {count}, but only {len(left)} {which} concepts are left to evaluate on.", code="out-of-range"
+        )
     places = np.sort(np.random.default_rng(0).permutation(len(left))[:count])
     return [left[i] for i in places]
 
@@ -131,7 +133,7 @@ def evaluate_source(
     """
     saved = open_source(source, lora, steps)
     if strengths and not saved.adapters:
-        raise UserError("--strength is of a LoRA, and here is none; give one with --lora FILE.")
+        raise UserError("--strength is of a LoRA, and here is none; give one with --lora FILE.", code="unused-option")
     by_lora = seen_by_lora(lora) if lora else ()
     seen = {*seen_in_training(saved.config), *(by_lora or ())}
     concepts = choose_concepts(style, which, count, sorted(seen))
@@ -209,9 +211,9 @@ def evaluate_folder(folder: Path, style: str, net: FeatureNet | None = None) -> 
     """Measure pictures named after their concept's code points, such as 1f34e.png."""
     found = scan(folder)
     if found.broken:
-        raise UserError(f"{found.broken[0][0].name} cannot be read: {found.broken[0][1]}.")
+        raise UserError(f"{found.broken[0][0].name} cannot be read: {found.broken[0][1]}.", code="unreadable-image")
     if not found.images:
-        raise UserError(f"{folder}: there is no image in this folder.")
+        raise UserError(f"{folder}: there is no image in this folder.", code="no-images")
     codes = [image.path.stem for image in found.images]
     places(style, codes)  # a misnamed picture is said before the network looks at all the true ones
     pictures = np.stack([load_pixels(image.path, SIZE) for image in found.images])

@@ -99,7 +99,8 @@ def open_net(path: Path) -> FeatureNet:
         hint = " Did you mean 'judge'?" if nearest(str(path), [JUDGE]) else ""
         raise UserError(
             f"--features: there is no folder or file {path}.{hint} Allowed: judge, a folder of a transformers vision "
-            "model, or a file with Inception weights."
+            "model, or a file with Inception weights.",
+            code="missing-file",
         )
     kind = _kind(path)
     _refuse_pickle(path)
@@ -118,7 +119,9 @@ def _kind(path: Path) -> Kind:
     kind, classes = config.get("model_type"), config.get("architectures") or []
     if kind not in KINDS:
         what = classes[0] if classes else kind or "model of an unknown type"
-        raise UserError(f"--features: {path} holds a {what}, which is not supported. Allowed: {SUPPORTED}.")
+        raise UserError(
+            f"--features: {path} holds a {what}, which is not supported. Allowed: {SUPPORTED}.", code="not-supported"
+        )
     projected = kind == "clip_vision_model" and CLIP_PROJECTED.network in classes
     return CLIP_PROJECTED if projected else KINDS[kind]
 
@@ -140,12 +143,13 @@ def _network(path: Path, kind: Kind) -> Any:
             **dict(kind.options),
         )
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as reason:
-        raise UserError(f"--features: {path} does not load: {_first_line(reason)}") from None
+        raise UserError(f"--features: {path} does not load: {_first_line(reason)}", code="invalid-content") from None
     wrong = sorted({*report["missing_keys"], *(str(key[0]) for key in report["mismatched_keys"])})
     if wrong:
         raise UserError(
             f"--features: the weights in {path} are not those of this {kind.network}: {wrong[0]} is missing or has "
-            f"another shape{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}."
+            f"another shape{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}.",
+            code="does-not-fit-model",
         )
     return network.eval().requires_grad_(False).to(_device())
 
@@ -154,7 +158,8 @@ def _processor(path: Path) -> Any:
     if not any((path / name).is_file() for name in PREPROCESSORS):
         raise UserError(
             f"--features: {path} has no {PREPROCESSORS[0]}, which says how pictures are scaled and normalised for this "
-            "network. Take the one that was published with it."
+            "network. Take the one that was published with it.",
+            code="missing-file",
         )
     for name in PREPROCESSORS:
         if (path / name).is_file():
@@ -164,26 +169,31 @@ def _processor(path: Path) -> Any:
             path, local_files_only=True, trust_remote_code=False, backend="pil"
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as reason:
-        raise UserError(f"--features: the preprocessor in {path} does not load: {_first_line(reason)}") from None
+        raise UserError(
+            f"--features: the preprocessor in {path} does not load: {_first_line(reason)}", code="invalid-content"
+        ) from None
 
 
 def _open_inception(path: Path) -> FeatureNet:
     if path.suffix not in WEIGHTS_FILES:
         raise UserError(
             f"--features: {path.name} is no file of weights; of files, those of the Inception of 2015 are read: "
-            f"{INCEPTION_FILES}, or the same as .safetensors."
+            f"{INCEPTION_FILES}, or the same as .safetensors.",
+            code="wrong-file",
         )
     try:
         network = inception.from_weights(_weights(path)).to(_device())
     except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError):
         raise UserError(
             f"--features: {path.name} does not load as plain weights (anything else in a pickle is refused: it can run "
-            f"code when opened). What is read is {INCEPTION_FILES}, or the same as .safetensors."
+            f"code when opened). What is read is {INCEPTION_FILES}, or the same as .safetensors.",
+            code="wrong-file",
         ) from None
     except (KeyError, AttributeError, TypeError) as reason:
         raise UserError(
             f"--features: {path.name} does not hold the weights of the Inception of 2015 ({_first_line(reason)} does "
-            "not fit); torchvision's own Inception is another network."
+            "not fit); torchvision's own Inception is another network.",
+            code="wrong-file",
         ) from None
 
     def features(pictures: NDArray[np.uint8]) -> Tensor:
@@ -207,18 +217,21 @@ def _refuse_pickle(path: Path) -> None:
     if pickled:
         raise UserError(
             f"--features: {path / pickled[0]} is a pickle, which can run code when opened. Save the model with "
-            "safetensors (save_pretrained of transformers does) and use that."
+            "safetensors (save_pretrained of transformers does) and use that.",
+            code="pickle-refused",
         )
-    raise UserError(f"--features: {path} has no model.safetensors.")
+    raise UserError(f"--features: {path} has no model.safetensors.", code="missing-file")
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"--features: {file.parent} has no {file.name}; a model of transformers has one.") from None
+        raise UserError(
+            f"--features: {file.parent} has no {file.name}; a model of transformers has one.", code="missing-file"
+        ) from None
     except (OSError, ValueError) as reason:
-        raise UserError(f"--features: {file} cannot be read ({reason}).") from None
+        raise UserError(f"--features: {file} cannot be read ({reason}).", code="unreadable-file") from None
     return content if isinstance(content, dict) else {}
 
 

@@ -142,11 +142,13 @@ def places(style: str, codes: list[str]) -> Tensor:
         UserError: unknown style or concept, or too few of them.
     """
     if len(codes) < SMALLEST:
-        raise UserError(f"there are {len(codes)} pictures; at least {SMALLEST} are needed for an interval.")
+        raise UserError(
+            f"there are {len(codes)} pictures; at least {SMALLEST} are needed for an interval.", code="too-few-images"
+        )
     place = {concept.code: i for i, concept in enumerate(emoji.concepts(style))}
     missing = [code for code in codes if code not in place]
     if missing:
-        raise UserError(f"{missing[0]} is no concept of the style {style}.")
+        raise UserError(f"{missing[0]} is no concept of the style {style}.", code="unknown-name")
     return torch.tensor([place[code] for code in codes])
 
 

@@ -81,7 +81,7 @@ def open_source(source: Path, lora: Path | None = None, steps: Sequence[int] = (
     folder = RunFolder(source)
     config = folder.read_config() if folder.started else None
     if steps and (config is None or lora is not None or config.train.method != "lora"):
-        raise UserError("--step chooses among the LoRAs of a run folder; here there are none.")
+        raise UserError("--step chooses among the LoRAs of a run folder; here there are none.", code="unused-option")
     if config is None:
         ships = next((name for name in get_args(ShippedModel) if str(source) == name and not source.exists()), None)
         model = shipped(ships) if ships else _loaded(source, lora)
@@ -106,11 +106,15 @@ def _loaded(source: Path, lora: Path | None) -> Components:
     """The model that a user named (UserError where there is none, with what was probably meant)."""
     meant = nearest(str(source), get_args(ShippedModel))
     if meant and not source.exists():
-        raise UserError(f"SOURCE: there is no file or folder {source}. Did you mean {meant}, a model that ships?")
+        raise UserError(
+            f"SOURCE: there is no file or folder {source}. Did you mean {meant}, a model that ships?",
+            code="missing-file",
+        )
     if lora is None and source.is_file() and is_lora(source):
         raise UserError(
             f"SOURCE: {source.name} is a LoRA, which goes on top of a model. Give the model and --lora {source}, or "
-            "the run's folder."
+            "the run's folder.",
+            code="wrong-file",
         )
     return load(source, field="SOURCE")
 
@@ -121,7 +125,9 @@ def _open_run(
     """The model of a finished run and the LoRA files to put on it, by name."""
     result = folder.result(config)
     if not result.exists():
-        raise UserError(f"{folder.path} holds an unfinished run; go on with snrlab train ... --resume.")
+        raise UserError(
+            f"{folder.path} holds an unfinished run; go on with snrlab train ... --resume.", code="run-unfinished"
+        )
     if config.train.method == "full":
         dtype = DTYPES[config.model.precision]
         model = as_configured(load(result, dtype), config)
@@ -131,7 +137,9 @@ def _open_run(
         file = result if step == config.train.steps else folder.on_the_way(config, step)
         if not file.exists():
             there = ", ".join(str(s) for s in [*folder.steps_on_the_way(config), config.train.steps])
-            raise UserError(f"--step: there is no LoRA of step {step} in {folder.path}. Allowed: {there}.")
+            raise UserError(
+                f"--step: there is no LoRA of step {step} in {folder.path}. Allowed: {there}.", code="no-checkpoint"
+            )
         files[f"step {step}"] = file
     return load_for(config), files or {FINAL: lora or result}
 
@@ -149,4 +157,6 @@ def _put_lora(pipe: Pipeline, path: Path, name: str) -> None:
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             pipe.diffusers.load_lora_weights(tensors, adapter_name=name)
     except (ValueError, RuntimeError, KeyError) as reason:
-        raise UserError(f"--lora: {path.name} does not fit this model: {str(reason).splitlines()[0]}") from None
+        raise UserError(
+            f"--lora: {path.name} does not fit this model: {str(reason).splitlines()[0]}", code="does-not-fit-model"
+        ) from None

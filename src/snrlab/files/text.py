@@ -21,13 +21,16 @@ def read_text(path: Path) -> str:
     """
     size = size_of(path)
     if size > LARGEST_TEXT:
-        raise UserError(f"{path.name} has {size / 2**20:.0f} MiB; a configuration has at most {LARGEST_TEXT >> 20}.")
+        raise UserError(
+            f"{path.name} has {size / 2**20:.0f} MiB; a configuration has at most {LARGEST_TEXT >> 20}.",
+            code="file-too-large",
+        )
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise UserError(f"{path.name} is not UTF-8 text, so it is no configuration.") from None
+        raise UserError(f"{path.name} is not UTF-8 text, so it is no configuration.", code="not-utf8") from None
     except OSError as reason:
-        raise UserError(f"{path.name} cannot be read ({reason.strerror}).") from None
+        raise UserError(f"{path.name} cannot be read ({reason.strerror}).", code="unreadable-file") from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -36,7 +39,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as reason:
-        raise UserError(f"{path.name} is not valid TOML: {reason}.") from None
+        raise UserError(f"{path.name} is not valid TOML: {reason}.", code="invalid-toml") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -66,9 +69,9 @@ def _parsed(text: str, name: str, kind: type[T], needed: str) -> T:
     try:
         found = json.loads(text, object_pairs_hook=without_repeats)
     except (ValueError, RecursionError) as reason:
-        raise UserError(f"{name} is not valid JSON: {reason}.") from None
+        raise UserError(f"{name} is not valid JSON: {reason}.", code="invalid-json") from None
     if not isinstance(found, kind):
-        raise UserError(f"{name} holds a JSON {type(found).__name__}; {needed} is needed.")
+        raise UserError(f"{name} holds a JSON {type(found).__name__}; {needed} is needed.", code="invalid-content")
     return found
 
 
@@ -93,12 +96,12 @@ def size_of(path: Path, field: str = "") -> int:
     where = f"{field}: " if field else ""
     try:
         if path.is_dir():
-            raise UserError(f"{where}{path} is a folder, not a file.")
+            raise UserError(f"{where}{path} is a folder, not a file.", code="not-a-file")
         if path.exists() and not path.is_file():
-            raise UserError(f"{where}{path} is not an ordinary file.")
+            raise UserError(f"{where}{path} is not an ordinary file.", code="not-a-file")
         return path.stat().st_size
     except FileNotFoundError:
-        raise UserError(f"{where}there is no file {path}.") from None
+        raise UserError(f"{where}there is no file {path}.", code="missing-file") from None
     except (OSError, RuntimeError) as reason:
         text = reason.strerror if isinstance(reason, OSError) else str(reason)
-        raise UserError(f"{where}{path} cannot be opened ({text}).") from None
+        raise UserError(f"{where}{path} cannot be opened ({text}).", code="unreadable-file") from None

@@ -20,6 +20,10 @@ FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 class WriteError(UserError):
     """A file that could not be written; what was there under its name before is still there."""
 
+    def __init__(self, message: str, *, code: str = "unwritable-file") -> None:
+        """With the message; `disk-full` is a code of its own."""
+        super().__init__(message, code=code)
+
 
 @contextmanager
 def atomically(path: Path, size: int | None = None) -> Iterator[IO[bytes]]:
@@ -87,7 +91,7 @@ def write_error(path: Path, reason: OSError, size: int | None = None) -> WriteEr
         free = ""
         with suppress(OSError):
             free = f" ({in_bytes(shutil.disk_usage(path.parent).free)} free)"
-        return WriteError(f"{path}{needs} cannot be written: the disk is full{free}. Make room.")
+        return WriteError(f"{path}{needs} cannot be written: the disk is full{free}. Make room.", code="disk-full")
     if reason.errno == errno.EFBIG:
         return WriteError(f"{path}{needs} cannot be written: this system allows no file of that size here.")
     if reason.errno in FORBIDDEN:

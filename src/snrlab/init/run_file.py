@@ -13,7 +13,6 @@ from snrlab.config.load import parse
 from snrlab.config.presets import NAMES, Preset, load
 from snrlab.config.run_file_text import Stated, run_text
 from snrlab.config.sections.data import DataConfig
-from snrlab.core.errors import UserError
 from snrlab.data.dataset import Found, find
 from snrlab.init.trigger_word import are_tags, guess_trigger
 from snrlab.model_files.identify import BaseModel, known
@@ -81,8 +80,7 @@ def start(images: Path, model: str, preset_name: str, name: str = "") -> Started
 def look(folder: Path) -> Pictures:
     """What is in a folder of images (UserError where it cannot be trained on)."""
     found = find(DataConfig(folder=str(folder.absolute()), caption=""))
-    if found.problems:
-        raise UserError("\n".join(found.problems))
+    found.refuse_problems()
     items = [item for group in found.all_groups for item in group.items]
     captions = tuple(item.captions[0] for item in items if item.captions[0])
     return Pictures(

@@ -82,9 +82,13 @@ def compare(texts: Sequence[str]) -> Comparison:
     labels = [entry.label for entry in named]
     for label in labels:
         if labels.count(label) > 1:
-            raise UserError(f"two of them are called '{label}'; give one of them a name: \"Name = {label}\".")
+            raise UserError(
+                f"two of them are called '{label}'; give one of them a name: \"Name = {label}\".", code="stated-twice"
+            )
     if len(named) < 2:
-        raise UserError(f"'{texts[0]}' alone has nothing to be compared with; name another, such as min_snr.")
+        raise UserError(
+            f"'{texts[0]}' alone has nothing to be compared with; name another, such as min_snr.", code="nothing-to-do"
+        )
     profile = shipped_profile()
     members = tuple(_member(entry, profile) for entry in named)
     pairs = combinations(members, 2) if len(members) <= 4 else ((members[0], m) for m in members[1:])
@@ -96,9 +100,12 @@ def _member(named: NamedRecipe, profile: Profile) -> Member:
     tables = recipe.tables()
     drawn = tables.p > 0
     if not np.isfinite(tables.weight[drawn]).all():
-        raise UserError(f"{label}: the weight is infinite at t = {np.flatnonzero(drawn)[-1]}, so it has no shares.")
+        raise UserError(
+            f"{label}: the weight is infinite at t = {np.flatnonzero(drawn)[-1]}, so it has no shares.",
+            code="unusable-weights",
+        )
     if tables.mean_weight == 0:
-        raise UserError(f"{label}: every weight is 0, so nothing is trained.")
+        raise UserError(f"{label}: every weight is 0, so nothing is trained.", code="unusable-weights")
     bands = {
         "weight": by_band(tables.weight_share(SPACE), tables.snr),
         "gradient": by_band(shares(tables, profile)["gradient"], tables.snr),

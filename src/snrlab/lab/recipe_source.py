@@ -92,7 +92,9 @@ def as_recipe(text: str) -> tuple[str, Recipe]:
         return parse_recipe(text)
     except UnknownNameError as reason:
         if re.fullmatch(r"[\w-]+", text) and reason.guess is None:
-            raise UserError(f"there is no file or run {text}, and it is no recipe. {reason}") from None
+            raise UserError(
+                f"there is no file or run {text}, and it is no recipe. {reason}", code=reason.code
+            ) from None
         raise
 
 

@@ -60,7 +60,9 @@ def parse_recipe(text: str) -> tuple[str, Recipe]:
     label, found, rest = text.partition(" = ")
     words = _words(rest if found else text)
     if not words:
-        raise UserError(f"recipe '{text}' is empty; write {PLAIN} for the plain loss on epsilon.")
+        raise UserError(
+            f"recipe '{text}' is empty; write {PLAIN} for the plain loss on epsilon.", code="invalid-syntax"
+        )
     parts: dict[str, Any] = {}
     for word in words:
         _take(word, parts)
@@ -104,7 +106,7 @@ def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as reason:
-        raise UserError(f"recipe '{text}' cannot be read: {str(reason).lower()}.") from None
+        raise UserError(f"recipe '{text}' cannot be read: {str(reason).lower()}.", code="invalid-syntax") from None
 
 
 def _take(word: str, parts: dict[str, Any]) -> None:
@@ -120,7 +122,7 @@ def _take(word: str, parts: dict[str, Any]) -> None:
         _once(parts, word, True)
     elif key in SWITCHES and equals:  # as a run file has it
         if value not in ("true", "false"):
-            raise UserError(f"recipe: {key} is true or false, not '{value}'; {key} alone says true.")
+            raise UserError(f"recipe: {key} is true or false, not '{value}'; {key} alone says true.", code="wrong-type")
         _once(parts, key, value == "true")
     elif name in WEIGHTINGS:
         parts.setdefault("weighting", []).append(word)
@@ -137,12 +139,12 @@ def _take(word: str, parts: dict[str, Any]) -> None:
 
 def _once(parts: dict[str, Any], key: str, value: Any) -> None:
     if key in parts:
-        raise UserError(f"recipe: {key} is given twice.")
+        raise UserError(f"recipe: {key} is given twice.", code="stated-twice")
     parts[key] = value
 
 
 def _number(key: str, text: str) -> float:
     value = parse_value(text)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"recipe: {key} is '{text}'; it must be a number.")
+        raise UserError(f"recipe: {key} is '{text}'; it must be a number.", code="not-a-number")
     return float(value)

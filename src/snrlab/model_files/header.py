@@ -64,9 +64,9 @@ def read_header(path: Path, field: str = "model.path") -> Header:
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             raw = file.read(size) if 2 <= size <= LARGEST else b""
     except OSError as reason:
-        raise UserError(f"{field}: {path} cannot be read ({reason.strerror}).") from None
+        raise UserError(f"{field}: {path} cannot be read ({reason.strerror}).", code="unreadable-file") from None
     if 2 <= size <= LARGEST and len(raw) < size and not _what_instead(start):
-        raise UserError(_cut_short(path, field, length, 8 + size))
+        raise UserError(_cut_short(path, field, length, 8 + size), code="damaged-file")
     try:
         content = json.loads(raw, object_pairs_hook=without_repeats)
         metadata = {str(k): str(v) for k, v in content.pop("__metadata__", {}).items()}
@@ -74,10 +74,12 @@ def read_header(path: Path, field: str = "model.path") -> Header:
         shapes = {name: _shape(entry["shape"]) for name, entry in content.items()}
         formats = {name: str(entry["dtype"]) for name, entry in content.items()}
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        raise UserError(f"{field}: {path} is not a safetensors file{_what_instead(start)}.") from None
+        raise UserError(
+            f"{field}: {path} is not a safetensors file{_what_instead(start)}.", code="wrong-file"
+        ) from None
     whole = max((end for _, end in places.values()), default=0)
     if length < whole:
-        raise UserError(_cut_short(path, field, length, whole))
+        raise UserError(_cut_short(path, field, length, whole), code="damaged-file")
     return Header(path, field, shapes, formats, metadata, places, length)
 
 
@@ -103,7 +105,8 @@ def refuse_pickle(path: Path, field: str) -> None:
             f"{field}: {path} is a pickle, which can run any program when it is opened, so it never is. Take the "
             ".safetensors file of the same model, or make one with the program that you have trusted it to so far "
             "(A1111: Checkpoint Merger, 'No interpolation', safetensors; ComfyUI: Save Checkpoint; diffusers: "
-            "save_pretrained)."
+            "save_pretrained).",
+            code="pickle-refused",
         )
 
 
@@ -128,5 +131,5 @@ def metadata_of(header: Header, key: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise UserError(f"{header.path}: its metadata '{key}' is not a JSON object.")
+        raise UserError(f"{header.path}: its metadata '{key}' is not a JSON object.", code="invalid-json")
     return found

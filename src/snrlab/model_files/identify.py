@@ -50,7 +50,7 @@ def known(model: str) -> BaseModel:
     if not path.exists():
         guess = nearest(model, names)
         hint = f" Did you mean '{guess}'?" if guess else f" Models that ship: {', '.join(names)}."
-        raise UserError(f"--model: there is no file or folder {model}.{hint}")
+        raise UserError(f"--model: there is no file or folder {model}.{hint}", code="missing-file")
     return _folder(path.absolute()) if path.is_dir() else _file(path.absolute())
 
 
@@ -65,7 +65,7 @@ def _folder(path: Path) -> BaseModel:
     """A diffusers folder, by its config files."""
     kind = read_model_json(path, "model_index.json", "--model").get("_class_name")
     if kind not in PIPELINES:
-        raise UserError(f"--model: {path} holds a {kind}; allowed: {', '.join(PIPELINES)}.")
+        raise UserError(f"--model: {path} holds a {kind}; allowed: {', '.join(PIPELINES)}.", code="not-supported")
     unet = read_model_json(path, "unet/config.json", "--model")
     predicts = folder_facts(path, "--model").prediction_type
     family: Base = "sd2" if unet.get("use_linear_projection") else "sd1"

@@ -53,7 +53,7 @@ def read_model_facts(config: ModelConfig) -> ModelFacts:
         return ModelFacts(f"snrlab-{config.random}", shipped_facts("small").scheduler_config)
     path = Path(str(config.path)).expanduser()
     if not path.exists():
-        raise UserError(f"model.path: there is no file or folder {path}.")
+        raise UserError(f"model.path: there is no file or folder {path}.", code="missing-file")
     return folder_facts(path) if path.is_dir() else checkpoint_facts(recognise(read_header(path)))
 
 
@@ -106,12 +106,12 @@ def shipped_folder(name: ShippedModel) -> Path:
 def read_model_json(path: Path, name: str, field: str = "model.path") -> dict[str, Any]:
     """A JSON object out of a diffusers folder (UserError where there is none that can be read)."""
     if not path.is_dir():
-        raise UserError(f"{field}: there is no folder {path}.")
+        raise UserError(f"{field}: there is no folder {path}.", code="missing-file")
     refuse_endless(path / name, field)
     try:
         content = json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{field}: {path} has no {name}; a diffusers folder has one.") from None
+        raise UserError(f"{field}: {path} has no {name}; a diffusers folder has one.", code="missing-file") from None
     except (OSError, ValueError, RecursionError) as reason:
-        raise UserError(f"{field}: {path / name} cannot be read ({reason}).") from None
+        raise UserError(f"{field}: {path / name} cannot be read ({reason}).", code="unreadable-file") from None
     return content if isinstance(content, dict) else {}

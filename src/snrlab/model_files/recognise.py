@@ -72,7 +72,7 @@ class OtherKindError(UserError):
 
     def __init__(self, message: str, kind: str = "") -> None:
         """With the whole message; that alone is told to other processes."""
-        super().__init__(message)
+        super().__init__(message, code="wrong-file")
         self.kind = kind
 
 

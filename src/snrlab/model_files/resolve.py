@@ -52,7 +52,8 @@ def resolve(section: RecipeConfig, model: ModelFacts) -> Recipe:
         raise UserError(
             f"recipe.prediction_type is not set, and {model.label} does not say what it predicts "
             f"({model.prediction_source}). Set recipe.prediction_type to v_prediction or epsilon; its model page "
-            "or a .yaml file beside it says which (parameterization: v)."
+            "or a .yaml file beside it says which (parameterization: v).",
+            code="unknown-prediction-type",
         )
     return build_recipe(section, schedule=name, zero_terminal_snr=zero, prediction_type=prediction_type)
 
@@ -89,7 +90,7 @@ def complete_recipe(section: RecipeConfig) -> Recipe:
         UserError: it leaves the schedule or the prediction type open.
     """
     if section.schedule is None or section.prediction_type is None:
-        raise UserError("the recipe leaves its schedule or prediction type open; state both.")
+        raise UserError("the recipe leaves its schedule or prediction type open; state both.", code="missing-value")
     return build_recipe(section, schedule=section.schedule, prediction_type=section.prediction_type)
 
 
@@ -104,7 +105,7 @@ def resolve_to_train(config: RunConfig, model: ModelFacts) -> tuple[RunConfig, R
     refuse_untrainable(recipe)
     contradiction = "" if config.model.convert else disagreement(recipe, model)
     if contradiction:
-        raise UserError(contradiction)
+        raise UserError(contradiction, code="contradicts-model")
     return config.model_copy(update={"recipe": state_recipe(recipe)}), recipe
 
 
@@ -133,10 +134,14 @@ def refuse_untrainable(recipe: Recipe) -> None:
     if recipe.prediction_type not in TRAINABLE:
         raise UserError(
             f"recipe.prediction_type: {recipe.prediction_type} cannot be trained with this family; "
-            f"allowed: {', '.join(TRAINABLE)}."
+            f"allowed: {', '.join(TRAINABLE)}.",
+            code="not-supported",
         )
     if recipe.noise_schedule().path != "variance_preserving":
-        raise UserError(f"recipe.schedule: {recipe.schedule.name} is not variance preserving; this family needs that.")
+        raise UserError(
+            f"recipe.schedule: {recipe.schedule.name} is not variance preserving; this family needs that.",
+            code="not-supported",
+        )
 
 
 def model_schedule(scheduler_config: Mapping[str, Any]) -> NoiseSchedule:

@@ -40,12 +40,18 @@ def pieces(header: Header, name: str) -> Iterator[NDArray[np.float32]]:
     """
     kind = header.formats[name]
     if kind not in PLAIN and kind not in AS_BITS:
-        raise UserError(f"{header.where}: the tensor {name} has the number format {kind}, which is not known here.")
+        raise UserError(
+            f"{header.where}: the tensor {name} has the number format {kind}, which is not known here.",
+            code="not-supported",
+        )
     dtype = np.dtype(PLAIN.get(kind) or AS_BITS[kind])
     begin, end = header.places[name]
     count = elements(header, name)
     if count * dtype.itemsize != end - begin:
-        raise UserError(f"{header.where}: the tensor {name} does not have the {count:,} numbers that its shape says.")
+        raise UserError(
+            f"{header.where}: the tensor {name} does not have the {count:,} numbers that its shape says.",
+            code="damaged-file",
+        )
     with header.path.open("rb") as file:
         file.seek(begin)
         for start in range(0, count, PIECE):

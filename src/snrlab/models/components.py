@@ -104,7 +104,8 @@ class Components:
         if self.prediction_type is None:
             raise UserError(
                 f"{self.label} does not say what it predicts ({self.prediction_source}). State it: "
-                'prediction_type = "v_prediction" or "epsilon" under [recipe] of a run file.'
+                'prediction_type = "v_prediction" or "epsilon" under [recipe] of a run file.',
+                code="unknown-prediction-type",
             )
         return self.prediction_type
 

@@ -49,9 +49,13 @@ def _clip_skip(config: RunConfig, components: Components) -> int | None:
         name = {"sd2": "SD 2", "sdxl": "SDXL"}[components.family]
         raise UserError(
             f"model.clip_skip is {asked}, but {components.label} is an {name} model, which always takes its text "
-            "encoder's second last layer, here as elsewhere (kohya warns or ignores it). Leave clip_skip out."
+            "encoder's second last layer, here as elsewhere (kohya warns or ignores it). Leave clip_skip out.",
+            code="unused-option",
         )
     layers = components.text_encoder.config.num_hidden_layers
     if asked > layers:
-        raise UserError(f"model.clip_skip is {asked}; the text encoder of {components.label} has {layers} layers.")
+        raise UserError(
+            f"model.clip_skip is {asked}; the text encoder of {components.label} has {layers} layers.",
+            code="out-of-range",
+        )
     return asked

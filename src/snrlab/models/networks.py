@@ -78,7 +78,8 @@ def fitted(tensor: Tensor, shape: tuple[int, ...], name: str, where: str) -> Ten
         return tensor.reshape(shape)
     raise UserError(
         f"{where}: the tensor {name} has the shape {list(tensor.shape)}, where the model's config asks for "
-        f"{list(shape)}. It is a pruned or changed architecture, or another model's."
+        f"{list(shape)}. It is a pruned or changed architecture, or another model's.",
+        code="does-not-fit-model",
     )
 
 

@@ -222,7 +222,10 @@ def readable(name: str, kind: str, value: Any) -> Any:
         case _:
             wrong = False
     if wrong:
-        raise UserError(f"{name} is {shown(value)}; it must be {wrong}.")
+        raise UserError(
+            f"{name} is {shown(value)}; it must be {wrong}.",
+            code="wrong-type" if kind in ("flag", "str", "choice") else "not-a-number",
+        )
     return value
 
 

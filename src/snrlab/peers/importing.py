@@ -61,9 +61,11 @@ def import_source(
     """
     asked = read_source(source)
     if asked.trainer == "snrlab":
-        raise UserError(f"{source.name} is {asked.kind}: there is nothing to carry over. Train it as it is.")
+        raise UserError(
+            f"{source.name} is {asked.kind}: there is nothing to carry over. Train it as it is.", code="nothing-to-do"
+        )
     if dataset is not None and asked.trainer != "kohya":
-        raise UserError(f"{source.name} is {asked.kind}, which has no dataset TOML.")
+        raise UserError(f"{source.name} is {asked.kind}, which has no dataset TOML.", code="wrong-file")
     understood = interpret(asked)
     folder = source.parent
     if asked.trainer == "kohya":
@@ -96,7 +98,7 @@ def _kohya(
         return transfer
     tables = read_json(path) if path.suffix.lower() == ".json" else read_toml(path)
     if not isinstance(tables.get("datasets"), list):
-        raise UserError(f"{path.name} is no dataset TOML of kohya's: it has no [[datasets]].")
+        raise UserError(f"{path.name} is no dataset TOML of kohya's: it has no [[datasets]].", code="wrong-file")
     why = refuses(path) or _needs_the_training_file(asked.options, tables)
     transfer = from_kohya(understood, folder, tables, None if why else path, as_is=as_is)
     if why:

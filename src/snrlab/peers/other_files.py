@@ -23,17 +23,19 @@ def refuse_other_toml(name: str, tables: Mapping[str, Any]) -> None:
     if "datasets" in tables:
         raise UserError(
             f"{name} is kohya's dataset TOML: it says which images, not how they are trained on. Give the settings "
-            f"file that it belongs to, as in: snrlab import SETTINGS.toml {name}"
+            f"file that it belongs to, as in: snrlab import SETTINGS.toml {name}",
+            code="wrong-file",
         )
     if len(WINDOW & set(tables)) > 1 or set(tables) == {"server"}:
         raise UserError(
             f"{name} is the configuration of kohya_ss' window, its folders and first values, not of one training. "
-            "Save the settings in the window (Configuration, Save) and give that JSON file."
+            "Save the settings in the window (Configuration, Save) and give that JSON file.",
+            code="wrong-file",
         )
     if "prompts" in tables and not set(tables) & set(OPTIONS):
-        raise UserError(f"{name} is a list of prompts. {READ}.")
+        raise UserError(f"{name} is a list of prompts. {READ}.", code="wrong-file")
     if {"enable_conv", "unet_target_module", "unet_target_name", "module_algo_map"} & set(tables):
-        raise UserError(f"{name} is a preset of LyCORIS, which says what layers it adapts. {READ}.")
+        raise UserError(f"{name} is a preset of LyCORIS, which says what layers it adapts. {READ}.", code="wrong-file")
 
 
 def a_list(found: Sequence[Any]) -> str:

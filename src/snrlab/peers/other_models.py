@@ -30,7 +30,7 @@ def refuse_other_models(options: Mapping[str, Any], beside: Mapping[str, Any]) -
     stated = {**beside, **options}
     for name, model in _marks(stated):
         value = "true" if stated[name] is True else stated[name]
-        raise UserError(f"{name} is {value}, so this is for {model}: {HERE}.")
+        raise UserError(f"{name} is {value}, so this is for {model}: {HERE}.", code="not-supported")
 
 
 def _marks(stated: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from snrlab.config import parse
+from snrlab.config.load import code_of
 from snrlab.config.option_tables.kohya import RUN
 from snrlab.config.option_tables.onetrainer import OPTIONS
 from snrlab.config.sections.recipe import RecipeConfig, StageConfig
@@ -42,7 +45,7 @@ def read_source(path: Path) -> Asked:
     if path.is_dir():
         if (path / "run.toml").is_file():
             return _own(read_text(path / "run.toml"), path.name, "a run of snrlab")
-        raise UserError(f"{path} is a folder without run.toml, so it is no run.")
+        raise UserError(f"{path} is a folder without run.toml, so it is no run.", code="not-a-run")
     match path.suffix.lower():
         case ".toml":
             return _toml(path)
@@ -65,7 +68,8 @@ def _toml(path: Path) -> Asked:
     if not set(flat) & set(RUN):
         refuse_other_models({}, flat)
         raise UserError(
-            f"{path.name} has none of the options of a trainer that is known here (kohya, LoRA_Easy, snrlab)."
+            f"{path.name} has none of the options of a trainer that is known here (kohya, LoRA_Easy, snrlab).",
+            code="wrong-file",
         )
     beside = {name: flat.pop(name) for name in list(flat) if name in OF_LORA_SCRIPTS}
     return replace(_kohya(path.name, kind, flat), beside=beside)
@@ -74,7 +78,7 @@ def _toml(path: Path) -> Asked:
 def _json(path: Path) -> Asked:
     found = read_any_json(path)
     if isinstance(found, list):
-        raise UserError(f"{path.name} is {a_list(found)}.")
+        raise UserError(f"{path.name} is {a_list(found)}.", code="wrong-file")
     # a table in OneTrainer's files, but for the oldest
     window = isinstance(found.get("optimizer"), str) or bool(set(found) & WINDOW_KEYS)
     if "training_method" in found or (set(found) & ONETRAINER_KEYS and not window):
@@ -82,7 +86,7 @@ def _json(path: Path) -> Asked:
     if set(found) & GUI_KEYS:
         options, beside = of_gui(found)
         return replace(_kohya(path.name, "a settings file of kohya_ss (GUI)", options), beside=beside)
-    raise UserError(f"{path.name} is {an_object(found)}.")
+    raise UserError(f"{path.name} is {an_object(found)}.", code="wrong-file")
 
 
 def _weights(path: Path) -> Asked:
@@ -106,7 +110,7 @@ def _weights(path: Path) -> Asked:
         found = _kohya(path.name, f"{what} trained by kohya sd-scripts", options, (remark,))
         version = metadata.get("ss_base_model_version")
         return replace(found, finished=True, beside={"base_model_version": version} if version else {})
-    raise UserError(f"{path.name} is {what} whose metadata says nothing of how it was trained.")
+    raise UserError(f"{path.name} is {what} whose metadata says nothing of how it was trained.", code="wrong-file")
 
 
 def _kohya(name: str, kind: str, options: Mapping[str, Any], remarks: tuple[Finding, ...] = ()) -> Asked:
@@ -126,7 +130,7 @@ def _own(text: str, name: str, kind: str) -> Asked:
     try:
         tables = tomllib.loads(text)
     except (ValueError, RecursionError) as reason:
-        raise UserError(f"{name} is not valid TOML: {reason}.") from None
+        raise UserError(f"{name} is not valid TOML: {reason}.", code="invalid-toml") from None
     config = parse(tables, source=name)
     resolved = resolve_to_show(config)
     remarks = []
@@ -141,8 +145,8 @@ def _own(text: str, name: str, kind: str) -> Asked:
 def _section(stated: dict[str, Any], name: str) -> RecipeConfig:
     try:
         return RecipeConfig.model_validate(stated)
-    except ValueError as reason:
-        raise UserError(f"{name}: its recipe cannot be read ({reason}).") from None
+    except ValidationError as reason:
+        raise UserError(f"{name}: its recipe cannot be read ({reason}).", code=code_of(reason)) from None
 
 
 def _ours(name: str, kind: str, section: RecipeConfig, recipe: Recipe) -> Asked:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snrlab.config.load import explain
+from snrlab.config.load import cause, code_of, explain
 from snrlab.config.run import RunConfig
 from snrlab.config.run_file_text import WIDTH, Stated, run_text
 from snrlab.core.errors import UserError
@@ -87,9 +87,9 @@ def _loading(lines: list[Stated]) -> tuple[list[Stated], list[Left]]:
         except ValidationError as mistakes:
             error = mistakes.errors()[0]
             message = explain(error, RunConfig)
-            wrong = _culprit(error["loc"], message, lines)
+            wrong = _culprit(error, lines)
             if wrong is None:
-                raise UserError(f"the run file cannot be made: {message}") from None
+                raise UserError(f"the run file cannot be made: {message}", code=code_of(mistakes)) from None
             lines = [line for line in lines if line is not wrong]
             origin = wrong.said or f"{wrong.name} = {shown(wrong.value)}"
             gone.append(Left(origin, message, code="invalid-value", names=wrong.options))
@@ -97,15 +97,13 @@ def _loading(lines: list[Stated]) -> tuple[list[Stated], list[Left]]:
             return lines, gone
 
 
-def _culprit(loc: tuple[Any, ...], message: str, lines: Sequence[Stated]) -> Stated | None:
-    """The line that an error is about: the field that it names, or the first of its section in the message."""
-    where = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in loc))
+def _culprit(error: Any, lines: Sequence[Stated]) -> Stated | None:
+    """The line that an error is about: the field where it is, or that of its section which is to be changed."""
+    where = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in error["loc"]))
     exact = [line for line in lines if where == line.name or where.startswith((f"{line.name}.", f"{line.name}["))]
     if exact:
         return exact[0]
+    mistake = cause(error)
     own = [line for line in lines if line.name.startswith(f"{where}.") or (not where and line.section)]
-    named = []
-    for line in own:
-        if match := re.search(rf"\b{re.escape(line.name.rpartition('.')[2])}\b", message[len(where) :]):
-            named.append((match.start(), line))
-    return min(named, key=lambda pair: pair[0])[1] if named else None
+    field = "" if mistake is None else mistake.field
+    return next((line for line in own if line.name.rpartition(".")[2] == field), None)

@@ -112,10 +112,10 @@ def typed(name: str, value: Any) -> Any:
     """
     kind = OPTIONS[name].type
     if kind == "flag" and not isinstance(value, bool):
-        raise UserError(f"{name} is {shown(value)}; it must be true or false.")
+        raise UserError(f"{name} is {shown(value)}; it must be true or false.", code="wrong-type")
     if kind in ("int", "float") and value is not None:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UserError(f"{name} is {shown(value)}; it must be a number.")
+            raise UserError(f"{name} is {shown(value)}; it must be a number.", code="not-a-number")
         if kind == "int" and value == int(value):
             return int(value)
         return float(value)

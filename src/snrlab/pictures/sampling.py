@@ -59,7 +59,7 @@ class SampleRequest:
         """Refuse what no pipeline draws."""
         for name, value in (("width", self.width), ("height", self.height)):
             if value < 8 or value % 8:
-                raise UserError(f"sample {name} is {value} pixels; it must be a multiple of 8.")
+                raise UserError(f"sample {name} is {value} pixels; it must be a multiple of 8.", code="wrong-size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +154,8 @@ def sample(
     if float(scheduler.alphas_cumprod[-1]) == 0 and epsilon_scaling != 1:
         raise UserError(
             f"epsilon_scaling is {epsilon_scaling:g}, but this model's schedule ends without signal: there the "
-            "noise says nothing about the picture, and scaling it has no meaning. Leave it at 1."
+            "noise says nothing about the picture, and scaling it has no meaning. Leave it at 1.",
+            code="unused-option",
         )
     scheduler.epsilon_scaling = epsilon_scaling
     components, device = pipe.components, pipe.components.unet.device

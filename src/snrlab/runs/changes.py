@@ -83,7 +83,8 @@ def refuse(
         raise UserError(
             f"{folder.path} was started with another configuration:\n{table(wrong)}\n"
             "What has been trained so far depends on these. Put them back; or start a run of its own from the last "
-            "checkpoint with the new ones: --fork NAME instead of --resume."
+            "checkpoint with the new ones: --fork NAME instead of --resume.",
+            code="settings-changed",
         )
     return [change for change in found if change not in wrong]
 

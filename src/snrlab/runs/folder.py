@@ -118,7 +118,7 @@ class RunFolder:
         except (OSError, ValueError) as reason:
             if isinstance(reason, UserError):
                 raise
-            raise UserError(f"{self.config_file} cannot be read ({reason}).") from None
+            raise UserError(f"{self.config_file} cannot be read ({reason}).", code="unreadable-file") from None
 
     @property
     def finished(self) -> bool:
@@ -144,10 +144,16 @@ def choose(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFolder, Ru
         return last, config.model_copy(update={"name": last.path.name})
     for folder in taken:
         if is_locked(folder.path):
-            raise UserError(f"{folder.path} is in use: a run in it goes on{holder(folder.path)}. Choose another name.")
+            raise UserError(
+                f"{folder.path} is in use: a run in it goes on{holder(folder.path)}. Choose another name.",
+                code="run-in-use",
+            )
         _refuse_foreign(folder)
         if folder.started and not folder.finished:
-            raise UserError(f"{folder.path} holds an unfinished run: --resume goes on with it; or choose another name.")
+            raise UserError(
+                f"{folder.path} holds an unfinished run: --resume goes on with it; or choose another name.",
+                code="run-unfinished",
+            )
     number = len(taken) + 1
     name = config.name if number == 1 else f"{config.name}-{number}"
     return RunFolder(out / name), config.model_copy(update={"name": name})
@@ -157,7 +163,7 @@ def latest(out: Path, name: str) -> RunFolder:
     """The newest run of that name (UserError where there is none)."""
     started = [folder for folder in _numbered(out, name) if folder.started]
     if not started:
-        raise UserError(f"--fork: there is no run {out / name} to start from.")
+        raise UserError(f"--fork: there is no run {out / name} to start from.", code="not-a-run")
     return started[-1]
 
 
@@ -180,7 +186,9 @@ def make(folder: RunFolder) -> None:
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as reason:
-        raise UserError(f"{folder.path} cannot be written ({reason.strerror}). Choose another --out.") from None
+        raise UserError(
+            f"{folder.path} cannot be written ({reason.strerror}). Choose another --out.", code="unwritable-file"
+        ) from None
 
 
 def sweep(folder: RunFolder) -> None:
@@ -224,19 +232,25 @@ def refuse_unwritable(out: Path) -> None:
     """Find out before minutes of loading, not after."""
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"{out} cannot be written: {nearest} is not a folder you may write to. Choose another --out.")
+        raise UserError(
+            f"{out} cannot be written: {nearest} is not a folder you may write to. Choose another --out.",
+            code="unwritable-file",
+        )
 
 
 def refuse_name(folder: RunFolder, config: RunConfig) -> None:
     """Refuse a name whose result would lie where the run keeps something else, or among what is swept (UserError)."""
     if folder.result(config).name in folder.own or config.name.endswith(UNFINISHED):
-        raise UserError(f"name is {config.name}, which is the name of something that a run keeps; choose another.")
+        raise UserError(
+            f"name is {config.name}, which is the name of something that a run keeps; choose another.",
+            code="already-exists",
+        )
 
 
 def _refuse_foreign(folder: RunFolder) -> None:
     """Refuse a folder that holds something else than a run (UserError)."""
     if not folder.path.is_dir() or (not folder.started and any(map(_is_foreign, folder.path.iterdir()))):
-        raise UserError(f"{folder.path} exists and is not a run; choose another name or --out.")
+        raise UserError(f"{folder.path} exists and is not a run; choose another name or --out.", code="already-exists")
 
 
 def _is_foreign(file: Path) -> bool:

@@ -44,7 +44,8 @@ class RunLock:
         except Timeout:
             raise UserError(
                 f"{self._folder} is in use: a run in it goes on{holder(self._folder)}. Wait for it, stop it, or "
-                "choose another name."
+                "choose another name.",
+                code="run-in-use",
             ) from None
         except (OSError, NotImplementedError) as reason:
             if (self._folder / LOCK).exists():

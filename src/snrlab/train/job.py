@@ -202,7 +202,9 @@ def _images(
     train = config.train.in_steps(sum(item.repeats for item in items), processes.count)
     last = config.recipe.stages[-1].from_step if config.recipe.stages else 0
     if last >= train.steps:
-        raise UserError(f"recipe.stages: from_step is {last}, but the run ends after {train.steps} steps.")
+        raise UserError(
+            f"recipe.stages: from_step is {last}, but the run ends after {train.steps} steps.", code="out-of-range"
+        )
     return config.model_copy(update={"train": train}), items, tuple(held_back)
 
 

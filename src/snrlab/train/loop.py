@@ -77,6 +77,10 @@ class DivergedError(UserError):
 
     everywhere = True  # every process of the run finds it, and the main one says it
 
+    def __init__(self, message: str) -> None:
+        """With where it was and what may be the cause."""
+        super().__init__(message, code="not-finite")
+
 
 def steps(job: Job, start: int = 0) -> Iterator[Step]:
     """Train from step `start` to the end; each yielded step has been applied.

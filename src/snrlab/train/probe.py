@@ -79,7 +79,8 @@ class Probe:
             f"recipe.prediction_type: {components.label} would be trained on {trained_on}, but what it does on your "
             f"images at high noise is {found} (error over chance: {errors}). Trained so it would draw empty pictures "
             f'or noise. Set recipe.prediction_type = "{found}"{over}, and '
-            "recipe.zero_terminal_snr = true if it was trained to SNR 0; model.probe = false trains it as it is."
+            "recipe.zero_terminal_snr = true if it was trained to SNR 0; model.probe = false trains it as it is.",
+            code="contradicts-model",
         )
 
 
@@ -106,7 +107,9 @@ def probe(components: Components, schedule: NoiseSchedule, batches: Sequence[Bat
         if not torch.isfinite(output).all():
             broken = broken_weight(components)
             why = f"its weight {broken} holds what is not a number" if broken else "it is too large for model.precision"
-            raise UserError(f"what {components.label} computes on your images is not a finite number: {why}.")
+            raise UserError(
+                f"what {components.label} computes on your images is not a finite number: {why}.", code="not-finite"
+            )
         alphas.append(alpha)
         parts.append(_made_of(output, eps, batch.x0))
     noise, picture = np.array(parts).T

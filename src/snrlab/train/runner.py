@@ -106,7 +106,7 @@ def _run(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Proces
         meant = understood(reason, config, folder)
         if meant is None:
             raise
-        raise type(meant)(f"{meant}\n{way_on(folder)}") from None
+        raise meant.followed_by(way_on(folder)) from None
     return Outcome(folder, job.config, finished)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from snrlab.core.errors import UserError, unknown
+from snrlab.core.errors import CombinedError, UserError, unknown
 
 FORMATS = ("text", "json")
 
@@ -41,10 +41,10 @@ def inspect(
         except UserError as reason:
             if len(files) == 1:
                 raise
-            refused.append(str(reason))
+            refused.append(reason)
     if format == "json":
         typer.echo(json.dumps([as_data(f, tags) for f in found], indent=1))
     else:
         typer.echo("\n\n".join(to_text(blocks(f, tags)) for f in found))
     if refused:
-        raise UserError("\nsnrlab: ".join(refused))
+        raise CombinedError(refused)

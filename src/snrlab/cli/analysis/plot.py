@@ -53,7 +53,7 @@ def plot(
         from snrlab.lab.figures.article import write_article
 
         if recipe:
-            raise UserError("--article writes a fixed set; leave out the recipes.")
+            raise UserError("--article writes a fixed set; leave out the recipes.", code="conflicting-options")
         for path in write_article(article):
             typer.echo(f"wrote {path}")
         return
@@ -66,7 +66,9 @@ def plot(
     if theme not in MODES:
         raise unknown("--theme", theme, MODES)
     if not recipe:
-        raise UserError("there is nothing to draw; name recipes, such as: snrlab plot plain min_snr debiased.")
+        raise UserError(
+            "there is nothing to draw; name recipes, such as: snrlab plot plain min_snr debiased.", code="nothing-to-do"
+        )
     target = free_path(out)
     data = content(_read(recipe), target.suffix.lower(), panels, theme, log=log, ceiling=ceiling)
     write(target, data)
@@ -80,7 +82,8 @@ def _read(texts: list[str]) -> dict[str, Recipe]:
     for named in (named for text in texts for named in read_recipes(text)):
         if named.label in recipes:
             raise UserError(
-                f"two recipes are called '{named.label}'; give one of them a name: \"Name = {named.label}\"."
+                f"two recipes are called '{named.label}'; give one of them a name: \"Name = {named.label}\".",
+                code="stated-twice",
             )
         if named.assumption:
             typer.echo(f"{named.label}: {named.assumption}", err=True)

@@ -105,7 +105,10 @@ def table(
         sampling=sampling, perturbation=perturbation,
     )  # fmt: skip
     if recipe is not None and words:
-        raise UserError(f"RECIPE is '{recipe}', and options say {' '.join(words)}: put all of it into RECIPE.")
+        raise UserError(
+            f"RECIPE is '{recipe}', and options say {' '.join(words)}: put all of it into RECIPE.",
+            code="conflicting-options",
+        )
     if format not in FORMATS:
         raise unknown("--format", format, FORMATS)
     _show(" ".join(words) or "plain" if recipe is None else recipe, every, at, format)
@@ -155,15 +158,19 @@ def _timesteps(every: int | None, at: str | None, total: int) -> list[int]:
     if at is None:
         step = 25 if every is None else every
         if step < 1:
-            raise UserError(f"--every is {step}; it must be a whole number >= 1.")
+            raise UserError(f"--every is {step}; it must be a whole number >= 1.", code="out-of-range")
         return list(range(0, total, step))
     if every is not None:
-        raise UserError("--every and --at exclude each other; give one of them.")
+        raise UserError("--every and --at exclude each other; give one of them.", code="conflicting-options")
     try:
         wanted = [int(part) for part in at.split(",")]
     except ValueError:
-        raise UserError(f"--at is '{at}'; write whole numbers with commas between, such as 0,24,499.") from None
+        raise UserError(
+            f"--at is '{at}'; write whole numbers with commas between, such as 0,24,499.", code="invalid-syntax"
+        ) from None
     outside = [t for t in wanted if not 0 <= t < total]
     if outside:
-        raise UserError(f"--at: timestep {outside[0]} is not in the schedule; allowed are 0 to {total - 1}.")
+        raise UserError(
+            f"--at: timestep {outside[0]} is not in the schedule; allowed are 0 to {total - 1}.", code="out-of-range"
+        )
     return wanted

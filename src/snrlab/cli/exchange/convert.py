@@ -65,7 +65,7 @@ def convert(
 
     if source.is_file() and is_lora(source):
         if vae or prediction or zero_terminal_snr or precision:
-            raise UserError(f"{source.name} is a LoRA: of the options it takes --out alone.")
+            raise UserError(f"{source.name} is a LoRA: of the options it takes --out alone.", code="unused-option")
         target = free_path(out or Path(source.name), or_folder=True)
         typer.echo(f"{convert_lora(source, target)}'s names instead of the other ones\nwrote {target}")
         return

@@ -35,7 +35,7 @@ def data(
         from snrlab.data.dataset import find, settle
         from snrlab.data.overview import arithmetic, overview
     except ImportError:
-        raise UserError('reading images needs Pillow: pip install "snrlab[train]".') from None
+        raise UserError('reading images needs Pillow: pip install "snrlab[train]".', code="missing-package") from None
     config, run = _described(source, sets or [])
     found = find(config)
     items, held_back = settle(
@@ -69,9 +69,13 @@ def _described(source: Path, overrides: list[str]) -> tuple[DataConfig, RunConfi
         named = flat.get("dataset_config") or flat.get("train_data_dir")
         raise UserError(
             f"{source} is a kohya training config; give its dataset TOML or its folder of images"
-            f"{f', {named}' if named else ''}."
+            f"{f', {named}' if named else ''}.",
+            code="wrong-file",
         )
-    raise UserError(f"{source} is neither a run file, which has [data], nor a dataset TOML, which has [[datasets]].")
+    raise UserError(
+        f"{source} is neither a run file, which has [data], nor a dataset TOML, which has [[datasets]].",
+        code="wrong-file",
+    )
 
 
 def _section(values: dict[str, Any], overrides: list[str]) -> DataConfig:
@@ -81,7 +85,7 @@ def _section(values: dict[str, Any], overrides: list[str]) -> DataConfig:
     tables = apply_overrides({"data": values}, overrides)
     others = [key for key in tables if key != "data"]
     if others:
-        raise UserError(f"--set {others[0]}: only [data] can be set without a run file.")
+        raise UserError(f"--set {others[0]}: only [data] can be set without a run file.", code="unused-option")
     return parse_section(tables["data"], DataConfig, "data")
 
 
@@ -91,7 +95,10 @@ def _content(file: Path) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8-sig")
         content = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as reason:
-        raise UserError(f"{file}: it cannot be read: {reason}.") from None
+        invalid = "invalid-json" if file.suffix.lower() == ".json" else "invalid-toml"
+        code = {OSError: "unreadable-file", UnicodeDecodeError: "not-utf8"}
+        kind = next((c for k, c in code.items() if isinstance(reason, k)), invalid)
+        raise UserError(f"{file}: it cannot be read: {reason}.", code=kind) from None
     if not isinstance(content, dict):
-        raise UserError(f"{file}: it holds no tables.")
+        raise UserError(f"{file}: it holds no tables.", code="invalid-content")
     return content

@@ -69,7 +69,9 @@ def evaluate(
     try:
         import torchmetrics  # noqa: F401
     except ImportError:
-        raise UserError('evaluating needs torchmetrics: pip install "snrlab[metrics]".') from None
+        raise UserError(
+            'evaluating needs torchmetrics: pip install "snrlab[metrics]".', code="missing-package"
+        ) from None
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
     from snrlab.evaluate.evaluation import evaluate_folder, evaluate_source
@@ -101,7 +103,8 @@ def _refuse_options_of_drawing(context: typer.Context) -> None:
         given = context.get_parameter_source(option)
         if given is not None and given.name == "COMMANDLINE":
             raise UserError(
-                f"--{option} says how pictures are drawn, but this is a folder of pictures that are there already."
+                f"--{option} says how pictures are drawn, but this is a folder of pictures that are there already.",
+                code="unused-option",
             )
 
 

@@ -32,16 +32,21 @@ def init(
         typer.echo(listing())
         return
     if images is None:
-        raise UserError("give a folder of images: snrlab init IMAGES --model MODEL (or --list for the presets).")
+        raise UserError(
+            "give a folder of images: snrlab init IMAGES --model MODEL (or --list for the presets).",
+            code="missing-value",
+        )
     if not model:
-        raise UserError("--model is missing: a .safetensors file, a folder in diffusers layout, or small.")
+        raise UserError(
+            "--model is missing: a .safetensors file, a folder in diffusers layout, or small.", code="missing-value"
+        )
     from snrlab.init.run_file import start
 
     path = free_path(out)
     try:
         started = start(images, model, preset, name)
     except ImportError:
-        raise UserError('reading images needs Pillow: pip install "snrlab[train]".') from None
+        raise UserError('reading images needs Pillow: pip install "snrlab[train]".', code="missing-package") from None
     put(path, started.text.encode())
     typer.echo("\n".join([*started.found, "", f"wrote {path}", *next_steps(path)]))
 

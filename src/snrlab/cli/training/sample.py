@@ -59,13 +59,13 @@ def sample(
 
     saved = open_source(source, lora, step or ())
     if strength and not saved.adapters:
-        raise UserError("--strength is of a LoRA, and here is none; give one with --lora FILE.")
+        raise UserError("--strength is of a LoRA, and here is none; give one with --lora FILE.", code="unused-option")
     size = resolution or saved.resolution
     if size % 8:
-        raise UserError(f"--resolution is {size}; it must be a multiple of 8.")
+        raise UserError(f"--resolution is {size}; it must be a multiple of 8.", code="wrong-size")
     prompts = list(prompt or saved.prompts)
     if not prompts:
-        raise UserError('there is nothing to draw: give at least one --prompt "...".')
+        raise UserError('there is nothing to draw: give at least one --prompt "...".', code="nothing-to-do")
     stated = {"prompts": prompts, "steps": steps, "guidance": guidance, "negative": negative, "seed": seed}
     config = parse_section({**stated, "epsilon_scaling": epsilon_scaling}, SampleConfig, "sample")
     chosen = [(adapter, value) for adapter in saved.adapters or (None,) for value in strength or (1.0,)]

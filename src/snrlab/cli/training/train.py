@@ -59,12 +59,14 @@ def train(
     if debug:
         os.environ[DEBUG] = "1"
     if resume and fork is not None:
-        raise UserError("--resume goes on with a run, --fork starts another from it; give one of them.")
+        raise UserError(
+            "--resume goes on with a run, --fork starts another from it; give one of them.", code="conflicting-options"
+        )
 
     config = read(run, [*(set_ or []), *(["output.dates=false"] if no_dates else [])])
     if check:
         if processes > 1 or launched():
-            raise UserError("--check looks at one process; leave out --processes.")
+            raise UserError("--check looks at one process; leave out --processes.", code="conflicting-options")
         check_training(config, out)
         return
     if resume:
@@ -125,7 +127,8 @@ def refuse_copy(file: Path, out: Path, config: RunConfig) -> None:
     if file.name == "run.toml" and (folder / "checkpoints").is_dir() and folder.name != config.name:
         raise UserError(
             f"{folder.name} is a copy of the run {config.name}, and --resume would go on with {out / config.name}. To "
-            f'go on with the copy: snrlab train {file} --out {folder.parent} --set name="{folder.name}" --resume'
+            f'go on with the copy: snrlab train {file} --out {folder.parent} --set name="{folder.name}" --resume',
+            code="run-exists",
         )
 
 
@@ -148,7 +151,8 @@ def quiet_libraries() -> None:
         import transformers
     except ImportError as missing:
         raise UserError(
-            f'training needs {missing.name}, which is not installed: pip install "snrlab[train]".'
+            f'training needs {missing.name}, which is not installed: pip install "snrlab[train]".',
+            code="missing-package",
         ) from None
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()

@@ -89,7 +89,11 @@ class DataConfig(ImageOptions, DataSource):
         given = [name for name in SOURCES if getattr(self, name)]
         if len(given) != 1:
             found = " and ".join(given) if given else "none of them is given"
-            raise UserError(f'give either folder = "FOLDER", [[data.sets]], dataset_config or shipped ({found}).')
+            raise UserError(
+                f'give either folder = "FOLDER", [[data.sets]], dataset_config or shipped ({found}).',
+                code="conflicting-options",
+                field="folder",
+            )
         self._refuse_ignored(given[0])
         for options in [image_set.options(self) for image_set in self.sets] or [self]:
             options.check()
@@ -124,29 +128,47 @@ class DataConfig(ImageOptions, DataSource):
             if source == "dataset_config" and name in _DECIDED_BY_TOML:
                 raise UserError(
                     f"{name} is set, but the dataset TOML decides it: state {_DECIDED_BY_TOML[name]} there, "
-                    f"in [general] for all of it."
+                    f"in [general] for all of it.",
+                    code="unused-option",
+                    field=name,
                 )
             if getattr(self, name) != type(self).model_fields[name].default:
-                raise UserError(f"{name} is set, but it means nothing with {source}.")
+                raise UserError(f"{name} is set, but it means nothing with {source}.", code="unused-option", field=name)
         has_regularisation = self.regularisation is not None or any(s.regularisation for s in self.sets)
         if self.prior_loss_weight != 1 and not has_regularisation and source != "dataset_config":
-            raise UserError("prior_loss_weight is set, but there are no regularisation images.")
+            raise UserError(
+                "prior_loss_weight is set, but there are no regularisation images.",
+                code="unused-option",
+                field="prior_loss_weight",
+            )
         if self.cache_folder is not None and not self.cache:
-            raise UserError("cache_folder is set, but cache is false: nothing would be kept there.")
+            raise UserError(
+                "cache_folder is set, but cache is false: nothing would be kept there.",
+                code="unused-option",
+                field="cache_folder",
+            )
 
     def _check_ratios(self) -> None:
         for image_set in self.sets:
             if image_set.regularisation and image_set.ratio is not None:
                 raise UserError(
                     f"sets: {image_set.folder} has a ratio and regularisation = true; regularisation images are "
-                    "repeated to the number of the others."
+                    "repeated to the number of the others.",
+                    code="conflicting-options",
                 )
         trained = [s for s in self.sets if not s.regularisation]
         if self.sets and not trained:
-            raise UserError("sets: all of them are regularisation; there is nothing to learn from.")
+            raise UserError(
+                "sets: all of them are regularisation; there is nothing to learn from.", code="nothing-to-do"
+            )
         ratios = [s.ratio for s in trained if s.ratio is not None]
         if ratios and len(ratios) < len(trained):
             missing = next(s for s in trained if s.ratio is None)
-            raise UserError(f"sets: {missing.folder} has no ratio but others have; give one to each or to none.")
+            raise UserError(
+                f"sets: {missing.folder} has no ratio but others have; give one to each or to none.",
+                code="missing-value",
+            )
         if ratios and abs(sum(ratios) - 1) > 1e-6:
-            raise UserError(f"sets: the ratios sum to {sum(ratios):g}; they are shares and must sum to 1.")
+            raise UserError(
+                f"sets: the ratios sum to {sum(ratios):g}; they are shares and must sum to 1.", code="out-of-range"
+            )

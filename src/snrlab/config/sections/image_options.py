@@ -20,9 +20,9 @@ def _resolution(value: Any) -> int | list[int]:
     sides = value if isinstance(value, list) else [value]
     for side in sides:
         if type(side) is not int or not SMALLEST_SIDE <= side <= LARGEST_SIDE or side % SIDE_STEP:
-            raise UserError(f"it is {value!r}: a side is a multiple of 8 from 16 to 4096.")
+            raise UserError(f"it is {value!r}: a side is a multiple of 8 from 16 to 4096.", code="wrong-size")
     if isinstance(value, list) and len(value) != 2:
-        raise UserError(f"it is {value!r}: give one side for a square, or [width, height].")
+        raise UserError(f"it is {value!r}: give one side for a square, or [width, height].", code="wrong-type")
     return value
 
 
@@ -134,9 +134,15 @@ class ImageOptions(Section):
         ):  # fmt: skip
             value = getattr(self, name)
             if value != ImageOptions.model_fields[name].default and not used:
-                raise UserError(f"{name} is {value!r}, which means nothing without {needs}.")
+                raise UserError(
+                    f"{name} is {value!r}, which means nothing without {needs}.", code="unused-option", field=name
+                )
         if self.masked_loss and self.alpha_mask:
-            raise UserError("masked_loss and alpha_mask are both true; choose where the mask comes from.")
+            raise UserError(
+                "masked_loss and alpha_mask are both true; choose where the mask comes from.",
+                code="conflicting-options",
+                field="masked_loss",
+            )
         self.check_buckets()
 
     def check_buckets(self, names: Mapping[str, str] = OWN_BUCKET_NAMES) -> None:
@@ -154,10 +160,16 @@ class ImageOptions(Section):
         for name in ("bucket_min", "bucket_step"):
             value = getattr(self, name)
             if value is not None and value > shorter:
-                raise UserError(f"{names[name]} is {value}, above the shorter side of resolution, {shorter}.")
+                raise UserError(
+                    f"{names[name]} is {value}, above the shorter side of resolution, {shorter}.",
+                    code="wrong-size",
+                    field=name,
+                )
         if self.bucket_max is not None and self.bucket_max < longer:
             raise UserError(
-                f"{names['bucket_max']} is {self.bucket_max}, below the longer side of resolution, {longer}."
+                f"{names['bucket_max']} is {self.bucket_max}, below the longer side of resolution, {longer}.",
+                code="wrong-size",
+                field="bucket_max",
             )
 
 

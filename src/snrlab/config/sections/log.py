@@ -37,7 +37,11 @@ class LogConfig(Section):
     def _something_to_log_to(self) -> LogConfig:
         for name in ("every", "project"):  # by value: a resolved run states every field
             if not self.trackers and getattr(self, name) != type(self).model_fields[name].default:
-                raise UserError(f"{name} is set but trackers is empty: there is nothing that it is for.")
+                raise UserError(
+                    f"{name} is set but trackers is empty: there is nothing that it is for.",
+                    code="unused-option",
+                    field=name,
+                )
         if len(set(self.trackers)) < len(self.trackers):
-            raise UserError("a tracker is named twice.")
+            raise UserError("a tracker is named twice.", code="stated-twice", field="trackers")
         return self

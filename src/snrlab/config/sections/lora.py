@@ -65,8 +65,16 @@ class LoraConfig(Section):
         conv = ("conv_rank", "conv_alpha", "conv_block_ranks", "conv_block_alphas")
         stated = [name for name in conv if getattr(self, name)]
         if stated and "convolution" not in self.layers:
-            raise UserError(f'{stated[0]} is set but layers has no "convolution"; add it, or leave {stated[0]} out.')
+            raise UserError(
+                f'{stated[0]} is set but layers has no "convolution"; add it, or leave {stated[0]} out.',
+                code="unused-option",
+                field=stated[0],
+            )
         dropouts = [name for name in DROPOUTS if getattr(self, name)]
         if self.dora and dropouts:
-            raise UserError(f"{dropouts[0]} cannot go with dora, whose weight depends on the whole update; use one.")
+            raise UserError(
+                f"{dropouts[0]} cannot go with dora, whose weight depends on the whole update; use one.",
+                code="conflicting-options",
+                field=dropouts[0],
+            )
         return self

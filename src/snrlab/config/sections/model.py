@@ -59,7 +59,15 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _one_source(self) -> ModelConfig:
         if sum(source is not None for source in (self.path, self.shipped, self.random)) != 1:
-            raise UserError('give one of path = "MODEL", shipped = "NAME" and random = "NAME".')
+            raise UserError(
+                'give one of path = "MODEL", shipped = "NAME" and random = "NAME".',
+                code="conflicting-options",
+                field="path",
+            )
         if self.vae is not None and self.path is None:
-            raise UserError("vae replaces the autoencoder of path; the models that ship have their own.")
+            raise UserError(
+                "vae replaces the autoencoder of path; the models that ship have their own.",
+                code="unused-option",
+                field="vae",
+            )
         return self

@@ -31,10 +31,16 @@ class ValidationConfig(Section):
     def _something_to_measure(self) -> ValidationConfig:
         _one_rhythm(self.every, self.every_epochs)
         if self.images and self.folder is not None:
-            raise UserError("images and folder are both set; give one of them.")
+            raise UserError(
+                "images and folder are both set; give one of them.", code="conflicting-options", field="images"
+            )
         if (self.every or self.every_epochs) and not self.images and self.folder is None:
             name = "every" if self.every else "every_epochs"
-            raise UserError(f"{name} is set but images is 0 and there is no folder: there is nothing to measure.")
+            raise UserError(
+                f"{name} is set but images is 0 and there is no folder: there is nothing to measure.",
+                code="unused-option",
+                field=name,
+            )
         return self
 
 
@@ -80,10 +86,14 @@ class SampleConfig(Section):
     def _something_to_draw(self) -> SampleConfig:
         _one_rhythm(self.every, self.every_epochs)
         if self.prompts and self.prompts_file is not None:
-            raise UserError("prompts and prompts_file are both set; give one of them.")
+            raise UserError(
+                "prompts and prompts_file are both set; give one of them.", code="conflicting-options", field="prompts"
+            )
         if (self.every or self.every_epochs) and not self.prompts and self.prompts_file is None:
             name = "every" if self.every else "every_epochs"
-            raise UserError(f"{name} is set but there are no prompts: there is nothing to draw.")
+            raise UserError(
+                f"{name} is set but there are no prompts: there is nothing to draw.", code="unused-option", field=name
+            )
         return self
 
     def with_file_read(self) -> SampleConfig:
@@ -149,12 +159,20 @@ class OutputConfig(Section):
     def _something_to_keep(self) -> OutputConfig:
         _one_rhythm(self.every, self.every_epochs)
         if self.keep_last is not None and not (self.every or self.every_epochs):
-            raise UserError("keep_last is set but nothing is saved on the way; set every or every_epochs.")
+            raise UserError(
+                "keep_last is set but nothing is saved on the way; set every or every_epochs.",
+                code="unused-option",
+                field="keep_last",
+            )
         if self.base_model is not None and not self.model_card:
-            raise UserError("base_model is set but model_card is false, which it is for.")
+            raise UserError(
+                "base_model is set but model_card is false, which it is for.", code="unused-option", field="base_model"
+            )
         return self
 
 
 def _one_rhythm(every: int, every_epochs: int) -> None:
     if every and every_epochs:
-        raise UserError("every and every_epochs are both set; give one of them.")
+        raise UserError(
+            "every and every_epochs are both set; give one of them.", code="conflicting-options", field="every"
+        )

@@ -59,7 +59,10 @@ class Strategy:
             return self.registry.parse(value)
         if isinstance(value, dict) and isinstance(value.get("name"), str):
             return self.registry.bind(value["name"], **{k: v for k, v in value.items() if k != "name"})
-        raise UserError(f'write a table such as {{ name = "{next(iter(self.registry), "...")}" }}, not {value!r}.')
+        raise UserError(
+            f'write a table such as {{ name = "{next(iter(self.registry), "...")}" }}, not {value!r}.',
+            code="wrong-type",
+        )
 
 
 def as_table(choice: Choice) -> dict[str, Any]:

@@ -130,16 +130,24 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _rates_are_used(self) -> TrainConfig:
         if not self.parts:
-            raise UserError("unet, text_encoder and text_encoder_2 are all false: there is nothing to train.")
+            raise UserError(
+                "unet, text_encoder and text_encoder_2 are all false: there is nothing to train.",
+                code="nothing-to-do",
+                field="unet",
+            )
         for part in PARTS:
             if getattr(self, f"{part}_learning_rate") is not None and part not in self.parts:
-                raise UserError(f"{part}_learning_rate is set but {part} is not trained; set {part} = true.")
+                raise UserError(
+                    f"{part}_learning_rate is set but {part} is not trained; set {part} = true.",
+                    code="unused-option",
+                    field=f"{part}_learning_rate",
+                )
         return self
 
     @model_validator(mode="after")
     def _possible(self) -> TrainConfig:
         if self.epochs is not None and "steps" in self.model_fields_set:
-            raise UserError("give either steps or epochs.")
+            raise UserError("give either steps or epochs.", code="conflicting-options", field="steps")
         if self.epochs is None:
             refuse_long_warmup(self)
         refuse_impossible(self)

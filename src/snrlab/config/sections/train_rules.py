@@ -27,11 +27,18 @@ def current_spelling(data: dict[str, Any]) -> dict[str, Any]:
     if moved:
         shown = ", ".join(f"{name} = {value}" for name, value in moved.items())
         if "optimizer" in now:
-            raise UserError(f'{", ".join(moved)}: write optimizer = {{ name = "adamw", {shown} }}, in one place.')
+            raise UserError(
+                f'{", ".join(moved)}: write optimizer = {{ name = "adamw", {shown} }}, in one place.',
+                code="unknown-key",
+            )
         now["optimizer"] = {"name": "adamw", **moved}
     if "warmup_steps" in now:
         if "warmup" in now:
-            raise UserError("warmup_steps is the older name of warmup; give one of them.")
+            raise UserError(
+                "warmup_steps is the older name of warmup; give one of them.",
+                code="conflicting-options",
+                field="warmup",
+            )
         now["warmup"] = now.pop("warmup_steps")
     if now.get("lr_schedule") in ("constant_with_warmup", {"name": "constant_with_warmup"}):
         now["lr_schedule"] = "constant"
@@ -56,7 +63,10 @@ def warmup_steps(warmup: object, steps: int) -> int:
         case _:
             part = -1.0
     if not 0 <= part < 1:
-        raise UserError(f'{warmup!r} is no warm-up; write whole steps, a part of all below 1, or per cent as "10%".')
+        raise UserError(
+            f'{warmup!r} is no warm-up; write whole steps, a part of all below 1, or per cent as "10%".',
+            code="invalid-syntax",
+        )
     return int(round(part * steps, 6))  # 0.29 x 100 is 29, although its float is a little less
 
 
@@ -70,7 +80,11 @@ def _per_cent(text: str) -> float:
 def refuse_long_warmup(train: TrainConfig) -> None:
     """Refuse a warm-up that takes all steps (UserError)."""
     if train.warmup_steps >= train.steps:
-        raise UserError(f"warmup is {train.warmup_steps} steps; it must be below steps, {train.steps}.")
+        raise UserError(
+            f"warmup is {train.warmup_steps} steps; it must be below steps, {train.steps}.",
+            code="out-of-range",
+            field="warmup",
+        )
 
 
 def refuse_foreign_schedule(value: Any) -> None:
@@ -79,7 +93,9 @@ def refuse_foreign_schedule(value: Any) -> None:
     if isinstance(name, str) and name.partition(":")[0] == "adafactor":
         raise UserError(
             "adafactor is the optimizer's own relative step size, which ignores learning_rate and every schedule. "
-            'Choose a schedule such as "constant", and learning_rate for what it should be.'
+            'Choose a schedule such as "constant", and learning_rate for what it should be.',
+            code="not-supported",
+            field="lr_schedule",
         )
 
 
@@ -87,18 +103,29 @@ def refuse_impossible(train: TrainConfig) -> None:
     """Refuse what cannot be together, or would be ignored (UserError)."""
     name, optimizer = train.optimizer.name, train.optimizer.entry.properties
     if optimizer.own_schedule and not train.lr_schedule.entry.properties.flat:
-        raise UserError(f'{name} needs no schedule, its averages take that place: set lr_schedule = "constant".')
+        raise UserError(
+            f'{name} needs no schedule, its averages take that place: set lr_schedule = "constant".',
+            code="conflicting-options",
+            field="lr_schedule",
+        )
     if optimizer.finds_rate and train.learning_rate < ADAPTIVE_RATE:
         raise UserError(
             f"{name} finds the rate itself, and learning_rate, here {train.learning_rate:g}, multiplies it: "
-            "set learning_rate = 1.0."
+            "set learning_rate = 1.0.",
+            code="conflicting-options",
+            field="learning_rate",
         )
     rates = {f"{part}_learning_rate": train.rate(part) for part in train.parts}
     if optimizer.one_rate and len(set(rates.values())) > 1:
         shown = ", ".join(f"{field} = {rate:g}" for field, rate in rates.items())
-        raise UserError(f"{name} finds one rate for all weights, but there are several: {shown}. Leave them out.")
+        own = next(field for field, rate in rates.items() if rate != train.learning_rate)
+        raise UserError(
+            f"{name} finds one rate for all weights, but there are several: {shown}. Leave them out.",
+            code="conflicting-options",
+            field=own,
+        )
     if optimizer.averages and train.ema is not None:
-        raise UserError(f"{name} averages the weights already; remove ema.")
+        raise UserError(f"{name} averages the weights already; remove ema.", code="conflicting-options", field="ema")
     if train.fused_backward or train.weights == "bf16":
         _refuse_one_by_one(train)
     if train.fused_backward:
@@ -109,21 +136,35 @@ def _refuse_one_by_one(train: TrainConfig) -> None:
     option = "fused_backward" if train.fused_backward else 'weights = "bf16"'
     if not train.optimizer.entry.properties.one_by_one:
         raise UserError(
-            f"{option} updates the weights one by one, which {train.optimizer.name} cannot do; use adafactor or adamw."
+            f"{option} updates the weights one by one, which {train.optimizer.name} cannot do; use adafactor or adamw.",
+            code="conflicting-options",
+            field="fused_backward" if train.fused_backward else "weights",
         )
     if train.weights == "bf16" and train.method != "full":
-        raise UserError('weights = "bf16" is for method = "full"; a LoRA is small and stays in fp32.')
+        raise UserError(
+            'weights = "bf16" is for method = "full"; a LoRA is small and stays in fp32.',
+            code="unused-option",
+            field="weights",
+        )
     if train.weights == "bf16" and train.ema is not None:
-        raise UserError('ema would average weights that are rounded to bf16; remove it, or set weights = "fp32".')
+        raise UserError(
+            'ema would average weights that are rounded to bf16; remove it, or set weights = "fp32".',
+            code="conflicting-options",
+            field="ema",
+        )
 
 
 def _refuse_fused(train: TrainConfig) -> None:
     if train.max_grad_norm:
         raise UserError(
             f"fused_backward never has all gradients at once, so their norm cannot be limited: set max_grad_norm = 0 "
-            f"instead of {train.max_grad_norm:g} (adafactor limits each update itself)."
+            f"instead of {train.max_grad_norm:g} (adafactor limits each update itself).",
+            code="conflicting-options",
+            field="fused_backward",
         )
     if train.gradient_accumulation > 1:
         raise UserError(
-            "fused_backward updates after every forward pass; set gradient_accumulation = 1 and raise batch_size."
+            "fused_backward updates after every forward pass; set gradient_accumulation = 1 and raise batch_size.",
+            code="conflicting-options",
+            field="fused_backward",
         )

@@ -105,7 +105,8 @@ def paper(source: str) -> Paper | None:
         return None
     if name not in PAPERS:
         raise UserError(
-            f"paper: no facts are kept about '{source}'; a plug-in's own reference has to be added by hand."
+            f"paper: no facts are kept about '{source}'; a plug-in's own reference has to be added by hand.",
+            code="unknown-name",
         )
     return PAPERS[name]
 

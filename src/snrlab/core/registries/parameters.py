@@ -95,7 +95,6 @@ class Parameter:
         Raises:
             UserError: wrong type, not finite, or out of bounds; it names `where`, value and range.
         """
-        wrong = UserError(f"{where} is {value!r}; it must be {self.allowed}.")
         if value is None and self.optional:
             return None
         if self.choices:
@@ -106,13 +105,16 @@ class Parameter:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not kind or (kind is float and not math.isfinite(value)):
-            raise wrong
+            raise self._refusal(value, where, code="not-a-number" if kind in (int, float) else "wrong-type")
         for bound in self.bounds:
             if isinstance(bound, Text):
                 value = bound.check(value)
             elif not _within(value, bound):
-                raise wrong
+                raise self._refusal(value, where, code="out-of-range")
         return value
+
+    def _refusal(self, value: Any, where: str, *, code: str) -> UserError:
+        return UserError(f"{where} is {value!r}; it must be {self.allowed}.", code=code)
 
 
 def parse_value(text: str) -> Any:

@@ -27,13 +27,13 @@ from typing import Any, Generic, Literal, Union, get_args, get_origin, get_type_
 
 from typing_extensions import TypeVar
 
-from snrlab.core.errors import UserError, unknown
+from snrlab.core.errors import UnknownNameError, UserError, unknown
 from snrlab.core.registries.parameters import Parameter, parse_value
 
 ENTRY_POINT_GROUP = "snrlab.strategies"
 
 
-class UnknownEntryError(UserError, KeyError):
+class UnknownEntryError(UnknownNameError, KeyError):
     """No entry of that name: a mistake of the user, and a `KeyError` as every mapping raises."""
 
     __str__ = Exception.__str__  # KeyError's own shows the message in quotes
@@ -96,7 +96,9 @@ class Entry(Generic[P]):
         values = []
         for name, parameter in self.parameters.items():
             if name not in params and parameter.required:
-                raise UserError(f"{where}: '{name}' is missing; for example {name}={parameter.example}.")
+                raise UserError(
+                    f"{where}: '{name}' is missing; for example {name}={parameter.example}.", code="missing-value"
+                )
             value = parameter.check(params.get(name, parameter.default), where=f"{where}: {name}")
             values.append((name, value))
         return Choice(self, tuple(values))
@@ -181,7 +183,8 @@ class Registry(Mapping[str, Entry[P]], Generic[P]):
         try:
             return self._entries[name]
         except (KeyError, TypeError):
-            raise UnknownEntryError(str(unknown(self.kind, name, self._entries))) from None
+            reason = unknown(self.kind, name, self._entries)
+            raise UnknownEntryError(str(reason), reason.guess) from None
 
     def __contains__(self, name: object) -> bool:
         """Whether there is an entry of that name."""
@@ -211,9 +214,9 @@ class Registry(Mapping[str, Entry[P]], Generic[P]):
         for item in filter(None, (part.strip() for part in rest.split(","))):
             key, equals, text = item.partition("=")
             if not equals:
-                raise UserError(f"{self.kind} '{spec}': '{item}' is not of the form name=value.")
+                raise UserError(f"{self.kind} '{spec}': '{item}' is not of the form name=value.", code="invalid-syntax")
             if key.strip() in params:
-                raise UserError(f"{self.kind} '{spec}': '{key.strip()}' is given twice.")
+                raise UserError(f"{self.kind} '{spec}': '{key.strip()}' is given twice.", code="stated-twice")
             params[key.strip()] = parse_value(text.strip())
         return entry.bind(**params)
 
@@ -228,7 +231,9 @@ def load_plugins() -> None:
         try:
             point.load()
         except Exception as reason:
-            raise UserError(f"the plug-in '{point.name}' ({point.value}) does not load: {reason}") from reason
+            raise UserError(
+                f"the plug-in '{point.name}' ({point.value}) does not load: {reason}", code="package-error"
+            ) from reason
 
 
 def _checked(kind: type[P], stated: Mapping[str, Any], *, where: str) -> P:

@@ -66,7 +66,8 @@ def uniform(
     if not 0 <= min_timestep < stop <= total:
         raise UserError(
             f"density uniform: min_timestep {min_timestep} and max_timestep {stop} (exclusive) must be "
-            f"0 <= min_timestep < max_timestep <= {total}."
+            f"0 <= min_timestep < max_timestep <= {total}.",
+            code="out-of-range",
         )
     t = np.arange(total)
     return np.where((t >= min_timestep) & (t < stop), 1.0 / (stop - min_timestep), 0.0)
@@ -120,7 +121,9 @@ def curve(schedule: NoiseSchedule, *, points: curves.Curve) -> Array:
     """
     height = curves.evaluate(points, schedule.log_snr)
     if height.sum() == 0:
-        raise UserError(f"density curve '{points}': it is 0 at every timestep of the schedule.")
+        raise UserError(
+            f"density curve '{points}': it is 0 at every timestep of the schedule.", code="unusable-weights"
+        )
     return height / height.sum()
 
 

@@ -203,7 +203,9 @@ def _limits(schedule: NoiseSchedule, low: float, high: float) -> tuple[int, int]
     first, stop = int(total * low), int(total * high)
     if first >= stop:
         raise UserError(
-            f"min_noising_strength {low:g} and max_noising_strength {high:g} leave no step to draw; max must be larger."
+            f"min_noising_strength {low:g} and max_noising_strength {high:g} leave no step to draw; max must be "
+            "larger.",
+            code="out-of-range",
         )
     return first, stop
 
@@ -227,7 +229,10 @@ def _stretched(count: int, shift: float) -> tuple[Array, Array]:
 
 def _listed(schedule: NoiseSchedule, first: int, stop: int, weight: Array) -> Array:
     if not weight.sum() > 0:
-        raise UserError("this noising_weight and noising_bias leave every step at 0, so nothing could be drawn.")
+        raise UserError(
+            "this noising_weight and noising_bias leave every step at 0, so nothing could be drawn.",
+            code="unusable-weights",
+        )
     p = np.zeros(schedule.num_train_timesteps)
     p[first:stop] = weight / weight.sum()
     return p

@@ -49,13 +49,15 @@ def parse(text: str) -> tuple[Array, Array]:
     try:
         points = np.array(sorted((float(x), float(y)) for x, y in pairs), dtype=np.float64).reshape(-1, 2)
     except ValueError:
-        raise UserError(f"curve '{text}': write points as log_snr/value;..., such as {Points.example}.") from None
+        raise UserError(
+            f"curve '{text}': write points as log_snr/value;..., such as {Points.example}.", code="invalid-syntax"
+        ) from None
     if len(points) == 0:
-        raise UserError(f"curve '{text}': it has no points; write them as {Points.example}.")
+        raise UserError(f"curve '{text}': it has no points; write them as {Points.example}.", code="invalid-syntax")
     if not np.isfinite(points).all() or (points[:, 1] < 0).any():
-        raise UserError(f"curve '{text}': log_snr must be finite and values finite and >= 0.")
+        raise UserError(f"curve '{text}': log_snr must be finite and values finite and >= 0.", code="out-of-range")
     if (np.diff(points[:, 0]) == 0).any():
-        raise UserError(f"curve '{text}': the same log_snr appears twice.")
+        raise UserError(f"curve '{text}': the same log_snr appears twice.", code="stated-twice")
     return points[:, 0], points[:, 1]
 
 
@@ -75,7 +77,7 @@ def _read_csv(name: str) -> list[list[str]]:
         with Path(name).open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if row]
     except (OSError, ValueError, csv.Error) as reason:
-        raise UserError(f"curve '@{name}': the file cannot be read ({reason}).") from None
+        raise UserError(f"curve '@{name}': the file cannot be read ({reason}).", code="unreadable-file") from None
     if rows and not _is_number(rows[0][0]):  # a header line
         rows = rows[1:]
     return [row[:2] for row in rows]

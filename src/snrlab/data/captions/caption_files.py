@@ -55,7 +55,10 @@ class CaptionFiles:
             return found.get(self.extension)
         if len(found) > 1:
             names = " and ".join(file.name for file in found.values())
-            raise UserError(f'{image.name} has {names}; state which to read, such as caption_extension = ".txt".')
+            raise UserError(
+                f'{image.name} has {names}; state which to read, such as caption_extension = ".txt".',
+                code="ambiguous-caption",
+            )
         return next(iter(found.values()), None)
 
     def strays(self, images: Iterable[Path]) -> tuple[Path, ...]:
@@ -79,19 +82,22 @@ def read_caption(file: Path, lines: Lines) -> tuple[str, ...]:
     try:
         data = file.read_bytes()
     except OSError as reason:
-        raise UserError(f"{file.name} cannot be read ({reason.strerror}).") from None
+        raise UserError(f"{file.name} cannot be read ({reason.strerror}).", code="unreadable-file") from None
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError(f"{file.name} is UTF-16 text; save it as UTF-8.")
+        raise UserError(f"{file.name} is UTF-16 text; save it as UTF-8.", code="not-utf8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as reason:
         wrong = f"byte {data[reason.start]:#04x} in line {data[: reason.start].count(10) + 1}"
-        raise UserError(f"{file.name} is not UTF-8 text ({wrong}); save it as UTF-8.") from None
+        raise UserError(f"{file.name} is not UTF-8 text ({wrong}); save it as UTF-8.", code="not-utf8") from None
     found = [" ".join(line.split()) for line in text.splitlines()]
     filled = [line for line in found if line]
     if not filled or (lines == "first" and not found[0]):
         what = "is empty" if not filled else "starts with an empty line"
-        raise UserError(f'{file.name} {what}; write a caption, or delete it and set caption = "" to train without one.')
+        raise UserError(
+            f'{file.name} {what}; write a caption, or delete it and set caption = "" to train without one.',
+            code="missing-caption",
+        )
     if lines == "join":
         return (" ".join(filled),)
     return tuple(filled) if lines == "alternatives" else (found[0],)

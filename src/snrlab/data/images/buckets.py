@@ -58,7 +58,8 @@ def bucket_sizes(resolution: Size, rule: BucketRule) -> tuple[Size, ...]:
     if not smallest <= min(resolution) <= max(resolution) <= largest:
         raise UserError(
             f"the resolution {resolution[0]}x{resolution[1]} has a side outside the buckets' bounds, "
-            f"{smallest} to {largest} pixels."
+            f"{smallest} to {largest} pixels.",
+            code="wrong-size",
         )
     area = resolution[0] * resolution[1]
     side = int(math.sqrt(area) // step) * step
@@ -91,7 +92,8 @@ def fit(size: Size, resolution: Size, rule: BucketRule | None) -> Fit:
     if min(target) == 0:
         raise UserError(
             f"the image is {size[0]}x{size[1]}, and without enlarging it no bucket with sides that are multiples of "
-            f"{rule.multiple} fits into it. Allow upscaling, or leave the image out."
+            f"{rule.multiple} fits into it. Allow upscaling, or leave the image out.",
+            code="wrong-size",
         )
     return Fit(target, scaled)
 

@@ -46,12 +46,12 @@ def shown_size(path: Path) -> tuple[int, int]:
             width, height = image.size
             turned = exif.get(_ORIENTATION) in _QUARTER_TURNS
     except Image.DecompressionBombError:
-        raise UserError("the picture is too large") from None
+        raise UserError("the picture is too large", code="unreadable-image") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as reason:
         if path.is_file() and not path.stat().st_size:
-            raise UserError("the file is empty") from None
+            raise UserError("the file is empty", code="unreadable-image") from None
         text = str(reason).replace(repr(str(path)), path.name).replace(str(path), path.name)
-        raise UserError(text or type(reason).__name__) from None
+        raise UserError(text or type(reason).__name__, code="unreadable-image") from None
     return (height, width) if turned else (width, height)
 
 

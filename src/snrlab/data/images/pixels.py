@@ -50,12 +50,14 @@ def decode(path: Path) -> Picture:
             opened.load()
             image = ImageOps.exif_transpose(opened)
     except Image.DecompressionBombError:
-        raise UserError("the picture is too large") from None
+        raise UserError("the picture is too large", code="unreadable-image") from None
     except (OSError, SyntaxError, ValueError, EOFError) as reason:
         text = str(reason).replace(str(path), path.name)
-        raise UserError(text or type(reason).__name__) from None
+        raise UserError(text or type(reason).__name__, code="unreadable-image") from None
     if image.mode == "F":
-        raise UserError("its pixels are floating-point numbers; save it with 8 or 16 bits a channel")
+        raise UserError(
+            "its pixels are floating-point numbers; save it with 8 or 16 bits a channel", code="unreadable-image"
+        )
     if image.mode.startswith("I"):  # sixteen-bit grey, which Pillow's conversion would clip instead of scale
         return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     return image
@@ -148,10 +150,12 @@ def _image_of(item: Item) -> Picture:
     try:
         image = decode(item.file)
     except UserError as reason:
-        raise UserError(f"{item.name} cannot be read: {reason}; replace it or take it out.") from None
+        raise UserError(
+            f"{item.name} cannot be read: {reason}; replace it or take it out.", code="unreadable-image"
+        ) from None
     if image.size != item.size:
         was, now = (f"{width}x{height}" for width, height in (item.size, image.size))
-        raise UserError(f"{item.name} was {was} when the run began and is {now} now.")
+        raise UserError(f"{item.name} was {was} when the run began and is {now} now.", code="image-changed")
     return image
 
 
@@ -172,5 +176,7 @@ def _mask_of(item: Item, alpha: Picture | None) -> Picture | None:
     try:
         mask = decode(item.mask).convert("L")
     except UserError as reason:
-        raise UserError(f"the mask {item.mask.name} of {item.name} cannot be read: {reason}.") from None
+        raise UserError(
+            f"the mask {item.mask.name} of {item.name} cannot be read: {reason}.", code="invalid-mask"
+        ) from None
     return mask if mask.size == item.size else mask.resize(item.size, MASK_FILTER)

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snrlab.config.load import explain
+from snrlab.config.load import code_of, explain
 from snrlab.config.sections.data import DataConfig
 from snrlab.config.sections.image_options import ImageOptions
 from snrlab.core.errors import UserError
@@ -89,14 +89,21 @@ def _parsed(file: Path) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8-sig")
         found = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as reason:
-        raise UserError(f"{file}: the dataset TOML cannot be read ({reason.strerror}).") from None
+        raise UserError(
+            f"{file}: the dataset TOML cannot be read ({reason.strerror}).", code="unreadable-file"
+        ) from None
     except UnicodeDecodeError:
-        raise UserError(f"{file}: the dataset TOML is not UTF-8 text; save it as UTF-8.") from None
+        raise UserError(f"{file}: the dataset TOML is not UTF-8 text; save it as UTF-8.", code="not-utf8") from None
     except (ValueError, RecursionError) as reason:
         hint = "; in TOML write a Windows path in 'single quotes'" if "\\" in text else ""
-        raise UserError(f"{file}: not valid {file.suffix.lstrip('.').upper()}: {reason}{hint}.") from None
+        raise UserError(
+            f"{file}: not valid {file.suffix.lstrip('.').upper()}: {reason}{hint}.",
+            code="invalid-json" if file.suffix.lower() == ".json" else "invalid-toml",
+        ) from None
     if not isinstance(found, dict):
-        raise UserError(f"{file}: it holds a JSON {type(found).__name__}; a dataset file is an object.")
+        raise UserError(
+            f"{file}: it holds a JSON {type(found).__name__}; a dataset file is an object.", code="invalid-content"
+        )
     return found
 
 
@@ -104,21 +111,28 @@ def _validated(file: Path, data: dict[str, Any]) -> DatasetFile:
     listed = data.get("datasets")
     for level in (data.get("general"), *(listed if isinstance(listed, list) else ())):
         for name in set(OURS) & set(level if isinstance(level, dict) else ()):
-            raise UserError(f"{file.name}: {name} does not belong into a dataset TOML; {OURS[name]}.")
+            raise UserError(
+                f"{file.name}: {name} does not belong into a dataset TOML; {OURS[name]}.", code="unknown-key"
+            )
     try:
         return DatasetFile.model_validate(data)
     except ValidationError as mistakes:
-        raise UserError(f"{file.name}: " + "\n".join(explain(m, DatasetFile) for m in mistakes.errors())) from None
+        raise UserError(
+            f"{file.name}: " + "\n".join(explain(m, DatasetFile) for m in mistakes.errors()), code=code_of(mistakes)
+        ) from None
 
 
 def _check_kinds(where: str, dataset: Dataset) -> None:
     if not dataset.subsets:
-        raise UserError(f"{where} has no [[datasets.subsets]]: state at least one with image_dir.")
+        raise UserError(
+            f"{where} has no [[datasets.subsets]]: state at least one with image_dir.", code="missing-value"
+        )
     listed = [subset.metadata_file is not None for subset in dataset.subsets]
     if any(listed) and not all(listed):
         raise UserError(
             f"{where} mixes subsets with metadata_file (fine-tuning) and without (DreamBooth); "
-            "put them into two [[datasets]]."
+            "put them into two [[datasets]].",
+            code="conflicting-options",
         )
 
 
@@ -126,7 +140,10 @@ def _check_twice(where: str, found: list[Source]) -> None:
     seen: set[tuple[Path | None, Path | None]] = set()
     for source in found:
         if (source.folder, source.metadata) in seen:
-            raise UserError(f"{where} names {source.metadata or source.folder} twice; kohya would ignore the second.")
+            raise UserError(
+                f"{where} names {source.metadata or source.folder} twice; kohya would ignore the second.",
+                code="stated-twice",
+            )
         seen.add((source.folder, source.metadata))
 
 
@@ -141,9 +158,11 @@ def _source(
 
     for name, (neutral, advice) in IDLE.items():
         if (stated := value(name, None)) not in (None, *neutral):
-            raise UserError(f"{where}: {name} is {stated!r}, which is not offered here; {advice}.")
+            raise UserError(
+                f"{where}: {name} is {stated!r}, which is not offered here; {advice}.", code="not-supported"
+            )
     if subset.image_dir is None and subset.metadata_file is None:
-        raise UserError(f"{where} has neither image_dir nor metadata_file.")
+        raise UserError(f"{where} has neither image_dir nor metadata_file.", code="missing-value")
     _check_subset(where, subset)
     folder = None if subset.image_dir is None else _path(where, "image_dir", subset.image_dir, file, note)
     metadata = None if subset.metadata_file is None else _path(where, "metadata_file", subset.metadata_file, file, note)
@@ -166,9 +185,12 @@ def _check_subset(where: str, subset: Subset) -> None:
     if subset.metadata_file is not None:
         for name in ("is_reg", "caption_extension", "class_tokens", "conditioning_data_dir"):
             if getattr(subset, name) is not None:
-                raise UserError(f"{where}: {name} means nothing beside metadata_file; remove it.")
+                raise UserError(f"{where}: {name} means nothing beside metadata_file; remove it.", code="unused-option")
     if subset.conditioning_data_dir is not None and subset.alpha_mask:
-        raise UserError(f"{where}: conditioning_data_dir and alpha_mask are two sources of the mask; keep one.")
+        raise UserError(
+            f"{where}: conditioning_data_dir and alpha_mask are two sources of the mask; keep one.",
+            code="conflicting-options",
+        )
 
 
 def _options(
@@ -207,7 +229,7 @@ def _options(
     try:
         options.check_buckets(BUCKET_NAMES)
     except UserError as mistake:
-        raise UserError(f"{where}: {mistake}") from None
+        raise UserError(f"{where}: {mistake}", code=mistake.code) from None
     return options
 
 
@@ -220,4 +242,6 @@ def _path(where: str, name: str, text: str, file: Path, note: Callable[[str], No
     if beside.exists():
         note(f"{where}: {name} = {text!r} is taken from the folder of {file.name}")
         return beside
-    raise UserError(f"{where}: {name} = {text!r}: {missing(here, 'file' if file_wanted else 'folder')}")
+    raise UserError(
+        f"{where}: {name} = {text!r}: {missing(here, 'file' if file_wanted else 'folder')}", code="missing-file"
+    )

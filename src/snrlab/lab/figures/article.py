@@ -91,10 +91,10 @@ def write_article(folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise UserError(f"--article: {folder} is not empty; name a new folder.")
+            raise UserError(f"--article: {folder} is not empty; name a new folder.", code="already-exists")
         return _write(folder)
     except OSError as reason:
-        raise UserError(f"--article: {folder} cannot be written ({reason.strerror}).") from None
+        raise UserError(f"--article: {folder} cannot be written ({reason.strerror}).", code="unwritable-file") from None
 
 
 def _write(folder: Path) -> list[Path]:

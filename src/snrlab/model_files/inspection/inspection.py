@@ -116,7 +116,9 @@ def _folder(path: Path) -> Inspected:
     if not (path / "model_index.json").is_file():
         files = sorted(p.name for p in path.glob("*.safetensors"))[:5]
         hint = f" It holds {', '.join(files)}: name one of them." if files else ""
-        raise UserError(f"{FIELD}: {path} is a folder without model_index.json, so it is no model.{hint}")
+        raise UserError(
+            f"{FIELD}: {path} is a folder without model_index.json, so it is no model.{hint}", code="wrong-file"
+        )
     kind = str(read_json(path / "model_index.json").get("_class_name"))
     scheduler = path / "scheduler" / "scheduler_config.json"
     stated: dict[str, Any] = read_json(scheduler) if scheduler.is_file() else {}

@@ -92,7 +92,9 @@ def _rank(header: Header, roles: Mapping[str, str]) -> int:
 
 def _alpha(header: Header, name: str) -> float:
     if elements(header, name) != 1:
-        raise UserError(f"{header.where}: {name} has {elements(header, name)} numbers; an alpha is one.")
+        raise UserError(
+            f"{header.where}: {name} has {elements(header, name)} numbers; an alpha is one.", code="damaged-file"
+        )
     return round(float(read_tensor(header, name).reshape(-1)[0]), 6)
 
 
@@ -152,7 +154,10 @@ def _update_square(header: Header, roles: Mapping[str, str]) -> float:
     down, up = (read_tensor(header, roles[role]).astype(np.float64) for role in ("down", "up"))
     rank = down.shape[0] if down.ndim else 0
     if down.ndim < 2 or up.ndim < 2 or up.shape[1] != rank:
-        raise UserError(f"{header.where}: the matrices {roles['down']} and {roles['up']} do not fit each other.")
+        raise UserError(
+            f"{header.where}: the matrices {roles['down']} and {roles['up']} do not fit each other.",
+            code="damaged-file",
+        )
     if rank > WIDEST:
         return float("nan")
     a, b = down.reshape(rank, -1), up.reshape(up.shape[0], -1)

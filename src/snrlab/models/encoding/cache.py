@@ -60,7 +60,9 @@ class Cache:
             folder.mkdir(parents=True, exist_ok=True)
             files = sorted(folder.glob(f"{PREFIX}*"))
         except OSError as reason:
-            raise UserError(f"data.cache_folder: {folder} cannot be used ({reason.strerror}).") from None
+            raise UserError(
+                f"data.cache_folder: {folder} cannot be used ({reason.strerror}).", code="unwritable-file"
+            ) from None
         for file in files:
             if file.suffix == ".safetensors":
                 self._read_header(file)
@@ -125,7 +127,9 @@ class Cache:
                 temporary.replace(path)
         except OSError as reason:
             temporary.unlink(missing_ok=True)
-            raise UserError(f"data.cache_folder: {self.folder} cannot be written to ({reason.strerror}).") from None
+            raise UserError(
+                f"data.cache_folder: {self.folder} cannot be written to ({reason.strerror}).", code="unwritable-file"
+            ) from None
         self._shards |= dict.fromkeys(sums, path)
         self._sums |= sums
         self._new, self._held = {}, 0

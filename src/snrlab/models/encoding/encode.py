@@ -59,7 +59,10 @@ def encode_pixels(
     factor = components.latent_factor
     height, width = pixels.shape[1:3]
     if height % factor or width % factor:
-        raise UserError(f"data.resolution: an image of {width} x {height}; this model needs multiples of {factor}.")
+        raise UserError(
+            f"data.resolution: an image of {width} x {height}; this model needs multiples of {factor}.",
+            code="wrong-size",
+        )
     config = components.vae.config
     shift = config.get("shift_factor") or 0.0
     found = []

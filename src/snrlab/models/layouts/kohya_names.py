@@ -64,7 +64,10 @@ def layer_path(name: str, unet_config: Mapping[str, Any]) -> str:
     """
     prefix = next((p for p in PARTS if name.startswith(p)), None)
     if prefix is None:
-        raise UserError(f"'{name}' is not the name of a LoRA's layer; such names start with {', '.join(PARTS)}.")
+        raise UserError(
+            f"'{name}' is not the name of a LoRA's layer; such names start with {', '.join(PARTS)}.",
+            code="unknown-name",
+        )
     layer = ".".join(_WORD.findall(name.removeprefix(prefix)))
     if layer.startswith(_ORIGINAL):
         layer = diffusers_module(layer, unet_config)

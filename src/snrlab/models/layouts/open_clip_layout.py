@@ -41,5 +41,5 @@ def open_clip_tensors(names: Iterable[str], prefix: str) -> list[Stored]:
             three = tuple(name.replace("q_proj", f"{letter}_proj") for letter in "qkv")
             found.append(Stored(f"{block}.attn.in_proj_{kind}", three))
         elif module not in ("self_attn.k_proj", "self_attn.v_proj"):
-            raise UserError(f"'{name}' is no part of a CLIP text encoder.")
+            raise UserError(f"'{name}' is no part of a CLIP text encoder.", code="unknown-name")
     return found

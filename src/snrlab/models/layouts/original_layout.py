@@ -129,7 +129,7 @@ def _rename(path: str, modules: Mapping[str, str], of: str) -> str:
     while head not in modules:
         head, dot, last = head.rpartition(".")
         if not dot:
-            raise UserError(f"'{path}' is no part of {of}.")
+            raise UserError(f"'{path}' is no part of {of}.", code="unknown-name")
         rest = f".{last}{rest}"
     return modules[head] + rest
 

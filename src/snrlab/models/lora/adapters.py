@@ -71,12 +71,17 @@ def sizes(network: nn.Module, part: str, config: LoraConfig) -> dict[str, Size]:
     pattern = re.compile(rf".*\.({kinds})" if kinds else "(?!)")
     layers = {name: module for name, module in network.named_modules() if pattern.fullmatch(name)}
     if not layers:
-        raise UserError(f"train.{part}: lora.layers is {config.layers}, of which it has none; leave it out.")
+        raise UserError(
+            f"train.{part}: lora.layers is {config.layers}, of which it has none; leave it out.", code="unused-option"
+        )
     if part == "unet":
         _refuse_unknown_blocks(layers, config)
     found = {name: _size(name, module, part, config) for name, module in layers.items()}
     if not any(size.rank for size in found.values()):
-        raise UserError(f"lora.block_ranks is 0 everywhere: no adapter is left; set train.{part} = false instead.")
+        raise UserError(
+            f"lora.block_ranks is 0 everywhere: no adapter is left; set train.{part} = false instead.",
+            code="nothing-to-do",
+        )
     return {name: size for name, size in found.items() if size.rank}
 
 
@@ -114,7 +119,9 @@ def start_from(components: Components, lora: Lora, source: str) -> None:
     layers = lora_layers(components)
     for path in sorted(layers.keys() ^ lora.keys()):
         where, lacks = (source, "this run") if path in lora else ("this run", source)
-        raise UserError(f"lora.start_from: {where} has an adapter on {path}, {lacks} has none there.")
+        raise UserError(
+            f"lora.start_from: {where} has an adapter on {path}, {lacks} has none there.", code="does-not-fit-model"
+        )
     for path, layer in layers.items():
         here, there = _adapter(layer), lora[path]
         for what, mine, other in (
@@ -123,7 +130,10 @@ def start_from(components: Components, lora: Lora, source: str) -> None:
             ("shape", here.shape, there.shape),
         ):
             if mine != other:
-                raise UserError(f"lora.start_from: the {what} of {path} is {other} in {source}, here {mine}.")
+                raise UserError(
+                    f"lora.start_from: the {what} of {path} is {other} in {source}, here {mine}.",
+                    code="does-not-fit-model",
+                )
         values = [(layer.lora_A, there.down), (layer.lora_B, there.with_alpha(here.alpha).up)]
         if there.magnitude is not None:
             values.append((layer.lora_magnitude_vector, there.magnitude))

@@ -47,7 +47,7 @@ def load_lora(path: Path, unet_config: Mapping[str, Any] | None = None, *, field
     header = read_header(path, field)
     if not any("lora" in name for name in header.shapes):
         first = next(iter(header.shapes), "none")
-        raise UserError(f"{field}: {path.name} holds no LoRA weights (its first tensor is {first}).")
+        raise UserError(f"{field}: {path.name} holds no LoRA weights (its first tensor is {first}).", code="wrong-file")
     config = unet_config or families.config("sdxl", "unet")
     layers: dict[str, dict[str, Tensor]] = {}
     for key, tensor in load_file(path).items():
@@ -82,7 +82,10 @@ def peft_tensors(lora: Lora, dtype: torch.dtype) -> dict[str, Tensor]:
         if adapter.magnitude is not None:
             rows = adapter.magnitude
             if rows.shape[0] != adapter.up.shape[0]:
-                raise UserError(f"{path}: this DoRA has lengths of columns; peft's layout knows only those of rows.")
+                raise UserError(
+                    f"{path}: this DoRA has lengths of columns; peft's layout knows only those of rows.",
+                    code="not-supported",
+                )
             tensors[f"{path}.lora_magnitude_vector.weight"] = rows.flatten() if rows.ndim == 2 else rows.transpose(0, 1)
     return {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in sorted(tensors.items())}
 
@@ -111,7 +114,7 @@ def convert_lora(source: Path, target: Path, to: LoraFormat | None = None, famil
         UserError: the source is not a LoRA, or the target is there already.
     """
     if target.exists():
-        raise UserError(f"{target} exists; it is never overwritten. Choose another name.")
+        raise UserError(f"{target} exists; it is never overwritten. Choose another name.", code="already-exists")
     header = read_header(source, "SOURCE")
     form: LoraFormat = to or ("peft" if any(map(KOHYA.fullmatch, header.shapes)) else "kohya")
     unet_config = families.config(family, "unet") if family else None
@@ -159,10 +162,13 @@ def _place(key: str, unet_config: Mapping[str, Any], file: str) -> tuple[str, st
         try:
             return layer_path(match[1], unet_config), ROLES[match[2]]
         except UserError as reason:
-            raise UserError(f"{file}: {reason}") from None
+            raise UserError(f"{file}: {reason}", code=reason.code) from None
     match = PEFT.fullmatch(key)
     if match is None or key.startswith("lora_"):
-        raise UserError(f"{file} has a tensor {key}; only LoRA, LoCon and DoRA can be used, no other kind of adapter.")
+        raise UserError(
+            f"{file} has a tensor {key}; only LoRA, LoCon and DoRA can be used, no other kind of adapter.",
+            code="not-supported",
+        )
     layer = match["layer"].replace(".processor", "")
     if layer.endswith(".to_out"):  # diffusers' older layout leaves the index out
         layer += ".0"
@@ -177,11 +183,14 @@ def _place(key: str, unet_config: Mapping[str, Any], file: str) -> tuple[str, st
 def _adapter(layer: str, parts: Mapping[str, Tensor], metadata: Mapping[str, str], file: str) -> Adapter:
     for role in ("down", "up"):
         if role not in parts:
-            raise UserError(f"{file} has no {role} matrix for {layer}; it is not a whole LoRA.")
+            raise UserError(
+                f"{file} has no {role} matrix for {layer}; it is not a whole LoRA.", code="incomplete-weights"
+            )
     down, up = parts["down"], parts["up"]
     if up.shape[1] != down.shape[0]:
         raise UserError(
-            f"{file}: the matrices of {layer} do not fit each other, {list(up.shape)} and {list(down.shape)}."
+            f"{file}: the matrices of {layer} do not fit each other, {list(up.shape)} and {list(down.shape)}.",
+            code="damaged-file",
         )
     rank = down.shape[0]
     alpha = float(parts["alpha"]) if "alpha" in parts else _peft_alpha(layer, rank, metadata, file)
@@ -196,7 +205,7 @@ def _peft_alpha(layer: str, rank: int, metadata: Mapping[str, str], file: str) -
     try:
         config = json.loads(metadata.get(_METADATA, "{}"))
     except ValueError:
-        raise UserError(f"{file}: its header's {_METADATA} is not JSON.") from None
+        raise UserError(f"{file}: its header's {_METADATA} is not JSON.", code="invalid-json") from None
     part, _, name = layer.partition(".")
     alpha = config.get(f"{part}.lora_alpha", rank)
     for pattern, value in (config.get(f"{part}.alpha_pattern") or {}).items():

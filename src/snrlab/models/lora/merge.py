@@ -27,14 +27,18 @@ def merge(components: Components, lora: Lora, strength: float = 1.0, *, name: st
     for path in lora:
         layer = find_layer(components, path)
         if layer is None:
-            raise UserError(f"{name} does not fit {components.label}, which has no {path}: another family's?")
+            raise UserError(
+                f"{name} does not fit {components.label}, which has no {path}: another family's?",
+                code="does-not-fit-model",
+            )
         layers[path] = layer
     for path, layer in layers.items():
         weight = tuple(layer.weight.shape)
         if lora[path].shape != (weight[:2] if weight[2:] == (1, 1) else weight):
             raise UserError(
                 f"{name} does not fit {components.label}: its update of {path} is {list(lora[path].shape)}, the weight "
-                f"{list(weight)}. It was trained on another family."
+                f"{list(weight)}. It was trained on another family.",
+                code="does-not-fit-model",
             )
     for path, layer in layers.items():
         layer.weight = nn.Parameter(lora[path].merged(layer.weight.data, strength), requires_grad=False)

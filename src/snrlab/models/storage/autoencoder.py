@@ -34,7 +34,7 @@ def load_vae(path: Path, dtype: torch.dtype | None, config: Mapping[str, Any]) -
         UserError: nothing there, something else, or an autoencoder of another family.
     """
     if not path.exists():
-        raise UserError(f"{FIELD}: there is no file or folder {path}.")
+        raise UserError(f"{FIELD}: there is no file or folder {path}.", code="missing-file")
     if path.is_dir():
         folder = path / "vae" if (path / "vae").is_dir() else path
         _refuse_other_latents(folder, config)
@@ -47,7 +47,7 @@ def load_vae(path: Path, dtype: torch.dtype | None, config: Mapping[str, Any]) -
         return _original(header, prefix, config, dtype)
     if header.has("encoder.down."):
         return _original(header, "", config, dtype)
-    raise UserError(f"{header.where} holds no autoencoder; it is {other_kind(header)}.")
+    raise UserError(f"{header.where} holds no autoencoder; it is {other_kind(header)}.", code="wrong-file")
 
 
 def _original(header: Header, prefix: str, config: Mapping[str, Any], dtype: torch.dtype | None) -> nn.Module:
@@ -58,7 +58,9 @@ def _original(header: Header, prefix: str, config: Mapping[str, Any], dtype: tor
         for entry in layout("vae", shapes, config, "sd1"):
             name = prefix + entry.name.removeprefix(PREFIXES["sd1"]["vae"])
             if name not in header.shapes:
-                raise UserError(f"{header.where} lacks the tensor {name}; it is no whole autoencoder.")
+                raise UserError(
+                    f"{header.where} lacks the tensor {name}; it is no whole autoencoder.", code="incomplete-weights"
+                )
             needed = tuple(entry.join(shapes).shape)
             tensors |= entry.split(fitted(file.read(name, dtype), needed, name, header.where))
     return fill(network, tensors)
@@ -71,5 +73,6 @@ def _refuse_other_latents(folder: Path, config: Mapping[str, Any]) -> None:
         if found != needed:
             raise UserError(
                 f"{FIELD}: {folder} has {key} {found}, but the model was trained with {needed}: it is the autoencoder "
-                "of another family."
+                "of another family.",
+                code="does-not-fit-model",
             )

@@ -60,7 +60,8 @@ def save(model: Components, target: Path, dtype: torch.dtype | None, metadata: M
         return
     if (there := unfinished(target)).exists():  # no run's folder: it may be anybody's
         raise UserError(
-            f"{there} is there, left by what was stopped or made by you. Remove it, or choose another name."
+            f"{there} is there, left by what was stopped or made by you. Remove it, or choose another name.",
+            code="already-exists",
         )
     with folder_atomically(target) as folder:
         save_folder(model, folder, dtype)
@@ -73,18 +74,21 @@ def _stated(model: Components, prediction_type: str | None, zero_terminal_snr: b
         if "prediction_type" not in model.assumed:
             raise UserError(
                 f"--prediction is {prediction_type}, but {model.label} says it predicts {model.prediction_type} "
-                f"({model.prediction_source}). Leave it out; only training changes what a model predicts."
+                f"({model.prediction_source}). Leave it out; only training changes what a model predicts.",
+                code="contradicts-model",
             )
         scheduler["prediction_type"], source = prediction_type, "as stated"
     if zero_terminal_snr is not None and zero_terminal_snr != bool(scheduler.get("rescale_betas_zero_snr", False)):
         if "zero_terminal_snr" not in model.assumed:
             raise UserError(
-                f"--zero-terminal-snr: {model.label} says otherwise of its schedule; only training changes that."
+                f"--zero-terminal-snr: {model.label} says otherwise of its schedule; only training changes that.",
+                code="contradicts-model",
             )
         scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     if scheduler.get("prediction_type", "epsilon") is None:
         raise UserError(
             f"--prediction is not given, and {model.label} does not say what it predicts ({model.prediction_source}). "
-            "Give --prediction v_prediction or --prediction epsilon."
+            "Give --prediction v_prediction or --prediction epsilon.",
+            code="unknown-prediction-type",
         )
     return replace(model, scheduler_config=scheduler, prediction_source=source)

@@ -58,11 +58,13 @@ def load_folder(
     index = read_model_json(path, "model_index.json", field)
     kind = str(index.get("_class_name"))
     if kind not in PARTS:
-        raise UserError(f"{field}: {path} holds a {kind}; allowed: {', '.join(PARTS)}.")
+        raise UserError(f"{field}: {path} holds a {kind}; allowed: {', '.join(PARTS)}.", code="not-supported")
     parts = [part for part in PARTS[kind] if not (part == "vae" and vae is not None)]
     for part in parts:
         if not (path / part).is_dir():
-            raise UserError(f"{field}: {path} has no folder '{part}'; a {kind} has {', '.join(PARTS[kind])}.")
+            raise UserError(
+                f"{field}: {path} has no folder '{part}'; a {kind} has {', '.join(PARTS[kind])}.", code="missing-file"
+            )
     facts = folder_facts(path, field)
     networks: dict[str, Any] = {"vae": vae} if vae is not None else {}
     networks |= {
@@ -74,7 +76,8 @@ def load_folder(
         raise UserError(
             f"{field}: the UNet of {path} takes {networks['unet'].config.in_channels} channels, not the "
             f"{networks['vae'].config.latent_channels} of a latent: an inpainting model or the like. "
-            "Train the model that it was made from."
+            "Train the model that it was made from.",
+            code="not-supported",
         )
     return Components(
         **networks,
@@ -95,11 +98,13 @@ def load_network(folder: Path, part: str, dtype: torch.dtype | None, field: str 
     config = read_model_json(folder, "config.json", field)
     kind = config.get("_class_name")
     if part in CLASSES and kind is not None and kind not in CLASSES[part]:
-        raise UserError(f"{field}: {folder} holds a {kind}; allowed: {', '.join(CLASSES[part])}.")
+        raise UserError(f"{field}: {folder} holds a {kind}; allowed: {', '.join(CLASSES[part])}.", code="not-supported")
     try:
         network = empty(part, config)
     except (ValueError, TypeError, KeyError) as reason:
-        raise UserError(f"{field}: {folder / 'config.json'} does not describe a {part} ({reason}).") from None
+        raise UserError(
+            f"{field}: {folder / 'config.json'} does not describe a {part} ({reason}).", code="invalid-content"
+        ) from None
     headers = [read_header(file, field) for file in _weight_files(folder, STEMS[part], field)]
     return fill_from(network, headers, dtype, f"{field}: {folder}")
 
@@ -110,7 +115,9 @@ def fill_from(network: nn.Module, headers: list[Header], dtype: torch.dtype | No
     names = _names(shapes, headers)
     missing = [name for name in shapes if name not in names]
     if missing:
-        raise UserError(f"{where} lacks {len(missing)} of {len(shapes)} tensors, such as {missing[0]}.")
+        raise UserError(
+            f"{where} lacks {len(missing)} of {len(shapes)} tensors, such as {missing[0]}.", code="incomplete-weights"
+        )
     with ExitStack() as stack:
         files = [stack.enter_context(opened(header)) for header in headers]
         tensors = {name: _read(files, names[name], dtype) for name in shapes}
@@ -132,7 +139,7 @@ def _weight_files(folder: Path, stem: str, field: str) -> list[Path]:
     pickled = [file for file in sorted(folder.glob("*")) if file.suffix in PICKLES]
     if pickled:
         refuse_pickle(pickled[0], field)
-    raise UserError(f"{field}: {folder} has no {stem}.safetensors.")
+    raise UserError(f"{field}: {folder} has no {stem}.safetensors.", code="missing-file")
 
 
 def _names(shapes: Mapping[str, Tensor], headers: list[Header]) -> dict[str, str]:
@@ -157,4 +164,4 @@ def _tokenizer(folder: Path, field: str) -> CLIPTokenizer:
         return with_plain_padding(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
     except (OSError, ValueError, KeyError) as reason:
         text = str(reason).strip().split("\n")[0]
-        raise UserError(f"{field}: {folder} does not load: {text}") from None
+        raise UserError(f"{field}: {folder} does not load: {text}", code="invalid-content") from None

@@ -96,7 +96,10 @@ def refuse_unsavable(components: Components) -> None:
         if known is None or known[0].name != "sd":
             reason = "has another noise schedule than Stable Diffusion's, which programs take for granted"
     if reason:
-        raise UserError(f"{components.label} {reason}: a single file has no place for that. Use a diffusers folder.")
+        raise UserError(
+            f"{components.label} {reason}: a single file has no place for that. Use a diffusers folder.",
+            code="not-supported",
+        )
 
 
 def checkpoint_metadata(components: Components) -> dict[str, str]:

@@ -98,10 +98,11 @@ def _refuse_missing(part: str, found: Checkpoint, names: Iterable[str]) -> None:
     where = f"{found.header.where} is a {NAMES[found.family]} file"
     if len(missing) == len(wanted):
         way_out = "; give one as model.vae" if part == "vae" else ""
-        raise UserError(f"{where} without a {part}{way_out}.")
+        raise UserError(f"{where} without a {part}{way_out}.", code="incomplete-weights")
     raise UserError(
         f"{where}, but {len(missing)} of the {len(wanted)} tensors of its {part} are missing, such as {missing[0]}. "
-        "It is damaged, or a pruned or changed architecture that is not known here."
+        "It is damaged, or a pruned or changed architecture that is not known here.",
+        code="incomplete-weights",
     )
 
 
@@ -117,6 +118,7 @@ def _left_over(found: Checkpoint, used: set[str], vae_replaced: bool) -> list[st
     if strange:
         raise UserError(
             f"{found.header.where} is a {NAMES[found.family]} file, but its UNet has {len(strange)} tensors "
-            f"more, such as {strange[0]}: a changed architecture that is not known here."
+            f"more, such as {strange[0]}: a changed architecture that is not known here.",
+            code="does-not-fit-model",
         )
     return [name for name in over if name not in MARKS]

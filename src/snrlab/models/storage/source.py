@@ -55,7 +55,7 @@ def load(
         UserError: nothing there, a pickle, or no whole model of a known family; the message says what was found.
     """
     if not path.exists():
-        raise UserError(f"{field}: there is no file or folder {path}.")
+        raise UserError(f"{field}: there is no file or folder {path}.", code="missing-file")
     other = None if vae is None else load_vae(vae, vae_dtype, _vae_config(path, field))
     if path.is_dir():
         return load_folder(path, dtype, vae_dtype, other, field)

@@ -132,7 +132,9 @@ def read_arguments(text: str) -> dict[str, Any]:
     try:
         words = shlex.split(text)
     except ValueError as reason:
-        raise UserError(f"additional_parameters '{text}' cannot be read: {str(reason).lower()}.") from None
+        raise UserError(
+            f"additional_parameters '{text}' cannot be read: {str(reason).lower()}.", code="invalid-syntax"
+        ) from None
     given: dict[str, list[str]] = {}
     name = ""
     for word in words:

@@ -43,12 +43,19 @@ def understand(asked: Asked) -> Understood:
 
 def _refuse_what_stops(options: Settings) -> None:
     if options.scale_v and not options.v:
-        raise UserError("scale_v_pred_loss_like_noise_pred needs v_parameterization; kohya's program stops here.")
+        raise UserError(
+            "scale_v_pred_loss_like_noise_pred needs v_parameterization; kohya's program stops here.",
+            code="trainer-stops",
+        )
     if options.v_like is not None and options.v:
-        raise UserError("v_pred_like_loss is for epsilon-prediction, and v_parameterization is set; kohya stops here.")
+        raise UserError(
+            "v_pred_like_loss is for epsilon-prediction, and v_parameterization is set; kohya stops here.",
+            code="trainer-stops",
+        )
     if not 0 <= options.first < options.stop <= STEPS:
         raise UserError(
-            f"min_timestep {options.first} and max_timestep {options.stop} must be 0 <= min < max <= {STEPS}."
+            f"min_timestep {options.first} and max_timestep {options.stop} must be 0 <= min < max <= {STEPS}.",
+            code="trainer-stops",
         )
 
 

@@ -180,8 +180,10 @@ def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
 def refuse_other_training(transfer: Transfer) -> None:
     """Refuse settings for a kind of training that is not here (UserError)."""
     if transfer.has("token_string"):
-        raise UserError("token_string is of Textual Inversion: embeddings are not trained here.")
+        raise UserError("token_string is of Textual Inversion: embeddings are not trained here.", code="not-supported")
     if transfer.stated.get("train_inpainting") is True:
-        raise UserError("train_inpainting is true: inpainting models are not trained here.")
+        raise UserError("train_inpainting is true: inpainting models are not trained here.", code="not-supported")
     if transfer.stated.get("train_mode", "lora") not in ("lora", "full"):
-        raise UserError(f"train_mode is {transfer.stated['train_mode']}: embeddings are not trained here.")
+        raise UserError(
+            f"train_mode is {transfer.stated['train_mode']}: embeddings are not trained here.", code="not-supported"
+        )

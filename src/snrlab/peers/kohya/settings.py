@@ -59,7 +59,7 @@ class Settings:
         """Whether a switch is on."""
         value = self._stated.get(name, False)
         if not isinstance(value, bool):
-            raise UserError(f"{name} is {value!r}; it must be true or false.")
+            raise UserError(f"{name} is {value!r}; it must be true or false.", code="wrong-type")
         return value
 
     def number(self, name: str) -> float | None:
@@ -68,7 +68,7 @@ class Settings:
         if value is None or value == "":
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            raise UserError(f"{name} is {value!r}; it must be a number.")
+            raise UserError(f"{name} is {value!r}; it must be a number.", code="not-a-number")
         return float(value) or None
 
     def stated(self, name: str) -> bool:

@@ -66,5 +66,5 @@ def number(options: Mapping[str, Any], name: str, default: float) -> float:
     """A number of a configuration; UserError where it is something else."""
     value = options.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise UserError(f"{name} is {value!r}; it must be a number.")
+        raise UserError(f"{name} is {value!r}; it must be a number.", code="not-a-number")
     return float(value)

@@ -80,7 +80,7 @@ def from_onetrainer(understood: Understood, folder: Path, *, as_is: bool = False
 def _number(name: str, value: Any) -> Any:
     kind = OPTIONS[name].type
     if kind in ("int", "float") and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise UserError(f"{name} is {shown(value)}; it must be a number.")
+        raise UserError(f"{name} is {shown(value)}; it must be a number.", code="not-a-number")
     return float(value) if kind == "float" else int(value) if kind == "int" else value
 
 
@@ -109,7 +109,7 @@ def method(transfer: Transfer) -> bool:
     """train.method; whether it is a LoRA."""
     kind = str(transfer.value("training_method"))
     if kind not in ("LORA", "FINE_TUNE"):
-        raise UserError(f"training_method is {kind}: LORA and FINE_TUNE are trained here.")
+        raise UserError(f"training_method is {kind}: LORA and FINE_TUNE are trained here.", code="not-supported")
     transfer.take("training_method")
     lora = kind == "LORA"
     if not lora:
@@ -133,7 +133,10 @@ def refuse_other_models(model_type: str) -> None:
     """Refuse models of the families that take more than a latent (UserError)."""
     for ending, what in OTHER_MODELS.items():
         if model_type.endswith(ending):
-            raise UserError(f"model_type is {model_type}: {what} is not trained here; take the model it was made from.")
+            raise UserError(
+                f"model_type is {model_type}: {what} is not trained here; take the model it was made from.",
+                code="not-supported",
+            )
 
 
 def network(transfer: Transfer) -> None:

@@ -56,7 +56,7 @@ class Settings:
         zero = _flag(options, "rescale_noise_scheduler_to_zero_terminal_snr")
         model = str(options.get("model_type", "STABLE_DIFFUSION_15"))
         if not model.startswith(FAMILIES):
-            raise UserError(f"model_type is {model}: {HERE}.")
+            raise UserError(f"model_type is {model}: {HERE}.", code="not-supported")
         forced = {k: _flag(options, f"force_{k}_prediction") for k in ("v", "epsilon")}
         weight = str(options.get("loss_weight_fn", "CONSTANT"))
         distribution = str(options.get("timestep_distribution", "UNIFORM"))
@@ -65,7 +65,10 @@ class Settings:
             if value not in allowed:
                 raise unknown(name, value, allowed)
         if weight == "SIGMA":
-            raise UserError("loss_weight_fn is SIGMA, which OneTrainer has for flow models only; it stops here.")
+            raise UserError(
+                "loss_weight_fn is SIGMA, which OneTrainer has for flow models only; it stops here.",
+                code="trainer-stops",
+            )
         return cls(
             v=forced["v"] or zero or (model in V_MODELS and not forced["epsilon"]),
             stated=zero or any(forced.values()) or model in V_MODELS,
@@ -177,5 +180,5 @@ def _remarks(settings: Settings, options: Mapping[str, Any]) -> list[Finding]:
 def _flag(options: Mapping[str, Any], name: str) -> bool:
     value = options.get(name, False)
     if not isinstance(value, bool):
-        raise UserError(f"{name} is {value!r}; it must be true or false.")
+        raise UserError(f"{name} is {value!r}; it must be true or false.", code="wrong-type")
     return value

@@ -39,7 +39,8 @@ def refuse_early(config: RunConfig, folder: RunFolder) -> None:
         if where == images or images in where.parents:
             raise UserError(
                 f"--out: the run folder {folder.path} would lie inside the image folder {images.name}, and the "
-                "pictures in it would be trained on the next time. Choose an --out outside of it."
+                "pictures in it would be trained on the next time. Choose an --out outside of it.",
+                code="images-overlap",
             )
 
 
@@ -50,7 +51,8 @@ def refuse_batch_of_repeats(batch: int, items: Sequence[Item]) -> None:
         there = "is only 1 image" if images == 1 else f"are only {images} images"
         raise UserError(
             f"train.batch_size is {batch}, but there {there} to train on, so that a batch would hold the same image "
-            f"more than once. Set train.batch_size to {images}{' or less' * (images > 1)}."
+            f"more than once. Set train.batch_size to {images}{' or less' * (images > 1)}.",
+            code="out-of-range",
         )
 
 
@@ -133,7 +135,9 @@ def _made(folder: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as reason:
-        raise UserError(f"{folder} cannot be written ({reason.strerror}). Choose another --out.") from None
+        raise UserError(
+            f"{folder} cannot be written ({reason.strerror}). Choose another --out.", code="unwritable-file"
+        ) from None
     try:
         yield folder
     finally:

@@ -56,7 +56,9 @@ def rehearse(job: Job, folder: RunFolder) -> Rehearsal:
         if not is_out_of_memory(reason):
             raise
         where = "the graphics card" if isinstance(reason, torch.OutOfMemoryError) else "this machine"
-        raise UserError(f"{where} has too little memory for a step. {lighter(job.config)}") from None
+        raise UserError(
+            f"{where} has too little memory for a step. {lighter(job.config)}", code="out-of-memory"
+        ) from None
     memory = torch.cuda.max_memory_allocated(job.device) if job.device.type == "cuda" else None
     found = Rehearsal(seconds, _trial_result(job, folder.path.parent), memory)
     _refuse_full_disk(job, folder, found.result)
@@ -82,7 +84,7 @@ def _pass(job: Job) -> float:
             if broken
             else f'the model does not work in model.precision = "{job.config.model.precision}"'
         )
-        raise UserError(f"the loss of the first batch is {value}: {why}.")
+        raise UserError(f"the loss of the first batch is {value}: {why}.", code="not-finite")
     return seconds
 
 
@@ -97,7 +99,9 @@ def _trial_result(job: Job, out: Path) -> int:
                 _read_back(file)
             written = sum(file.stat().st_size for file in files)
     except OSError as reason:
-        raise UserError(f"{out} cannot be written ({reason.strerror or reason}). Choose another --out.") from None
+        raise UserError(
+            f"{out} cannot be written ({reason.strerror or reason}). Choose another --out.", code="unwritable-file"
+        ) from None
     if job.config.train.method == "lora":
         return written
     dtype = DTYPES[job.config.output.precision]
@@ -114,9 +118,11 @@ def _read_back(file: Path) -> None:
             names = list(opened.keys())
             bad = [name for name in names if not torch.isfinite(opened.get_tensor(name)).all()]
     except SafetensorError as reason:
-        raise UserError(f"a trial of the result, {file.name}, cannot be read back ({reason}).") from None
+        raise UserError(
+            f"a trial of the result, {file.name}, cannot be read back ({reason}).", code="unreadable-file"
+        ) from None
     if not names:
-        raise UserError(f"a trial of the result, {file.name}, is empty.")
+        raise UserError(f"a trial of the result, {file.name}, is empty.", code="not-finite")
     _refuse_not_finite(bad)
 
 
@@ -124,7 +130,8 @@ def _refuse_not_finite(names: list[str]) -> None:
     if names:
         raise UserError(
             f"in a trial of the result {names[0]} holds what is not a number: the weights do not fit output.precision. "
-            'Choose "bf16" or "fp32".'
+            'Choose "bf16" or "fp32".',
+            code="not-finite",
         )
 
 
@@ -143,5 +150,6 @@ def _refuse_full_disk(job: Job, folder: RunFolder, result: int) -> None:
         raise UserError(
             f"{out} has {in_bytes(free)} free, and the run would write {in_bytes(needed)}: checkpoints of "
             f"{in_bytes(state)} and {kept + 1} results of {in_bytes(result)}. Make room, choose another --out, or save "
-            "less often (output.every, output.keep_last)."
+            "less often (output.every, output.keep_last).",
+            code="disk-full",
         )

@@ -50,16 +50,19 @@ def understood(reason: Exception, config: RunConfig, folder: RunFolder) -> UserE
         return reason
     if is_out_of_memory(reason):
         where = "the graphics card has" if isinstance(reason, torch.OutOfMemoryError) else "this machine has"
-        return UserError(f"{where} too little memory. {lighter(config)} {CHANGEABLE}")
+        return UserError(f"{where} too little memory. {lighter(config)} {CHANGEABLE}", code="out-of-memory")
     system = _of_system(reason)
     if system is not None:
         if system.errno in (*FULL, *FORBIDDEN, errno.EFBIG):
             return write_error(_file(system, folder), system)
-        return UserError(f"{_file(system, folder)} cannot be read or written: {system.strerror}.")
+        return UserError(
+            f"{_file(system, folder)} cannot be read or written: {system.strerror}.", code="unreadable-file"
+        )
     if isinstance(reason, RuntimeError) and re.search(r"CUDA error|CUDNN|cuBLAS|NCCL", str(reason), re.IGNORECASE):
         return UserError(
             f"the graphics card failed ({str(reason).splitlines()[0]}). Often other programs on it, its driver or "
-            "overclocking are at fault; restart the machine."
+            "overclocking are at fault; restart the machine.",
+            code="device-error",
         )
     return None
 

@@ -81,11 +81,13 @@ class Place:
         if not value.isfinite().all():
             raise UserError(
                 f"the {name} of {self.item.name} hold what is not a number: the autoencoder needs more precision than "
-                "its weights have or is damaged, which model.vae can mend, or the cache they come from is."
+                "its weights have or is damaged, which model.vae can mend, or the cache they come from is.",
+                code="not-finite",
             )
         if name == "masks" and not float(value.max()):
             raise UserError(
-                f"the mask of {self.item.name} is black wherever the image is seen: nothing of it would be trained."
+                f"the mask of {self.item.name} is black wherever the image is seen: nothing of it would be trained.",
+                code="invalid-mask",
             )
         getattr(self.bucket, name)[self.row] = value
 
@@ -110,11 +112,14 @@ def _fit(item: Item, factor: int) -> Fit:
     try:
         found = fit(item.size, item.part.resolution, item.part.buckets)
     except UserError as reason:
-        raise UserError(f"{item.name}: {reason}") from None
+        raise UserError(f"{item.name}: {reason}", code=reason.code) from None
     if any(side % factor for side in found.target):
         width, height = found.target
         field = "data.bucket_step" if item.part.buckets else "data.resolution"
-        raise UserError(f"{field}: images of {width}x{height}; this model needs sides that are multiples of {factor}.")
+        raise UserError(
+            f"{field}: images of {width}x{height}; this model needs sides that are multiples of {factor}.",
+            code="wrong-size",
+        )
     return found
 
 

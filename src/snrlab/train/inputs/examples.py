@@ -158,7 +158,8 @@ def encode_examples(
     if data.cache and all(item.part.random_crop for item in items):
         mistake = UserError(
             "data.cache is set, but with random_crop every image is cut and encoded anew at every step: there is "
-            "nothing to keep. Leave one of them out."
+            "nothing to keep. Leave one of them out.",
+            code="conflicting-options",
         )
         processes.refuse(mistake)
     with opened_cache(config, say) as cache:

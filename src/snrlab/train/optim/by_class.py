@@ -18,7 +18,7 @@ class ClassPath:
     def check(self, value: str) -> str:
         """The path as it is; UserError if it does not look like one."""
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
-            raise UserError(f"path is '{value}'; write module:Class, such as {self.example}.")
+            raise UserError(f"path is '{value}'; write module:Class, such as {self.example}.", code="invalid-syntax")
         return value
 
 
@@ -39,7 +39,10 @@ def read_arguments(text: str) -> dict[str, Any]:
     >>> read_arguments("betas=(0.9, 0.99), nesterov=True")
     {'betas': (0.9, 0.99), 'nesterov': True}
     """
-    wrong = UserError(f"args is '{text}'; write name=value, ... with numbers, True, False, None, texts or (a, b).")
+    wrong = UserError(
+        f"args is '{text}'; write name=value, ... with numbers, True, False, None, texts or (a, b).",
+        code="invalid-syntax",
+    )
     try:
         call = ast.parse(f"f({text})", mode="eval").body
         if (
@@ -64,6 +67,8 @@ def load_class(path: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except ImportError as reason:
-        raise UserError(f"train.optimizer: {path}: the module does not load ({reason}).") from None
+        raise UserError(
+            f"train.optimizer: {path}: the module does not load ({reason}).", code="package-error"
+        ) from None
     except AttributeError:
-        raise UserError(f"train.optimizer: {path}: {module} has no {name}.") from None
+        raise UserError(f"train.optimizer: {path}: {module} has no {name}.", code="package-error") from None

@@ -112,7 +112,8 @@ def make_optimizer(train: TrainConfig, trained: Trainable, seed: int = 0, proces
     if choice.entry.properties.one_rate and len(rates) > 1:
         shown = ", ".join(f"{rate:g}" for rate in rates)
         raise UserError(
-            f"train.optimizer: {choice.name} finds one rate for all weights, but there are several: {shown}."
+            f"train.optimizer: {choice.name} finds one rate for all weights, but there are several: {shown}.",
+            code="conflicting-options",
         )
     if train.fused_backward or train.weights == "bf16":
         return OneByOne(choice, trained, seed=seed, in_backward=train.fused_backward, processes=processes)

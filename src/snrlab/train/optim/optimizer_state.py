@@ -98,7 +98,10 @@ def _split(values: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> dic
         elif isinstance(value, list | tuple) and all(isinstance(item, PLAIN) for item in value):
             plain[key] = list(value)
         else:
-            raise UserError(f"train.optimizer keeps '{key}' as {type(value).__name__}, which a checkpoint cannot hold.")
+            raise UserError(
+                f"train.optimizer keeps '{key}' as {type(value).__name__}, which a checkpoint cannot hold.",
+                code="not-supported",
+            )
     return plain
 
 

@@ -58,7 +58,11 @@ def refuse_missing(name: str) -> None:
         except (ImportError, OSError, RuntimeError) as reason:
             raise UserError(
                 f"train.optimizer: {name} is from the package {package}, which does not load ({reason}). "
-                f'Install it with: pip install "snrlab[{optimizer.extra}]"'
+                f'Install it with: pip install "snrlab[{optimizer.extra}]"',
+                code="missing-package",
             ) from None
     if optimizer.paged and not torch.cuda.is_available():
-        raise UserError(f"train.optimizer: {name} moves its state between GPU and CPU, and there is no GPU here.")
+        raise UserError(
+            f"train.optimizer: {name} moves its state between GPU and CPU, and there is no GPU here.",
+            code="device-error",
+        )

@@ -233,7 +233,9 @@ def custom(groups: Groups, *, path: Annotated[str, ClassPath()], args: Annotated
     try:
         optimizer = made(groups, **read_arguments(args))
     except (TypeError, ValueError) as reason:
-        raise UserError(f"train.optimizer: {path} does not take args = '{args}': {reason}") from None
+        raise UserError(
+            f"train.optimizer: {path} does not take args = '{args}': {reason}", code="package-error"
+        ) from None
     if not (hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")):
-        raise UserError(f"train.optimizer: {path} is no torch optimizer.")
+        raise UserError(f"train.optimizer: {path} is no torch optimizer.", code="wrong-type")
     return optimizer

@@ -47,7 +47,9 @@ def trainable(config: RunConfig, components: Components, processes: int = 1) -> 
     """
     for part in config.train.parts:
         if part not in components.networks:
-            raise UserError(f"train.{part}: {components.label} has no second text encoder; leave it out.")
+            raise UserError(
+                f"train.{part}: {components.label} has no second text encoder; leave it out.", code="unused-option"
+            )
     if config.train.method == "lora":
         return _adapters(config, components, processes)
     parameters = {
@@ -63,7 +65,9 @@ def _adapters(config: RunConfig, components: Components, processes: int) -> Trai
     tables = [name for name in ("block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas")
               if getattr(lora, name)]  # fmt: skip
     if tables and not train.unet:
-        raise UserError(f"lora.{tables[0]} is about the UNet, but train.unet is false; leave it out.")
+        raise UserError(
+            f"lora.{tables[0]} is about the UNet, but train.unet is false; leave it out.", code="unused-option"
+        )
     add_lora(components, lora, train.parts, config.seed)
     if lora.start_from is not None:
         path = Path(lora.start_from)

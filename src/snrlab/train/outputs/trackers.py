@@ -47,7 +47,9 @@ def refuse_missing(config: RunConfig) -> None:
     """Say which tracker is not installed, before a run starts (UserError)."""
     for name in config.log.trackers:
         if importlib.util.find_spec(name) is None:
-            raise UserError(f'log.trackers: {name} is not installed: pip install "snrlab[{name}]".')
+            raise UserError(
+                f'log.trackers: {name} is not installed: pip install "snrlab[{name}]".', code="missing-package"
+            )
 
 
 class Trackers:
@@ -141,7 +143,9 @@ def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: in
             tracker.start()
             _remember(folder, name, tracker)
         except Exception as reason:  # whatever another program's start goes wrong with
-            raise UserError(f"log.trackers: {name} does not start: {_first_line(reason)}") from None
+            raise UserError(
+                f"log.trackers: {name} does not start: {_first_line(reason)}", code="package-error"
+            ) from None
         if name == "tensorboard":
             tracker.log({"run": f"```\n{dump(shareable(config))}```"}, step=done)
         started.append(tracker)

@@ -27,6 +27,10 @@ Say = Callable[[str], None]
 class NotFiniteError(UserError):
     """Weights that are no numbers any more: nothing to keep."""
 
+    def __init__(self, message: str) -> None:
+        """With which weights, and how to go on."""
+        super().__init__(message, code="not-finite")
+
 
 def state(job: Job) -> dict[str, Tensor]:
     """Every tensor that a step changes, by name."""
@@ -85,7 +89,7 @@ def newest(folder: Path, say: Say = lambda text: None) -> Path | None:
             return path
         say(f"checkpoint {path.name} is passed over: {wrong}.")
     if found:
-        raise UserError(f"{folder}: no checkpoint is whole. Train again under another name.")
+        raise UserError(f"{folder}: no checkpoint is whole. Train again under another name.", code="no-checkpoint")
     return None
 
 
@@ -105,11 +109,16 @@ def restore(job: Job, folder: Path, say: Say = lambda text: None) -> int:
             # mapped, not read: each piece copies what it takes, so nothing is in memory twice
             mine = {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
             if piece.name not in metadata:
-                raise UserError(f"{path}: this checkpoint is of another version: it has no {piece.name}.")
+                raise UserError(
+                    f"{path}: this checkpoint is of another version: it has no {piece.name}.",
+                    code="checkpoint-mismatch",
+                )
             try:
                 piece.put(job, mine, json.loads(metadata[piece.name]))
             except UnfitError as what:
-                raise UserError(f"{path}: this checkpoint belongs to a run with another {what}.") from None
+                raise UserError(
+                    f"{path}: this checkpoint belongs to a run with another {what}.", code="checkpoint-mismatch"
+                ) from None
     return int(metadata["step"])
 
 

@@ -94,7 +94,8 @@ def read(folder: RunFolder) -> Sources | None:
         return None
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(
-            f"{folder.sources_file} is damaged: what the run learnt from is not known any more. {WAY_ON}"
+            f"{folder.sources_file} is damaged: what the run learnt from is not known any more. {WAY_ON}",
+            code="damaged-file",
         ) from None
 
 
@@ -112,7 +113,9 @@ def refuse_changed(folder: RunFolder, known: Sources, now: Sources) -> None:
         found.append("the model is another")
     if found:
         lines = "\n".join(f"  {line}" for line in found)
-        raise UserError(f"since {folder.path} was started, what it learns from has changed:\n{lines}\n{WAY_ON}")
+        raise UserError(
+            f"since {folder.path} was started, what it learns from has changed:\n{lines}\n{WAY_ON}", code="data-changed"
+        )
 
 
 def refuse_missing(folder: RunFolder, config: RunConfig) -> None:
@@ -125,7 +128,8 @@ def refuse_missing(folder: RunFolder, config: RunConfig) -> None:
         if path is not None and not Path(path).exists():
             raise UserError(
                 f"{field}: {path} is not there any more. Put it back; or, where it has moved, say where it is now: "
-                f'--set {field}="PLACE" --resume goes on if what is there is the same.'
+                f'--set {field}="PLACE" --resume goes on if what is there is the same.',
+                code="missing-file",
             )
 
 

@@ -30,7 +30,7 @@ def choose(out: Path, config: RunConfig, name: str) -> tuple[RunFolder, RunFolde
     parse({**config.model_dump(exclude_unset=True), "name": name}, source="--fork")
     folder = RunFolder(out / name)
     if folder.path.exists():
-        raise UserError(f"--fork: {folder.path} is there already; choose another name.")
+        raise UserError(f"--fork: {folder.path} is there already; choose another name.", code="run-exists")
     return source, folder, config.model_copy(update={"name": name})
 
 
@@ -42,11 +42,12 @@ def make(job: Job, source: RunFolder, folder: RunFolder, sources: Sources, say: 
     """
     done = checkpoint.restore(job, source.checkpoints, say)  # whether it fits is known before anything is written
     if not done:
-        raise UserError(f"--fork: {source.path} has no checkpoint yet to start from.")
+        raise UserError(f"--fork: {source.path} has no checkpoint yet to start from.", code="no-checkpoint")
     if done >= job.config.train.steps:
         raise UserError(
             f"--fork: the checkpoint of {source.path} is after step {done}, and train.steps is "
-            f"{job.config.train.steps}: there would be nothing to train. State more steps in all."
+            f"{job.config.train.steps}: there would be nothing to train. State more steps in all.",
+            code="nothing-to-do",
         )
     before = source.read_config()
     changed = changes(before, job.config)

@@ -37,7 +37,7 @@ def begin(job: Job, seen: Sources, folder: RunFolder, wishes: Wishes, say: Say) 
         run_folder.make(folder)
         wishes.lock.take()
         if folder.started:
-            raise UserError(f"another run has just begun in {folder.path}; choose another name.")
+            raise UserError(f"another run has just begun in {folder.path}; choose another name.", code="run-in-use")
         write_atomically(folder.sources_file, fingerprints.as_text(seen).encode())
         run_folder.write_config(folder, job.config)
         return 0
@@ -47,7 +47,9 @@ def begin(job: Job, seen: Sources, folder: RunFolder, wishes: Wishes, say: Say) 
     taken = changes.refuse(folder, before, job.config, job.processes.count)
     done = checkpoint.restore(job, folder.checkpoints, say)
     if done > job.config.train.steps:
-        raise UserError(f"train.steps is {job.config.train.steps}, but {folder.path} has done {done} steps.")
+        raise UserError(
+            f"train.steps is {job.config.train.steps}, but {folder.path} has done {done} steps.", code="out-of-range"
+        )
     for note in changes.notes(taken, before, job.config):
         say(note)
     if before.name != job.config.name:

@@ -25,6 +25,10 @@ Plain = Any  # what JSON holds, to the bit: whole numbers, floats, text, None, a
 class UnfitError(UserError):
     """State of a run that this job has no place for, or lacks; the message says of what."""
 
+    def __init__(self, message: str) -> None:
+        """With what it is that does not fit."""
+        super().__init__(message, code="checkpoint-mismatch")
+
 
 @dataclass(frozen=True)
 class Piece:

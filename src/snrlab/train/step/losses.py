@@ -120,7 +120,9 @@ def threshold(schedule: NoiseSchedule, c_schedule: HuberSchedule, c: float, scal
     """
     if c_schedule == "snr":
         if scale != 1:
-            raise UserError(f'loss: scale is {scale:g}, but c_schedule = "snr" has none; it goes from 1 to c.')
+            raise UserError(
+                f'loss: scale is {scale:g}, but c_schedule = "snr" has none; it goes from 1 to c.', code="unused-option"
+            )
         root = np.sqrt(schedule.snr)
         return np.asarray((1 - c) * (root / (1 + root)) ** 2 + c)  # 1 / (1 + sigma), finite at SNR = 0
     if c_schedule == "exponential":
