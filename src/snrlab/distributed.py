@@ -21,7 +21,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrlab.core.errors import UserError
+from snrlab.core.errors import UserError, first_line
 
 WAIT = timedelta(minutes=30)  # for the others at most: the main one may draw pictures or write a model meanwhile
 BUCKET = 2**24  # numbers that are added up over the processes at once
@@ -174,7 +174,7 @@ def here() -> Processes:
         state = PartialState(cpu=not torch.cuda.is_available(), timeout=WAIT)
     except (RuntimeError, ValueError) as reason:
         raise UserError(
-            f"the processes of the run do not find each other: {str(reason).splitlines()[0]}", code="lost-process"
+            f"the processes of the run do not find each other: {first_line(reason)}", code="lost-process"
         ) from None
     return Processes(state.process_index, state.num_processes, state.device)
 
@@ -187,7 +187,7 @@ def _together() -> Iterator[None]:
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as reason:
-        first = re.sub(r"\[[^]]*\]:?\d*", "", str(reason).splitlines()[0])  # without files and addresses
+        first = re.sub(r"\[[^]]*\]:?\d*", "", first_line(reason))  # without files and addresses
         raise LostProcessError(
             "another process of this run has ended, so this one ends too; what happened stands above, or in the output "
             f"of the other ({first.partition('. ')[0].strip()[:80]})."

@@ -27,7 +27,7 @@ from snrlab.cli.training.evaluate import evaluate
 from snrlab.cli.training.init import init
 from snrlab.cli.training.sample import sample
 from snrlab.cli.training.train import train
-from snrlab.core.errors import DEBUG, BugError, CombinedError, UserError
+from snrlab.core.errors import DEBUG, BugError, CombinedError, UserError, first_line
 from snrlab.core.registries.registry import load_plugins
 
 app = typer.Typer(
@@ -96,7 +96,7 @@ def main() -> None:
     except Exception as bug:  # the last place where a user can be told in words
         if os.environ.get(DEBUG):
             raise
-        what = (str(bug).strip().splitlines() or ["nothing said"])[0]
+        what = first_line(bug, "nothing said")
         typer.echo(
             f"snrlab: a bug in snrlab, not a mistake of yours: {type(bug).__name__}: {what}. With {DEBUG}=1 in the "
             "environment the same command shows where.",

@@ -152,6 +152,16 @@ class BugError(RuntimeError):
     """A mistake of ours; the message says where what is known about it lies, and the cause is the exception itself."""
 
 
+def first_line(reason: BaseException, otherwise: str = "") -> str:
+    r"""The first line of what another library's error says; `otherwise`, or the error's type, where it says nothing.
+
+    >>> first_line(RuntimeError("no kernel\nat 0x7f")), first_line(KeyError())
+    ('no kernel', 'KeyError')
+    """
+    lines = str(reason).strip().splitlines()
+    return lines[0] if lines else otherwise or type(reason).__name__
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
     """The allowed word most like `word`, or None where nothing comes close.
 

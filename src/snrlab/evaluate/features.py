@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from snrlab.core.errors import UserError, nearest
+from snrlab.core.errors import UserError, first_line, nearest
 from snrlab.evaluate import inception
 
 JUDGE = "judge"
@@ -143,7 +143,7 @@ def _network(path: Path, kind: Kind) -> Any:
             **dict(kind.options),
         )
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as reason:
-        raise UserError(f"--features: {path} does not load: {_first_line(reason)}", code="invalid-content") from None
+        raise UserError(f"--features: {path} does not load: {first_line(reason)}", code="invalid-content") from None
     wrong = sorted({*report["missing_keys"], *(str(key[0]) for key in report["mismatched_keys"])})
     if wrong:
         raise UserError(
@@ -170,7 +170,7 @@ def _processor(path: Path) -> Any:
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as reason:
         raise UserError(
-            f"--features: the preprocessor in {path} does not load: {_first_line(reason)}", code="invalid-content"
+            f"--features: the preprocessor in {path} does not load: {first_line(reason)}", code="invalid-content"
         ) from None
 
 
@@ -191,7 +191,7 @@ def _open_inception(path: Path) -> FeatureNet:
         ) from None
     except (KeyError, AttributeError, TypeError) as reason:
         raise UserError(
-            f"--features: {path.name} does not hold the weights of the Inception of 2015 ({_first_line(reason)} does "
+            f"--features: {path.name} does not hold the weights of the Inception of 2015 ({first_line(reason)} does "
             "not fit); torchvision's own Inception is another network.",
             code="wrong-file",
         ) from None
@@ -237,7 +237,3 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _first_line(reason: BaseException) -> str:
-    return str(reason).strip().split("\n")[0]

@@ -12,7 +12,7 @@ import torch
 
 from snrlab.config import RunConfig
 from snrlab.config.sections.model import ShippedModel
-from snrlab.core.errors import UserError, nearest
+from snrlab.core.errors import UserError, first_line, nearest
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.model_files.resolve import complete_recipe, model_schedule
 from snrlab.models.arithmetic import with_precision
@@ -158,5 +158,5 @@ def _put_lora(pipe: Pipeline, path: Path, name: str) -> None:
             pipe.diffusers.load_lora_weights(tensors, adapter_name=name)
     except (ValueError, RuntimeError, KeyError) as reason:
         raise UserError(
-            f"--lora: {path.name} does not fit this model: {str(reason).splitlines()[0]}", code="does-not-fit-model"
+            f"--lora: {path.name} does not fit this model: {first_line(reason)}", code="does-not-fit-model"
         ) from None

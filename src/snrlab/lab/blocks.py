@@ -85,7 +85,7 @@ def to_markdown(title: str, blocks: Iterable[Block]) -> str:
             case Code(text):
                 parts += [f"    {text}", ""]
             case Finding():
-                parts += [f"- **{block.grade}** {block.message} {block.action}".rstrip(), ""]
+                parts += [f"- **{block.grade}** {block.in_full}", ""]
             case _:
                 parts += [str(block), ""]
     return "\n".join(parts)

@@ -31,9 +31,14 @@ class Finding:
     action: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def in_full(self) -> str:
+        """Message and action."""
+        return f"{self.message} {self.action}" if self.action else self.message
+
     def __str__(self) -> str:
         """Grade, message and action on one line."""
-        return f"{self.grade}: {self.message}{' ' + self.action if self.action else ''} [{self.code}]"
+        return f"{self.grade}: {self.in_full} [{self.code}]"
 
 
 def in_words(at: NDArray[np.int64]) -> str:

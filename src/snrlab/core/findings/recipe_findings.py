@@ -38,4 +38,4 @@ def refuse_errors(found: list[Finding]) -> None:
     """Raise UserError with the errors among the findings, if there are any."""
     errors = [f for f in found if f.grade == "error"]
     if errors:
-        raise UserError("\n".join(f"{f.message} {f.action} [{f.code}]" for f in errors), code="invalid-recipe")
+        raise UserError("\n".join(f"{f.in_full} [{f.code}]" for f in errors), code="invalid-recipe")

@@ -137,7 +137,7 @@ def _remarks(recipes: Sequence[str], prediction: str) -> list[str]:
         label, recipe = parse_recipe(f"{text} {prediction}")
         for finding in findings(recipe):
             if finding.grade == "warning":
-                found.setdefault(f"{finding.message} {finding.action}".strip(), []).append(label)
+                found.setdefault(finding.in_full, []).append(label)
     return [*(f"- {' / '.join(labels)}: {message}" for message, labels in found.items()), ""] if found else []
 
 

@@ -38,7 +38,7 @@ def for_lora(found: Adapters, family: Family | None) -> tuple[Program, ...]:
         _diffusers(found, other),
         _kohya(found, other),
         Program("ComfyUI, Forge", "partly", "they divide a DoRA's rows by those of the base alone: near for small ones")
-        if found.kind == "DoRA"
+        if found.dora
         else Program("ComfyUI, Forge", "yes"),
         _a1111(found),
     )
@@ -47,7 +47,7 @@ def for_lora(found: Adapters, family: Family | None) -> tuple[Program, ...]:
 def _diffusers(found: Adapters, other: bool) -> Program:
     if other:
         return Program("diffusers", "no", f"it does not read {found.kind}")
-    if found.kind == "DoRA" and found.layout == "kohya":
+    if found.dora and found.layout == "kohya":
         return Program("diffusers", "partly", "it drops dora_scale from this layout; convert the file to peft's")
     if len(found.attention_alphas) > 1:
         return Program("diffusers", "partly", "it takes one alpha for all attention layers, and these have several")
@@ -58,13 +58,13 @@ def _kohya(found: Adapters, other: bool) -> Program:
     name = "kohya sd-scripts"
     if found.layout != "kohya":
         return Program(name, "no", "its names are not kohya's: snrlab convert FILE makes a file that has them")
-    if other or found.kind == "DoRA":
+    if other or found.dora:
         return Program(name, "yes", "with network_module = lycoris.kohya")
     return Program(name, "yes")
 
 
 def _a1111(found: Adapters) -> Program:
-    if found.kind == "DoRA":
+    if found.dora:
         return Program("A1111", "no", "it takes dora_scale for lengths of columns")
     if found.layout != "kohya":
         text = [part for part in found.parts if part.startswith("text_encoder")]

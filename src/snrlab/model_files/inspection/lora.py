@@ -25,6 +25,7 @@ class Adapters:
 
     Attributes:
         kind: LoRA, LoCon, DoRA, LoHa, ..., in words; kinds: what its tensors are of, by `lora_names`.
+        dora: whether it is a DoRA and nothing else.
         layout: kohya, peft, or both.
         layers: by name, each role's tensor.
         parts: layers by network; numbers in `parameters`.
@@ -35,6 +36,7 @@ class Adapters:
 
     kind: str
     kinds: frozenset[str]
+    dora: bool
     layout: str
     layers: Mapping[str, Mapping[str, str]]
     places: Mapping[str, Place]
@@ -71,6 +73,7 @@ def adapters(header: Header) -> Adapters:
     return Adapters(
         kind=_kind(header, kinds, layers),
         kinds=frozenset(kinds),
+        dora=_is_dora(kinds, layers),
         layout=" and ".join(sorted(layouts)) or "kohya",
         layers=layers,
         places=places,
@@ -102,10 +105,14 @@ def _kind(header: Header, kinds: Counter[str], layers: Mapping[str, Mapping[str,
     others = [kind for kind in kinds if kind != "LoRA"]
     if others:
         return " and ".join(sorted(kinds))
-    if any("magnitude" in roles or "rows" in roles for roles in layers.values()):
+    if _is_dora(kinds, layers):
         return "DoRA"
     kernels = (header.shapes[roles["down"]][2:] for roles in layers.values() if "down" in roles)
     return "LoCon (LoRA with convolutions)" if any(max(k, default=1) > 1 for k in kernels) else "LoRA"
+
+
+def _is_dora(kinds: Counter[str], layers: Mapping[str, Mapping[str, str]]) -> bool:
+    return set(kinds) <= {"LoRA"} and any("magnitude" in roles or "rows" in roles for roles in layers.values())
 
 
 def _names(places: Mapping[str, Place]) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from snrlab.core.errors import UserError
+from snrlab.core.errors import UserError, first_line
 from snrlab.model_files.header import PICKLES, Header, read_header, refuse_pickle
 from snrlab.model_files.model_facts import folder_facts, read_model_json
 from snrlab.models.clip import with_plain_padding
@@ -163,5 +163,4 @@ def _tokenizer(folder: Path, field: str) -> CLIPTokenizer:
     try:
         return with_plain_padding(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
     except (OSError, ValueError, KeyError) as reason:
-        text = str(reason).strip().split("\n")[0]
-        raise UserError(f"{field}: {folder} does not load: {text}", code="invalid-content") from None
+        raise UserError(f"{field}: {folder} does not load: {first_line(reason)}", code="invalid-content") from None

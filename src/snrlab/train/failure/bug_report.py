@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from snrlab import __version__
 from snrlab.config import RunConfig, dump
 from snrlab.config.redact import shareable
-from snrlab.core.errors import BugError
+from snrlab.core.errors import BugError, first_line
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow")
 KEPT = ("site-packages", "dist-packages", "lib", "src")  # a path is shown from what follows the last of these
@@ -26,7 +26,7 @@ def as_bug(reason: Exception, config: RunConfig, folder: Path) -> BugError:
     number = 1
     while (file := place / f"bug-{number}.txt").exists():
         number += 1
-    what = f"{type(reason).__name__}: {_first_line(reason)}"
+    what = f"{type(reason).__name__}: {first_line(reason, 'nothing said')}"
     try:
         file.write_text(text, encoding="utf-8")
     except OSError:
@@ -67,11 +67,6 @@ def _cut(path: str) -> str:
     names = kind(path).parts
     places = [place for place, name in enumerate(names[:-1]) if name in KEPT]
     return "/".join(names[places[-1] + 1 :]) if places and path.endswith(".py") else names[-1]
-
-
-def _first_line(reason: Exception) -> str:
-    lines = str(reason).strip().splitlines()
-    return lines[0] if lines else "nothing said"
 
 
 def _version(name: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from snrlab.config import RunConfig
-from snrlab.core.errors import UserError
+from snrlab.core.errors import UserError, first_line
 from snrlab.files.writing import FORBIDDEN, FULL, write_error
 from snrlab.runs.folder import RunFolder
 from snrlab.train.failure.bug_report import as_bug
@@ -60,7 +60,7 @@ def understood(reason: Exception, config: RunConfig, folder: RunFolder) -> UserE
         )
     if isinstance(reason, RuntimeError) and re.search(r"CUDA error|CUDNN|cuBLAS|NCCL", str(reason), re.IGNORECASE):
         return UserError(
-            f"the graphics card failed ({str(reason).splitlines()[0]}). Often other programs on it, its driver or "
+            f"the graphics card failed ({first_line(reason)}). Often other programs on it, its driver or "
             "overclocking are at fault; restart the machine.",
             code="device-error",
         )

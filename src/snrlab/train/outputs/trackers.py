@@ -20,7 +20,7 @@ from snrlab.config import RunConfig, dump
 from snrlab.config.redact import shareable
 from snrlab.config.sections.log import Tracker
 from snrlab.core.bands import BANDS, EDGES, band_of
-from snrlab.core.errors import UserError
+from snrlab.core.errors import UserError, first_line
 from snrlab.core.recipe import Tables
 from snrlab.models.encoding.cache import Say
 from snrlab.runs.folder import RunFolder
@@ -120,7 +120,7 @@ class Trackers:
             except Exception as reason:  # whatever another program goes wrong with
                 self._trackers.remove(tracker)
                 self._say(
-                    f"log.trackers: {tracker.name} has failed ({_first_line(reason)}) and gets nothing more; all of it "
+                    f"log.trackers: {tracker.name} has failed ({first_line(reason)}) and gets nothing more; all of it "
                     "is in the run's folder."
                 )
 
@@ -144,17 +144,12 @@ def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: in
             _remember(folder, name, tracker)
         except Exception as reason:  # whatever another program's start goes wrong with
             raise UserError(
-                f"log.trackers: {name} does not start: {_first_line(reason)}", code="package-error"
+                f"log.trackers: {name} does not start: {first_line(reason)}", code="package-error"
             ) from None
         if name == "tensorboard":
             tracker.log({"run": f"```\n{dump(shareable(config))}```"}, step=done)
         started.append(tracker)
     return Trackers(started, tables, config.log.every, say)
-
-
-def _first_line(reason: Exception) -> str:
-    lines = str(reason).strip().splitlines()
-    return lines[0] if lines else type(reason).__name__
 
 
 def _tensorboard(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:
