@@ -1,13 +1,25 @@
-"""A run without the folders of this machine: what may be passed on."""
+"""A run, and texts about it, without the folders of this machine: what may be passed on."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath, PureWindowsPath
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from snrlab.config.run import RunConfig
+from pydantic import BaseModel
 
-TEXTS = {"prompts", "negative", "caption", "title", "author", "description", "trigger_phrase"}  # never a path
+from snrlab.config.run import RunConfig
+from snrlab.core.registries.registry import Choice
+
+# fields that are never a path, though a prompt may begin with "/imagine"; every other absolute path loses its folders
+TEXTS = {
+    "prompts", "negative", "caption", "caption_prefix", "caption_suffix", "caption_separator", "secondary_separator",
+    "keep_tokens_separator", "title", "author", "description", "license", "tags", "trigger_phrase", "project",
+}  # fmt: skip
+KEPT = ("site-packages", "dist-packages", "lib", "src")  # a module is shown from what follows the last of these
+_PATH = re.compile(r"""(?<![\w.:/\\])(?:[A-Za-z]:[\\/]|/)[^\s'"<>|*?,;:)\]]*[^\s'"<>|*?,;:)\].]""")
 
 
 def shareable(config: RunConfig) -> RunConfig:
@@ -15,26 +27,78 @@ def shareable(config: RunConfig) -> RunConfig:
 
     A resolved run holds its paths in full, so what is an absolute path is one.
     """
-    return RunConfig.model_construct(
-        **{
-            name: section.model_copy(update=_cut(dict(section))) if hasattr(section, "model_copy") else section
-            for name, section in config
-        }
-    )
+    return RunConfig.model_construct(**_cut_fields(dict(config)))
 
 
-def _cut(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value if name in TEXTS else _shortened(value) for name, value in fields.items()}
+def without_folders(text: str, config: RunConfig) -> str:
+    """A text, such as a traceback, with each absolute path cut to what is the same on every machine.
+
+    Folders that the run names may have spaces in them; they are replaced whole.
+    """
+    known = {*_paths(dict(config)), str(Path.home()), str(Path.cwd())}
+    for path in sorted((path for path in known if len(path) > 1), key=len, reverse=True):
+        text = text.replace(path, f"/{last_name(path)}")
+    return _PATH.sub(lambda match: _module_or_name(match[0]), text)
 
 
-def _shortened(value: Any) -> Any:
-    if isinstance(value, str):
-        kind = PureWindowsPath if PureWindowsPath(value).is_absolute() else PurePosixPath
-        return kind(value).name or value if kind(value).is_absolute() else value
-    if isinstance(value, list):
-        return [_shortened(item) for item in value]
-    if isinstance(value, dict):
-        return _cut(value)
-    if hasattr(value, "model_copy"):
-        return value.model_copy(update=_cut(dict(value)))
+def last_name(path: str) -> str:
+    """An absolute path without its folders; any other text as it is.
+
+    >>> last_name("/home/someone/models/base"), last_name("C:/Users/me/cats"), last_name("cats/dogs"), last_name("/")
+    ('base', 'cats', 'cats/dogs', '/')
+    """
+    for kind in (PurePosixPath, PureWindowsPath):
+        if kind(path).is_absolute():
+            return kind(path).name or path
+    return path
+
+
+def _cut_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value if name in TEXTS else _cut(value) for name, value in fields.items()}
+
+
+def _cut(value: Any) -> Any:
+    match value:
+        case str():
+            return last_name(value)
+        case list() | tuple():
+            return type(value)(_cut(item) for item in value)
+        case dict():
+            return _cut_fields(value)
+        case Choice():
+            return replace(value, values=tuple(_cut_fields(dict(value.values)).items()))
+        case BaseModel():
+            return value.model_copy(update=_cut_fields(dict(value)))
     return value
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """Every absolute path in the fields of a run."""
+    match value:
+        case str() if last_name(value) != value:
+            yield value
+        case list() | tuple():
+            for item in value:
+                yield from _paths(item)
+        case dict():
+            for name, item in value.items():
+                if name not in TEXTS:
+                    yield from _paths(item)
+        case Choice():
+            yield from _paths(dict(value.values))
+        case BaseModel():
+            yield from _paths(dict(value))
+
+
+def _module_or_name(path: str) -> str:
+    """A path from its last well-known folder on, or its last name.
+
+    >>> _module_or_name("/home/me/env/lib/python3.12/site-packages/torch/nn/modules.py")
+    'torch/nn/modules.py'
+    >>> _module_or_name("C:/Users/me/a.png")
+    'a.png'
+    """
+    kind = PureWindowsPath if re.match(r"[A-Za-z]:", path) else PurePosixPath
+    names = kind(path).parts
+    places = [place for place, name in enumerate(names[:-1]) if name in KEPT]
+    return "/".join(names[places[-1] + 1 :]) if places and path.endswith(".py") else names[-1]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC
-from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
 
 import numpy as np
 
 from snrlab import __version__
+from snrlab.config.redact import shareable
 from snrlab.config.run import RunConfig
 from snrlab.core.recipe import Recipe
 from snrlab.model_files.families import Family
@@ -27,7 +26,7 @@ def lora_metadata(config: RunConfig, recipe: Recipe, training: Training) -> dict
         **_modelspec(config, recipe, training),
         "snrlab.version": __version__,
         "snrlab.recipe": recipe.as_dict(),
-        "snrlab.config": without_folders(config.model_dump(mode="json")),
+        "snrlab.config": shareable(config).model_dump(mode="json"),
     }
     if config.output.dates and training.started and training.finished:
         plain |= {
@@ -36,22 +35,6 @@ def lora_metadata(config: RunConfig, recipe: Recipe, training: Training) -> dict
             "modelspec.date": training.finished.astimezone(UTC).isoformat(timespec="seconds"),
         }
     return {k: _text(v) for k, v in plain.items()}
-
-
-def without_folders(value: Any) -> Any:
-    """The same plain data, where a path has lost the folders above it: they are nobody else's business.
-
-    >>> without_folders({"model": {"path": "/home/someone/models/base"}, "steps": 5})
-    {'model': {'path': 'base'}, 'steps': 5}
-    """
-    if isinstance(value, dict):
-        return {key: without_folders(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_folders(item) for item in value]
-    for kind in (PurePosixPath, PureWindowsPath):
-        if isinstance(value, str) and kind(value).is_absolute():
-            return kind(value).name
-    return value
 
 
 def _modelspec(config: RunConfig, recipe: Recipe, training: Training) -> dict[str, object]:
