@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from snrlab.train.failure.error_messages import in_words, understood, way_on
 from snrlab.train.job import Job, prepare
 from snrlab.train.loop import Step, steps
 from snrlab.train.outputs.export import export
-from snrlab.train.outputs.milestones import before_training, catch_up, on_the_way, sample
+from snrlab.train.outputs.milestones import before_training, catch_up, is_work_due, on_the_way, sample
 from snrlab.train.outputs.readers import Readers, open_readers
 from snrlab.train.outputs.telemetry import Display, record
 from snrlab.train.resume import checkpoint, fingerprints
@@ -193,12 +194,13 @@ def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop,
                     readers.log.write(json.dumps(line) + "\n")
                     readers.trackers.step(line)
                     display.update(step)
-                    display.between_steps()
-                    if keeper.due(done):
-                        job.processes.refuse_drift(parameters)
-                        keeper.save(done)
-                    if done == train.steps or not job.processes.any(stop()):
-                        on_the_way(job, folder, done, readers)
+                    busy = keeper.due(done) or is_work_due(job, folder, done, readers)
+                    with display.between_steps() if busy else nullcontext():
+                        if keeper.due(done):
+                            job.processes.refuse_drift(parameters)
+                            keeper.save(done)
+                        if done == train.steps or not job.processes.any(stop()):
+                            on_the_way(job, folder, done, readers)
                 if job.processes.any(stop()) and done < train.steps:
                     keeper.save(done)
                     say(f"stopped after step {done}; the same command with --resume goes on.")

@@ -33,6 +33,11 @@ def before_training(job: Job, folder: RunFolder, readers: Readers, say: Say) -> 
     _validate(job, readers, 0)
 
 
+def is_work_due(job: Job, folder: RunFolder, done: int, readers: Readers) -> bool:
+    """Whether `on_the_way` has anything to do after `done` steps."""
+    return any(True for _ in _turns(job, folder, done, readers))
+
+
 def on_the_way(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
     """What is measured, drawn and saved after a step where its turn has come."""
     for turn in _turns(job, folder, done, readers):
@@ -56,9 +61,9 @@ class Turn(NamedTuple):
 def _turns(job: Job, folder: RunFolder, done: int, readers: Readers) -> Iterator[Turn]:
     """What is due after a step."""
     config, last = job.config, done == job.config.train.steps
-    if last or due(config.validation, job, done):
+    if readers.validation is not None and (last or due(config.validation, job, done)):
         yield Turn(lambda: _measured(readers, done), lambda: _validate(job, readers, done))
-    if not last and due(config.sample, job, done):
+    if config.sample.prompts and not last and due(config.sample, job, done):
         yield Turn(grid_file(folder.samples, done).exists, lambda: sample(job, folder, done, readers.trackers))
     if not last and due(config.output, job, done):
         yield Turn(folder.on_the_way(config, done).exists, lambda: _export(job, folder, done))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,7 @@ class Display:
         self._say, self._every, self._total, self._start = say, every, total, done
         self._began = self._last = time.monotonic()
         self._loss: float | None = None
+        self._facts = ""
         console = Console(stderr=True)
         self._bar: Progress | None = None
         if console.is_terminal:
@@ -80,19 +81,25 @@ class Display:
         self._loss = step.loss if self._loss is None else 0.95 * self._loss + 0.05 * step.loss
         done, now = step.index + 1, time.monotonic()
         rate = (done - self._start) / max(now - self._began, 1e-9)
-        facts = f"loss {self._loss:.4f}  lr {step.learning_rate:.1e}  {rate:.2f} it/s"
+        self._facts = f"loss {self._loss:.4f}  lr {step.learning_rate:.1e}  {rate:.2f} it/s"
         if self._bar is not None:
             with suppress(OSError):  # the terminal has been closed
-                self._bar.update(self._task, completed=done, facts=facts)
+                self._bar.update(self._task, completed=done, facts=self._facts)
         elif now - self._last >= self._every or done == self._total:
             self._last = now
-            self._say(f"step {done}/{self._total}  {facts}  {_clock((self._total - done) / rate)} left")
+            self._say(f"step {done}/{self._total}  {self._facts}  {_clock((self._total - done) / rate)} left")
 
-    def between_steps(self) -> None:
-        """Say in the bar what follows a step; it is seen where that takes long, until the next step."""
+    @contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """Within it the bar shows that work is being done between two steps, instead of the last step's figures."""
+        self._show("measuring, drawing or saving ...")
+        yield
+        self._show(self._facts)
+
+    def _show(self, facts: str) -> None:
         if self._bar is not None:
-            with suppress(OSError):
-                self._bar.update(self._task, facts="measuring, drawing or saving ...")
+            with suppress(OSError):  # the terminal has been closed
+                self._bar.update(self._task, facts=facts)
 
     def close(self) -> None:
         """End the display."""
