@@ -194,14 +194,17 @@ def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop,
                     readers.log.write(json.dumps(line) + "\n")
                     readers.trackers.step(line)
                     display.update(step)
-                    busy = keeper.due(done) or is_work_due(job, folder, done, readers)
-                    with display.between_steps() if busy else nullcontext():
+                    due = is_work_due(job, folder, done, readers)
+                    with display.between_steps() if due or keeper.due(done) else nullcontext():
                         if keeper.due(done):
                             job.processes.refuse_drift(parameters)
                             keeper.save(done)
-                        if done == train.steps or not job.processes.any(stop()):
+                        stopping = job.processes.any(stop())
+                        if done == train.steps or not stopping:
                             on_the_way(job, folder, done, readers)
-                if job.processes.any(stop()) and done < train.steps:
+                            if due:  # a request may have come meanwhile; asking costs an exchange, so only here
+                                stopping = job.processes.any(stop())
+                if stopping and done < train.steps:
                     keeper.save(done)
                     say(f"stopped after step {done}; the same command with --resume goes on.")
                     return False
