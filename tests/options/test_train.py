@@ -149,6 +149,13 @@ def test_max_grad_norm(job_of):
     assert float(update.norm()) == pytest.approx(0.01 * 1e-3, rel=1e-2)
 
 
+def test_without_a_limit_gradients_are_not_scaled(job_of, monkeypatch):
+    (_, kept), (_, scaled) = (first_step(job_of(max_grad_norm=n)) for n in (0.0, 1e30))
+    assert torch.equal(kept, scaled), "the limit multiplied them by 1"
+    monkeypatch.delattr(torch.nn.utils, "clip_grads_with_norm_")
+    first_step(job_of(max_grad_norm=0.0))
+
+
 @shows("train.ema")
 def test_ema(job_of):
     plain, averaged = job_of(), job_of(ema=0.9)

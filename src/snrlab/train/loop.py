@@ -177,12 +177,15 @@ def _norm(job: Job, scale: float) -> Tensor:
     if isinstance(job.optimizer, OneByOne) and job.optimizer.in_backward:
         return job.optimizer.norm()
     # each process has the gradient of its slots' part of the mean, so the sum is that of the whole
-    job.processes.add_up([p.grad for p in job.parameters.values() if p.grad is not None])
+    gradients = [p.grad for p in job.parameters.values() if p.grad is not None]
+    job.processes.add_up(gradients)
     if scale != 1:
-        for parameter in job.parameters.values():
-            if parameter.grad is not None:
-                parameter.grad.div_(scale)
-    return torch.nn.utils.clip_grad_norm_(job.parameters.values(), job.config.train.max_grad_norm or math.inf)
+        for gradient in gradients:
+            gradient.div_(scale)
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if job.config.train.max_grad_norm:
+        torch.nn.utils.clip_grads_with_norm_(job.parameters.values(), job.config.train.max_grad_norm, norm)
+    return norm
 
 
 def _collect(job: Job, index: int, passes: list[Losses], norm: Tensor) -> Found:
