@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file
 
 import tiny
 from snrlab.train import runner
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
+from snrlab.train.weight_average import TOGETHER, WeightAverage
 
 
 def test_the_average_is_saved_and_training_goes_on_without_it(tiny_model, pictures, tmp_path):
@@ -38,3 +40,19 @@ def test_captions_that_vary_are_the_same_at_the_same_step(tiny_model, pictures):
     assert job.conditions.needs_text_encoders
     slots = np.arange(4)
     assert torch.equal(*(job.conditions.batch(job.components, 0, slots, job.device).text.hidden for _ in range(2)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_average_is_that_of_a_loop_over_the_weights_to_the_bit(dtype):
+    generator = torch.Generator().manual_seed(0)
+    sizes = [1 + 37 * n for n in range(TOGETHER + 6)]
+    weights = [torch.nn.Parameter(torch.randn(size, generator=generator).to(dtype)) for size in sizes]
+    together, one_by_one = (kind(weights, decay=0.99) for kind in (WeightAverage, EMAModel))
+    for _ in range(12):
+        with torch.no_grad():
+            for weight in weights:
+                weight += 0.1 * torch.randn(weight.shape, generator=generator).to(dtype)
+        together.step(weights)
+        one_by_one.step(weights)
+        assert together.cur_decay_value == one_by_one.cur_decay_value
+        assert all(map(torch.equal, together.shadow_params, one_by_one.shadow_params))

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from diffusers.training_utils import EMAModel
 from torch import nn
 
 from snrlab.config.run import RunConfig
@@ -39,6 +38,7 @@ from snrlab.train.optim.trainable import Trainable, trainable
 from snrlab.train.probe import LEVELS, probe
 from snrlab.train.step.draws import Draws
 from snrlab.train.step.objective import Objective
+from snrlab.train.weight_average import WeightAverage
 
 PROBED = 4  # pictures at each noise level
 FP16_ON_CPU = Finding(
@@ -63,7 +63,7 @@ class Job:
     objective: Objective
     trained: Trainable
     optimizer: RunOptimizer
-    ema: EMAModel | None
+    ema: WeightAverage | None
     loss_scale: LossScale
     processes: Processes
 
@@ -182,7 +182,7 @@ def _set_up(opened: _Opened, conditions: Conditions, held_back: HeldBack | None,
         objective=Objective.of(draws, device, train.loss),
         trained=trained,
         optimizer=make_optimizer(train, trained, config.seed, processes),
-        ema=EMAModel(list(trained.parameters.values()), decay=train.ema) if train.ema else None,
+        ema=WeightAverage(list(trained.parameters.values()), decay=train.ema) if train.ema else None,
         loss_scale=LossScale.of(half=components.arithmetic == torch.float16),
         processes=processes,
     )
