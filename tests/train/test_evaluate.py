@@ -14,7 +14,7 @@ from snrlab.cli import main
 from snrlab.core.schedule import SCHEDULES
 from snrlab.data import emoji
 from snrlab.evaluate.evaluation import choose_concepts
-from snrlab.evaluate.measures import differences, measure
+from snrlab.evaluate.measures import Measures, differences, measure
 from snrlab.evaluate.style_classifier import load_judge, view
 from snrlab.lab.statistics import mean
 from snrlab.models.encoding.encode import encode_captions
@@ -60,6 +60,15 @@ def test_true_pictures_score_best():
     assert change["paired distance"].high < 0
     assert change["KID"].high < 0
     assert change["style"].low > 0.9
+
+
+def test_kid_is_that_of_torchmetrics():
+    """By the kernel of torchmetrics 1.9 (`poly_kernel`) the same features gave this number."""
+    rng = np.random.default_rng(7)
+    features, true_features = torch.from_numpy(rng.standard_normal((2, 8, 6)) + np.array([[[0.0]], [[0.5]]]))
+    none = np.zeros(8)
+    measures = Measures("judge", features, true_features, none, None, none, none)
+    assert measures.kid(np.arange(8)) == pytest.approx(2.174303982602221, rel=1e-13)
 
 
 def test_the_same_pictures_do_not_differ():

@@ -66,12 +66,6 @@ def evaluate(
             raise unknown(option, value, allowed)
     refuse_endless("--strength", strength or ())
     quiet_libraries()
-    try:
-        import torchmetrics  # noqa: F401
-    except ImportError:
-        raise UserError(
-            'evaluating needs torchmetrics: pip install "snrlab[metrics]".', code="missing-package"
-        ) from None
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
     from snrlab.evaluate.evaluation import evaluate_folder, evaluate_source
