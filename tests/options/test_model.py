@@ -193,7 +193,7 @@ def test_networks_that_nothing_needs_any_more_are_gone(sd1, pictures):
     config = {"prompts": ["a"], "steps": 2}
     drawing = prepare(tiny.run_config(sd1, pictures, sample=config))
     assert {n.device.type for n in drawing.components.networks.values()} == {"cpu"}
-    pipe = pipeline(drawing.components, drawing.objective.draws.tables.schedule, "epsilon")
+    pipe = pipeline(drawing.components, drawing.draws.tables.schedule, "epsilon")
     assert len(sample(pipe, drawing.config.sample, 16)) == 1
     trained = prepare(tiny.run_config(sd1, pictures, train={"text_encoder": True}))
     assert trained.components.text_encoder.device.type == "cpu"

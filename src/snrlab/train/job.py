@@ -60,6 +60,7 @@ class Job:
     components: Components
     conditions: Conditions
     held_back: HeldBack | None
+    draws: Draws
     objective: Objective
     trained: Trainable
     optimizer: RunOptimizer
@@ -80,7 +81,7 @@ class Job:
     @property
     def total(self) -> int:
         """Slots in the global batch, of all processes."""
-        return self.objective.draws.total
+        return self.draws.total
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -179,6 +180,7 @@ def _set_up(opened: _Opened, conditions: Conditions, held_back: HeldBack | None,
         components=components,
         conditions=conditions,
         held_back=held_back,
+        draws=draws,
         objective=Objective.of(draws, device, train.loss),
         trained=trained,
         optimizer=make_optimizer(train, trained, config.seed, processes),

@@ -102,7 +102,7 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
         job.trained.constrain()
         if job.ema is not None:
             job.ema.step(job.parameters.values())
-        draws = job.objective.draws
+        draws = job.draws
         drawn, correction = draws.drawn(index), draws.correction(index, found.timesteps)
         draws.sampler.learn(found.timesteps.numpy(), found.mse.numpy())
         yield Step(
@@ -196,7 +196,7 @@ def _collect(job: Job, index: int, passes: list[Losses], norm: Tensor) -> Found:
     if job.processes.count == 1:
         timesteps = torch.cat([losses.timesteps for losses in passes])
     else:  # the others' draws are known here as well
-        timesteps = job.objective.draws.timesteps(index, np.arange(job.total))
+        timesteps = job.draws.timesteps(index, np.arange(job.total))
     return Found(timesteps, mse, weight, loss, float(last))
 
 
@@ -205,7 +205,7 @@ def _diverged(job: Job, index: int, timesteps: Tensor, bad: Tensor) -> DivergedE
     slots = np.flatnonzero(bad.numpy()) if bad.any() else np.arange(job.total)
     _, indices = job.conditions.examples(index, slots)
     t = timesteps[torch.from_numpy(slots)].numpy()
-    snr = job.objective.draws.tables.snr[t]
+    snr = job.draws.tables.snr[t]
     names = ", ".join(job.conditions.names[i] for i in indices[:SHOWN])
     drawn = ", ".join(f"{step} (SNR {ratio:.3g})" for step, ratio in zip(t[:SHOWN], snr[:SHOWN], strict=True))
     more = f" and {len(slots) - SHOWN} more" if len(slots) > SHOWN else ""

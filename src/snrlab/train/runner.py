@@ -181,7 +181,7 @@ def _ready(
 
 def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop, say: Say) -> bool:
     """Take every step that is left; False where the run was asked to stop, with a checkpoint at that step."""
-    train, tables = job.config.train, job.objective.draws.tables
+    train, tables = job.config.train, job.draws.tables
     display = Display(train.steps, done, say)
     keeper = Keeper(job, folder.checkpoints, readers.log, done)
     parameters = list(job.parameters.values())

@@ -86,10 +86,12 @@ class Conditions:
     def batch(self, components: Components, step: int, slots: Slots, device: torch.device) -> Batch:
         """What the slots of a step are given."""
         bucket, rows = self.buckets[self.order.bucket(step)], self.order.rows(step, slots)
-        drawn = self.draws.augmentation(step, slots)
-        flipped = (drawn[:, 0] < 0.5) & bucket.flips[rows]
+        flips, crops = bucket.flips[rows], bucket.crops[rows]
+        # read only where something flips or crops
+        drawn = self.draws.augmentation(step, slots) if (flips | crops).any() else np.ones((len(rows), 3))
+        flipped = (drawn[:, 0] < 0.5) & flips
         x0, mask, sizes = _stored(bucket, rows, flipped)
-        for place in np.flatnonzero(bucket.crops[rows]):
+        for place in np.flatnonzero(crops):
             index, row, mirrored = bucket.members[rows[place]], rows[place], bool(flipped[place])
             crop = self.crops.of(self.items[index], bucket.fits[row], drawn[place, 1:], mirrored)
             x0[place] = crop.encoded(components, device)[0]

@@ -31,7 +31,7 @@ class Readers:
 def open_readers(job: Job, folder: RunFolder, done: int, say: Say) -> Iterator[Readers]:
     """What follows the run; in all but the main process it leads nowhere."""
     if not job.processes.main:
-        nowhere = Trackers([], job.objective.draws.tables, 1, say)
+        nowhere = Trackers([], job.draws.tables, 1, say)
         with Path(os.devnull).open("w", encoding="utf-8") as log:
             yield Readers(log, log if job.held_back else None, nowhere)
         return
@@ -46,7 +46,7 @@ def open_readers(job: Job, folder: RunFolder, done: int, say: Say) -> Iterator[R
 def _trackers(job: Job, folder: RunFolder, done: int, say: Say) -> Trackers:
     """The run's trackers; where one does not start, a folder that has nothing in it yet goes again."""
     try:
-        return open_trackers(job.config, folder, job.objective.draws.tables, done, say)
+        return open_trackers(job.config, folder, job.draws.tables, done, say)
     except UserError:
         if not folder.steps_file.exists():
             shutil.rmtree(folder.path, ignore_errors=True)

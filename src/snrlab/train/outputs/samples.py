@@ -16,7 +16,7 @@ def draw(job: Job, folder: Path, done: int) -> list[Path]:
     """
     config, model = job.config, job.components
     wanted = requests(config.sample, config.data.side)
-    pipe = pipeline(model, job.objective.draws.tables.schedule, job.recipe.prediction_type)
+    pipe = pipeline(model, job.draws.tables.schedule, job.recipe.prediction_type)
     scaling = config.sample.epsilon_scaling
     pictures = sample(pipe, wanted, epsilon_scaling=scaling)
     grid = grid_file(folder, done)

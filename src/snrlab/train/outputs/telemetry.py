@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,7 +58,12 @@ def _learnt(step: Step, tables: Tables) -> dict[str, Any]:
 
 def memory_mb() -> int:
     """Resident memory of this process, in MiB."""
-    return int(psutil.Process().memory_info().rss // 2**20)
+    return int(_process(os.getpid()).memory_info().rss // 2**20)
+
+
+@cache
+def _process(pid: int) -> psutil.Process:
+    return psutil.Process(pid)
 
 
 class Display:

@@ -97,7 +97,7 @@ def by_band(errors: NDArray[np.float64], schedule: NoiseSchedule) -> dict[str, N
 
 def validate(job: Job, step: int) -> dict[str, Any]:
     """The line of validation.jsonl after `step` steps: mean by band with its interval, and every picture's error."""
-    held, schedule = job.held_back, job.objective.draws.tables.schedule
+    held, schedule = job.held_back, job.draws.tables.schedule
     assert held is not None
     found = []
     with job.averaged():

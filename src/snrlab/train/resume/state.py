@@ -107,7 +107,7 @@ def _put_loss_scale(job: Job, tensors: Tensors, plain: Plain) -> None:
 
 
 def _take_sampling(job: Job) -> tuple[Tensors, Plain]:
-    sampler = job.objective.draws.sampler
+    sampler = job.draws.sampler
     if sampler.memory is None:
         return {}, None
     tables = {"total": sampler.memory.total, "seen": sampler.memory.seen}
@@ -115,7 +115,7 @@ def _take_sampling(job: Job) -> tuple[Tensors, Plain]:
 
 
 def _put_sampling(job: Job, tensors: Tensors, plain: Plain) -> None:
-    sampler = job.objective.draws.sampler
+    sampler = job.draws.sampler
     own = {} if sampler.memory is None else {"total": sampler.memory.total, "seen": sampler.memory.seen}
     _refuse_unlike("sampling of timesteps", tensors, {name: torch.from_numpy(table) for name, table in own.items()})
     if sampler.memory is not None:
