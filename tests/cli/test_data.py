@@ -61,7 +61,11 @@ def test_a_run_file_has_the_arithmetic_of_steps(tmp_path, snrlab):
     assert "1 of them are held back for validation" in out
     assert "16 pictures an epoch / (batch 4 x accumulation 2) = 2 steps an epoch; 100 steps = 50 epochs." in out
     run_file(tmp_path, repeats=4)
-    assert "The batch is larger than the data" in snrlab("data", "run.toml")[1]
+    assert "A step takes more pictures than there are, so some more than once." in snrlab("data", "run.toml")[1]
+    code, out, err = snrlab("data", "run.toml", "--set", "train.batch_size=5")
+    assert code == 2
+    assert "there are only 4 images to train on" in err, "as training says it"
+    assert "size trained at" in out, "after what there is"
     assert "= 4 steps an epoch" in snrlab("data", "run.toml", "--set", "data.repeats=32")[1]
 
 

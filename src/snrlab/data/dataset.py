@@ -119,6 +119,18 @@ def settle(
     return _trained(found, trained), tuple(item for place, item in _numbered(found) if place in held_back)
 
 
+def refuse_batch_of_repeats(batch: int, items: Sequence[Item]) -> None:
+    """Refuse a batch of more images than there are: some would be in it twice (UserError)."""
+    images = sum(item.repeats for item in items)
+    if batch > images:
+        there = "is only 1 image" if images == 1 else f"are only {images} images"
+        raise UserError(
+            f"train.batch_size is {batch}, but there {there} to train on, so that a batch would hold the same image "
+            f"more than once. Set train.batch_size to {images}{' or less' * (images > 1)}.",
+            code="out-of-range",
+        )
+
+
 def _numbered(found: Found) -> list[tuple[int, Item]]:
     """Images that are no regularisation, numbered from 0."""
     return list(enumerate(i for g in found.all_groups if not g.source.regularisation for i in g.items))

@@ -29,7 +29,7 @@ def overview(found: Found, items: Sequence[Item], held_back: Sequence[Item]) -> 
 
 
 def arithmetic(pictures: int, batch_size: int, accumulation: int, steps: int) -> str:
-    """How pictures become steps.
+    """How pictures become steps, where a batch does not hold more than there are, which training refuses.
 
     >>> print(arithmetic(200, 4, 2, 1000))
     200 pictures an epoch / (batch 4 x accumulation 2) = 25 steps an epoch; 1000 steps = 40 epochs.
@@ -38,7 +38,7 @@ def arithmetic(pictures: int, batch_size: int, accumulation: int, steps: int) ->
     batch = f"batch {batch_size} x accumulation {accumulation}"
     text = f"{pictures} pictures an epoch / ({batch}) = {epoch:.4g} steps an epoch; {steps} steps = "
     text += f"{steps / epoch:.4g} epochs."
-    return text if epoch >= 1 else f"{text} The batch is larger than the data: pictures appear twice in a step."
+    return text if epoch >= 1 else f"{text} A step takes more pictures than there are, so some more than once."
 
 
 def _counts(items: Sequence[Item]) -> Iterator[str]:

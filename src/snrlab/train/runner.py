@@ -13,6 +13,7 @@ from pathlib import Path
 
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.data.dataset import refuse_batch_of_repeats
 from snrlab.data.items import Item
 from snrlab.distributed import ALONE, FAILED, Processes, here
 from snrlab.lab.card import write_card
@@ -21,7 +22,7 @@ from snrlab.runs import changes
 from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.lock import RunLock
-from snrlab.train.checks.preflight import preflight, refuse_batch_of_repeats, refuse_early
+from snrlab.train.checks.preflight import preflight, refuse_early
 from snrlab.train.failure.error_messages import in_words, understood, way_on
 from snrlab.train.job import Job, prepare
 from snrlab.train.loop import Step, steps

@@ -32,7 +32,7 @@ def data(
     Exit code 2 where training would refuse it.
     """
     try:
-        from snrlab.data.dataset import find, settle
+        from snrlab.data.dataset import find, refuse_batch_of_repeats, settle
         from snrlab.data.overview import arithmetic, overview
     except ImportError:
         raise UserError('reading images needs Pillow: pip install "snrlab[train]".', code="missing-package") from None
@@ -49,6 +49,7 @@ def data(
     if run:
         pictures = sum(item.repeats for item in items)
         train = run.train.in_steps(pictures)
+        refuse_batch_of_repeats(train.batch_size, items)
         typer.echo("\n" + arithmetic(pictures, train.batch_size, train.gradient_accumulation, train.steps))
 
 

@@ -5,7 +5,7 @@ Nothing that the run computes is changed by it: no weight, no random number, no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,6 @@ import torch
 
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
-from snrlab.data.items import Item
 from snrlab.files.writing import in_bytes
 from snrlab.runs.folder import RunFolder, refuse_name
 from snrlab.train.checks.memory import estimate
@@ -42,18 +41,6 @@ def refuse_early(config: RunConfig, folder: RunFolder) -> None:
                 "pictures in it would be trained on the next time. Choose an --out outside of it.",
                 code="images-overlap",
             )
-
-
-def refuse_batch_of_repeats(batch: int, items: Sequence[Item]) -> None:
-    """A forward pass with more images than there are: some would be in it twice (UserError)."""
-    images = sum(item.repeats for item in items)
-    if batch > images:
-        there = "is only 1 image" if images == 1 else f"are only {images} images"
-        raise UserError(
-            f"train.batch_size is {batch}, but there {there} to train on, so that a batch would hold the same image "
-            f"more than once. Set train.batch_size to {images}{' or less' * (images > 1)}.",
-            code="out-of-range",
-        )
 
 
 def preflight(job: Job, folder: RunFolder, *, thorough: bool = False) -> list[str]:
