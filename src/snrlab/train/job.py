@@ -153,7 +153,7 @@ def _open(config: RunConfig, say: Callable[[str], None], look: Look, processes: 
     components = load_for(config)
     tight = tight_cache(config, items, components, cache_folder(config)) if config.data.cache else None
     if tight:
-        say(tight)
+        say(str(tight))
     config, recipe = resolve_to_train(config, components.facts)
     if config.train.method == "full" and config.single_file:
         refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components.scheduler_config, recipe)))

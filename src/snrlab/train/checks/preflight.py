@@ -13,6 +13,7 @@ import torch
 
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.core.findings.finding import Finding
 from snrlab.files.writing import in_bytes
 from snrlab.runs.folder import RunFolder, refuse_name
 from snrlab.train.checks.memory import estimate
@@ -111,7 +112,8 @@ def _memory(job: Job, rehearsal: Rehearsal, *, thorough: bool) -> list[str]:
     needed, there = estimate(job), torch.cuda.get_device_properties(job.device).total_memory
     lines = [f"memory of the graphics card: about {needed}; {in_bytes(rehearsal.memory or 0)} used by the pass"]
     if needed.total > there:
-        lines.append(f"warning: the card has {in_bytes(there)}, and the run may not fit. [memory_short]")
+        message = f"the card has {in_bytes(there)}, and the run may not fit."
+        lines.append(str(Finding("memory_short", "warning", message, numbers={"needed": needed.total, "there": there})))
     return lines
 
 

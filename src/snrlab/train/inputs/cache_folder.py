@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snrlab.config.run import RunConfig
+from snrlab.core.findings.finding import Finding
 from snrlab.data.items import Item
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Cache, Say
@@ -47,14 +48,17 @@ def cache_size(config: RunConfig, items: Sequence[Item], components: Components)
     return latents + text
 
 
-def tight_cache(config: RunConfig, items: Sequence[Item], components: Components, folder: Path) -> str | None:
+def tight_cache(config: RunConfig, items: Sequence[Item], components: Components, folder: Path) -> Finding | None:
     """A warning where the disk has less room than the cache may take, or None."""
     needed = cache_size(config, items, components)
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(nearest).free
     if free >= needed:
         return None
-    return (
-        f"warning: data.cache may take up to {needed / 2**30:.1f} GB, and {folder} has {free / 2**30:.1f} GB free. "
-        "Choose another data.cache_folder, or set data.cache = false. [cache_room]"
+    return Finding(
+        "cache_room",
+        "warning",
+        f"data.cache may take up to {needed / 2**30:.1f} GB, and {folder} has {free / 2**30:.1f} GB free.",
+        "Choose another data.cache_folder, or set data.cache = false.",
+        {"needed": needed, "free": free},
     )
