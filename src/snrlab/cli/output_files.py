@@ -6,12 +6,10 @@ from pathlib import Path
 
 import typer
 
-from snrlab.core.errors import UserError, unknown
+from snrlab.cli.choices import DOCUMENTS
+from snrlab.core.errors import UserError
 
 WEIGHTS = ".safetensors"
-
-
-FORMATS = ("text", "json", "md", "html")
 
 
 def form(stated: str | None, out: Path | None) -> str:
@@ -22,9 +20,7 @@ def form(stated: str | None, out: Path | None) -> str:
     """
     if stated is None:
         ending = out.suffix.lower().removeprefix(".") if out else ""
-        return ending if ending in FORMATS else "text"
-    if stated not in FORMATS:
-        raise unknown("--format", stated, FORMATS)
+        return ending if ending in DOCUMENTS else "text"
     return stated
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from snrlab.cli.output_files import FORMATS, form, free, write
+from snrlab.cli.choices import DOCUMENTS, one_of
+from snrlab.cli.output_files import form, free, write
 
 PANELS = ("weight_epsilon", "emphasis")
 
@@ -22,7 +23,7 @@ def compare(
             metavar="SOURCE|RECIPE...",
         ),
     ],
-    format: Annotated[str | None, typer.Option(help=f"{', '.join(FORMATS)}; else by the ending of --out.")] = None,
+    format: Annotated[str | None, one_of(DOCUMENTS, help="Form of the text; else by the ending of --out.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write instead of the terminal.")] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Draw it too: PNG, SVG, HTML or CSV file.", metavar="FILE")

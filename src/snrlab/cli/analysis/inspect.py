@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from snrlab.core.errors import CombinedError, UserError, unknown
-
-FORMATS = ("text", "json")
+from snrlab.cli.choices import TEXT_OR_JSON, one_of
+from snrlab.core.errors import CombinedError, UserError
 
 
 def inspect(
@@ -18,7 +17,7 @@ def inspect(
         list[Path],
         typer.Argument(help="LoRA or checkpoint files (.safetensors) or diffusers folders.", metavar="FILE..."),
     ],
-    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "text",
+    format: Annotated[str, one_of(TEXT_OR_JSON, help="Form of the answer.")] = "text",
     norms: Annotated[bool, typer.Option("--norms", help="Read a checkpoint's weights too, for norms and NaN.")] = False,
     hashes: Annotated[bool, typer.Option("--hashes", help="The hashes by which programs know the file.")] = False,
     tags: Annotated[int, typer.Option(help="How many of the most frequent tags to list.", min=0, max=1000)] = 10,
@@ -28,8 +27,6 @@ def inspect(
     Nothing in a file is run: pickles are refused. Only headers are read of checkpoints, and the matrices of LoRAs.
     Example: snrlab inspect my-lora.safetensors
     """
-    if format not in FORMATS:
-        raise unknown("--format", format, FORMATS)
     from snrlab.cli.analysis.inspection_text import as_data, blocks
     from snrlab.lab.blocks import to_text
     from snrlab.model_files.inspection.inspection import inspect as inspected

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.choices import one_of
 from snrlab.core.errors import UserError, unknown
 from snrlab.lab.figures.panels import DEFAULT, PANELS
 from snrlab.lab.figures.theme import MODES
@@ -33,7 +34,7 @@ def plot(
         ),
     ] = Path("recipes.png"),
     show: Annotated[str, typer.Option(help=f"Graphs, with commas between: {', '.join(PANELS)}.")] = ",".join(DEFAULT),
-    theme: Annotated[str, typer.Option(help="light or dark (HTML follows its reader).")] = "light",
+    theme: Annotated[str, one_of(MODES, help="Colours (HTML follows its reader).")] = "light",
     log: Annotated[bool, typer.Option("--log", help="Draw weights on a logarithmic axis.")] = False,
     ceiling: Annotated[
         float | None, typer.Option(help="Cut the SNR graph at this value, on a linear axis.", min=1e-3)
@@ -63,8 +64,6 @@ def plot(
     for name in panels:
         if name not in PANELS:
             raise unknown("--show", name, PANELS)
-    if theme not in MODES:
-        raise unknown("--theme", theme, MODES)
     if not recipe:
         raise UserError(
             "there is nothing to draw; name recipes, such as: snrlab plot plain min_snr debiased.", code="nothing-to-do"

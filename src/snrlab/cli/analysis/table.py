@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from snrlab.core.errors import UserError, unknown
+from snrlab.cli.choices import one_of
+from snrlab.core.errors import UserError
 from snrlab.core.findings.recipe_findings import findings, refuse_errors
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES
@@ -93,7 +94,7 @@ def table(
         int | None, typer.Option(help="Show the steps with t % N = 0.", metavar="N", show_default="25")
     ] = None,
     at: Annotated[str | None, typer.Option(help="Show these timesteps, such as 0,24,499.", metavar="T,T,...")] = None,
-    format: Annotated[str, typer.Option(help="table, csv or json.", metavar="FORMAT")] = "table",
+    format: Annotated[str, one_of(FORMATS, help="Form of the answer.")] = "table",
 ) -> None:
     """Show a recipe by timestep: SNR, density, weight in every space, perturbation.
 
@@ -109,8 +110,6 @@ def table(
             f"RECIPE is '{recipe}', and options say {' '.join(words)}: put all of it into RECIPE.",
             code="conflicting-options",
         )
-    if format not in FORMATS:
-        raise unknown("--format", format, FORMATS)
     _show(" ".join(words) or "plain" if recipe is None else recipe, every, at, format)
 
 

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from snrlab.cli.choices import PRECISIONS, one_of
 from snrlab.cli.output_files import free_path
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
 
-
-class Precision(StrEnum):
-    """Number formats of weights."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    bf16 = "bf16"
-
-
-class Prediction(StrEnum):
-    """What a model of these families may predict."""
-
-    epsilon = "epsilon"
-    v_prediction = "v_prediction"
+PREDICTIONS = ("epsilon", "v_prediction")  # of the families' models
 
 
 def convert(
@@ -41,11 +28,11 @@ def convert(
         ),
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Number format of the weights.", show_default="as they are")
+        str | None, one_of(PRECISIONS, help="Number format of the weights.", show_default="as they are")
     ] = None,
     vae: Annotated[Path | None, typer.Option(help="Autoencoder to put in: a file or a folder.")] = None,
     prediction: Annotated[
-        Prediction | None, typer.Option(help="What the model predicts, where it does not say so itself.")
+        str | None, one_of(PREDICTIONS, help="What the model predicts, where it does not say so itself.")
     ] = None,
     zero_terminal_snr: Annotated[
         bool, typer.Option("--zero-terminal-snr", help="Its schedule ends at SNR 0, where it does not say so itself.")
@@ -70,13 +57,13 @@ def convert(
         typer.echo(f"{convert_lora(source, target)}'s names instead of the other ones\nwrote {target}")
         return
     target = free_path(out or Path(f"{source.name}.safetensors" if source.is_dir() else source.stem), or_folder=True)
-    dtype = DTYPES[precision.value] if precision else None
+    dtype = DTYPES[precision] if precision else None
     made = convert_model(
         source,
         target,
         dtype,
         vae=vae,
-        prediction_type=prediction.value if prediction else None,
+        prediction_type=prediction,
         zero_terminal_snr=zero_terminal_snr or None,
     )
     typer.echo(f"{made.label} predicts {made.prediction_type}: {made.prediction_source}")

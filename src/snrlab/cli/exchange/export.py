@@ -7,14 +7,10 @@ from typing import Annotated
 
 import typer
 
-from snrlab.core.errors import unknown
-
-TRAINERS = ("kohya", "onetrainer")
-
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run file, or run folder.")],
-    to: Annotated[str, typer.Option("--to", help=f"{' or '.join(TRAINERS)}.")],
+    to: Annotated[str, typer.Option("--to", help="kohya or onetrainer.")],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="File to write; by default beside the run file. None is replaced."),
@@ -24,8 +20,6 @@ def export(
 
     Example: snrlab export run.toml --to kohya
     """
-    if to not in TRAINERS:
-        raise unknown("--to", to, TRAINERS)
     from snrlab.cli.output_files import free_path, put
     from snrlab.config.load import read
     from snrlab.peers.exporting import dataset_toml, to_json, to_toml

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from snrlab.cli.exchange.convert import Precision
+from snrlab.cli.choices import PRECISIONS, one_of
 from snrlab.cli.output_files import free_path
 from snrlab.cli.strengths import refuse_endless
 from snrlab.cli.training.train import quiet_libraries
@@ -28,7 +28,7 @@ def merge(
         ),
     ],
     precision: Annotated[
-        Precision | None, typer.Option(help="Number format of the weights.", show_default="as they are")
+        str | None, one_of(PRECISIONS, help="Number format of the weights.", show_default="as they are")
     ] = None,
 ) -> None:
     """Merge LoRAs into a checkpoint, computed in fp32: the result draws what the checkpoint draws with them.
@@ -49,7 +49,7 @@ def merge(
     for path, strength in chosen:
         merge_into(model, load_lora(path, model.unet.config), strength, name=path.name)
     merged_from = ", ".join([model.label, *(f"{path.stem}:{strength:g}" for path, strength in chosen)])
-    dtype = DTYPES[precision.value] if precision else None
+    dtype = DTYPES[precision] if precision else None
     save(replace(model, label=target.stem), target, dtype, {"modelspec.merged_from": merged_from})
     typer.echo(f"wrote {target}")
 

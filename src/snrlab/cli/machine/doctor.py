@@ -10,24 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.core.errors import unknown
+from snrlab.cli.choices import TEXT_OR_JSON, one_of
 
 if TYPE_CHECKING:
     from snrlab.cli.machine.diagnosis import Check
 
-FORMATS = ("text", "json")
-
 
 def doctor(
     out: Annotated[Path, typer.Option("--out", help="Folder that runs would go into.", metavar="DIR")] = Path("runs"),
-    format_: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+    format_: Annotated[str, one_of(TEXT_OR_JSON, "--format", help="Form of the answer.")] = "text",
 ) -> None:
     """Look at Python, the libraries, the graphics card, disk and settings, and say what is wrong.
 
     Exit code 1 where something keeps training from working as it should. Nothing is changed, nothing is sent.
     """
-    if format_ not in FORMATS:
-        raise unknown("--format", format_, FORMATS)
     from snrlab.cli.machine.diagnosis import diagnose
 
     checks = diagnose(out)

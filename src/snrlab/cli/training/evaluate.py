@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.choices import TEXT_OR_JSON, one_of
 from snrlab.cli.strengths import refuse_endless
 from snrlab.cli.training.train import quiet_libraries
-from snrlab.core.errors import UserError, unknown
+from snrlab.core.errors import UserError
 from snrlab.lab.text import columns
 
 if TYPE_CHECKING:
@@ -19,15 +21,21 @@ if TYPE_CHECKING:
     from snrlab.lab.statistics import Estimate
 
 SETS = ("known", "held_out")
-FORMATS = ("text", "json")
+
+
+def _styles() -> Sequence[str]:
+    from snrlab.data import emoji
+
+    return emoji.styles()
 
 
 def evaluate(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(help="Run folder, diffusers folder, small or small_v, or pictures.")],
-    style: Annotated[str, typer.Option(help="Shipped style the pictures should have.")] = "ink",
+    style: Annotated[str, one_of(_styles, help="Shipped style the pictures should have.")] = "ink",
     concepts: Annotated[
-        str, typer.Option(help="known: what the shipped base was trained on; held_out: what nothing was trained on.")
+        str,
+        one_of(SETS, help="known: what the shipped base was trained on; held_out: what nothing was trained on."),
     ] = "known",
     count: Annotated[int, typer.Option(help="Number of concepts, one picture each.", min=20)] = 256,
     lora: Annotated[Path | None, typer.Option(help="LoRA file to put on a model.", metavar="FILE")] = None,
@@ -48,7 +56,7 @@ def evaluate(
             metavar="judge|PATH",
         ),
     ] = "judge",
-    format: Annotated[str, typer.Option(help="text or json.")] = "text",
+    format: Annotated[str, one_of(TEXT_OR_JSON, help="Form of the answer.")] = "text",
 ) -> None:
     """Measure pictures against the true pictures of a shipped style, by the features of a network.
 
@@ -58,12 +66,6 @@ def evaluate(
 
     Example: snrlab evaluate runs/demo --style ink --features models/dinov2-small
     """
-    from snrlab.data import emoji
-
-    choices = (("--style", style, emoji.styles()), ("--concepts", concepts, SETS), ("--format", format, FORMATS))
-    for option, value, allowed in choices:
-        if value not in allowed:
-            raise unknown(option, value, allowed)
     refuse_endless("--strength", strength or ())
     quiet_libraries()
     from snrlab.config.load import parse_section
