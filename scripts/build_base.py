@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import platform
 import shutil
@@ -100,6 +101,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--only", choices=("base", "twin"), help="one stage")
     arguments = parser.parse_args(words)
     load_plugins()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     state, dry = arguments.state, arguments.dry_run
     stages = [arguments.only] if arguments.only else ["base", "twin"]
     state.mkdir(parents=True, exist_ok=True)

@@ -93,9 +93,12 @@ def _drawn(entry: Stored, shapes: dict[str, Tensor]) -> Tensor:
 
 def train(name: str, state: Path) -> dict[str, Any]:
     """`snrlab train` on a full-size model, watched."""
+    from snrlab.cli.messages import install
     from snrlab.cli.training.train import run_training
     from snrlab.config import read
     from snrlab.train import runner
+
+    install()
 
     family, sections = TRAINING[name]
     model = state / f"{family}.safetensors"

@@ -58,7 +58,8 @@ def encode(pictures: Path, components: Components | None = None, **sections) -> 
     hook = components.vae.encoder.register_forward_pre_hook(lambda _, inputs: found.batches.append(len(inputs[0])))
     try:
         items, _ = load_items(config.data, config.seed)
-        found.conditions = encode_examples(config, components, draws, items, CPU, found.said.append)
+        with tiny.messages() as found.said:
+            found.conditions = encode_examples(config, components, draws, items, CPU)
     finally:
         hook.remove()
     return found

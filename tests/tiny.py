@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from unittest import mock
@@ -153,6 +154,29 @@ def run_dict(model: Path, pictures: Path, /, **sections) -> dict:
 def run_config(model: Path, pictures: Path, /, **sections) -> RunConfig:
     """A small run."""
     return parse(run_dict(model, pictures, **sections))
+
+
+class _Listener(logging.Handler):
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__()
+        self.texts = texts
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def messages(level: int = logging.INFO) -> Iterator[list[str]]:
+    """What the package logs within it, from this level on, one text each."""
+    package = logging.getLogger("snrlab")
+    before, listener = package.level, _Listener([])
+    package.addHandler(listener)
+    package.setLevel(level)
+    try:
+        yield listener.texts
+    finally:
+        package.setLevel(before)
+        package.removeHandler(listener)
 
 
 def snrlab(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import forked
+import tiny
 from snrlab import UserError
 from snrlab.config import parse
 from snrlab.core.registries.registry import load_plugins
@@ -106,9 +107,9 @@ def main(plan: Path, out: Path) -> None:
     processes = here()
     found = {}
     for name, scenario in json.loads(plan.read_text()).items():
-        said: list[str] = []
         if "out" in scenario:
-            outcome = run(parse(scenario["config"]), Path(scenario["out"]), resume=True, say=said.append)
+            with tiny.messages() as said:
+                outcome = run(parse(scenario["config"]), Path(scenario["out"]), resume=True)
             found[name] = {"said": said, "finished": outcome.finished}
         else:
             found[name] = trained(scenario["config"], processes, scenario.get("broken_rank"))

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import metadata
 
 from snrlab.core.errors import UserError
@@ -24,6 +25,7 @@ from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights import peer_weightings as _peer_weightings  # noqa: F401  (registers its entries)
 from snrlab.core.weights.weighting import WEIGHTINGS
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # who uses the package decides what is shown
 __version__ = metadata.version("snrlab")
 __all__ = [
     "DENSITIES",

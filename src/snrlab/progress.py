@@ -1,21 +1,23 @@
-"""How fast something that comes before the training goes, said now and then."""
+"""How fast something long goes, logged now and then."""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 
-from snrlab.models.encoding.cache import Say
+logger = logging.getLogger(__name__)
+
 
 EVERY = 10.0
 
 
 class Throughput:
-    """Says how many are done, how many a second, and how long the rest will take."""
+    """Logs how many are done, how many a second, and how long the rest will take."""
 
-    def __init__(self, what: str, total: int, say: Say, did: str = "encoded") -> None:
+    def __init__(self, what: str, total: int, did: str = "encoded") -> None:
         """Begin with `total` of `what`; `did` says what has been done with those that are done."""
-        self._what, self._total, self._say, self._did = what, total, say, did
+        self._what, self._total, self._did = what, total, did
         self._done = 0
         self._began = self._last = time.monotonic()
 
@@ -27,7 +29,8 @@ class Throughput:
             self._last = now
             left = math.ceil((self._total - self._done) * (now - self._began) / self._done)
             rate = self._done / (now - self._began)
-            self._say(f"{self._did} {self._done} of {self._total} {self._what}, {_short(rate)} a second, {left} s left")
+            done = f"{self._did} {self._done} of {self._total} {self._what}"
+            logger.info(f"{done}, {_short(rate)} a second, {left} s left")
 
     def close(self) -> None:
         """All are done."""
@@ -35,7 +38,7 @@ class Throughput:
         if self._done:
             rate = self._done / seconds
             what = self._what if self._done > 1 else self._what.removesuffix("s")
-            self._say(f"{self._did} {self._done} {what} in {seconds:.1f} s, {_short(rate)} a second")
+            logger.info(f"{self._did} {self._done} {what} in {seconds:.1f} s, {_short(rate)} a second")
 
 
 def _short(rate: float) -> str:

@@ -53,7 +53,7 @@ def stopped_after_two(config, out):
     runner.steps = two
     try:
         with pytest.raises(KeyboardInterrupt):
-            runner.run(config, out, say=lambda text: None)
+            runner.run(config, out)
     finally:
         runner.steps = whole
 
@@ -121,7 +121,7 @@ def lines(folder, name):
 
 
 def test_a_run_of_two_is_that_of_one(found, tiny_model, pictures, tmp_path):
-    alone = runner.run(parse(plan_of(tiny_model, pictures, ENDS, BATCH)), tmp_path, say=lambda text: None).folder.path
+    alone = runner.run(parse(plan_of(tiny_model, pictures, ENDS, BATCH)), tmp_path).folder.path
     two, said = found[0] / "two" / "tiny", found[1][0]["run"]["said"]
     assert found[1][1]["run"]["said"] == [], "only the main process speaks"
     assert any("(batch 2 x 1 accumulated x 2 devices) = 1 steps a pass" in line for line in said)
@@ -173,7 +173,7 @@ def test_a_lost_process_ends_the_other_and_one_goes_on(tiny_model, pictures, tmp
     assert "Traceback" not in said
     done = len(log.read_text().splitlines())
     config["train"] |= {"steps": done + 1, "batch_size": BATCH}
-    outcome = runner.run(parse(config), tmp_path, resume=True, say=lambda text: None)
+    outcome = runner.run(parse(config), tmp_path, resume=True)
     assert outcome.finished
     assert [line["step"] for line in lines(tmp_path / "tiny", "steps.jsonl")] == list(range(done + 1))
 

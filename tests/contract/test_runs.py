@@ -36,7 +36,7 @@ def log_of(folder):
 
 
 def finish(config, out, **kwargs):
-    return runner.run(config, out, say=lambda text: None, **kwargs)
+    return runner.run(config, out, **kwargs)
 
 
 def tensors_of(outcome):

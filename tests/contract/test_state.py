@@ -133,18 +133,18 @@ DAMAGE = {
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_damaged_checkpoint_is_passed_over_by_name(what, kept, folder):
-    said = []
     newest = checkpoint.checkpoints(folder)[-1]
     content = newest.read_bytes()
     newest.write_bytes(DAMAGE[what](content))
     assert newest.read_bytes() != content
-    assert checkpoint.restore(kept[0], folder, said.append) == 2
+    with tiny.messages() as said:
+        assert checkpoint.restore(kept[0], folder) == 2
     assert [newest.name in line for line in said] == [True]
 
 
 def test_whole_checkpoints_are_taken(kept, folder):
-    said = []
-    assert checkpoint.restore(kept[0], folder, said.append) == 4
+    with tiny.messages() as said:
+        assert checkpoint.restore(kept[0], folder) == 4
     assert not said
 
 
@@ -211,7 +211,7 @@ def test_three_resumes_count_as_an_undisturbed_run(tiny_model, pictures, tmp_pat
         monkeypatch.setattr(runner, "steps", watched)
         while True:
             try:
-                return seen, runner.run(config, tmp_path / out, resume=True, say=lambda text: None).folder
+                return seen, runner.run(config, tmp_path / out, resume=True).folder
             except SystemExit:
                 continue
 

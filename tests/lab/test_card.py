@@ -25,7 +25,7 @@ def folder(tiny_model, pictures, tmp_path_factory):
         sample={"prompts": [f"{AWKWARD} --d 3", "b"], "steps": 2},
         output={"model_card": True, "trigger_phrase": AWKWARD, "license": "mit", "tags": [AWKWARD]},
     )
-    return runner.run(config, tmp_path_factory.mktemp("card"), say=lambda text: None).folder
+    return runner.run(config, tmp_path_factory.mktemp("card")).folder
 
 
 def card_of(folder):

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import tiny
 from snrlab import UserError
 from snrlab.models.encoding import cache as module
 from snrlab.models.encoding.cache import Cache, file_hash, fingerprint, key
@@ -16,8 +17,8 @@ def shards(folder):
     return sorted(folder.glob("cache-*.safetensors"))
 
 
-def fill(folder, names, say=lambda text: None):
-    with Cache(folder, say) as cache:
+def fill(folder, names):
+    with Cache(folder) as cache:
         for name in names:
             cache.add({name: torch.full((3, 2), float(len(name)))})
 
@@ -25,22 +26,22 @@ def fill(folder, names, say=lambda text: None):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_what_is_added_is_there_afterwards(tmp_path, dtype):
     tensor = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
-    with Cache(tmp_path / "deep" / "er", print) as cache:
+    with Cache(tmp_path / "deep" / "er") as cache:
         cache.add({"a": tensor})
         assert torch.equal(cache.get("a"), tensor), "before it is written"
         assert cache.get("b") is None
-    found = Cache(tmp_path / "deep" / "er", print).get("a")
+    found = Cache(tmp_path / "deep" / "er").get("a")
     assert found.dtype == dtype
     assert torch.equal(found, tensor)
 
 
 def test_shards_are_written_when_enough_has_come_together(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SHARD_BYTES", 100)
-    with Cache(tmp_path, print) as cache:
+    with Cache(tmp_path) as cache:
         for name in "abcdefgh":
             cache.add({name: torch.zeros(8) + ord(name)})
         assert len(shards(tmp_path)) == 2
-    again = Cache(tmp_path, print)
+    again = Cache(tmp_path)
     assert all(again.get(name)[0] == ord(name) for name in "abcdefgh")
 
 
@@ -50,12 +51,12 @@ def test_a_half_written_shard_is_never_read(tmp_path, keep):
     (shard,) = shards(tmp_path)
     content = shard.read_bytes()
     shard.write_bytes(content[: int(len(content) * keep)])
-    said = []
-    with Cache(tmp_path, said.append) as cache:
-        assert cache.get("a") is None
-        assert said == [f"cache: {shard.name} is damaged and is made again."]
-        cache.add({"a": torch.ones(3, 2)})
-    assert torch.equal(Cache(tmp_path, said.append).get("a"), torch.ones(3, 2))
+    with tiny.messages() as said:
+        with Cache(tmp_path) as cache:
+            assert cache.get("a") is None
+            assert said == [f"cache: {shard.name} is damaged and is made again."]
+            cache.add({"a": torch.ones(3, 2)})
+        assert torch.equal(Cache(tmp_path).get("a"), torch.ones(3, 2))
     assert len(said) == 1, "the damaged one is gone"
 
 
@@ -63,7 +64,7 @@ def test_an_unfinished_file_is_no_shard(tmp_path):
     fill(tmp_path, ["a"])
     (shard,) = shards(tmp_path)
     shard.rename(tmp_path / "cache-0123.tmp")
-    assert Cache(tmp_path, print).get("a") is None
+    assert Cache(tmp_path).get("a") is None
     assert (tmp_path / "cache-0123.tmp").exists(), "its process may be alive"
 
 
@@ -73,9 +74,9 @@ def test_a_flipped_bit_is_found(tmp_path):
     content = bytearray(shard.read_bytes())
     content[-3] ^= 4
     shard.write_bytes(content)
-    said = []
-    cache = Cache(tmp_path, said.append)
-    assert cache.get("a") is None, "the whole shard goes, so that all of it is added again"
+    cache = Cache(tmp_path)
+    with tiny.messages() as said:
+        assert cache.get("a") is None, "the whole shard goes, so that all of it is added again"
     assert cache.get("bb") is None
     assert said == [f"cache: {shard.name} is damaged and is made again."]
     assert not shard.exists()
@@ -86,7 +87,7 @@ def test_files_of_others_are_left_alone(tmp_path):
     save_file({"a": torch.ones(2)}, tmp_path / "cache-other.safetensors")
     (tmp_path / "notes.txt").write_text("mine")
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    cache = Cache(tmp_path, print)
+    cache = Cache(tmp_path)
     assert cache.get("a") is None
     cache.write()
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
@@ -94,7 +95,7 @@ def test_files_of_others_are_left_alone(tmp_path):
 
 def test_a_shard_that_vanishes_is_missing_not_an_error(tmp_path):
     fill(tmp_path, ["a"])
-    cache = Cache(tmp_path, lambda text: None)
+    cache = Cache(tmp_path)
     shards(tmp_path)[0].unlink()
     assert cache.get("a") is None
 
@@ -103,26 +104,28 @@ def test_several_write_at_the_same_time(tmp_path):
     names = [f"name-{i}" for i in range(40)]
 
     def work(start):
-        with Cache(tmp_path, pytest.fail) as cache:
+        with Cache(tmp_path) as cache:
             for name in names[start:] + names[:start]:
                 cache.add({name: torch.full((4,), float(name[5:]))})
                 if int(name[5:]) % 7 == 0:
                     cache.write()
 
     workers = [threading.Thread(target=work, args=(start,)) for start in (0, 0, 13, 29)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    cache = Cache(tmp_path, pytest.fail)
-    assert all(torch.equal(cache.get(n), torch.full((4,), float(n[5:]))) for n in names)
+    with tiny.messages() as said:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        cache = Cache(tmp_path)
+        assert all(torch.equal(cache.get(n), torch.full((4,), float(n[5:]))) for n in names)
+    assert not said, "nothing is damaged"
     assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"data\.cache_folder: .*file.* cannot be used"):
-        Cache(tmp_path / "file", print)
+        Cache(tmp_path / "file")
 
 
 def test_keys_are_of_the_facts():

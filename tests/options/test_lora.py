@@ -195,7 +195,7 @@ def test_a_network_that_is_off_is_absent_from_the_file(tiny_model, pictures, tmp
         "default": {}, "both": {"text_encoder": True}, "text": {"unet": False, "text_encoder": True},
     }.items():  # fmt: skip
         config = tiny.run_config(tiny_model, pictures, train={"steps": 2, **train})
-        outcome = runner.run(config, tmp_path / name, say=lambda text: None)
+        outcome = runner.run(config, tmp_path / name)
         tensors = load_file(outcome.folder.result(outcome.config))
         found[name] = {key.split("_")[1] for key in tensors}
         assert all(tensor.any() for key, tensor in tensors.items() if "lora_up" in key), "all of them are trained"

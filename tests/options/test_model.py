@@ -210,7 +210,7 @@ def test_a_lora_of_every_family_is_trained_and_drawn(family, pictures, tmp_path)
         model, pictures, train={"steps": 2, "checkpoint_every": 2}, sample=sample_, validation={"images": 2},
         model={"max_tokens": 150},
     )  # fmt: skip
-    outcome = runner.run(config, tmp_path / "runs", say=lambda text: None)
+    outcome = runner.run(config, tmp_path / "runs")
     assert outcome.finished
     assert outcome.folder.result(outcome.config).is_file()
 

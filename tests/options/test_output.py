@@ -25,7 +25,7 @@ def run(tiny_model, pictures, tmp_path_factory):
         key = json.dumps(sections, sort_keys=True)
         if key not in made:
             config = tiny.run_config(tiny_model, pictures, **sections)
-            made[key] = runner.run(config, tmp_path_factory.mktemp("run"), say=lambda text: None).folder
+            made[key] = runner.run(config, tmp_path_factory.mktemp("run")).folder
         return made[key]
 
     return run

@@ -28,7 +28,7 @@ def single_file(tmp_path_factory):
 
 
 def finish(config, out):
-    return runner.run(config, out, say=lambda text: None)
+    return runner.run(config, out)
 
 
 @shows("name")

@@ -30,7 +30,7 @@ def job_of(tiny_model, pictures):
 def finished(tiny_model, pictures, tmp_path):
     def finish(name, **train):
         config = tiny.run_config(tiny_model, pictures, train=train)
-        return runner.run(config, tmp_path / name, say=lambda text: None)
+        return runner.run(config, tmp_path / name)
 
     return finish
 
@@ -72,7 +72,7 @@ def test_steps(job_of):
 def test_epochs(tiny_model, pictures, tmp_path):
     data = tiny.run_dict(tiny_model, pictures, train={"epochs": 2})
     del data["train"]["steps"]
-    outcome = runner.run(parse(data), tmp_path, say=lambda text: None)
+    outcome = runner.run(parse(data), tmp_path)
     logged = [json.loads(line) for line in outcome.folder.steps_file.read_text().splitlines()]
     assert [line["epoch"] for line in logged] == [0, 0, 1], "6 pictures twice, in batches of 4"
     resolved = outcome.folder.read_config().train

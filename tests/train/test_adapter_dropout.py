@@ -129,7 +129,7 @@ def test_gradient_checkpointing_draws_the_same(tiny_model, pictures):
 def test_a_resumed_run_is_the_uninterrupted_one(lora, tiny_model, pictures, tmp_path, monkeypatch):
     train = {"text_encoder": True, "checkpoint_every": 1, "text_encoder_learning_rate": 1e-3}
     config = tiny.run_config(tiny_model, pictures, train=train, lora=lora)
-    whole = runner.run(config, tmp_path / "whole", say=lambda text: None)
+    whole = runner.run(config, tmp_path / "whole")
 
     def dying(job, start=0):
         for step in steps(job, start):
@@ -139,9 +139,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(lora, tiny_model, pictures, tmp_
 
     monkeypatch.setattr(runner, "steps", dying)
     with pytest.raises(SystemExit):
-        runner.run(config, tmp_path / "broken", say=lambda text: None)
+        runner.run(config, tmp_path / "broken")
     monkeypatch.setattr(runner, "steps", steps)
-    resumed = runner.run(config, tmp_path / "broken", resume=True, say=lambda text: None)
+    resumed = runner.run(config, tmp_path / "broken", resume=True)
     one, other = (load_file(outcome.folder.result(config)) for outcome in (whole, resumed))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)

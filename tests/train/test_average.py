@@ -18,7 +18,7 @@ from snrlab.train.weight_average import TOGETHER, WeightAverage
 def test_the_average_is_saved_and_training_goes_on_without_it(tiny_model, pictures, tmp_path):
     train = {"method": "full", "ema": 0.9}
     config = tiny.run_config(tiny_model, pictures, train=train, sample={"prompts": ["a"], "every": 2, "steps": 2})
-    outcome = runner.run(config, tmp_path, say=lambda text: None)
+    outcome = runner.run(config, tmp_path)
     plain = tiny.run_config(tiny_model, pictures, train={"method": "full"})
     job = prepare(plain)
     average = {n: p.detach().clone() for n, p in job.parameters.items()}

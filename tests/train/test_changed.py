@@ -37,9 +37,9 @@ def dying(stop):
 
 
 def go_on(config, out, **kwargs):
-    said = []
     kwargs = kwargs or {"resume": True}
-    outcome = runner.run(config, out, say=said.append, **kwargs)
+    with tiny.messages() as said:
+        outcome = runner.run(config, out, **kwargs)
     return outcome.folder, "\n".join(said)
 
 
@@ -51,7 +51,7 @@ def started(tiny_model, pictures, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "steps", dying(4))
         with pytest.raises(Died):
-            runner.run(parse(data), out, say=lambda text: None)
+            runner.run(parse(data), out)
     return out / "tiny", data
 
 
@@ -265,14 +265,14 @@ def test_the_same_command_twice(data, stopped, tmp_path):
     """Unfinished: --resume is asked for. Finished: with --resume nothing is done, more steps are a fork."""
     config = parse(data)
     with pytest.raises(UserError, match="holds an unfinished run: --resume goes on with it"):
-        runner.run(config, stopped.parent, say=lambda text: None)
+        runner.run(config, stopped.parent)
     folder, _ = go_on(config, stopped.parent)
     assert folder.finished
     assert "is finished already. More steps: --fork NAME" in go_on(config, stopped.parent)[1]
     more, _ = go_on(changed(data, train={"steps": 7}), stopped.parent, fork="more")
     assert len(more.steps_file.read_text().splitlines()) == 7
-    with pytest.raises(UserError, match="only 6 images") as refused:
-        runner.run(changed(data, train={"batch_size": 7}), stopped.parent, say=(said := []).append)
+    with tiny.messages() as said, pytest.raises(UserError, match="only 6 images") as refused:
+        runner.run(changed(data, train={"batch_size": 7}), stopped.parent)
     assert said == [f"{folder.path} is there already and stays as it is; this run goes into {folder.path}-2"], refused
 
 

@@ -36,7 +36,10 @@ def said():
 
 @pytest.fixture(scope="module")
 def folder(said, tmp_path_factory):
-    return runner.run(short(), tmp_path_factory.mktemp("demo"), say=said.append).folder
+    with tiny.messages() as texts:
+        outcome = runner.run(short(), tmp_path_factory.mktemp("demo"))
+    said += texts
+    return outcome.folder
 
 
 def test_the_first_run_of_a_newcomer_has_no_warning_and_says_what_takes_time(folder, said):
@@ -97,7 +100,7 @@ def test_its_numbers_come_from_the_lora_file(folder, shown):
 
 
 def test_two_runs_give_the_same_bytes(folder, tmp_path):
-    again = runner.run(short(), tmp_path, say=lambda text: None).folder
+    again = runner.run(short(), tmp_path).folder
     for name in ("demo.safetensors", "validation.jsonl", "steps.jsonl"):
         assert (again.path / name).read_bytes() == (folder.path / name).read_bytes(), name
 

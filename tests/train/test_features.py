@@ -182,7 +182,7 @@ def test_command_says_which_features(dino, tmp_path, monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def lora_run(tiny_model, pictures, tmp_path_factory):
     config = tiny.run_config(tiny_model, pictures, train={"steps": 3, "learning_rate": 3e-2})
-    return runner.run(config, tmp_path_factory.mktemp("lora"), say=lambda text: None).folder
+    return runner.run(config, tmp_path_factory.mktemp("lora")).folder
 
 
 SETTINGS = SampleConfig(steps=1, guidance=1.0)
@@ -206,7 +206,7 @@ def test_a_lora_by_another_network(lora_run, dino):
 @pytest.mark.slow
 def test_a_run_that_trained_all_weights_is_measured_against_its_base(tiny_model, pictures, tmp_path):
     config = tiny.run_config(tiny_model, pictures, train={"method": "full", "steps": 3, "learning_rate": 1e-2})
-    run = runner.run(config, tmp_path, say=lambda text: None).folder
+    run = runner.run(config, tmp_path).folder
     found = evaluate_source(run.path, "ink", SETTINGS, count=20)
     base = evaluate_source(tiny_model, "ink", SETTINGS, count=20)
     after = evaluate_source(run.path / "tiny", "ink", SETTINGS, count=20)
@@ -225,7 +225,7 @@ def test_what_a_lora_file_was_trained_on(tiny_model, lora_run, tmp_path):
     data["data"] = {"shipped": "ink", "resolution": 16, "limit": 5}
     from snrlab.config import parse
 
-    run = runner.run(parse(data), tmp_path / "runs", say=lambda text: None).folder
+    run = runner.run(parse(data), tmp_path / "runs").folder
     file = run.path / "tiny.safetensors"
     seen = seen_by_lora(file)
     assert len(seen) == 5

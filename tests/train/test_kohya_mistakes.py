@@ -205,7 +205,7 @@ def test_a_run_that_was_stopped_is_not_begun_again_by_accident(place, capsys, mo
 def test_what_is_allowed_and_seldom_meant_is_said(place):
     sections = {"train": {"steps": 1, "learning_rate": 1.0}}
     job = prepare(parse(tiny.run_dict(place / "model", place / "pictures", **sections)))
-    said = " ".join(preflight.preflight(job, RunFolder(place / "work" / "tiny")))
+    said = " ".join(map(str, preflight.preflight(job, RunFolder(place / "work" / "tiny"))))
     assert "train.learning_rate is 1, and AdamW moves every weight by about that much" in said
     assert "4 images of 6: the others are never seen. For one pass over all of them set train.steps to 2" in said
     assert {finding.grade for finding in run_findings.remarks(job)} == {"warning"}

@@ -56,7 +56,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(family, models, pictures, tmp_pa
     lora = {"rank": 2, "dropout": 0.2, "rank_dropout": 0.2, "module_dropout": 0.2}
     train = {"steps": 4, "text_encoder": True, "text_encoder_2": True, "checkpoint_every": 1, "batch_size": 2}
     chosen = config(models, family, pictures, lora=lora, train=train)
-    whole = runner.run(chosen, tmp_path / "whole", say=lambda text: None)
+    whole = runner.run(chosen, tmp_path / "whole")
 
     def dying(job, start=0):
         for step in steps(job, start):
@@ -66,9 +66,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(family, models, pictures, tmp_pa
 
     monkeypatch.setattr(runner, "steps", dying)
     with pytest.raises(SystemExit):
-        runner.run(chosen, tmp_path / "broken", say=lambda text: None)
+        runner.run(chosen, tmp_path / "broken")
     monkeypatch.setattr(runner, "steps", steps)
-    resumed = runner.run(chosen, tmp_path / "broken", resume=True, say=lambda text: None)
+    resumed = runner.run(chosen, tmp_path / "broken", resume=True)
     one, other = (load_file(outcome.folder.result(chosen)) for outcome in (whole, resumed))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
@@ -83,7 +83,7 @@ def test_pictures_of_a_finished_run_are_those_of_the_training(lora, models, pict
     """Also where diffusers by itself would read the file in kohya's layout otherwise."""
     train = {"steps": 3, "learning_rate": 3e-2}
     chosen = tiny.run_config(models["sd1"], pictures, train=train, lora={"rank": 2, **lora}, sample={"prompts": ["a"]})
-    outcome = runner.run(chosen, tmp_path, say=lambda text: None)
+    outcome = runner.run(chosen, tmp_path)
     job = prepare(chosen)
     for _ in steps(job):
         pass

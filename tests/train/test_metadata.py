@@ -50,7 +50,7 @@ def metadata(config):
 
 def test_all_of_kohyas_keys_are_there(tiny_model, pictures, tmp_path):
     config = tiny.run_config(tiny_model, pictures, output={"dates": True}, train={"steps": 1})
-    outcome = runner.run(config, tmp_path, say=lambda text: None)
+    outcome = runner.run(config, tmp_path)
     found = told(outcome.folder.result(outcome.config))
     assert set(KOHYA) <= found.keys()
     assert float(found["ss_training_finished_at"]) >= float(found["ss_training_started_at"]) > 0

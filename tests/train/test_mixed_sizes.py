@@ -13,7 +13,7 @@ from snrlab.train.loop import steps
 
 
 def finish(config, out, **kwargs):
-    return runner.run(config, out, say=lambda text: None, **kwargs)
+    return runner.run(config, out, **kwargs)
 
 
 @pytest.fixture(scope="module")

@@ -146,5 +146,5 @@ def test_a_run_draws_as_it_was_trained(tiny_model, pictures, tmp_path):
     from snrlab.train import runner
 
     config = tiny.run_config(tiny_model, pictures, model={"max_tokens": 150}, train={"steps": 1})
-    folder = runner.run(config, tmp_path, say=lambda text: None).folder
+    folder = runner.run(config, tmp_path).folder
     assert open_source(folder.path).components.encode_rule == EncodeRule(max_tokens=150)

@@ -45,7 +45,7 @@ def test_a_run_is_the_same_with_and_without(setup, tiny_model, pictures, tmp_pat
     for name in ("with", "without"):
         if name == "without":
             monkeypatch.setattr(runner, "preflight", lambda job, folder, thorough: [])
-        found.append(files_of(runner.run(config, tmp_path / name, say=lambda text: None).folder.path))
+        found.append(files_of(runner.run(config, tmp_path / name).folder.path))
     assert found[0] == found[1]
 
 
@@ -61,9 +61,9 @@ def test_nothing_that_a_run_computes_with_is_changed(tiny_model, pictures, tmp_p
 
 
 def test_check_says_what_a_run_takes_and_leaves_nothing(tiny_model, pictures, tmp_path):
-    said = []
     config = tiny.run_config(tiny_model, pictures, train={"gradient_accumulation": 2, "steps": 9})
-    runner.check(config, tmp_path / "some" / "where", say=said.append)
+    with tiny.messages() as said:
+        runner.check(config, tmp_path / "some" / "where")
     assert "6 images / (batch 4 x 2 accumulated x 1 device) = 0.75 steps a pass; 9 steps = 12 passes" in said
     assert not list(tmp_path.iterdir())
 
@@ -77,7 +77,7 @@ def test_a_model_without_a_finite_loss_is_refused(tiny_model, pictures, tmp_path
     for probe, says in ((True, "computes on your images is not a finite number"), (False, "first batch is nan")):
         config = tiny.run_config(model, pictures, model={"path": str(model), "probe": probe})
         with pytest.raises(UserError, match=says):
-            runner.run(config, tmp_path / "runs", say=print)
+            runner.run(config, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -89,7 +89,7 @@ def test_a_result_that_its_number_format_cannot_hold_is_refused(tiny_model, pict
     save_file(tensors, file, metadata={"format": "pt"})
     config = tiny.run_config(model, pictures, train={"method": "full"}, output={"precision": "fp16"})
     with pytest.raises(UserError, match=r"decoder.conv_out.bias holds what is not a number: .* output.precision"):
-        runner.run(config, tmp_path / "runs", say=print)
+        runner.run(config, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -129,8 +129,8 @@ def test_a_cache_that_the_disk_has_no_room_for_is_said(tiny_model, pictures, tmp
     usage = namedtuple("usage", "total used free")
     for free, warned in ((10**6, False), (10**4, True)):
         monkeypatch.setattr(cache_folder.shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
-        said = []
-        job = prepare(config, said.append)
+        with tiny.messages() as said:
+            job = prepare(config)
         assert any("data.cache may take up to" in line for line in said) == warned
     monkeypatch.undo()
     size = cache_folder.cache_size(config, job.conditions.items, job.components)

@@ -65,7 +65,7 @@ def run(tiny_model, pictures, tmp_path_factory):
         sample={"prompts": ["a", "b"], "steps": 2},
         output={"every": 2, "dates": False},
     )
-    return runner.run(config, tmp_path_factory.mktemp("grid"), say=lambda text: None).folder
+    return runner.run(config, tmp_path_factory.mktemp("grid")).folder
 
 
 def test_tables_of_strengths_and_steps(run, tmp_path):
@@ -97,7 +97,7 @@ def test_training_on_pixels(pictures, tmp_path):
     data["sample"] = {"prompts": ["a"], "steps": 2}
     from snrlab.config import parse
 
-    folder = runner.run(parse(data), tmp_path, say=lambda text: None).folder
+    folder = runner.run(parse(data), tmp_path).folder
     saved = open_source(folder.path)
     assert isinstance(saved.components.vae, PixelIdentity)
     assert saved.components.latent_factor == 1

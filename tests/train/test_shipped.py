@@ -120,7 +120,7 @@ def test_a_saved_model_has_its_number_format_and_no_folder_of_ours(tiny_model, p
     config = tiny.run_config(
         tiny_model, pictures, train={"method": "full", "steps": 1}, output={"precision": "fp16", "dates": False}
     )
-    saved = runner.run(config, tmp_path, say=lambda text: None).folder.path / "tiny"
+    saved = runner.run(config, tmp_path).folder.path / "tiny"
     for file in saved.glob("*/*.safetensors"):
         with safe_open(str(file), framework="pt") as tensors:
             assert {tensors.get_tensor(k).dtype for k in tensors.keys()} == {torch.float16}, file  # noqa: SIM118

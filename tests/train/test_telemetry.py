@@ -22,9 +22,10 @@ from snrlab.train.resume import checkpoint
 @pytest.fixture
 def display(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # stderr is a terminal as far as the display knows
-    display = Display(3, 0, say=lambda text: None)
-    yield display
-    display.close()
+    with tiny.messages():  # of the level info, without which there is no bar
+        display = Display(3, 0)
+        yield display
+        display.close()
 
 
 def step(index):

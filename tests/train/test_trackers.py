@@ -18,7 +18,7 @@ accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_ac
 
 
 def finish(config, out, **kwargs):
-    return runner.run(config, out, say=lambda text: None, **kwargs).folder
+    return runner.run(config, out, **kwargs).folder
 
 
 def config(tiny_model, pictures, every=1):
@@ -104,7 +104,7 @@ def test_a_run_is_the_same_with_trackers(tiny_model, pictures, tmp_path):
 
 def test_a_tracker_that_fails_on_the_way_stops_nothing(tiny_model, pictures, tmp_path, monkeypatch):
     """A server that goes away in the night costs no training: it is said once, and the rest is in the run folder."""
-    log, said, sent = TensorBoardTracker.log, [], []
+    log, sent = TensorBoardTracker.log, []
 
     def until_it_is_gone(self, values, step=None, **kwargs):
         sent.append(step)
@@ -113,7 +113,8 @@ def test_a_tracker_that_fails_on_the_way_stops_nothing(tiny_model, pictures, tmp
         return log(self, values, step, **kwargs)
 
     monkeypatch.setattr(TensorBoardTracker, "log", until_it_is_gone)
-    outcome = runner.run(config(tiny_model, pictures), tmp_path, say=said.append)
+    with tiny.messages() as said:
+        outcome = runner.run(config(tiny_model, pictures), tmp_path)
     assert outcome.finished
     assert len(list(read_log(outcome.folder.steps_file))) == 6
     assert sum("tensorboard has failed (the server is gone)" in line for line in said) == 1

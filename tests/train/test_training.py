@@ -20,7 +20,7 @@ from snrlab.train.loop import DivergedError, steps
 
 
 def finish(config, out, **kwargs):
-    return runner.run(config, out, say=lambda text: None, **kwargs)
+    return runner.run(config, out, **kwargs)
 
 
 @pytest.mark.parametrize(

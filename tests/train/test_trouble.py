@@ -21,7 +21,7 @@ from snrlab.cli import main
 from snrlab.config import parse
 from snrlab.core.errors import BugError
 from snrlab.files.writing import WriteError, write_error
-from snrlab.train import loop, runner
+from snrlab.train import loop, runner, signals
 from snrlab.train.checks import rehearsal
 from snrlab.train.failure.error_messages import understood
 from snrlab.train.loop import DivergedError, steps
@@ -37,8 +37,8 @@ QUICK = {"report": False, "model_card": False}
 
 
 def go(config, out, **kwargs):
-    said = []
-    outcome = runner.run(config, out, say=said.append, **kwargs)
+    with tiny.messages() as said:
+        outcome = runner.run(config, out, **kwargs)
     return outcome, "\n".join(said)
 
 
@@ -255,29 +255,28 @@ def test_requests_to_stop(config, whole, tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(runner, "steps", within_step(5, twice))
-    told = []
-    with pytest.raises(KeyboardInterrupt):
-        runner.run(config, tmp_path, resume=True, say=told.append)
-    assert "is saved up to step 4: the same command with --resume goes on" in told[-1]
+    with tiny.messages() as said, pytest.raises(KeyboardInterrupt):
+        runner.run(config, tmp_path, resume=True)
+    assert "is saved up to step 4: the same command with --resume goes on" in said[-1]
     monkeypatch.setattr(runner, "steps", steps)
     assert goes_on(config, tmp_path, whole)
 
 
 def test_a_request_before_the_first_step_stops_at_once(config, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "preflight", lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGTERM))
-    said = []
-    with pytest.raises(KeyboardInterrupt):
-        runner.run(config, tmp_path, say=said.append)
+    with tiny.messages() as said, pytest.raises(KeyboardInterrupt):
+        runner.run(config, tmp_path)
     assert said[-1] == "stopped before anything was written"
 
 
-def test_a_request_while_something_is_printed_is_noted():
+def test_a_request_while_something_is_printed_is_noted(monkeypatch):
     """Python refuses to print within a print; that is no reason to stop at once, as a bug of ours."""
 
-    def say(text):
+    def warning(text):
         raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
 
-    with stop_on_signals(say) as stop, stop.after_the_step():
+    monkeypatch.setattr(signals.logger, "warning", warning)
+    with stop_on_signals() as stop, stop.after_the_step():
         os.kill(os.getpid(), signal.SIGINT)
         assert stop()
 
@@ -286,7 +285,7 @@ def test_what_is_ignored_stays_ignored():
     """As under nohup, where a closed terminal is no reason to stop."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with stop_on_signals(print) as stop, stop.after_the_step():
+        with stop_on_signals() as stop, stop.after_the_step():
             os.kill(os.getpid(), signal.SIGHUP)
             assert not stop()
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
@@ -469,7 +468,7 @@ def test_a_check_says_it_in_words_too(config, tmp_path, monkeypatch):
 
         monkeypatch.setattr(runner, "prepare", fail)
         with pytest.raises(kind, match=says):
-            runner.check(config, tmp_path / "runs", say=lambda text: None)
+            runner.check(config, tmp_path / "runs")
 
 
 def test_what_is_half_written_is_swept(config, whole, tmp_path, monkeypatch):

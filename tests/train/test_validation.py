@@ -13,7 +13,7 @@ from snrlab.train.job import prepare
 
 
 def finish(config, out, **kwargs):
-    return runner.run(config, out, say=lambda text: None, **kwargs).folder
+    return runner.run(config, out, **kwargs).folder
 
 
 def config(tiny_model, pictures, **sections):

@@ -21,6 +21,7 @@ from snrlab.cli.exchange.export import export
 from snrlab.cli.exchange.import_ import import_
 from snrlab.cli.exchange.merge import merge
 from snrlab.cli.machine.doctor import doctor
+from snrlab.cli.messages import install
 from snrlab.cli.training.data import data
 from snrlab.cli.training.demo import demo
 from snrlab.cli.training.evaluate import evaluate
@@ -54,7 +55,7 @@ def _version(show: bool) -> None:
 def _options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
 ) -> None:
-    pass
+    install()
 
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {

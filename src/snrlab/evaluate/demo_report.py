@@ -20,7 +20,6 @@ from snrlab.evaluate.open_model import open_source
 from snrlab.files.writing import write_atomically
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
-from snrlab.models.encoding.cache import Say
 from snrlab.pictures.sampling import labelled, parameters, save_png
 from snrlab.runs.folder import RunFolder
 
@@ -28,7 +27,7 @@ COUNT = 48
 ZOOM = 2
 
 
-def showcase(folder: RunFolder, count: int = COUNT, say: Say = lambda text: None) -> Evaluation:
+def showcase(folder: RunFolder, count: int = COUNT) -> Evaluation:
     """Draw with and without the LoRA, measure, write evaluation.json, comparison.png and the report again.
 
     The first concepts are those that the run's prompts name, which are also the ones in the picture; the
@@ -48,7 +47,7 @@ def showcase(folder: RunFolder, count: int = COUNT, say: Say = lambda text: None
     shown = _named(config.sample.prompts, style, seen)
     others = choose_concepts(style, "known", count + len(shown), seen)
     concepts = [*shown, *(c for c in others if c not in shown)][:count]
-    drawn = draw(saved, concepts, config.sample, (1.0,), say)
+    drawn = draw(saved, concepts, config.sample, (1.0,))
     found = replace(judge(concepts, style, drawn, kid=False), left_out=len(seen))
     true = emoji.images(style)[[emoji.concepts(style).index(c) for c in shown]]
     rows = {f"true, {style}": true, "without the LoRA": drawn[None, None], "with the LoRA": drawn["final", 1.0]}

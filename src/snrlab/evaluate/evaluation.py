@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,13 +24,14 @@ from snrlab.evaluate.features import JUDGE, FeatureNet
 from snrlab.evaluate.measures import Measures, Yardstick, differences, places
 from snrlab.evaluate.open_model import Saved, open_source
 from snrlab.lab.statistics import Estimate, mean
-from snrlab.models.encoding.cache import Say
 from snrlab.models.encoding.encode import encode_captions, encode_pixels
 from snrlab.models.storage.source import load_base
 from snrlab.pictures.sampling import pipeline, sample
 from snrlab.progress import Throughput
 from snrlab.runs.folder import RunFolder
 from snrlab.train.outputs.validation import by_band, epsilon_errors
+
+logger = logging.getLogger(__name__)
 
 LOSS_PICTURES = 96
 SIZE = 64  # of the true pictures
@@ -124,7 +126,6 @@ def evaluate_source(
     steps: Sequence[int] = (),
     strengths: Sequence[float] | None = None,
     net: FeatureNet | None = None,
-    say: Say = lambda text: None,
 ) -> Evaluation:
     """Open a run or a model (see open_source) and evaluate it on concepts that it was not trained on.
 
@@ -137,7 +138,7 @@ def evaluate_source(
     by_lora = seen_by_lora(lora) if lora else ()
     seen = {*seen_in_training(saved.config), *(by_lora or ())}
     concepts = choose_concepts(style, which, count, sorted(seen))
-    found = evaluate_pipeline(saved, concepts, style, settings, strengths or (1.0,), net, say)
+    found = evaluate_pipeline(saved, concepts, style, settings, strengths or (1.0,), net)
     return replace(found, left_out=None if by_lora is None else len(seen))
 
 
@@ -148,7 +149,6 @@ def evaluate_pipeline(
     settings: SampleConfig,
     strengths: Sequence[float] = (1.0,),
     net: FeatureNet | None = None,
-    say: Say = lambda text: None,
 ) -> Evaluation:
     """Draw every concept by the model and by what was trained on it, from the same noise; measure and compare.
 
@@ -156,11 +156,11 @@ def evaluate_pipeline(
     read: the prompts are the concepts' captions.
     """
     untrained = _before(saved)
-    drawn = draw(untrained or saved, concepts, settings, () if untrained else strengths, say)
+    drawn = draw(untrained or saved, concepts, settings, () if untrained else strengths)
     if untrained:
-        drawn[ALL_WEIGHTS, None] = draw(saved, concepts, settings, (), say)[None, None]
+        drawn[ALL_WEIGHTS, None] = draw(saved, concepts, settings, ())[None, None]
     found = judge(concepts, style, drawn, net=net)
-    say(f"measuring the loss on {min(len(concepts), LOSS_PICTURES)} true pictures ...")
+    logger.info(f"measuring the loss on {min(len(concepts), LOSS_PICTURES)} true pictures ...")
     base, *rows = found.rows
     saved.use(None)
     base_loss = _losses(untrained or saved, concepts, style)
@@ -178,13 +178,12 @@ def draw(
     concepts: Sequence[Concept],
     settings: SampleConfig,
     strengths: Sequence[float],
-    say: Say = lambda text: None,
 ) -> Drawn:
     """Pictures of the concepts from their captions: by the bare model, then by each adapter at each strength."""
     config = settings.model_copy(update={"prompts": [c.caption for c in concepts]})
     drawn: Drawn = {}
     chosen = [(None, None), *((a, s) for a in saved.adapters for s in strengths)]
-    progress = Throughput("pictures", len(concepts) * len(chosen), say, did="drew")
+    progress = Throughput("pictures", len(concepts) * len(chosen), did="drew")
     for adapter, strength in chosen:
         saved.use(adapter, strength or 0.0)
         pictures = sample(saved.pipe, config, SIZE, drawn=progress.update)

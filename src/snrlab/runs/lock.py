@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,15 +14,17 @@ from filelock import FileLock, Timeout
 
 from snrlab.core.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 LOCK, HOLDER = ".lock", ".holder.json"
 
 
 class RunLock:
     """The lock of a run folder; leaving it as a context releases it."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
-        """Of this folder; `say` is told where its file system has no locks."""
-        self._folder, self._say = folder, say
+    def __init__(self, folder: Path) -> None:
+        """Of this folder."""
+        self._folder = folder
         self._lock = FileLock(folder / LOCK, thread_local=False)
 
     def __enter__(self) -> RunLock:
@@ -49,7 +51,7 @@ class RunLock:
             ) from None
         except (OSError, NotImplementedError) as reason:
             if (self._folder / LOCK).exists():
-                self._say(f"{self._folder} cannot be locked here ({reason}): start no second run in it yourself.")
+                logger.warning(f"{self._folder} cannot be locked here ({reason}): start no second run in it yourself.")
                 return
             raise
         with suppress(OSError):  # it is for messages alone

@@ -5,6 +5,7 @@ Whatever can be wrong is found here, before anything is written.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ from snrlab.train.probe import LEVELS, probe
 from snrlab.train.step.draws import Draws
 from snrlab.train.step.objective import Objective
 from snrlab.train.weight_average import WeightAverage
+
+logger = logging.getLogger(__name__)
 
 PROBED = 4  # pictures at each noise level
 FP16_ON_CPU = Finding(
@@ -103,7 +106,6 @@ Look = Callable[[RunConfig, tuple[Item, ...], tuple[Item, ...]], None]
 
 def prepare(
     config: RunConfig,
-    say: Callable[[str], None] = lambda text: None,
     look: Look = lambda config, items, held_back: None,
     processes: Processes = ALONE,
 ) -> Job:
@@ -111,7 +113,6 @@ def prepare(
 
     Args:
         config: the run.
-        say: told of progress.
         look: shown the images to train on and those held back, before anything is decoded or loaded; in the main
             process only.
         processes: those that train it together.
@@ -119,14 +120,12 @@ def prepare(
     Raises:
         UserError: anything wrong with the model, the data, the recipe or their combination.
     """
-    opened = processes.agreed(lambda: _open(config, say, look, processes))
+    opened = processes.agreed(lambda: _open(config, look, processes))
     components, device = opened.components, processes.device
     encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
     with borrowed(components, encoders, device):
-        conditions = encode_examples(
-            opened.config, components, opened.draws, opened.items, device, say, processes=processes
-        )
-        held_back = encode_held_back(opened.config, components, opened.held_back, device, say, processes=processes)
+        conditions = encode_examples(opened.config, components, opened.draws, opened.items, device, processes=processes)
+        held_back = encode_held_back(opened.config, components, opened.held_back, device, processes=processes)
     components.to(device)
     return processes.agreed(lambda: _set_up(opened, conditions, held_back, processes))
 
@@ -143,17 +142,17 @@ class _Opened:
     found: list[Finding]
 
 
-def _open(config: RunConfig, say: Callable[[str], None], look: Look, processes: Processes) -> _Opened:
+def _open(config: RunConfig, look: Look, processes: Processes) -> _Opened:
     """Look at the images, load the model, and settle the recipe."""
     refuse_missing(config.train.optimizer.name)
-    config, items, held_back = _images(config, say, processes)
+    config, items, held_back = _images(config, processes)
     if processes.main:
         look(config, items, held_back)
-    say(f"loading the model {named(config.model)} ...")
+    logger.info(f"loading the model {named(config.model)} ...")
     components = load_for(config)
     tight = tight_cache(config, items, components, cache_folder(config)) if config.data.cache else None
     if tight:
-        say(str(tight))
+        logger.log(tight.level, "%s", tight)
     config, recipe = resolve_to_train(config, components.facts)
     if config.train.method == "full" and config.single_file:
         refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components.scheduler_config, recipe)))
@@ -190,13 +189,11 @@ def _set_up(opened: _Opened, conditions: Conditions, held_back: HeldBack | None,
     )
 
 
-def _images(
-    config: RunConfig, say: Callable[[str], None], processes: Processes
-) -> tuple[RunConfig, tuple[Item, ...], tuple[Item, ...]]:
+def _images(config: RunConfig, processes: Processes) -> tuple[RunConfig, tuple[Item, ...], tuple[Item, ...]]:
     """(the run with its epochs as steps, images to train on, images to validate on); none of them decoded."""
     found = find(config.data)
     for remark in found.remarks:
-        say(remark)
+        logger.info(remark)
     hold_back, batch_size = config.validation.images, config.train.batch_size
     items, held_back = settle(found, config.data, seed=config.seed, hold_back=hold_back, batch_size=batch_size)
     if config.validation.folder is not None:

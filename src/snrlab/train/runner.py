@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.core.findings.finding import Finding
 from snrlab.data.dataset import refuse_batch_of_repeats
 from snrlab.data.items import Item
 from snrlab.distributed import ALONE, FAILED, Processes, here
@@ -37,7 +39,7 @@ from snrlab.train.resume.fingerprints import Sources
 from snrlab.train.resume.open_run import Wishes, begin
 from snrlab.train.signals import Stop, stop_on_signals
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Outcome:
     finished: bool
 
 
-def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None = None, say: Say = print) -> Outcome:
+def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None = None) -> Outcome:
     """Train as configured into `out/<name>`.
 
     Args:
@@ -57,30 +59,44 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None 
         out: where run folders are.
         resume: go on with the newest run of that name.
         fork: name of a new run that starts from the last checkpoint of that run.
-        say: told of progress.
 
     Raises:
         UserError: anything that is the user's to mend, or the machine's; where it is found before the first step,
             nothing has been written.
         BugError: anything else; what is known of it is in the run's folder.
         KeyboardInterrupt: the run was asked to stop at once.
+
+    What it does is logged to `snrlab`, by the main process alone: progress as info, what may be wrong as warnings.
     """
     processes = here()
-    say = say if processes.main else _quiet
-    source, folder = processes.first(lambda: _choose(out, config, fork, resume=resume))
-    if folder.path.name != config.name and not resume and fork is None:
-        say(f"{out / config.name} is there already and stays as it is; this run goes into {folder.path}")
-    config = config.model_copy(update={"name": folder.path.name})
+    with _main_process_logs(processes):
+        source, folder = processes.first(lambda: _choose(out, config, fork, resume=resume))
+        if folder.path.name != config.name and not resume and fork is None:
+            logger.info(f"{out / config.name} is there already and stays as it is; this run goes into {folder.path}")
+        config = config.model_copy(update={"name": folder.path.name})
+        try:
+            with in_words(config, folder), stop_on_signals() as stop, RunLock(folder.path) as lock:
+                return _run(config, folder, Wishes(source, stop, lock), processes)
+        except KeyboardInterrupt:
+            logger.warning(f"stopped. {way_on(folder)}" if folder.started else "stopped before anything was written")
+            raise
+        except UserError as mistake:
+            if not processes.main and getattr(mistake, "everywhere", False):
+                sys.exit(FAILED)  # the main process says it
+            raise
+
+
+@contextmanager
+def _main_process_logs(processes: Processes) -> Iterator[None]:
+    """Within it, the others of a run's processes log nothing."""
+    package = logging.getLogger("snrlab")
+    before = package.level
+    if not processes.main:
+        package.setLevel(logging.CRITICAL)
     try:
-        with in_words(config, folder), stop_on_signals(say) as stop, RunLock(folder.path, say) as lock:
-            return _run(config, folder, Wishes(source, stop, lock), processes, say)
-    except KeyboardInterrupt:
-        say(f"stopped. {way_on(folder)}" if folder.started else "stopped before anything was written")
-        raise
-    except UserError as mistake:
-        if not processes.main and getattr(mistake, "everywhere", False):
-            sys.exit(FAILED)  # the main process says it
-        raise
+        yield
+    finally:
+        package.setLevel(before)
 
 
 def _choose(out: Path, config: RunConfig, fork: str | None, *, resume: bool) -> tuple[RunFolder | None, RunFolder]:
@@ -91,19 +107,19 @@ def _choose(out: Path, config: RunConfig, fork: str | None, *, resume: bool) -> 
     return source, folder
 
 
-def _run(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Processes, say: Say) -> Outcome:
+def _run(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Processes) -> Outcome:
     """The run, with whatever it meets as it comes."""
-    if processes.first(lambda: _is_over(config, folder, wishes, processes, say)):
+    if processes.first(lambda: _is_over(config, folder, wishes, processes)):
         return Outcome(folder, config, finished=True)
     started = datetime.now(UTC)
-    job, seen = _ready(config, folder, say, processes)
-    done = processes.first(lambda: begin(job, seen[0], folder, wishes, say))
+    job, seen = _ready(config, folder, processes)
+    done = processes.first(lambda: begin(job, seen[0], folder, wishes))
     if done:
         processes.agreed(lambda: processes.main or checkpoint.restore(job, folder.checkpoints))
-        say(f"resuming {folder.path} at step {done}")
+        logger.info(f"resuming {folder.path} at step {done}")
     processes.refuse_drift(list(job.parameters.values()))
     try:
-        finished = _steps_and_end(job, folder, done, wishes.stop, say, started)
+        finished = _steps_and_end(job, folder, done, wishes.stop, started)
     except Exception as reason:
         meant = understood(reason, config, folder)
         if meant is None:
@@ -112,37 +128,37 @@ def _run(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Proces
     return Outcome(folder, job.config, finished)
 
 
-def _is_over(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Processes, say: Say) -> bool:
+def _is_over(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Processes) -> bool:
     """Whether the run that is there is finished; where it is not, whether it can go on is found out (UserError)."""
     if not folder.started:
         return False
     wishes.lock.take()
     if folder.finished:
-        say(f"{folder.path} is finished already. More steps: --fork NAME with a larger train.steps.")
+        logger.info(f"{folder.path} is finished already. More steps: --fork NAME with a larger train.steps.")
         return True
     changes.refuse(folder, folder.read_config(), config, processes.count, resolved=False)
     fingerprints.refuse_missing(folder, config)
     return False
 
 
-def _steps_and_end(job: Job, folder: RunFolder, done: int, stop: Stop, say: Say, started: datetime) -> bool:
+def _steps_and_end(job: Job, folder: RunFolder, done: int, stop: Stop, started: datetime) -> bool:
     """All steps that are left, and the result; False where the run was asked to stop before."""
-    with open_readers(job, folder, done, say) as readers:
+    with open_readers(job, folder, done) as readers:
         if done:
             catch_up(job, folder, done, readers)
         else:
-            before_training(job, folder, readers, say)
-        if not _train(job, folder, done, readers, stop, say):
+            before_training(job, folder, readers)
+        if not _train(job, folder, done, readers, stop):
             return False
-        sample(job, folder, job.config.train.steps, readers.trackers, say)
+        sample(job, folder, job.config.train.steps, readers.trackers, logging.INFO)
     if job.processes.main:
         _finish(job, folder, started)
     job.processes.everyones(None)  # the others wait for it
-    say(f"wrote {folder.result(job.config)}")
+    logger.info(f"wrote {folder.result(job.config)}")
     return True
 
 
-def check(config: RunConfig, out: Path, *, say: Say = print) -> None:
+def check(config: RunConfig, out: Path) -> None:
     """Do all that comes before the first step of a run, say what was found, and leave nothing behind.
 
     Raises:
@@ -151,15 +167,11 @@ def check(config: RunConfig, out: Path, *, say: Say = print) -> None:
     """
     folder, config = run_folder.choose(out, config, resume=True)
     with in_words(config, folder):
-        _ready(config, folder, say, ALONE, thorough=True)
-
-
-def _quiet(text: str) -> None:
-    """Say nothing: the main process does."""
+        _ready(config, folder, ALONE, thorough=True)
 
 
 def _ready(
-    config: RunConfig, folder: RunFolder, say: Say, processes: Processes, *, thorough: bool = False
+    config: RunConfig, folder: RunFolder, processes: Processes, *, thorough: bool = False
 ) -> tuple[Job, list[Sources]]:
     """The job after its pre-flight, and in the main process what it learns from."""
     processes.first(lambda: refuse_early(config, folder))
@@ -172,18 +184,18 @@ def _ready(
         if known is not None:
             fingerprints.refuse_changed(folder, known, found[0])
 
-    job = prepare(config, say, look, processes)
+    job = prepare(config, look, processes)
     for finding in job.found:
-        say(str(finding))
+        logger.log(finding.level, "%s", finding)
     for line in processes.first(lambda: preflight(job, folder, thorough=thorough)):
-        say(line)
+        logger.log(line.level if isinstance(line, Finding) else logging.INFO, "%s", line)
     return job, found
 
 
-def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop, say: Say) -> bool:
+def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop) -> bool:
     """Take every step that is left; False where the run was asked to stop, with a checkpoint at that step."""
     train, tables = job.config.train, job.draws.tables
-    display = Display(train.steps, done, say)
+    display = Display(train.steps, done)
     keeper = Keeper(job, folder.checkpoints, readers.log, done)
     parameters = list(job.parameters.values())
     try:
@@ -207,7 +219,7 @@ def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop,
                                 stopping = job.processes.any(stop())
                 if stopping and done < train.steps:
                     keeper.save(done)
-                    say(f"stopped after step {done}; the same command with --resume goes on.")
+                    logger.warning(f"stopped after step {done}; the same command with --resume goes on.")
                     return False
     finally:
         display.close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+
+logger = logging.getLogger(__name__)
 
 # Ctrl-C; a scheduler or `kill`; the terminal has gone; Windows: Ctrl-Break, a closed window, logging off
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
@@ -15,9 +18,8 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 class Stop:
     """Whether a run has been asked to stop. At first every request stops it at once, by KeyboardInterrupt."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """`say` is told of the first request that is not followed at once."""
-        self._say, self._patient, self._asked = say, False, False
+    def __init__(self) -> None:
+        self._patient, self._asked = False, False
 
     def __call__(self) -> bool:
         """Whether it has."""
@@ -39,16 +41,16 @@ class Stop:
             raise KeyboardInterrupt
         self._asked = True
         with suppress(RuntimeError):  # where the signal came while something was being printed
-            self._say("stopping after this step and saving; press Ctrl-C again to stop at once")
+            logger.warning("stopping after this step and saving; press Ctrl-C again to stop at once")
 
 
 @contextmanager
-def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
+def stop_on_signals() -> Iterator[Stop]:
     """Within it requests to stop reach the `Stop` that it yields; what is ignored, as under nohup, stays ignored.
 
     In another than the main thread, signals are left to whoever runs us there.
     """
-    stop = Stop(say)
+    stop = Stop()
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from importlib import resources
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snrlab.cli.training.train import INTERRUPTED, NoDatesOption, OutOption, run_training
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from snrlab.config import RunConfig
@@ -30,7 +33,7 @@ def demo(
     pictures and numbers with and without the LoRA in report.html.
     """
     shipped = style.replace("-", "_")
-    typer.echo(f"snrlab demo: a LoRA of the style {shipped} on the small model that ships; about two minutes", err=True)
+    logger.info(f"snrlab demo: a LoRA of the style {shipped} on the small model that ships; about two minutes")
     config = demo_config(shipped, dates=not no_dates)
     _show_recipe(config)
     outcome = run_training(config, out, resume=resume)
@@ -38,10 +41,8 @@ def demo(
         sys.exit(INTERRUPTED)
     from snrlab.evaluate.demo_report import showcase
 
-    typer.echo("drawing with and without the LoRA ...", err=True)
-    typer.echo(
-        _summary(outcome.folder, outcome.config, showcase(outcome.folder, say=lambda text: typer.echo(text, err=True)))
-    )
+    logger.info("drawing with and without the LoRA ...")
+    typer.echo(_summary(outcome.folder, outcome.config, showcase(outcome.folder)))
 
 
 def demo_config(style: str, *, dates: bool = True) -> RunConfig:
@@ -65,8 +66,8 @@ def _show_recipe(config: RunConfig) -> None:
 
     recipe = resolve_to_show(config).recipe
     can_show = (sys.stderr.encoding or "").lower().startswith("utf")
-    typer.echo(f"\n{describe(recipe)}. Where the training effort goes:\n", err=True)
-    typer.echo(emphasis_chart(recipe, unicode=can_show) + "\n", err=True)
+    logger.info(f"\n{describe(recipe)}. Where the training effort goes:\n")
+    logger.info(emphasis_chart(recipe, unicode=can_show) + "\n")
 
 
 def _summary(folder: RunFolder, config: RunConfig, found: Evaluation) -> str:

@@ -89,7 +89,6 @@ def evaluate(
             steps=step or (),
             strengths=strength,
             net=net,
-            say=lambda text: typer.echo(text, err=True),
         )
     typer.echo(json.dumps(asdict(found)) if format == "json" else as_text(found))
 

@@ -70,7 +70,7 @@ def sample(
     config = parse_section({**stated, "epsilon_scaling": epsilon_scaling}, SampleConfig, "sample")
     chosen = [(adapter, value) for adapter in saved.adapters or (None,) for value in strength or (1.0,)]
     rows: dict[str, list[Image]] = {}
-    progress = Throughput("pictures", len(prompts) * len(chosen), _say, did="drew")
+    progress = Throughput("pictures", len(prompts) * len(chosen), did="drew")
     for adapter, value in chosen:
         saved.use(adapter, value)
         rows[f"{adapter or saved.label}, {value:g}"] = make(saved.pipe, config, size, drawn=progress.update)
@@ -81,7 +81,3 @@ def sample(
     else:
         save_png(labelled(pictures, list(rows), prompts), parameters(config, (size, size), saved.label), path)
     typer.echo(f"wrote {path}")
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)

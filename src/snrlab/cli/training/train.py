@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.messages import logged_on_stdout
 from snrlab.cli.training.launch import first, launch, launched
 from snrlab.core.errors import DEBUG, UserError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from snrlab.config import RunConfig
     from snrlab.train.runner import Outcome
 
+logger = logging.getLogger(__name__)
 INTERRUPTED = 130
 OutOption = Annotated[Path, typer.Option("--out", help="Folder that run folders are made in.", metavar="DIR")]
 NoDatesOption = Annotated[
@@ -89,7 +91,8 @@ def check_training(config: RunConfig, out: Path) -> None:
     quiet_libraries()
     from snrlab.train.runner import check
 
-    check(config, out, say=typer.echo)
+    with logged_on_stdout():
+        check(config, out)
     typer.echo("ready to train; nothing was written")
 
 
@@ -104,7 +107,7 @@ def run_training(config: RunConfig, out: Path, *, resume: bool = False, fork: st
     from snrlab.train.runner import run
 
     try:
-        outcome = run(config, out, resume=resume, fork=fork, say=_say)
+        outcome = run(config, out, resume=resume, fork=fork)
         here().close()
         return outcome
     except KeyboardInterrupt:
@@ -116,9 +119,9 @@ def _say_what_next(outcome: Outcome) -> None:
 
     folder, config = outcome.folder, outcome.config
     if config.output.report:
-        _say(f"report {folder.report}")
+        logger.info(f"report {folder.report}")
     if config.train.method == "lora" and config.sample.prompts:
-        _say(f"to see what it does: snrlab sample {quoted(folder.path)} --strength 0 --strength 1")
+        logger.info(f"to see what it does: snrlab sample {quoted(folder.path)} --strength 0 --strength 1")
 
 
 def refuse_copy(file: Path, out: Path, config: RunConfig) -> None:
@@ -132,17 +135,11 @@ def refuse_copy(file: Path, out: Path, config: RunConfig) -> None:
         )
 
 
-def _say(text: str) -> None:
-    """Tell the terminal, unless it has been closed: that is no reason to lose what was trained."""
-    with suppress(OSError):
-        typer.echo(text, err=True)
-
-
 def quiet_libraries() -> None:
     """Keep the training libraries from the network and from printing; say so if they are missing."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if sys.modules.get("torch") is None and first():
-        _say("loading the libraries ...")  # seconds in which nothing else can be said
+        logger.info("loading the libraries ...")  # seconds in which nothing else can be said
     try:
         import torch  # noqa: F401  # first: the others take a second to find that it is missing
 

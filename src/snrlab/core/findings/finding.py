@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 Grade = Literal["error", "warning", "info"]
 GRADES: tuple[Grade, ...] = ("error", "warning", "info")
+LEVELS: dict[Grade, int] = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,15 @@ class Finding:
     def in_full(self) -> str:
         """Message and action."""
         return f"{self.message} {self.action}" if self.action else self.message
+
+    @property
+    def level(self) -> int:
+        """The level that it is logged at.
+
+        >>> Finding("fp16_on_cpu", "warning", "It is slow.").level == logging.WARNING
+        True
+        """
+        return LEVELS[self.grade]
 
     def __str__(self) -> str:
         """Grade, message and action on one line."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -26,30 +27,28 @@ from torch import Tensor, nn
 from snrlab.core.errors import UserError
 from snrlab.models.storage.safetensors_file import to_bytes
 
+logger = logging.getLogger(__name__)
+
 FORMAT = "1"  # to be raised when the same facts come to make other tensors, as after a change of how pixels are cut
 PREFIX = "cache-"
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 20.0  # what an interruption costs at most
 ABANDONED_SECONDS = 24 * 3600.0
 
-Say = Callable[[str], None]
-
 
 class Cache:
     """Tensors in a folder, by key. Use it as a context: on leaving, what was added last is written."""
 
-    def __init__(self, folder: Path, say: Say) -> None:
+    def __init__(self, folder: Path) -> None:
         """Open the folder, made where it is missing.
 
         Args:
             folder: holds the shards; other files in it are left alone.
-            say: told of shards that are damaged.
 
         Raises:
             UserError: the folder cannot be made or listed.
         """
         self.folder = folder
-        self._say = say
         self._shards: dict[str, Path] = {}  # by key
         self._sums: dict[str, int] = {}
         self._open: dict[Path, safe_open] = {}
@@ -168,7 +167,7 @@ class Cache:
         for key in lost:
             del self._shards[key]
         self._open.pop(shard, None)
-        self._say(f"cache: {shard.name} is damaged and is made again.")
+        logger.warning(f"cache: {shard.name} is damaged and is made again.")
         with suppress(OSError):  # Windows keeps a file that another process has open
             shard.unlink(missing_ok=True)
 

@@ -44,8 +44,8 @@ def refuse_early(config: RunConfig, folder: RunFolder) -> None:
             )
 
 
-def preflight(job: Job, folder: RunFolder, *, thorough: bool = False) -> list[str]:
-    """Rehearse the run and say in a few lines what it will take.
+def preflight(job: Job, folder: RunFolder, *, thorough: bool = False) -> list[Finding | str]:
+    """Rehearse the run; what it will take in a few lines, and what is to be known of it.
 
     Args:
         job: the run; afterwards it is as it was.
@@ -56,10 +56,10 @@ def preflight(job: Job, folder: RunFolder, *, thorough: bool = False) -> list[st
         UserError: no finite loss of the first batch, a result that cannot be
             written and read back, too little memory or too small a disk.
     """
-    said = [str(finding) for finding in remarks(job)]
+    findings = remarks(job)
     with _made(folder.path.parent):
         rehearsal = rehearse(job, folder)
-    return [*said, *summary(job, rehearsal), *_memory(job, rehearsal, thorough=thorough)]
+    return [*findings, *summary(job, rehearsal), *_memory(job, rehearsal, thorough=thorough)]
 
 
 def summary(job: Job, rehearsal: Rehearsal) -> list[str]:
@@ -104,16 +104,17 @@ def in_short(number: int) -> str:
     return str(number)
 
 
-def _memory(job: Job, rehearsal: Rehearsal, *, thorough: bool) -> list[str]:
+def _memory(job: Job, rehearsal: Rehearsal, *, thorough: bool) -> list[Finding | str]:
     """What was used, what will be, and a warning where a card has less."""
     if job.device.type != "cuda":
-        lines = [f"memory of this process so far: {in_bytes(memory_mb() * 2**20)}"]
+        lines: list[Finding | str] = [f"memory of this process so far: {in_bytes(memory_mb() * 2**20)}"]
         return [*lines, f"on a graphics card it would need about {estimate(job)}"] if thorough else lines
     needed, there = estimate(job), torch.cuda.get_device_properties(job.device).total_memory
     lines = [f"memory of the graphics card: about {needed}; {in_bytes(rehearsal.memory or 0)} used by the pass"]
     if needed.total > there:
         message = f"the card has {in_bytes(there)}, and the run may not fit."
-        lines.append(str(Finding("memory_short", "warning", message, numbers={"needed": needed.total, "there": there})))
+        numbers = {"needed": needed.total, "there": there}
+        lines.append(Finding("memory_short", "warning", message, numbers=numbers))
     return lines
 
 

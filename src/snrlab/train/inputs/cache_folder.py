@@ -11,7 +11,7 @@ from snrlab.config.run import RunConfig
 from snrlab.core.findings.finding import Finding
 from snrlab.data.items import Item
 from snrlab.models.components import Components
-from snrlab.models.encoding.cache import Cache, Say
+from snrlab.models.encoding.cache import Cache
 
 CACHE_FOLDER = Path("~/.cache/snrlab")
 CHUNK = 77  # embeddings of a caption for every 75 tokens that are read
@@ -24,12 +24,12 @@ def cache_folder(config: RunConfig) -> Path:
 
 
 @contextmanager
-def opened_cache(config: RunConfig, say: Say) -> Iterator[Cache | None]:
+def opened_cache(config: RunConfig) -> Iterator[Cache | None]:
     """The cache of a run, where it has one."""
     if not config.data.cache:
         yield None
         return
-    with Cache(cache_folder(config), say) as cache:
+    with Cache(cache_folder(config)) as cache:
         yield cache
 
 

@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 
 from snrlab.distributed import ALONE, Processes
 from snrlab.models.components import Components
-from snrlab.models.encoding.cache import Cache, Say, fingerprint, key
+from snrlab.models.encoding.cache import Cache, fingerprint, key
 from snrlab.models.encoding.encode import BATCH, Text, encode_captions
 from snrlab.progress import Throughput
 
@@ -40,7 +40,7 @@ class Embeddings:
 
 
 def embed(
-    components: Components, captions: Sequence[str], cache: Cache | None, say: Say, processes: Processes = ALONE
+    components: Components, captions: Sequence[str], cache: Cache | None, processes: Processes = ALONE
 ) -> Embeddings:
     """Embeddings of captions, each made once and by one of the processes, from the cache where they are in it."""
     distinct = list(dict.fromkeys(captions))
@@ -50,7 +50,7 @@ def embed(
     missing = [caption for caption in distinct if caption in lacking]
     batches = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
     mine = processes.mine(batches)
-    throughput = Throughput("captions", sum(map(len, mine)), say)
+    throughput = Throughput("captions", sum(map(len, mine)))
     for some in mine:
         made = encode_captions(components, some)
         found |= {caption: made[row] for row, caption in enumerate(some)}

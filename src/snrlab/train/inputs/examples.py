@@ -18,7 +18,6 @@ from snrlab.data.example_order import Order
 from snrlab.data.items import Item
 from snrlab.distributed import ALONE, Processes
 from snrlab.models.components import Components
-from snrlab.models.encoding.cache import Say
 from snrlab.models.encoding.encode import Text, encode_text
 from snrlab.train.inputs.buckets import Bucket
 from snrlab.train.inputs.cache_folder import opened_cache
@@ -148,7 +147,6 @@ def encode_examples(
     draws: Draws,
     items: tuple[Item, ...],
     device: torch.device,
-    say: Say,
     processes: Processes = ALONE,
 ) -> Conditions:
     """Encode what can be encoded once, each of the processes a part.
@@ -164,7 +162,7 @@ def encode_examples(
             code="conflicting-options",
         )
         processes.refuse(mistake)
-    with opened_cache(config, say) as cache:
+    with opened_cache(config) as cache:
         buckets = encode_images(
             components,
             items,
@@ -172,13 +170,12 @@ def encode_examples(
             batch=data.vae_batch_size,
             cache=cache,
             kohya=data.kohya_cache,
-            say=say,
             processes=processes,
         )
         text = None
         if not config.train.trains_text:
             fixed = [fixed_caption(item) for item in items if not item.part.captions.varies]
-            text = embed(components, [*fixed, ""], cache, say, processes)
+            text = embed(components, [*fixed, ""], cache, processes)
     repeats = np.array([item.repeats for item in items])
     order = Order(
         config.seed, draws.total, tuple(np.repeat(np.arange(len(b.members)), repeats[b.members]) for b in buckets)

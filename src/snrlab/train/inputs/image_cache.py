@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -11,16 +12,18 @@ from pathlib import Path
 from torch import Tensor
 
 from snrlab.models.components import Components
-from snrlab.models.encoding.cache import Cache, Say, file_hash, fingerprint, key
+from snrlab.models.encoding.cache import Cache, file_hash, fingerprint, key
 from snrlab.train.inputs.buckets import Place
+
+logger = logging.getLogger(__name__)
 
 
 class ImageCache:
     """The images' part of a cache."""
 
-    def __init__(self, cache: Cache, components: Components, say: Say) -> None:
+    def __init__(self, cache: Cache, components: Components) -> None:
         """With the autoencoder that makes what is not there."""
-        self._cache, self._components, self._say = cache, components, say
+        self._cache, self._components = cache, components
         self._hashes: dict[Path, str] = {}
         self._changed: dict[Path, int] = {}  # when each was edited last before that
 
@@ -38,7 +41,7 @@ class ImageCache:
                     place.put(name, found)
                     names.remove(name)
         there = sum(not names for names in todo.values())
-        self._say(f"{there} of {len(todo)} images were in the cache {self._cache.folder}")
+        logger.info(f"{there} of {len(todo)} images were in the cache {self._cache.folder}")
 
     def add(self, made: Iterable[tuple[Place, str, Tensor]]) -> None:
         """Keep what has been made together, but for images whose files have been edited since they were hashed."""

@@ -15,7 +15,7 @@ from snrlab.data.images.pixels import View, to_latent_size, view
 from snrlab.data.items import Item
 from snrlab.distributed import ALONE, Processes
 from snrlab.models.components import Components
-from snrlab.models.encoding.cache import Cache, Say
+from snrlab.models.encoding.cache import Cache
 from snrlab.models.encoding.encode import encode_pixels
 from snrlab.progress import Throughput
 from snrlab.train.inputs.buckets import Bucket, Place, places
@@ -36,7 +36,6 @@ def encode_images(
     batch: int | None = None,
     cache: Cache | None = None,
     kohya: bool = False,
-    say: Say,
     processes: Processes = ALONE,
 ) -> tuple[Bucket, ...]:
     """The images by size, the smallest width first.
@@ -48,7 +47,6 @@ def encode_images(
         batch: images encoded at once; None is as many as have the pixels of one of 1024x1024, at most 32.
         cache: asked first and added to.
         kohya: take latents from kohya's `.npz` files beside the images.
-        say: told of progress.
         processes: those that do it together; each encodes its part, and all get all of it.
 
     Raises:
@@ -56,18 +54,18 @@ def encode_images(
     """
     everything = places(components, items)
     left = {place: place.wanted for place in everything}
-    known = ImageCache(cache, components, say) if cache is not None else None
+    known = ImageCache(cache, components) if cache is not None else None
 
     def fill() -> None:
         if kohya:
-            KohyaReader(components, say).fill(left)
+            KohyaReader(components).fill(left)
         if known is not None:
             known.fill(left)
 
     processes.agreed(fill)
     _agree(left, processes)
     chunks = list(_chunks([place for place, names in left.items() if names], batch))
-    processes.agreed(lambda: _encode(components, processes.mine(chunks), left, known, device, say))
+    processes.agreed(lambda: _encode(components, processes.mine(chunks), left, known, device))
     _share(chunks, left, processes)
     return tuple(dict.fromkeys(place.bucket for place in everything))
 
@@ -78,10 +76,9 @@ def _encode(
     left: dict[Place, list[str]],
     known: ImageCache | None,
     device: torch.device,
-    say: Say,
 ) -> None:
     """Decode and encode the images of these chunks."""
-    throughput = Throughput("images", sum(map(len, chunks)), say)
+    throughput = Throughput("images", sum(map(len, chunks)))
     for chunk, views in _viewed(iter(chunks)):
         made: list[tuple[Place, str, Tensor]] = []
         for name in NAMES:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 
 import torch
 
 from snrlab.models.components import Components
-from snrlab.models.encoding.cache import Say
 from snrlab.models.encoding.kohya_cache import Family, KohyaLatents, UnusableError, cache_file, read
 from snrlab.train.inputs.buckets import Place
+
+logger = logging.getLogger(__name__)
 
 
 class KohyaReader:
     """Reads the caches and says what became of them."""
 
-    def __init__(self, components: Components, say: Say) -> None:
+    def __init__(self, components: Components) -> None:
         """For a model, whose scaling the latents get."""
-        self._components, self._say = components, say
+        self._components = components
         self._family: Family = "sdxl" if components.family == "sdxl" else "sd"
 
     def fill(self, left: dict[Place, list[str]]) -> None:
@@ -38,10 +40,10 @@ class KohyaReader:
                     if name in names:
                         place.put(name, self._scaled(found, name))
                         names.remove(name)
-        self._say(f"{used} of {len(left)} images have latents in kohya's caches, which do not say what VAE made them")
+        logger.info(f"{used} of {len(left)} images have latents in kohya's caches, which do not say what VAE made them")
         for why, images in refused.items():
             more = f" and {len(images) - 1} more" if len(images) > 1 else ""
-            self._say(f"kohya's cache of {images[0]}{more} is not used: {why}")
+            logger.warning(f"kohya's cache of {images[0]}{more} is not used: {why}")
 
     def _read(self, place: Place) -> KohyaLatents | None:
         image = place.item.file

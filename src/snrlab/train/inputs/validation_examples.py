@@ -12,7 +12,6 @@ from snrlab.config.run import RunConfig
 from snrlab.data.items import Item
 from snrlab.distributed import ALONE, Processes
 from snrlab.models.components import Components
-from snrlab.models.encoding.cache import Say
 from snrlab.models.encoding.encode import Text
 from snrlab.train.inputs.cache_folder import opened_cache
 from snrlab.train.inputs.caption_embeddings import embed
@@ -55,19 +54,18 @@ def encode_held_back(
     components: Components,
     items: Sequence[Item],
     device: torch.device,
-    say: Say,
     processes: Processes = ALONE,
 ) -> HeldBack | None:
     """The examples for validation, or None: the middle of each image, never mirrored, with its whole caption."""
     if not items:
         return None
     still = [replace(item, part=replace(item.part, flip=False, random_crop=False)) for item in items]
-    with opened_cache(config, say) as cache:
+    with opened_cache(config) as cache:
         buckets = encode_images(
-            components, still, device, batch=config.data.vae_batch_size, cache=cache, say=say, processes=processes
+            components, still, device, batch=config.data.vae_batch_size, cache=cache, processes=processes
         )
         captions = [fixed_caption(item) for item in still]
-        text = None if config.train.trains_text else embed(components, captions, cache, say, processes)
+        text = None if config.train.trains_text else embed(components, captions, cache, processes)
     found = []
     for bucket in buckets:
         mine = tuple(captions[i] for i in bucket.members)

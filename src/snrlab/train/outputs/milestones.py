@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,7 +13,6 @@ from typing import NamedTuple
 from snrlab.config import RunConfig
 from snrlab.data.image_folder import counted
 from snrlab.lab.comparison import compared
-from snrlab.models.encoding.cache import Say
 from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
 from snrlab.train.job import Job
@@ -23,13 +23,15 @@ from snrlab.train.outputs.samples import draw, grid_file
 from snrlab.train.outputs.trackers import Trackers
 from snrlab.train.outputs.validation import validate
 
+logger = logging.getLogger(__name__)
 
-def before_training(job: Job, folder: RunFolder, readers: Readers, say: Say) -> None:
+
+def before_training(job: Job, folder: RunFolder, readers: Readers) -> None:
     """What the model makes and how it measures before the first step."""
     if job.config.sample.at_start:
-        sample(job, folder, 0, readers.trackers, say)
+        sample(job, folder, 0, readers.trackers, logging.INFO)
     if job.held_back is not None:
-        say(f"measuring {len(job.held_back.names)} images that are not trained on ...")
+        logger.info(f"measuring {len(job.held_back.names)} images that are not trained on ...")
     _validate(job, readers, 0)
 
 
@@ -95,10 +97,10 @@ def _validate(job: Job, readers: Readers, done: int) -> None:
         readers.trackers.validation(line)
 
 
-def sample(job: Job, folder: RunFolder, done: int, trackers: Trackers, say: Say = lambda text: None) -> None:
-    """Draw the run's prompts after `done` steps, where it has any."""
+def sample(job: Job, folder: RunFolder, done: int, trackers: Trackers, level: int = logging.DEBUG) -> None:
+    """Draw the run's prompts after `done` steps, where it has any; `level` is that of the line that says so."""
     if job.config.sample.prompts and job.processes.main:
-        say(f"drawing {counted(len(job.config.sample.prompts), 'picture')} ...")
+        logger.log(level, f"drawing {counted(len(job.config.sample.prompts), 'picture')} ...")
         with job.averaged():
             trackers.pictures(draw(job, folder.samples, done), done)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO
 
 from snrlab.core.errors import UserError
-from snrlab.models.encoding.cache import Say
 from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
 from snrlab.train.job import Job
@@ -28,25 +27,25 @@ class Readers:
 
 
 @contextmanager
-def open_readers(job: Job, folder: RunFolder, done: int, say: Say) -> Iterator[Readers]:
+def open_readers(job: Job, folder: RunFolder, done: int) -> Iterator[Readers]:
     """What follows the run; in all but the main process it leads nowhere."""
     if not job.processes.main:
-        nowhere = Trackers([], job.draws.tables, 1, say)
+        nowhere = Trackers([], job.draws.tables, 1)
         with Path(os.devnull).open("w", encoding="utf-8") as log:
             yield Readers(log, log if job.held_back else None, nowhere)
         return
     with (
-        _trackers(job, folder, done, say) as trackers,
+        _trackers(job, folder, done) as trackers,
         run_folder.open_log(folder.steps_file, done) as log,
         run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
     ):
         yield Readers(log, validation, trackers)
 
 
-def _trackers(job: Job, folder: RunFolder, done: int, say: Say) -> Trackers:
+def _trackers(job: Job, folder: RunFolder, done: int) -> Trackers:
     """The run's trackers; where one does not start, a folder that has nothing in it yet goes again."""
     try:
-        return open_trackers(job.config, folder, job.draws.tables, done, say)
+        return open_trackers(job.config, folder, job.draws.tables, done)
     except UserError:
         if not folder.steps_file.exists():
             shutil.rmtree(folder.path, ignore_errors=True)

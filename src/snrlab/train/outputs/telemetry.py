@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -17,6 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from snrlab.core.bands import BANDS, band_means, band_of
 from snrlab.core.recipe import Tables
 from snrlab.train.loop import Step
+
+logger = logging.getLogger(__name__)
 
 
 def record(step: Step, tables: Tables, seconds: float | None) -> dict[str, Any]:
@@ -69,15 +72,15 @@ def _process(pid: int) -> psutil.Process:
 class Display:
     """Progress with loss, rate and time left: a bar in a terminal, plain lines elsewhere."""
 
-    def __init__(self, total: int, done: int, say: Callable[[str], None], every: float = 10.0) -> None:
-        """Show `total` steps of which `done` are done; `say` prints a plain line at most every `every` seconds."""
-        self._say, self._every, self._total, self._start = say, every, total, done
+    def __init__(self, total: int, done: int, every: float = 10.0) -> None:
+        """Show `total` steps of which `done` are done; a plain line is logged at most every `every` seconds."""
+        self._every, self._total, self._start = every, total, done
         self._began = self._last = time.monotonic()
         self._loss: float | None = None
         self._facts = ""
         console = Console(stderr=True)
         self._bar: Progress | None = None
-        if console.is_terminal:
+        if console.is_terminal and logger.isEnabledFor(logging.INFO):
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"), TimeRemainingColumn())
             self._bar = Progress(*columns, console=console)
             self._task = self._bar.add_task("steps", total=total, completed=done, facts="")
@@ -94,7 +97,7 @@ class Display:
                 self._bar.update(self._task, completed=done, facts=self._facts)
         elif now - self._last >= self._every or done == self._total:
             self._last = now
-            self._say(f"step {done}/{self._total}  {self._facts}  {_clock((self._total - done) / rate)} left")
+            logger.info(f"step {done}/{self._total}  {self._facts}  {_clock((self._total - done) / rate)} left")
 
     @contextmanager
     def between_steps(self) -> Iterator[None]:

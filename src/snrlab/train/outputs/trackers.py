@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -22,8 +23,9 @@ from snrlab.config.sections.log import Tracker
 from snrlab.core.bands import BANDS, EDGES, band_of
 from snrlab.core.errors import UserError, first_line
 from snrlab.core.recipe import Tables
-from snrlab.models.encoding.cache import Say
 from snrlab.runs.folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -58,9 +60,9 @@ class Trackers:
     A tracker that fails, as where its server is gone, is no reason to stop a run: it is said, and gets nothing more.
     """
 
-    def __init__(self, trackers: Sequence[GeneralTracker], tables: Tables, every: int, say: Say) -> None:
-        """Send to these trackers, of the steps the mean of every `every`; `say` is told of those that fail."""
-        self._trackers, self._every, self._say = list(trackers), every, say
+    def __init__(self, trackers: Sequence[GeneralTracker], tables: Tables, every: int) -> None:
+        """Send to these trackers, of the steps the mean of every `every`."""
+        self._trackers, self._every = list(trackers), every
         self._snr = tables.snr
         self._waiting: list[Line] = []
 
@@ -119,14 +121,14 @@ class Trackers:
                 act(tracker)
             except Exception as reason:  # whatever another program goes wrong with
                 self._trackers.remove(tracker)
-                self._say(
+                logger.warning(
                     f"log.trackers: {tracker.name} has failed ({first_line(reason)}) and gets nothing more; all of it "
                     "is in the run's folder."
                 )
 
 
-def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: int, say: Say) -> Trackers:
-    """Start the trackers of a run, or go on in them after `done` steps; `say` is told of those that fail later.
+def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: int) -> Trackers:
+    """Start the trackers of a run, or go on in them after `done` steps.
 
     Raises:
         UserError: one that is not installed, or that does not start.
@@ -149,7 +151,7 @@ def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: in
         if name == "tensorboard":
             tracker.log({"run": f"```\n{dump(shareable(config))}```"}, step=done)
         started.append(tracker)
-    return Trackers(started, tables, config.log.every, say)
+    return Trackers(started, tables, config.log.every)
 
 
 def _tensorboard(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:

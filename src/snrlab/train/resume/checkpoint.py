@@ -7,7 +7,7 @@ metadata under the piece's name.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import safetensors
@@ -20,8 +20,9 @@ from snrlab.train.job import Job
 from snrlab.train.loop import FORK
 from snrlab.train.resume.state import PIECES, UnfitError
 
+logger = logging.getLogger(__name__)
+
 KEEP = 2
-Say = Callable[[str], None]
 
 
 class NotFiniteError(UserError):
@@ -76,8 +77,8 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"))
 
 
-def newest(folder: Path, say: Say = lambda text: None) -> Path | None:
-    """The newest checkpoint that is whole; `say` is told of each that is passed over. None where there are none.
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole, with a warning of each that is passed over; None where there are none.
 
     Raises:
         UserError: there are checkpoints, and none is whole.
@@ -87,19 +88,19 @@ def newest(folder: Path, say: Say = lambda text: None) -> Path | None:
         wrong = damage(path)
         if wrong is None:
             return path
-        say(f"checkpoint {path.name} is passed over: {wrong}.")
+        logger.warning(f"checkpoint {path.name} is passed over: {wrong}.")
     if found:
         raise UserError(f"{folder}: no checkpoint is whole. Train again under another name.", code="no-checkpoint")
     return None
 
 
-def restore(job: Job, folder: Path, say: Say = lambda text: None) -> int:
+def restore(job: Job, folder: Path) -> int:
     """Load the newest whole checkpoint into the job; the number of steps done, 0 without one.
 
     Raises:
         UserError: a checkpoint of another run, or checkpoints of which none is whole.
     """
-    path = newest(folder, say)
+    path = newest(folder)
     if path is None:
         return 0
     with safetensors.safe_open(str(path), framework="pt") as file:

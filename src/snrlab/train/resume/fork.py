@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -15,8 +16,9 @@ from snrlab.runs.changes import changes, remember, table
 from snrlab.runs.folder import RunFolder
 from snrlab.train.job import Job
 from snrlab.train.resume import checkpoint
-from snrlab.train.resume.checkpoint import Say
 from snrlab.train.resume.fingerprints import Sources, as_text
+
+logger = logging.getLogger(__name__)
 
 
 def choose(out: Path, config: RunConfig, name: str) -> tuple[RunFolder, RunFolder, RunConfig]:
@@ -34,13 +36,13 @@ def choose(out: Path, config: RunConfig, name: str) -> tuple[RunFolder, RunFolde
     return source, folder, config.model_copy(update={"name": name})
 
 
-def make(job: Job, source: RunFolder, folder: RunFolder, sources: Sources, say: Say) -> None:
+def make(job: Job, source: RunFolder, folder: RunFolder, sources: Sources) -> None:
     """Make the new run's folder, whole or not at all, with the checkpoint and the logs up to it.
 
     Raises:
         UserError: the run has no whole checkpoint, or none that fits, or it is beyond the new number of steps.
     """
-    done = checkpoint.restore(job, source.checkpoints, say)  # whether it fits is known before anything is written
+    done = checkpoint.restore(job, source.checkpoints)  # whether it fits is known before anything is written
     if not done:
         raise UserError(f"--fork: {source.path} has no checkpoint yet to start from.", code="no-checkpoint")
     if done >= job.config.train.steps:
@@ -60,7 +62,8 @@ def make(job: Job, source: RunFolder, folder: RunFolder, sources: Sources, say: 
         remember(new.history_file, done, changed)
         new.sources_file.write_text(as_text(sources), encoding="utf-8")
         run_folder.write_config(new, job.config, f"Forked from {source.path.name} after step {done}.")
-    say(f"forked {source.path} after step {done}" + (f", with other values:\n{table(changed)}" if changed else ""))
+    values = f", with other values:\n{table(changed)}" if changed else ""
+    logger.info(f"forked {source.path} after step {done}{values}")
 
 
 def _copy(source: RunFolder, target: RunFolder, done: int) -> None:

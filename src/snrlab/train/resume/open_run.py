@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 
 from snrlab.core.errors import UserError
@@ -17,7 +17,7 @@ from snrlab.train.resume import fork as forks
 from snrlab.train.resume.fingerprints import Sources
 from snrlab.train.signals import Stop
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Wishes:
     lock: RunLock
 
 
-def begin(job: Job, seen: Sources, folder: RunFolder, wishes: Wishes, say: Say) -> int:
+def begin(job: Job, seen: Sources, folder: RunFolder, wishes: Wishes) -> int:
     """Make the folder, or take up what is in it; the number of steps that are done."""
     if wishes.source is not None:
-        forks.make(job, wishes.source, folder, seen, say)
+        forks.make(job, wishes.source, folder, seen)
     if not folder.started:
         run_folder.make(folder)
         wishes.lock.take()
@@ -45,15 +45,15 @@ def begin(job: Job, seen: Sources, folder: RunFolder, wishes: Wishes, say: Say) 
     run_folder.sweep(folder)
     before = folder.read_config()
     taken = changes.refuse(folder, before, job.config, job.processes.count)
-    done = checkpoint.restore(job, folder.checkpoints, say)
+    done = checkpoint.restore(job, folder.checkpoints)
     if done > job.config.train.steps:
         raise UserError(
             f"train.steps is {job.config.train.steps}, but {folder.path} has done {done} steps.", code="out-of-range"
         )
     for note in changes.notes(taken, before, job.config):
-        say(note)
+        logger.info(note)
     if before.name != job.config.name:
-        say(f"{folder.path} is a copy of the run {before.name}; it goes on under its own name")
+        logger.info(f"{folder.path} is a copy of the run {before.name}; it goes on under its own name")
     if taken or before.name != job.config.name:
         changes.remember(folder.history_file, done, taken)
         run_folder.write_config(folder, job.config)
