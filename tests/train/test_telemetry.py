@@ -75,7 +75,7 @@ def train_in_a_terminal(run, out, terminal):
         return save(*args)
 
     runner.steps, checkpoint.save = slow_steps, slow_save
-    sys.argv = ["snrlab", "train", str(run), "--out", str(out)]
+    sys.argv = ["snrlab", "train", str(run), "--out", str(out), "--verbose"]
     main()
 
 
@@ -111,3 +111,4 @@ def test_in_a_terminal_every_step_shows_its_figures(tiny_model, pictures, tmp_pa
     assert set(figures) == set(range(1, STEPS))
     assert len(figures) > len(between) / 2
     assert waiting == {SAVED}
+    assert re.search(r"^wrote .*step-", text, re.MULTILINE), "what is logged meanwhile stands above the bar"

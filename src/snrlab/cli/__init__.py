@@ -21,7 +21,7 @@ from snrlab.cli.exchange.export import export
 from snrlab.cli.exchange.import_ import import_
 from snrlab.cli.exchange.merge import merge
 from snrlab.cli.machine.doctor import doctor
-from snrlab.cli.messages import install
+from snrlab.cli.messages import install, with_verbosity
 from snrlab.cli.training.data import data
 from snrlab.cli.training.demo import demo
 from snrlab.cli.training.evaluate import evaluate
@@ -64,9 +64,11 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Settings and models of other programs": (import_, export, convert, merge),
     "This machine": (doctor,),
 }
+ANSWERS = {explain, compare, inspect, plot, table, cite, doctor}  # they print what was asked, and nothing besides
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(command.__name__.removesuffix("_"), rich_help_panel=panel)(command)
+        whole = command if command in ANSWERS else with_verbosity(command)
+        app.command(command.__name__.removesuffix("_"), rich_help_panel=panel)(whole)
 
 
 def error_line(error: UserError) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-
 from snrlab.cli.choices import DOCUMENTS
+from snrlab.cli.messages import wrote
 from snrlab.core.errors import UserError
 
 WEIGHTS = ".safetensors"
@@ -56,7 +55,7 @@ def free_path(path: Path, *, or_folder: bool = False) -> Path:
 def write(path: Path, data: bytes) -> None:
     """Write a file and say so (UserError where it cannot be written)."""
     put(path, data)
-    typer.echo(f"wrote {path}")
+    wrote(path)
 
 
 def put(path: Path, data: bytes) -> None:

@@ -23,6 +23,7 @@ from snrlab.data.dataset import find, settle
 from snrlab.data.items import Item
 from snrlab.data.validation_folder import validation_items
 from snrlab.distributed import ALONE, Processes
+from snrlab.lab.tables import describe
 from snrlab.model_files.resolve import resolve_to_train, trained_scheduler
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
@@ -156,6 +157,7 @@ def _open(config: RunConfig, look: Look, processes: Processes) -> _Opened:
     config, recipe = resolve_to_train(config, components.facts)
     if config.train.method == "full" and config.single_file:
         refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components.scheduler_config, recipe)))
+    logger.debug(f"recipe: {describe(recipe)}")
     train, tables = config.train, recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)
@@ -172,6 +174,7 @@ def _set_up(opened: _Opened, conditions: Conditions, held_back: HeldBack | None,
     set_up_networks(config, components)
     trained = trainable(config, components, processes.count)
     _release(config, components, conditions)
+    logger.debug(f"{train.optimizer.name} trains {len(trained.parameters)} tensors on {device}")
     return Job(
         config=config,
         recipe=draws.recipe,

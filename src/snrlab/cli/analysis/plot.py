@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snrlab.cli.choices import one_of
+from snrlab.cli.messages import wrote
 from snrlab.core.errors import UserError, unknown
 from snrlab.lab.figures.panels import DEFAULT, PANELS
 from snrlab.lab.figures.theme import MODES
@@ -56,7 +57,7 @@ def plot(
         if recipe:
             raise UserError("--article writes a fixed set; leave out the recipes.", code="conflicting-options")
         for path in write_article(article):
-            typer.echo(f"wrote {path}")
+            wrote(path)
         return
     from snrlab.cli.output_files import free_path, write
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.choices import PRECISIONS, one_of
+from snrlab.cli.messages import tell, wrote
 from snrlab.cli.output_files import free_path
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
@@ -54,7 +55,8 @@ def convert(
         if vae or prediction or zero_terminal_snr or precision:
             raise UserError(f"{source.name} is a LoRA: of the options it takes --out alone.", code="unused-option")
         target = free_path(out or Path(source.name), or_folder=True)
-        typer.echo(f"{convert_lora(source, target)}'s names instead of the other ones\nwrote {target}")
+        tell(f"{convert_lora(source, target)}'s names instead of the other ones")
+        wrote(target)
         return
     target = free_path(out or Path(f"{source.name}.safetensors" if source.is_dir() else source.stem), or_folder=True)
     dtype = DTYPES[precision] if precision else None
@@ -66,5 +68,5 @@ def convert(
         prediction_type=prediction,
         zero_terminal_snr=zero_terminal_snr or None,
     )
-    typer.echo(f"{made.label} predicts {made.prediction_type}: {made.prediction_source}")
-    typer.echo(f"wrote {target}")
+    tell(f"{made.label} predicts {made.prediction_type}: {made.prediction_source}")
+    wrote(target)

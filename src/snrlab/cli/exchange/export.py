@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from snrlab.cli.messages import tell, wrote
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run file, or run folder.")],
@@ -30,17 +32,17 @@ def export(
     exported = exported_run(read(file), to)
     wanted = out or file.with_name(f"{file.stem}-{to}.{'json' if to == 'onetrainer' else 'toml'}")
     path = free_path(wanted)
-    options, wrote = dict(exported.options), [path]
+    options, written = dict(exported.options), [path]
     if exported.dataset is not None:
         dataset = free_path(path.with_name(f"{path.stem}-images.toml"))
         put(dataset, dataset_toml(exported.dataset).encode())
         options["dataset_config"] = dataset.name
-        wrote.append(dataset)
+        written.append(dataset)
     if exported.prompts and to == "kohya":
         prompts = free_path(path.with_name(f"{path.stem}-prompts.txt"))
         put(prompts, ("\n".join(exported.prompts) + "\n").encode())
         options["sample_prompts"] = prompts.name
-        wrote.append(prompts)
+        written.append(prompts)
     if to == "kohya":
         from dataclasses import replace
 
@@ -48,6 +50,6 @@ def export(
         put(path, to_toml(replace(exported, options=options), head).encode())
     else:
         put(path, to_json(exported).encode())
-    typer.echo(f"for {exported.script}; {len(exported.options)} settings.")
-    typer.echo("\n".join(tail(exported.left)))
-    typer.echo("\n".join(["", *(f"wrote {p}" for p in wrote)]))
+    tell(f"for {exported.script}; {len(exported.options)} settings.")
+    tell("\n".join([*tail(exported.left), ""]))
+    wrote(*written)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from snrlab.cli.messages import tell, wrote
+
 
 def import_(
     source: Annotated[
@@ -40,18 +42,18 @@ def import_(
     path = free_path(out)
     found = import_source(source, dataset, as_is=as_is, refuses=refusal)
     put(path, found.written.text.encode())
-    typer.echo(f"{source.name} is {found.understood.asked.kind}; {len(found.written.lines)} settings carried over.")
+    tell(f"{source.name} is {found.understood.asked.kind}; {len(found.written.lines)} settings carried over.")
     changes = found.understood.changes
     if changes and not as_is:
-        typer.echo("\n".join(["", "done as it was meant (--as-is keeps the trainer's own formulas):"]))
-        typer.echo("\n".join(f"  {change.text}" for change in changes))
+        tell("\n".join(["", "done as it was meant (--as-is keeps the trainer's own formulas):"]))
+        tell("\n".join(f"  {change.text}" for change in changes))
     elif changes:
-        typer.echo("\n".join(["", "as it is; without --as-is this would be done otherwise:"]))
-        typer.echo("\n".join(f"  {change.text}" for change in changes))
+        tell("\n".join(["", "as it is; without --as-is this would be done otherwise:"]))
+        tell("\n".join(f"  {change.text}" for change in changes))
     if lost := tail([left for left in found.written.left if left.grade == "lost"]):
-        typer.echo("\n".join(lost))
+        tell("\n".join(lost))
     if found.missing:
-        typer.echo("\n".join(["", "to be named or put there before training:", *(f"  {m}" for m in found.missing)]))
-    typer.echo(
-        "\n".join(["", f"wrote {path}", f"  snrlab train {quoted(path)} --check    tries everything, trains nothing"])
-    )
+        tell("\n".join(["", "to be named or put there before training:", *(f"  {m}" for m in found.missing)]))
+    tell("")
+    wrote(path)
+    tell(f"  snrlab train {quoted(path)} --check    tries everything, trains nothing")

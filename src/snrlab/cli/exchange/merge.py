@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.choices import PRECISIONS, one_of
+from snrlab.cli.messages import wrote
 from snrlab.cli.output_files import free_path
 from snrlab.cli.strengths import refuse_endless
 from snrlab.cli.training.train import quiet_libraries
@@ -51,7 +52,7 @@ def merge(
     merged_from = ", ".join([model.label, *(f"{path.stem}:{strength:g}" for path, strength in chosen)])
     dtype = DTYPES[precision] if precision else None
     save(replace(model, label=target.stem), target, dtype, {"modelspec.merged_from": merged_from})
-    typer.echo(f"wrote {target}")
+    wrote(target)
 
 
 def _with_strength(text: str) -> tuple[Path, float]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from snrlab.cli.messages import tell, wrote
 from snrlab.cli.output_files import free_path, put
 from snrlab.config.wrong_file import quoted
 from snrlab.core.errors import UserError
@@ -48,7 +49,9 @@ def init(
     except ImportError:
         raise UserError('reading images needs Pillow: pip install "snrlab[train]".', code="missing-package") from None
     put(path, started.text.encode())
-    typer.echo("\n".join([*started.found, "", f"wrote {path}", *next_steps(path)]))
+    tell("\n".join([*started.found, ""]))
+    wrote(path)
+    tell("\n".join(next_steps(path)))
 
 
 def listing() -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.messages import wrote
 from snrlab.cli.output_files import free_path
 from snrlab.cli.strengths import refuse_endless
 from snrlab.cli.training.train import quiet_libraries
@@ -80,4 +81,4 @@ def sample(
         save_grid(pictures[0], config, path, saved.label)
     else:
         save_png(labelled(pictures, list(rows), prompts), parameters(config, (size, size), saved.label), path)
-    typer.echo(f"wrote {path}")
+    wrote(path)

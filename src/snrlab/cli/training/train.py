@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.messages import logged_on_stdout
+from snrlab.cli.messages import is_quiet, logged_on_stdout, wrote
 from snrlab.cli.training.launch import first, launch, launched
 from snrlab.core.errors import DEBUG, UserError
 
@@ -66,6 +66,7 @@ def train(
         )
 
     config = read(run, [*(set_ or []), *(["output.dates=false"] if no_dates else [])])
+    logger.debug(f"read {run}" + "".join(f", {override}" for override in set_ or ()))
     if check:
         if processes > 1 or launched():
             raise UserError("--check looks at one process; leave out --processes.", code="conflicting-options")
@@ -118,6 +119,8 @@ def _say_what_next(outcome: Outcome) -> None:
     from snrlab.config.wrong_file import quoted
 
     folder, config = outcome.folder, outcome.config
+    if is_quiet():
+        wrote(folder.result(config))
     if config.output.report:
         logger.info(f"report {folder.report}")
     if config.train.method == "lora" and config.sample.prompts:

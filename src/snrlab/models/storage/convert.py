@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import torch
 
 from snrlab.core.errors import UserError
+from snrlab.core.timing import timed
 from snrlab.files.writing import folder_atomically, unfinished
 from snrlab.models.components import Components
 from snrlab.models.storage.save_folder import save_folder
 from snrlab.models.storage.save_single_file import save_single_file
 from snrlab.models.storage.source import load
+
+logger = logging.getLogger(__name__)
 
 
 def convert(
@@ -56,14 +60,15 @@ def save(model: Components, target: Path, dtype: torch.dtype | None, metadata: M
         UserError: the layout has no place for something that the model is, or it cannot be written.
     """
     if target.suffix.lower() == ".safetensors":
-        save_single_file(model, target, dtype, metadata)
+        with timed(logger, f"wrote {target}"):
+            save_single_file(model, target, dtype, metadata)
         return
     if (there := unfinished(target)).exists():  # no run's folder: it may be anybody's
         raise UserError(
             f"{there} is there, left by what was stopped or made by you. Remove it, or choose another name.",
             code="already-exists",
         )
-    with folder_atomically(target) as folder:
+    with timed(logger, f"wrote {target}"), folder_atomically(target) as folder:
         save_folder(model, folder, dtype)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from diffusers import UNet2DConditionModel
 
 from snrlab.config.sections.model import ModelConfig, ShippedModel
 from snrlab.core.errors import UserError
+from snrlab.core.timing import timed
 from snrlab.model_files import families
 from snrlab.model_files.header import read_header
 from snrlab.model_files.model_facts import read_model_json, shipped_facts, shipped_folder
@@ -21,6 +23,7 @@ from snrlab.models.storage.autoencoder import load_vae
 from snrlab.models.storage.diffusers_folder import load_folder
 from snrlab.models.storage.single_file import load_single_file
 
+logger = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -57,9 +60,12 @@ def load(
     if not path.exists():
         raise UserError(f"{field}: there is no file or folder {path}.", code="missing-file")
     other = None if vae is None else load_vae(vae, vae_dtype, _vae_config(path, field))
-    if path.is_dir():
-        return load_folder(path, dtype, vae_dtype, other, field)
-    return load_single_file(path, dtype, vae_dtype, other, field)
+    with timed(logger, f"loaded {path}" + (f" with the autoencoder {vae}" if vae else "")):
+        reader = load_folder if path.is_dir() else load_single_file
+        model = reader(path, dtype, vae_dtype, other, field)
+    prediction = f"{model.prediction_type} ({model.prediction_source})"
+    logger.debug(f"{model.label} is of the family {model.family} and predicts {prediction}")
+    return model
 
 
 def _vae_config(path: Path, field: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from snrlab.data.items import Item
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Cache
 
+logger = logging.getLogger(__name__)
 CACHE_FOLDER = Path("~/.cache/snrlab")
 CHUNK = 77  # embeddings of a caption for every 75 tokens that are read
 FP32 = 4  # bytes
@@ -29,6 +31,7 @@ def opened_cache(config: RunConfig) -> Iterator[Cache | None]:
     if not config.data.cache:
         yield None
         return
+    logger.debug(f"cache: {cache_folder(config)}")
     with Cache(cache_folder(config)) as cache:
         yield cache
 

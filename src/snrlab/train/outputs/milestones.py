@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from snrlab.config import RunConfig
+from snrlab.core.timing import timed
 from snrlab.data.image_folder import counted
 from snrlab.lab.comparison import compared
 from snrlab.runs import folder as run_folder
@@ -79,15 +80,17 @@ def _measured(readers: Readers, done: int) -> bool:
 def _export(job: Job, folder: RunFolder, done: int) -> None:
     if not job.processes.main:
         return
-    with job.averaged():
-        export(job, folder.on_the_way(job.config, done), done)
+    path = folder.on_the_way(job.config, done)
+    with timed(logger, f"wrote {path}"), job.averaged():
+        export(job, path, done)
     _drop_old(folder, job.config)
 
 
 def _validate(job: Job, readers: Readers, done: int) -> None:
     validation = readers.validation
     if validation is not None:
-        found = validate(job, done)  # all processes together
+        with timed(logger, f"measured after {done} steps"):
+            found = validate(job, done)  # all processes together
         if not job.processes.main:
             return
         line = compared(found, list(run_folder.read_log(Path(validation.name))))
@@ -101,7 +104,7 @@ def sample(job: Job, folder: RunFolder, done: int, trackers: Trackers, level: in
     """Draw the run's prompts after `done` steps, where it has any; `level` is that of the line that says so."""
     if job.config.sample.prompts and job.processes.main:
         logger.log(level, f"drawing {counted(len(job.config.sample.prompts), 'picture')} ...")
-        with job.averaged():
+        with timed(logger, f"drew after {done} steps"), job.averaged():
             trackers.pictures(draw(job, folder.samples, done), done)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from snrlab.core.errors import UserError
+from snrlab.core.timing import timed
 from snrlab.models.storage.safetensors_file import damage, pending, write_tensors
 from snrlab.train.job import Job
 from snrlab.train.loop import FORK
@@ -56,7 +57,8 @@ def save(job: Job, folder: Path, step: int) -> Path:
     folder.mkdir(exist_ok=True)
     path = name_of(folder, step)
     metadata = {"step": str(step)} | {piece.name: json.dumps(piece.take(job)[1]) for piece in PIECES}
-    write_tensors(path, pending(state(job)), metadata, sealed=True)
+    with timed(logger, f"wrote {path}"):
+        write_tensors(path, pending(state(job)), metadata, sealed=True)
     for old in _superseded(folder, path):
         old.unlink(missing_ok=True)
     return path
@@ -120,6 +122,7 @@ def restore(job: Job, folder: Path) -> int:
                 raise UserError(
                     f"{path}: this checkpoint belongs to a run with another {what}.", code="checkpoint-mismatch"
                 ) from None
+    logger.debug(f"restored {path}")
     return int(metadata["step"])
 
 
