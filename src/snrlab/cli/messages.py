@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -33,7 +34,9 @@ class TerminalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print it, unless the terminal has been closed: that is no reason to lose what was trained."""
         with suppress(OSError, RuntimeError):  # the latter where a signal came while something was being printed
-            typer.echo(self.format(record), err=not self.on_stdout)
+            stream = sys.stdout if self.on_stdout else sys.stderr  # as they are now: a bar puts a proxy in their place
+            stream.write(f"{self.format(record)}\n")
+            stream.flush()
 
 
 HANDLER = TerminalHandler()
