@@ -19,7 +19,7 @@ import tiny
 from snrlab import UserError
 from snrlab.cli import main
 from snrlab.config import parse
-from snrlab.core.errors import BugError
+from snrlab.core.errors import DEBUG, BugError
 from snrlab.files.writing import WriteError, write_error
 from snrlab.train import loop, runner, signals
 from snrlab.train.checks import rehearsal
@@ -431,6 +431,7 @@ def test_a_bug_of_ours_is_kept_without_private_folders(config, tmp_path, monkeyp
     monkeypatch.setattr(runner, "run", lambda *args, **kwargs: original(config, tmp_path / "runs", resume=True))
     run = tmp_path / "run.toml"
     run.write_text((tmp_path / "runs" / "tiny" / "run.toml").read_text())
+    monkeypatch.setenv(DEBUG, "")  # what --debug puts there goes again with the test
     for options, shown in (([], False), (["--debug"], True)):
         monkeypatch.setattr("sys.argv", ["snrlab", "train", str(run), *options])
         with pytest.raises(SystemExit) as end:
