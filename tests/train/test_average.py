@@ -12,7 +12,7 @@ import tiny
 from snrlab.train import runner
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.weight_average import TOGETHER, WeightAverage
+from snrlab.train.optim.weight_average import TOGETHER, WeightAverage
 
 
 def test_the_average_is_saved_and_training_goes_on_without_it(tiny_model, pictures, tmp_path):

@@ -52,7 +52,7 @@ def install() -> None:
 def set_level(*, quiet: bool = False, verbose: bool = False) -> None:
     """What of the log is printed (UserError for both at once)."""
     if quiet and verbose:
-        raise UserError("--quiet and --verbose exclude each other; give one of them.")
+        raise UserError("--quiet and --verbose exclude each other; give one of them.", code="conflicting-options")
     PACKAGE.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 

@@ -40,7 +40,7 @@ from snrlab.train.optim.trainable import Trainable, trainable
 from snrlab.train.probe import LEVELS, probe
 from snrlab.train.step.draws import Draws
 from snrlab.train.step.objective import Objective
-from snrlab.train.weight_average import WeightAverage
+from snrlab.train.optim.weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
 

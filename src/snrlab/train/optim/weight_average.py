@@ -22,7 +22,7 @@ class WeightAverage(EMAModel):
     @torch.no_grad()
     def step(self, parameters: Iterable[nn.Parameter]) -> None:
         """Take the weights after a step into the average."""
-        weights = list(parameters)
+        weights: list[torch.Tensor] = list(parameters)
         self.optimization_step += 1
         self.cur_decay_value = self.get_decay(self.optimization_step)
         for start in range(0, len(weights), TOGETHER):
