@@ -25,7 +25,8 @@ from snrlab.config import RunConfig, read
 from snrlab.core.registries.registry import load_plugins
 from snrlab.models.storage.save_folder import save_index, save_weights
 from snrlab.models.storage.source import load
-from snrlab.runs.folder import RunFolder, read_log
+from snrlab.runs.folder import RunFolder
+from snrlab.runs.logs import read_steps
 from snrlab.train import runner
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -72,7 +73,7 @@ def ship(folder: RunFolder, config: RunConfig, target: Path) -> None:
     for part in ("unet",) if target.name == "small_v" else ("unet", "text_encoder"):
         save_weights(model, part, target, torch.float16)
     save_index(model, target)
-    seconds = [record["seconds"] for record in read_log(folder.steps_file)]
+    seconds = [record["seconds"] for record in read_steps(folder.steps_file)]
     record = {
         "config": f"configs/{config.name}.toml",
         "seed": config.seed,

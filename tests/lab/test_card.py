@@ -9,7 +9,7 @@ from PIL import Image
 import tiny
 from snrlab.lab.card import write_card
 from snrlab.lab.report import change_by_band
-from snrlab.runs.folder import read_log
+from snrlab.runs.logs import read_validation
 from snrlab.train import runner
 
 AWKWARD = 'a "cat": [red] \\ # é'
@@ -50,7 +50,7 @@ def test_pictures_plot_and_numbers_are_of_the_run(folder):
     links = re.findall(r"!\[(?:\\.|[^\]])*\]\(([^)]+)\)", body)
     assert links == ["samples/step-00000002/01.png", "samples/step-00000002/02.png", "recipe.png"]
     assert all((folder.path / link).is_file() for link in links)
-    for band, values in change_by_band(list(read_log(folder.validation_file))).items():
+    for band, values in change_by_band(list(read_validation(folder.validation_file))).items():
         assert f"| {band} | {values[0]} | {values[1]} | {values[2]} |" in body
     assert "LoRA of rank 2" in body
     assert "learning_rate = 0.01" in body

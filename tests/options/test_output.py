@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import tiny
 from effects import shows
-from snrlab.runs.folder import read_log
+from snrlab.runs.logs import read_steps, read_validation
 from snrlab.train import runner
 
 
@@ -105,7 +105,7 @@ def test_pictures_say_how_they_were_made(run):
 def test_when_and_on_what_is_measured(run):
     def lines(**validation):
         folder = run(validation=validation, train={"steps": 6})
-        return list(read_log(folder.validation_file)) if folder.validation_file.exists() else []
+        return list(read_validation(folder.validation_file)) if folder.validation_file.exists() else []
 
     assert lines() == []
     assert [line["step"] for line in lines(images=2)] == [0, 6]
@@ -119,11 +119,11 @@ def test_when_and_on_what_is_measured(run):
 def test_a_folder_to_measure_on(run, tmp_path):
     held = tiny.save_pictures(tmp_path / "other é", count=3, size=40)
     folder = run(validation={"folder": str(held)})
-    first, last = read_log(folder.validation_file)
+    first, last = read_validation(folder.validation_file)
     assert first["images"] == ["00.png", "01.png", "02.png"]
     assert first["errors"] != last["errors"]
-    trained = [line["t"] for line in read_log(folder.steps_file)]
-    assert trained == [line["t"] for line in read_log(run().steps_file)], "none of the images is held back"
+    trained = [line["t"] for line in read_steps(folder.steps_file)]
+    assert trained == [line["t"] for line in read_steps(run().steps_file)], "none of the images is held back"
 
 
 def results(folder):
@@ -204,9 +204,9 @@ def test_a_whole_model_in_one_file_says_the_same(run):
 
 @shows("output.dates")
 def test_dates(run):
-    assert "seconds" not in next(read_log(run().steps_file))
+    assert "seconds" not in next(read_steps(run().steps_file))
     dated = run(output={"dates": True})
-    assert next(read_log(dated.steps_file))["seconds"] >= 0
+    assert next(read_steps(dated.steps_file))["seconds"] >= 0
     assert "modelspec.date" in metadata(dated)
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 import tiny
 from snrlab import UserError
-from snrlab.runs.folder import read_log
+from snrlab.runs.logs import read_steps, read_validation
 from snrlab.train import runner
 from snrlab.train.outputs.trackers import band_keys
 
@@ -42,7 +42,7 @@ def scalars(found, tag):
 
 def test_every_step_is_sent(tiny_model, pictures, tmp_path):
     folder = finish(config(tiny_model, pictures), tmp_path)
-    found, lines = events(folder), list(read_log(folder.steps_file))
+    found, lines = events(folder), list(read_steps(folder.steps_file))
     for tag, value in {
         "loss/weighted": lambda line: line["loss"],
         "loss/unweighted": lambda line: np.mean(line["mse"]),
@@ -54,7 +54,7 @@ def test_every_step_is_sent(tiny_model, pictures, tmp_path):
         wanted = {line["step"] + 1: line["bands"][band] for line in lines if line["bands"][band] is not None}
         if wanted:
             assert scalars(found, f"unweighted/{key}") == pytest.approx(wanted, rel=1e-6)
-    for line in read_log(folder.validation_file):
+    for line in read_validation(folder.validation_file):
         for band, estimate in line["bands"].items():
             sent = scalars(found, f"validation/{band_keys()[band]}")
             assert sent[line["step"]] == pytest.approx(estimate["value"], rel=1e-6)
@@ -67,7 +67,7 @@ def test_every_step_is_sent(tiny_model, pictures, tmp_path):
 
 def test_means_of_several_steps(tiny_model, pictures, tmp_path):
     folder = finish(config(tiny_model, pictures, every=4), tmp_path)
-    losses = [line["loss"] for line in read_log(folder.steps_file)]
+    losses = [line["loss"] for line in read_steps(folder.steps_file)]
     assert scalars(events(folder), "loss/weighted") == pytest.approx(
         {4: np.mean(losses[:4]), 6: np.mean(losses[4:])}, rel=1e-6
     )
@@ -86,7 +86,7 @@ def test_a_resumed_run_goes_on_without_doubles(tiny_model, pictures, tmp_path, m
         finish(config(tiny_model, pictures), tmp_path)
     monkeypatch.setattr(runner, "on_the_way", original)
     folder = finish(config(tiny_model, pictures), tmp_path, resume=True)
-    lines = list(read_log(folder.steps_file))
+    lines = list(read_steps(folder.steps_file))
     sent = [(event.step, event.value) for event in events(folder).Scalars("loss/weighted")]
     assert sent == [(line["step"] + 1, pytest.approx(line["loss"], rel=1e-6)) for line in lines]
 
@@ -116,7 +116,7 @@ def test_a_tracker_that_fails_on_the_way_stops_nothing(tiny_model, pictures, tmp
     with tiny.messages() as said:
         outcome = runner.run(config(tiny_model, pictures), tmp_path)
     assert outcome.finished
-    assert len(list(read_log(outcome.folder.steps_file))) == 6
+    assert len(list(read_steps(outcome.folder.steps_file))) == 6
     assert sum("tensorboard has failed (the server is gone)" in line for line in said) == 1
     assert sent[-1] == 3, "nothing more is sent to it"
 

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from snrlab import UserError
 from snrlab.lab.report import change_by_band
-from snrlab.runs.folder import read_log
+from snrlab.runs.logs import read_validation
 from snrlab.train import runner
 from snrlab.train.job import prepare
 
@@ -35,7 +35,7 @@ def folder(tiny_model, pictures, tmp_path_factory):
 
 
 def test_measured_first_on_the_way_and_last(folder):
-    lines = list(read_log(folder.validation_file))
+    lines = list(read_validation(folder.validation_file))
     assert [line["step"] for line in lines] == [0, 3, 6, 7]
     for line in lines:
         for band, errors in line["errors"].items():
@@ -48,7 +48,7 @@ def test_measured_first_on_the_way_and_last(folder):
 
 
 def test_each_measurement_is_paired_with_the_base_and_the_one_before(folder):
-    first, *others = read_log(folder.validation_file)
+    first, *others = read_validation(folder.validation_file)
     assert not {"against_base", "against_previous"} & first.keys(), "the base has nothing to be compared with"
     before = first
     for line in others:

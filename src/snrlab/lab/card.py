@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from snrlab import __version__
-from snrlab.config import RunConfig, dump, parse
+from snrlab.config import RunConfig, dump
 from snrlab.config.prompts import parse_line
 from snrlab.config.redact import shareable
 from snrlab.files.writing import write_atomically
@@ -18,33 +17,33 @@ from snrlab.lab.report import change_by_band
 from snrlab.lab.statistics import Estimate
 from snrlab.lab.tables import describe
 from snrlab.model_files.resolve import resolve_to_show
-
-CARD, PLOT = "README.md", "recipe.png"
+from snrlab.runs.folder import RunFolder
+from snrlab.runs.logs import read_validation
 
 
 def write_card(folder: Path) -> Path:
     """Write README.md and the recipe's plot into a run folder; the path of the card."""
-    file = folder / "run.toml"
-    config = parse(tomllib.loads(file.read_text(encoding="utf-8")), source=str(file))
+    run = RunFolder(folder)
+    config = run.read_config()
     recipe = resolve_to_show(config).recipe
-    (folder / PLOT).write_bytes(recipe_picture(recipe.tables()))
-    path = folder / CARD
-    write_atomically(path, card(config, folder, describe(recipe)).encode())
-    return path
+    run.recipe_plot.write_bytes(recipe_picture(recipe.tables()))
+    write_atomically(run.card_file, card(config, run, describe(recipe)).encode())
+    return run.card_file
 
 
-def card(config: RunConfig, folder: Path, recipe: str) -> str:
+def card(config: RunConfig, run: RunFolder, recipe: str) -> str:
     """The card as Markdown with a YAML head; `recipe` describes the recipe in a line."""
     shown = shareable(config)
     output = config.output
     parts = [
-        front_matter(config, _last_pictures(folder)),
+        front_matter(config, _last_pictures(run)),
         f"# {output.title or config.name}\n",
         f"{output.description}\n" if output.description else "",
         _use(config),
-        _pictures(config, folder),
-        f"## Recipe\n\n{recipe[0].upper()}{recipe[1:]}.\n\n![weight and emphasis by noise level]({PLOT})\n",
-        _numbers(config, folder),
+        _pictures(config, run),
+        f"## Recipe\n\n{recipe[0].upper()}{recipe[1:]}.\n",
+        f"![weight and emphasis by noise level]({run.recipe_plot.name})\n",
+        _numbers(run),
         f"## Configuration\n\nTrained with snrlab {__version__}:\n\n```toml\n{dump(shown).strip()}\n```\n",
     ]
     return "\n".join(part for part in parts if part)
@@ -88,24 +87,23 @@ def _use(config: RunConfig) -> str:
     return text + "\n"
 
 
-def _pictures(config: RunConfig, folder: Path) -> str:
-    shown = zip(config.sample.prompts, _last_pictures(folder), strict=False)
+def _pictures(config: RunConfig, run: RunFolder) -> str:
+    shown = zip(config.sample.prompts, _last_pictures(run), strict=False)
     rows = [f"![{_plain(_text(prompt))}]({file.as_posix()})" for prompt, file in shown]
     return "## Samples\n\n" + "\n".join(rows) + "\n" if rows else ""
 
 
-def _numbers(config: RunConfig, folder: Path) -> str:
+def _numbers(run: RunFolder) -> str:
     """What was measured on images that were not trained on; and against true pictures, where there are."""
     text = ""
-    validation = folder / "validation.jsonl"
-    changes = change_by_band(_lines(validation))
+    changes = change_by_band(list(read_validation(run.validation_file)))
     if changes:
         rows = "".join(f"| {band} | {first} | {last} | {change} |\n" for band, (first, last, change) in changes.items())
         text += (
             "## Numbers\n\nUnweighted epsilon error on images that were not trained on, with 95 % intervals:\n\n"
             f"| SNR band | before | after | change |\n|---|---|---|---|\n{rows}"
         )
-    evaluation = folder / "evaluation.json"
+    evaluation = run.evaluation_file
     if evaluation.exists():
         text += _evaluation(json.loads(evaluation.read_text(encoding="utf-8")))
     return text
@@ -125,14 +123,9 @@ def _evaluation(found: dict[str, Any]) -> str:
     )
 
 
-def _last_pictures(folder: Path) -> list[Path]:
+def _last_pictures(run: RunFolder) -> list[Path]:
     """The single pictures of the last grid, relative to the folder."""
-    last = max((folder / "samples").glob("step-*/"), default=None)
-    return sorted(p.relative_to(folder) for p in last.glob("*.png")) if last is not None else []
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    return [file.relative_to(run.path) for file in run.last_sample_images()]
 
 
 def _text(prompt: str) -> str:

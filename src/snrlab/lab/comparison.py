@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
 from snrlab.lab.statistics import Estimate, mean
+from snrlab.runs.logs import EstimateLine, ValidationLine
 
-Line = dict[str, Any]
 
-
-def change(now: Line, then: Line) -> dict[str, Estimate]:
+def change(now: ValidationLine, then: ValidationLine) -> dict[str, Estimate]:
     """How much each band's error has changed from one measurement to another, `now` minus `then`, with its interval.
 
     Args:
@@ -24,9 +21,17 @@ def change(now: Line, then: Line) -> dict[str, Estimate]:
     return {band: mean(np.array(errors[0][band]) - np.array(errors[1][band])) for band in errors[0]}
 
 
-def compared(line: Line, earlier: Sequence[Line]) -> Line:
+def compared(line: ValidationLine, earlier: Sequence[ValidationLine]) -> ValidationLine:
     """The line with its changes by band: `against_base`, the first, and `against_previous`, the last before it."""
     if not earlier:
         return line
-    changes = {"against_base": change(line, earlier[0]), "against_previous": change(line, earlier[-1])}
-    return line | {name: {band: asdict(e) for band, e in found.items()} for name, found in changes.items()}
+    return {
+        **line,
+        "against_base": as_lines(change(line, earlier[0])),
+        "against_previous": as_lines(change(line, earlier[-1])),
+    }
+
+
+def as_lines(estimates: dict[str, Estimate]) -> dict[str, EstimateLine]:
+    """Estimates by band as validation.jsonl has them."""
+    return {band: EstimateLine(value=e.value, low=e.low, high=e.high) for band, e in estimates.items()}

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import html
 import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from snrlab.config import RunConfig, dump, parse
+from snrlab.config import RunConfig, dump
 from snrlab.config.redact import shareable
 from snrlab.core.bands import BANDS
 from snrlab.core.findings.recipe_findings import findings
@@ -24,6 +23,8 @@ from snrlab.lab.figures.run_figures import loss_figure, recipe_figure, validatio
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.lab.tables import describe
 from snrlab.model_files.resolve import resolve_to_show
+from snrlab.runs.folder import RunFolder
+from snrlab.runs.logs import StepLine, ValidationLine, read_steps, read_validation
 
 SMALL = 400  # pixels of a picture's width up to which it is enlarged pixel by pixel
 CSS = """
@@ -59,8 +60,8 @@ class Contents:
         evaluation: content of evaluation.json; comparison: the PNG beside it. None where not made.
     """
 
-    records: list[dict[str, Any]]
-    validation: list[dict[str, Any]]
+    records: list[StepLine]
+    validation: list[ValidationLine]
     grids: dict[str, bytes]
     evaluation: dict[str, Any] | None
     comparison: bytes | None
@@ -68,19 +69,18 @@ class Contents:
 
 def write_report(folder: Path) -> Path:
     """Write `report.html` into a run folder and return its path."""
-    text = (folder / "run.toml").read_text(encoding="utf-8")
-    config = parse(tomllib.loads(text), source=str(folder / "run.toml"))
-    evaluation, comparison = folder / "evaluation.json", folder / "comparison.png"
+    run = RunFolder(folder)
+    config = run.read_config()
+    evaluation, comparison = run.evaluation_file, run.comparison_file
     contents = Contents(
-        records=_lines(folder / "steps.jsonl"),
-        validation=_lines(folder / "validation.jsonl"),
-        grids=_grids(folder),
+        records=list(read_steps(run.steps_file)),
+        validation=list(read_validation(run.validation_file)),
+        grids={f"step {step}": file.read_bytes() for step, file in run.grids().items()},
         evaluation=json.loads(evaluation.read_text(encoding="utf-8")) if evaluation.exists() else None,
         comparison=comparison.read_bytes() if comparison.exists() else None,
     )
-    path = folder / "report.html"
-    write_atomically(path, render(config, dump(shareable(config)), contents).encode())
-    return path
+    write_atomically(run.report, render(config, dump(shareable(config)), contents).encode())
+    return run.report
 
 
 def render(config: RunConfig, run_toml: str, contents: Contents) -> str:
@@ -96,14 +96,20 @@ def render(config: RunConfig, run_toml: str, contents: Contents) -> str:
 <h1>{html.escape(config.name)}</h1>
 <p>{html.escape(_headline(config, contents.records))}</p><p>{html.escape(describe(recipe))}.</p>
 {_comparison(contents)}{_samples(config, contents)}{_validation(contents.validation)}
-<h2>Training loss</h2><figure>{loss_figure(contents.records)}</figure>{_band_table(contents.records)}
+<h2>Training loss</h2>{_training_loss(contents.records)}
 <h2>Recipe</h2>{_figures(recipe)}{remarks}
 <h2>Configuration</h2><pre>{html.escape(run_toml)}</pre>
 </body></html>
 """
 
 
-def change_by_band(validation: list[dict[str, Any]]) -> dict[str, tuple[Estimate, Estimate, Estimate]]:
+def _training_loss(records: list[StepLine]) -> str:
+    if not records:
+        return "<p>No step has been taken yet.</p>"
+    return f"<figure>{loss_figure(records)}</figure>{_band_table(records)}"
+
+
+def change_by_band(validation: list[ValidationLine]) -> dict[str, tuple[Estimate, Estimate, Estimate]]:
     """(first, last, last minus first) validation loss by SNR band; the change in pairs of the same picture."""
     if len(validation) < 2:
         return {}
@@ -155,7 +161,7 @@ def _samples(config: RunConfig, contents: Contents) -> str:
     return f"<h2>Samples</h2><div class=grids>{pictures}</div><p>Prompts, row by row:</p><ol>{prompts}</ol>"
 
 
-def _validation(lines: list[dict[str, Any]]) -> str:
+def _validation(lines: list[ValidationLine]) -> str:
     changes = change_by_band(lines)
     if not changes:
         return ""
@@ -177,7 +183,7 @@ def _image(png: bytes, alt: str) -> str:
     return f'<img{kind} alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
-def _headline(config: RunConfig, records: list[dict[str, Any]]) -> str:
+def _headline(config: RunConfig, records: list[StepLine]) -> str:
     train = config.train
     what = f"LoRA of rank {config.lora.rank}" if train.method == "lora" else "all weights"
     batch = len(records[0]["t"]) if records else train.batch_size * train.gradient_accumulation  # of all devices
@@ -186,7 +192,7 @@ def _headline(config: RunConfig, records: list[dict[str, Any]]) -> str:
     return text + (f"; median step {np.median(seconds):.3g} s." if seconds else ".")
 
 
-def _band_table(records: list[dict[str, Any]]) -> str:
+def _band_table(records: list[StepLine]) -> str:
     tenth = max(1, len(records) // 10)
     rows = [
         (band, *(_mean([r["bands"][band] for r in part]) for part in (records[:tenth], records[-tenth:])))
@@ -198,12 +204,3 @@ def _band_table(records: list[dict[str, Any]]) -> str:
 def _mean(values: list[float | None]) -> str:
     found = [v for v in values if v is not None]
     return f"{np.mean(found):.4g}" if found else "-"
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-
-
-def _grids(folder: Path) -> dict[str, bytes]:
-    files = sorted((folder / "samples").glob("step-*.png"))
-    return {f"step {int(file.stem.removeprefix('step-'))}": file.read_bytes() for file in files}

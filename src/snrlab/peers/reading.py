@@ -30,6 +30,7 @@ from snrlab.peers.onetrainer.versions import as_today
 from snrlab.peers.other_files import a_list, an_object, refuse_other_toml, weights_kind
 from snrlab.peers.other_models import refuse_other_models
 from snrlab.peers.settings import Asked, other_loss
+from snrlab.runs.folder import RunFolder
 
 ALL_STEPS = ("max_timestep", kohya_settings.STEPS)  # what it is where it is not stated
 WINDOW_KEYS = {"LoRA_type", "max_resolution", "additional_parameters"}
@@ -43,8 +44,9 @@ def read_source(path: Path) -> Asked:
         UserError: nothing there, or nothing that is known; the message says what can be read.
     """
     if path.is_dir():
-        if (path / "run.toml").is_file():
-            return _own(read_text(path / "run.toml"), path.name, "a run of snrlab")
+        run = RunFolder(path)
+        if run.started:
+            return _own(read_text(run.config_file), path.name, "a run of snrlab")
         raise UserError(f"{path} is a folder without run.toml, so it is no run.", code="not-a-run")
     match path.suffix.lower():
         case ".toml":

@@ -18,8 +18,8 @@ from snrlab.config.sections.section import OnResume, on_resume
 from snrlab.config.sections.strategy import as_table
 from snrlab.core.errors import UserError
 from snrlab.core.registries.registry import Choice
-from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
+from snrlab.runs.logs import read_steps
 
 FROM_THE_MODEL = ("recipe", "train.steps", "train.epochs")  # known in full only when model and images are
 PROCESSES = "processes"
@@ -60,9 +60,7 @@ def global_batch(config: RunConfig, processes: int = 1) -> int:
 
 def processes_of(folder: RunFolder, config: RunConfig) -> int | None:
     """How many processes have trained a run so far, by the images in a step of its log; None before its first step."""
-    if not folder.steps_file.exists():
-        return None
-    first = next(run_folder.read_log(folder.steps_file), None)
+    first = next(read_steps(folder.steps_file), None)
     return None if first is None else max(1, len(first["t"]) // global_batch(config))
 
 

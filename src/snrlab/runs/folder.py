@@ -6,20 +6,16 @@ run.toml  sources.json  steps.jsonl  validation.jsonl  history.jsonl  samples/  
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 from snrlab.config import RunConfig, dump, parse
 from snrlab.core.errors import UserError
 from snrlab.files.writing import UNFINISHED, write_atomically
-from snrlab.lab.card import CARD, PLOT
 from snrlab.runs.lock import HOLDER, LOCK, holder, is_locked
 
 
@@ -84,6 +80,29 @@ class RunFolder:
         """The report."""
         return self.path / "report.html"
 
+    @property
+    def card_file(self) -> Path:
+        """The model card."""
+        return self.path / "README.md"
+
+    @property
+    def recipe_plot(self) -> Path:
+        """The recipe's graph, which the card shows."""
+        return self.path / "recipe.png"
+
+    def grid_file(self, step: int) -> Path:
+        """The grid of sample images after `step` steps; the single images are in a folder of its name."""
+        return self.samples / f"step-{step:08d}.png"
+
+    def grids(self) -> dict[int, Path]:
+        """The grids of sample images that are there, by step, in order."""
+        return {int(file.stem.removeprefix("step-")): file for file in sorted(self.samples.glob("step-*.png"))}
+
+    def last_sample_images(self) -> list[Path]:
+        """The single images of the last grid, in the order of the prompts."""
+        last = max(self.samples.glob("step-*/"), default=None)
+        return sorted(last.glob("*.png")) if last is not None else []
+
     def on_the_way(self, config: RunConfig, step: int) -> Path:
         """The result saved after `step` steps."""
         final = self.result(config)
@@ -103,8 +122,9 @@ class RunFolder:
     def own(self) -> frozenset[str]:
         """Names of all that a run keeps here besides its results."""
         logs = (self.config_file, self.sources_file, self.history_file, self.steps_file, self.validation_file)
-        others = (self.checkpoints, self.samples, self.logs, self.comparison_file, self.evaluation_file, self.report)
-        return frozenset({CARD, PLOT, *(file.name for file in (*logs, *others))})
+        results = (self.comparison_file, self.evaluation_file, self.report, self.card_file, self.recipe_plot)
+        folders = (self.checkpoints, self.samples, self.logs)
+        return frozenset(file.name for file in (*logs, *results, *folders))
 
     @property
     def started(self) -> bool:
@@ -202,32 +222,6 @@ def sweep(folder: RunFolder) -> None:
             left.unlink(missing_ok=True)
 
 
-def open_log(path: Path, done: int) -> IO[str]:
-    """The step log for appending, cut back to its first `done` lines."""
-    if path.exists():
-        with path.open("rb+") as file:
-            for _ in range(done):
-                file.readline()
-            file.truncate()
-    return path.open("a", encoding="utf-8", newline="\n", buffering=1)  # a line a step, for who reads along
-
-
-def open_validation(path: Path, done: int) -> IO[str]:
-    """The validation log for appending, cut back to what was measured up to step `done`; 0 starts it anew."""
-    if path.exists():
-        kept = [line for line in read_log(path) if done and line["step"] <= done]
-        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-    return path.open("a", encoding="utf-8", newline="\n", buffering=1)
-
-
-def read_log(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a step log; a last line that was cut off is left out."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
-
-
 def refuse_unwritable(out: Path) -> None:
     """Find out before minutes of loading, not after."""
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
@@ -255,7 +249,9 @@ def _refuse_foreign(folder: RunFolder) -> None:
 
 def _is_foreign(file: Path) -> bool:
     """Whether a file is none of those that a run has before its run.toml."""
-    before = file.name in (LOCK, HOLDER, "sources.json") or re.fullmatch(r"bug-\d+\.txt", file.name)
+    before = file.name in (LOCK, HOLDER, RunFolder(file.parent).sources_file.name) or re.fullmatch(
+        r"bug-\d+\.txt", file.name
+    )
     return not before and not file.name.endswith(UNFINISHED)
 
 

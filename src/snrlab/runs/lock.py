@@ -42,7 +42,7 @@ class RunLock:
         if self._lock.is_locked:
             return
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=0.3)  # somebody may be looking whether it is free
         except Timeout:
             raise UserError(
                 f"{self._folder} is in use: a run in it goes on{holder(self._folder)}. Wait for it, stop it, or "

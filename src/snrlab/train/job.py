@@ -37,10 +37,10 @@ from snrlab.train.optim.loss_scale import LossScale
 from snrlab.train.optim.optimizer import RunOptimizer, evaluating, make_optimizer
 from snrlab.train.optim.properties import refuse_missing
 from snrlab.train.optim.trainable import Trainable, trainable
+from snrlab.train.optim.weight_average import WeightAverage
 from snrlab.train.probe import LEVELS, probe
 from snrlab.train.step.draws import Draws
 from snrlab.train.step.objective import Objective
-from snrlab.train.optim.weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def _open(config: RunConfig, look: Look, processes: Processes) -> _Opened:
     config, recipe = resolve_to_train(config, components.facts)
     if config.train.method == "full" and config.single_file:
         refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components.scheduler_config, recipe)))
-    logger.debug(f"recipe: {describe(recipe)}")
+    logger.info(f"recipe: {describe(recipe)}")
     train, tables = config.train, recipe.tables()
     found = findings(recipe, tables)
     refuse_errors(found)

@@ -73,13 +73,13 @@ def _show_recipe(config: RunConfig) -> None:
 def _summary(folder: RunFolder, config: RunConfig, found: Evaluation) -> str:
     from snrlab.lab.report import change_by_band
     from snrlab.lab.text import columns
-    from snrlab.runs.folder import read_log
+    from snrlab.runs.logs import read_validation
 
     model, lora = found.rows
     measured = [
         (name, str(model.measures[name]), str(value), str(lora.change[name])) for name, value in lora.measures.items()
     ]
-    bands = change_by_band(list(read_log(folder.validation_file)))
+    bands = change_by_band(list(read_validation(folder.validation_file)))
     heading = ("", "without the LoRA", "with it", "change")
     result = folder.result(config)
     started_as = Path(sys.argv[0])  # .venv/bin/snrlab, or the module's file by python -m snrlab

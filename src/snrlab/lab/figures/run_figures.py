@@ -16,6 +16,7 @@ from snrlab.lab.comparison import change
 from snrlab.lab.figures.panels import AXIS
 from snrlab.lab.figures.plots import timestep_axis
 from snrlab.lab.figures.theme import THEMES
+from snrlab.runs.logs import StepLine, ValidationLine
 
 LIGHT = THEMES["light"]
 
@@ -56,8 +57,8 @@ def _recipe(tables: Tables) -> Figure:
         return figure
 
 
-def loss_figure(records: Sequence[dict[str, Any]]) -> str:
-    """The unweighted training loss by SNR band over the steps, smoothed."""
+def loss_figure(records: Sequence[StepLine]) -> str:
+    """The unweighted training loss by SNR band over the steps, smoothed; at least one step is needed."""
     with mpl.rc_context(LIGHT.rc()):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         axes = figure.subplots()
@@ -75,7 +76,7 @@ def loss_figure(records: Sequence[dict[str, Any]]) -> str:
         return _svg(figure)
 
 
-def validation_figure(lines: Sequence[dict[str, Any]]) -> str:
+def validation_figure(lines: Sequence[ValidationLine]) -> str:
     """Validation error by SNR band over the steps, as the change from the base in per cent, with intervals.
 
     Args:

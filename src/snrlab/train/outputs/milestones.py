@@ -14,13 +14,13 @@ from snrlab.config import RunConfig
 from snrlab.core.timing import timed
 from snrlab.data.image_folder import counted
 from snrlab.lab.comparison import compared
-from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
+from snrlab.runs.logs import read_validation
 from snrlab.train.job import Job
 from snrlab.train.outputs.export import export
 from snrlab.train.outputs.intervals import due
 from snrlab.train.outputs.readers import Readers
-from snrlab.train.outputs.samples import draw, grid_file
+from snrlab.train.outputs.samples import draw
 from snrlab.train.outputs.trackers import Trackers
 from snrlab.train.outputs.validation import validate
 
@@ -67,13 +67,13 @@ def _turns(job: Job, folder: RunFolder, done: int, readers: Readers) -> Iterator
     if readers.validation is not None and (last or due(config.validation, job, done)):
         yield Turn(lambda: _measured(readers, done), lambda: _validate(job, readers, done))
     if config.sample.prompts and not last and due(config.sample, job, done):
-        yield Turn(grid_file(folder.samples, done).exists, lambda: sample(job, folder, done, readers.trackers))
+        yield Turn(folder.grid_file(done).exists, lambda: sample(job, folder, done, readers.trackers))
     if not last and due(config.output, job, done):
         yield Turn(folder.on_the_way(config, done).exists, lambda: _export(job, folder, done))
 
 
 def _measured(readers: Readers, done: int) -> bool:
-    lines = run_folder.read_log(Path(readers.validation.name)) if readers.validation is not None else ()
+    lines = read_validation(Path(readers.validation.name)) if readers.validation is not None else ()
     return any(line["step"] == done for line in lines)
 
 
@@ -93,7 +93,7 @@ def _validate(job: Job, readers: Readers, done: int) -> None:
             found = validate(job, done)  # all processes together
         if not job.processes.main:
             return
-        line = compared(found, list(run_folder.read_log(Path(validation.name))))
+        line = compared(found, list(read_validation(Path(validation.name))))
         validation.write(json.dumps(line) + "\n")
         validation.flush()
         os.fsync(validation.fileno())
@@ -105,7 +105,7 @@ def sample(job: Job, folder: RunFolder, done: int, trackers: Trackers, level: in
     if job.config.sample.prompts and job.processes.main:
         logger.log(level, f"drawing {counted(len(job.config.sample.prompts), 'picture')} ...")
         with timed(logger, f"drew after {done} steps"), job.averaged():
-            trackers.pictures(draw(job, folder.samples, done), done)
+            trackers.pictures(draw(job, folder.grid_file(done)), done)
 
 
 def _drop_old(folder: RunFolder, config: RunConfig) -> None:

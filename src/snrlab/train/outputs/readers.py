@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from snrlab.core.errors import UserError
-from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
+from snrlab.runs.logs import open_step_log, open_validation_log
 from snrlab.train.job import Job
 from snrlab.train.outputs.trackers import Trackers, open_trackers
 
@@ -36,8 +36,8 @@ def open_readers(job: Job, folder: RunFolder, done: int) -> Iterator[Readers]:
         return
     with (
         _trackers(job, folder, done) as trackers,
-        run_folder.open_log(folder.steps_file, done) as log,
-        run_folder.open_validation(folder.validation_file, done) if job.held_back else nullcontext() as validation,
+        open_step_log(folder.steps_file, done) as log,
+        open_validation_log(folder.validation_file, done) if job.held_back else nullcontext() as validation,
     ):
         yield Readers(log, validation, trackers)
 

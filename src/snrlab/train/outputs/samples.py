@@ -8,8 +8,8 @@ from snrlab.pictures.sampling import pipeline, request_parameters, requests, sam
 from snrlab.train.job import Job
 
 
-def draw(job: Job, folder: Path, done: int) -> list[Path]:
-    """Draw the run's prompts after `done` steps: a grid, and each picture in a folder beside it.
+def draw(job: Job, grid: Path) -> list[Path]:
+    """Draw the run's prompts: a grid into this file, which is written last, and each picture in a folder beside it.
 
     Returns:
         The files of the single pictures, in the order of the prompts.
@@ -19,14 +19,8 @@ def draw(job: Job, folder: Path, done: int) -> list[Path]:
     pipe = pipeline(model, job.draws.tables.schedule, job.recipe.prediction_type)
     scaling = config.sample.epsilon_scaling
     pictures = sample(pipe, wanted, epsilon_scaling=scaling)
-    grid = grid_file(folder, done)
     files = [grid.with_suffix("") / f"{place + 1:02d}.png" for place in range(len(wanted))]
     for request, picture, file in zip(wanted, pictures, files, strict=True):
         save_png(picture, request_parameters(request, config.name, model.encode_rule, epsilon_scaling=scaling), file)
     save_grid(pictures, config.sample, grid, config.name)
     return files
-
-
-def grid_file(folder: Path, done: int) -> Path:
-    """The file of the grid after `done` steps; the last that is written of them."""
-    return folder / f"step-{done:08d}.png"

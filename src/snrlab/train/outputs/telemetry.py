@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -17,12 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from snrlab.core.bands import BANDS, band_means, band_of
 from snrlab.core.recipe import Tables
+from snrlab.runs.logs import StepLine
 from snrlab.train.loop import Step
 
 logger = logging.getLogger(__name__)
 
 
-def record(step: Step, tables: Tables, seconds: float | None) -> dict[str, Any]:
+def record(step: Step, tables: Tables, seconds: float | None) -> StepLine:
     """The log line of a step: what was optimised, and per slot what it was made of.
 
     `loss` is the mean of `weight` x `mse`, times `correction` where timesteps are drawn from something else than the
@@ -45,7 +46,7 @@ def record(step: Step, tables: Tables, seconds: float | None) -> dict[str, Any]:
     }
     if seconds is not None:
         line |= {"seconds": round(seconds, 4), "memory_mb": memory_mb()}
-    return line
+    return cast("StepLine", line)
 
 
 def _learnt(step: Step, tables: Tables) -> dict[str, Any]:

@@ -24,13 +24,13 @@ from snrlab.core.bands import BANDS, EDGES, band_of
 from snrlab.core.errors import UserError, first_line
 from snrlab.core.recipe import Tables
 from snrlab.runs.folder import RunFolder
+from snrlab.runs.logs import StepLine, ValidationLine
 
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
-Line = dict[str, Any]
 IDENTITY = "tracker.json"  # which runs of the trackers belong to a run folder, so that a resumed run goes on in them
 
 
@@ -64,7 +64,7 @@ class Trackers:
         """Send to these trackers, of the steps the mean of every `every`."""
         self._trackers, self._every = list(trackers), every
         self._snr = tables.snr
-        self._waiting: list[Line] = []
+        self._waiting: list[StepLine] = []
 
     def __enter__(self) -> Trackers:
         """The trackers."""
@@ -74,7 +74,7 @@ class Trackers:
         """End them."""
         self.close()
 
-    def step(self, line: Line) -> None:
+    def step(self, line: StepLine) -> None:
         """Take note of a line of steps.jsonl."""
         if not self._trackers:
             return
@@ -82,7 +82,7 @@ class Trackers:
         if len(self._waiting) == self._every:
             self._send()
 
-    def validation(self, line: Line) -> None:
+    def validation(self, line: ValidationLine) -> None:
         """Pass on a line of validation.jsonl."""
         keys = band_keys()
         self._log({f"validation/{keys[band]}": found["value"] for band, found in line["bands"].items()}, line["step"])

@@ -5,9 +5,6 @@ The error is measured in x0 and shown as epsilon error; perturbation and noise s
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,11 +15,13 @@ from snrlab.core.prediction import gain, target
 from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.distributed import ALONE, Processes
+from snrlab.lab.comparison import as_lines
 from snrlab.lab.statistics import mean
 from snrlab.models.arithmetic import borrowed
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.denoise import denoise
 from snrlab.models.encoding.encode import Text, encode_captions
+from snrlab.runs.logs import ValidationLine
 from snrlab.train.job import Job
 
 LEVELS = 3  # noise levels in each band
@@ -95,7 +94,7 @@ def by_band(errors: NDArray[np.float64], schedule: NoiseSchedule) -> dict[str, N
     return {name: errors[:, bands == i].mean(1) for i, name in enumerate(BANDS) if (bands == i).any()}
 
 
-def validate(job: Job, step: int) -> dict[str, Any]:
+def validate(job: Job, step: int) -> ValidationLine:
     """The line of validation.jsonl after `step` steps: mean by band with its interval, and every picture's error."""
     held, schedule = job.held_back, job.draws.tables.schedule
     assert held is not None
@@ -121,7 +120,7 @@ def validate(job: Job, step: int) -> dict[str, Any]:
     errors = by_band(np.concatenate(found), schedule)
     return {
         "step": step,
-        "bands": {band: asdict(mean(values)) for band, values in errors.items()},
+        "bands": as_lines({band: mean(values) for band, values in errors.items()}),
         "images": list(held.names),
         "errors": {band: [float(f"{v:.9g}") for v in values] for band, values in errors.items()},
     }

@@ -14,6 +14,7 @@ from snrlab.files.writing import folder_atomically
 from snrlab.runs import folder as run_folder
 from snrlab.runs.changes import changes, remember, table
 from snrlab.runs.folder import RunFolder
+from snrlab.runs.logs import read_validation
 from snrlab.train.job import Job
 from snrlab.train.resume import checkpoint
 from snrlab.train.resume.fingerprints import Sources, as_text
@@ -76,5 +77,5 @@ def _copy(source: RunFolder, target: RunFolder, done: int) -> None:
     ):
         copy.writelines(islice(log, done))
     if source.validation_file.exists():
-        lines = [line for line in run_folder.read_log(source.validation_file) if line["step"] <= done]
+        lines = [line for line in read_validation(source.validation_file) if line["step"] <= done]
         target.validation_file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
