@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from importlib import metadata
 
+from snrlab.core.blas import fix_mkl_rounding
 from snrlab.core.errors import UserError
 from snrlab.core.findings.recipe_findings import Finding, findings
 from snrlab.core.learning_rate import LR_SCHEDULES
@@ -26,6 +27,7 @@ from snrlab.core.weights import peer_weightings as _peer_weightings  # noqa: F40
 from snrlab.core.weights.weighting import WEIGHTINGS
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # who uses the package decides what is shown
+fix_mkl_rounding()  # every entry imports this package before torch computes anything
 __version__ = metadata.version("snrlab")
 __all__ = [
     "DENSITIES",
