@@ -135,6 +135,17 @@ def test_a_download_with_another_hash_is_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.numeric
+def test_no_operation_depends_on_its_place_in_memory(capsys):
+    """As a run computes them, with the shapes of the small model; nor on the process."""
+    assert script("reproducibility").main(["--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    for kind in ("again", "place in memory", "process"):
+        assert f"  {kind}: 0 of 44 give other bits" in printed
+    assert "conv 3x3 64>64 at 16x16 float32" in printed
+
+
+@pytest.mark.slow
 def test_the_tokenizer_can_be_rebuilt_byte_for_byte(tmp_path):
     script("build_tokenizer").build(tmp_path)
     own = shipped_folder("small") / "tokenizer"
