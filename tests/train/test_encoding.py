@@ -167,11 +167,12 @@ def test_an_interrupted_cache_goes_on_where_it_stopped(mixed, tmp_path):
     assert process.exitcode == 9
     assert len(list(folder.glob("*.safetensors"))) == 3
     assert len(list(folder.glob("*.tmp"))) == 1, "it was killed while it wrote the fourth"
-    data = {**BUCKETS, "cache": True, "cache_folder": str(folder)}
+    alone = {**BUCKETS, "vae_batch_size": 1}  # as it did: what is convolved together may count in the last digits
+    data = {**alone, "cache": True, "cache_folder": str(folder)}
     found = encode(mixed, data=data)
     assert found.encoded == 3
     assert any(text.startswith("3 of 6 images") for text in found.said)
-    assert same(served(found), served(encode(mixed, data=BUCKETS)))
+    assert same(served(found), served(encode(mixed, data=alone)))
     assert encode(mixed, data=data).encoded == 0
 
 
