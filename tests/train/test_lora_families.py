@@ -31,7 +31,9 @@ def config(models, family, pictures, **sections):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_diffusers_draws_with_the_file_what_was_trained(family, models, pictures, tmp_path):
-    job = prepare(config(models, family, pictures))
+    # so large that every self-attention has four tokens or more: to a single one nothing can be given more or less
+    # attention, so the gradients of its to_q and to_k are zero, or rounding that Adam makes a step of
+    job = prepare(config(models, family, pictures, data={"resolution": 128}))
     before = {name: p.detach().clone() for name, p in job.parameters.items()}
     for _ in steps(job):
         pass
