@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick lint format mutants core-mutants emoji docs docs-write gallery base card full-size soak clean
+.PHONY: demo test quick numeric lint format mutants core-mutants emoji docs docs-write gallery base card full-size soak clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -14,6 +14,13 @@ test: $(READY)
 
 quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not full_size"
+
+# tests whose result depends on how the processor rounds: as if on one with AVX2, on one with less, and with two threads
+NUMERIC := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "numeric and not slow"
+numeric: $(READY)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(NUMERIC)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(NUMERIC)
+	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(NUMERIC)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -17,6 +17,8 @@ from snrlab.train.step.batch import Batch
 from snrlab.train.step.draws import Draws
 from snrlab.train.step.objective import Objective
 
+pytestmark = pytest.mark.numeric
+
 every_loss = pytest.mark.parametrize("entry", all_of(LOSSES), ids=entry_id)
 every_rate = pytest.mark.parametrize("entry", all_of(LR_SCHEDULES), ids=entry_id)
 ERRORS = torch.arange(-60, 61) / 20

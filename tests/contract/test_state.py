@@ -15,6 +15,8 @@ from snrlab.train.loop import steps
 from snrlab.train.resume import checkpoint
 from snrlab.train.resume.state import PIECES
 
+pytestmark = pytest.mark.numeric
+
 # what steps change that decides nothing: norms of this step, pictures held to be cut again, the order once computed,
 # what is computed from the memory of errors; the rate that every step begins with setting, from its number; and what
 # the probe has measured: where memory lies, its sums may end otherwise

@@ -18,6 +18,8 @@ from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.train.step.draws import Draws
 from snrlab.train.step.objective import Objective
 
+pytestmark = pytest.mark.numeric
+
 TRAINED = ("epsilon", "v_prediction", "sample")
 SHAPE = (4, 8, 8)
 TOTAL = 8

@@ -14,6 +14,8 @@ from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.weights.loss_weight import is_multiplier, loss_weight
 from snrlab.core.weights.weighting import WEIGHTINGS
 
+pytestmark = pytest.mark.numeric
+
 WEIGHTS = [e for e in all_of(WEIGHTINGS) if not e.properties.multiplier]
 every_weight = pytest.mark.parametrize("entry", WEIGHTS, ids=entry_id)
 every_schedule = pytest.mark.parametrize("entry", all_of(SCHEDULES), ids=entry_id)

@@ -10,6 +10,8 @@ from snrlab.models.arithmetic import borrowed, release, with_precision
 from snrlab.models.denoise import denoise, plain_sizes
 from snrlab.models.encoding.encode import encode_text
 
+pytestmark = pytest.mark.numeric
+
 STEPS = torch.tensor([10, 900])
 FAMILIES = ["sd1", "sd2", "sdxl"]
 

@@ -18,6 +18,8 @@ from snrlab.models.encoding.encode import decode_latents, encode_captions, encod
 from snrlab.models.encoding.tokens import room, token_count, tokenize
 from snrlab.models.encoding.weighted_captions import weighted_words
 
+pytestmark = pytest.mark.numeric
+
 CAPTIONS = ["", "a photo of a cat", "a cat " * 60]
 CPU = torch.device("cpu")
 TOKENIZERS = [clip_tokenizer(), clip_tokenizer("!")]

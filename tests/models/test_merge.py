@@ -17,6 +17,8 @@ from snrlab.models.lora.merge import find_layer, merge
 from snrlab.models.storage.convert import save
 from snrlab.models.storage.source import load
 
+pytestmark = pytest.mark.numeric
+
 FAMILIES = ["sd1", "sd2", "sdxl"]
 CHOICES = {"LoCon": {"layers": CONV, "conv_rank": 2, "alpha": 3.0}, "DoRA": {"layers": CONV, "dora": True}}
 

@@ -11,6 +11,8 @@ from snrlab import SCHEDULES
 from snrlab.core.prediction import target
 from snrlab.core.schedule import zero_terminal_snr
 
+pytestmark = pytest.mark.numeric
+
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
 

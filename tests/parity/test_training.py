@@ -19,6 +19,8 @@ from snrlab.train.step.batch import Batch
 from snrlab.train.step.draws import Draws
 from snrlab.train.step.objective import Objective
 
+pytestmark = pytest.mark.numeric
+
 SD = SCHEDULES.bind("sd")()
 T = np.arange(1000)
 

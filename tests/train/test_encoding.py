@@ -22,6 +22,8 @@ from snrlab.models.encoding.encode import encode_captions, encode_pixels
 from snrlab.train.inputs import caption_embeddings
 from snrlab.train.step.batch import Batch
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def mixed(tmp_path) -> Path:

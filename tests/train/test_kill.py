@@ -16,7 +16,11 @@ import forked
 import tiny
 from test_scripts import script
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.numeric,
+    pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL"),
+]
 soak = script("soak")
 lines = script("soak_runs").lines
 SEED = "3"  # by which every kind of moment is chosen

@@ -14,6 +14,8 @@ from snrlab.train.job import prepare
 from snrlab.train.loop import steps
 from snrlab.train.outputs.export import export
 
+pytestmark = pytest.mark.numeric
+
 FAMILIES = ["sd1", "sd2", "sdxl"]
 
 

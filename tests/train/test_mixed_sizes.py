@@ -11,6 +11,8 @@ from encoding import BUCKETS, save_mixed
 from snrlab.train import runner
 from snrlab.train.loop import steps
 
+pytestmark = pytest.mark.numeric
+
 
 def finish(config, out, **kwargs):
     return runner.run(config, out, **kwargs)
