@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.perturbation import PERTURBATIONS
-from snrlab.core.registries.noise import NOISES
 from snrlab.core.registries.parameters import Parameter, Text
 from snrlab.core.registries.registry import Choice, Entry, Registry
-from snrlab.core.registries.training import LOSSES, OPTIMIZERS
+from snrlab.core.registries.tensor_registries import LOSSES, NOISES, OPTIMIZERS
 from snrlab.core.schedule import SCHEDULES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS

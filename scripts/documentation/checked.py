@@ -26,12 +26,12 @@ from typing import Any
 
 import numpy as np
 
+from documentation.gaussian_world import sampled_variance
 from documentation.problems import Problems
 from snrlab import cli
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Tables
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
-from snrlab.lab.gaussian import sampled_variance
 from snrlab.lab.profile import expected_loss, gradient_size, ideal_profile, shares, shipped_profile
 from snrlab.lab.recipe_text import parse_recipe
 

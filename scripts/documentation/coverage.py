@@ -11,7 +11,7 @@ from documentation import api, commands, reference
 from documentation.problems import Problems
 from snrlab.config.run import RunConfig
 from snrlab.core.registries.registry import Entry, Registry
-from snrlab.core.registries.training import OPTIMIZERS
+from snrlab.core.registries.tensor_registries import OPTIMIZERS
 
 
 def registries() -> dict[str, Registry]:

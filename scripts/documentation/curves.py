@@ -10,13 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from documentation.drawings import WIDTH
+from documentation.formula_notation import evaluate
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registries.registry import Entry
 from snrlab.core.weights.loss_weight import is_multiplier
 from snrlab.core.weights.weighting import WeightingProperties
 from snrlab.lab.figures.plots import draw, save
 from snrlab.lab.figures.theme import THEMES
-from snrlab.lab.formula import evaluate
 
 LIGHT = THEMES["light"]
 STRONG: Mapping[str, Mapping[str, Any]] = {

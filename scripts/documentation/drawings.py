@@ -10,11 +10,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from documentation.gaussian_world import sampled_variance
 from snrlab import SCHEDULES
 from snrlab.data import emoji
 from snrlab.lab.figures.plots import draw, save
 from snrlab.lab.figures.theme import THEMES
-from snrlab.lab.gaussian import sampled_variance
 from snrlab.lab.profile import FIFTHS, SHARES, by_fifth, ideal_profile, shares, shipped_profile
 from snrlab.lab.recipe_text import parse_recipe
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import snrlab
+from documentation.formula_notation import to_latex
 from documentation.kinds import INTRO, KINDS, Kind
 from snrlab import (
     DENSITIES,
@@ -26,12 +27,10 @@ from snrlab import (
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.section import on_resume
 from snrlab.core.errors import ERROR_CODES
-from snrlab.core.registries.noise import NoiseProperties
 from snrlab.core.registries.registry import Choice, Entry, Registry
-from snrlab.core.registries.training import LossProperties, OptimizerProperties
+from snrlab.core.registries.tensor_registries import LossProperties, NoiseProperties, OptimizerProperties
 from snrlab.core.timesteps.density import DensityProperties
 from snrlab.core.weights.weighting import WeightingProperties
-from snrlab.lab.formula import to_latex
 
 PAGES = ("run-file.md", "strategies.md", "error-codes.md")  # kept in docs/ too, without pictures
 ON_RESUME = {

@@ -17,8 +17,7 @@ from snrlab.core.findings.recipe_findings import Finding, findings
 from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe, Tables
-from snrlab.core.registries.noise import NOISES
-from snrlab.core.registries.training import LOSSES, OPTIMIZERS
+from snrlab.core.registries.tensor_registries import LOSSES, NOISES, OPTIMIZERS
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule
 from snrlab.core.timesteps import peer_densities as _peer_densities  # noqa: F401  (registers its entries)
 from snrlab.core.timesteps.density import DENSITIES

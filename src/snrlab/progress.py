@@ -1,14 +1,14 @@
-"""How fast something long goes, logged now and then."""
+"""How fast something long goes, and how long something took, as log lines."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
-
-
 EVERY = 10.0
 
 
@@ -48,3 +48,11 @@ def _short(rate: float) -> str:
     ('0.254', '1283')
     """
     return f"{rate:.3g}" if rate < 1000 else f"{rate:.0f}"
+
+
+@contextmanager
+def timed(logger: logging.Logger, what: str) -> Iterator[None]:
+    """Log `what` and its seconds when it is done; where it fails, nothing."""
+    began = time.monotonic()
+    yield
+    logger.debug(f"{what}: {time.monotonic() - began:.2f} s")

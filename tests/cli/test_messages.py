@@ -51,7 +51,7 @@ def test_quiet_leaves_the_result_and_warnings(run_file):
 def test_quiet_leaves_errors(run_file):
     done = tiny.snrlab("train", run_file, "--quiet", "--set", "train.batch_size=7", "--out", run_file.parent)
     assert done.returncode == 2
-    assert done.stderr.startswith("snrlab: train.batch_size is 7, but there are only 6 images")
+    assert done.stderr.startswith("snrlab: error[out-of-range]: train.batch_size is 7, but there are only 6 images")
 
 
 def test_verbose_adds_what_is_loaded_and_timings(run_file, tiny_model):

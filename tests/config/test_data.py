@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from snrlab import UserError
 from snrlab.config import dump, parse, read
-from snrlab.config.sections.image_options import ImageOptions, ImageSet
+from snrlab.config.sections.data import ImageOptions, ImageSet
 
 
 def run(**data):

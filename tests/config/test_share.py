@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from snrlab.config import dump, parse
 from snrlab.config.redact import last_name, shareable, without_folders
 from snrlab.config.run import RunConfig
-from snrlab.config.sections.image_options import ImageSet
+from snrlab.config.sections.data import ImageSet
 from snrlab.core.recipe import Recipe
+from snrlab.model_files.metadata.kohya_metadata import Base, Images, Training
 from snrlab.model_files.metadata.lora_metadata import lora_metadata
-from snrlab.model_files.metadata.training_facts import Base, Images, Training
 from snrlab.train.failure.bug_report import report
 
 FOLDER = "/home/someone/private things"

@@ -10,7 +10,7 @@ from drawing import all_of, choices, default, entry_id
 from snrlab import UserError
 from snrlab.core.learning_rate import LR_SCHEDULES, warmup_factor
 from snrlab.core.recipe import Recipe
-from snrlab.core.registries.training import LOSSES
+from snrlab.core.registries.tensor_registries import LOSSES
 from snrlab.core.schedule import SCHEDULES
 from snrlab.models.encoding.encode import Text
 from snrlab.train.step.batch import Batch

@@ -11,7 +11,7 @@ from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import target
 from snrlab.core.random_streams import data_index, inverse_cdf, stream, uniforms
 from snrlab.core.recipe import Recipe
-from snrlab.core.registries.noise import NOISES
+from snrlab.core.registries.tensor_registries import NOISES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS

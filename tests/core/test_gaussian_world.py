@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from documentation.gaussian_world import NETWORKS, network, sampled_variance
 
 from snrlab import SCHEDULES
 from snrlab.core.errors import UserError
 from snrlab.core.prediction import convert, target
-from snrlab.lab.gaussian import NETWORKS, network, sampled_variance
 
 SD = SCHEDULES.bind("sd")()
 STEPS = np.array([24, 249, 499, 999])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from drawing import ENTRIES, REGISTRIES, entry_id, temporary_entries
 from snrlab.core.errors import UserError
 from snrlab.core.registries.registry import Entry, Properties, Registry
-from snrlab.core.registries.training import OPTIMIZERS
+from snrlab.core.registries.tensor_registries import OPTIMIZERS
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
 

@@ -29,7 +29,7 @@ from snrlab.data.images.image_file import shown_size
 from snrlab.data.kohya.dataset_toml import read_datasets
 from snrlab.files.text import read_json_list
 from snrlab.lab.cite import cite
-from snrlab.lab.compare import compare
+from snrlab.lab.comparison.compare import compare
 from snrlab.lab.explain import explain
 from snrlab.model_files.header import metadata_of, read_header
 from snrlab.model_files.inspection.inspection import inspect
@@ -104,7 +104,7 @@ OTHERS = {
                           "config/presets.py", "config/option_tables/kohya.py", "config/option_tables/onetrainer.py",
                           "lab/figures/page.py"),
     "read after its header": ("models/lora/lora_file.py", "models/networks.py",
-                              "model_files/metadata/training_facts.py"),
+                              "model_files/metadata/kohya_metadata.py"),
     "a decoded picture": ("data/images/pixels.py",),
     "our own cache, with a checksum": ("models/encoding/cache.py",),
     "weights that the user names for judging": ("evaluate/features.py",),

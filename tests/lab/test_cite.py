@@ -13,10 +13,9 @@ from snrlab.config import dump
 from snrlab.core.errors import UserError
 from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.perturbation import PERTURBATIONS
-from snrlab.core.registries.noise import NOISES
 from snrlab.core.registries.papers import PAPERS, paper, this_program
 from snrlab.core.registries.registry import load_plugins
-from snrlab.core.registries.training import LOSSES, OPTIMIZERS
+from snrlab.core.registries.tensor_registries import LOSSES, NOISES, OPTIMIZERS
 from snrlab.core.schedule import SCHEDULES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.weights.weighting import WEIGHTINGS

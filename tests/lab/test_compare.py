@@ -13,9 +13,10 @@ from snrlab.core.errors import UserError
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES
 from snrlab.core.timesteps.density import DENSITIES
-from snrlab.lab import blocks, compare_text
-from snrlab.lab.compare import as_data, compare
-from snrlab.lab.distance import emphasis_law, law, total_variation, wasserstein
+from snrlab.lab import blocks
+from snrlab.lab.comparison import compare_text
+from snrlab.lab.comparison.compare import as_data, compare
+from snrlab.lab.comparison.distance import emphasis_law, law, total_variation, wasserstein
 from snrlab.lab.recipe_text import parse_recipe
 
 FILES = Path(__file__).parent / "configurations"

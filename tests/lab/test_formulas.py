@@ -4,17 +4,17 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from documentation.formula_notation import clauses, evaluate, to_latex
 
 from drawing import REGISTRIES, all_of, default, entry_id, stated_for
 from snrlab.core.learning_rate import LR_SCHEDULES, progress, read_rules
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import gain
-from snrlab.core.registries.training import LOSSES, OPTIMIZERS
+from snrlab.core.registries.tensor_registries import LOSSES, OPTIMIZERS
 from snrlab.core.schedule import SCHEDULES, from_betas, sd
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.weights import curve, loss_weight
 from snrlab.core.weights.weighting import WEIGHTINGS
-from snrlab.lab.formula import clauses, evaluate, to_latex
 
 SD = sd()
 SPACES = {"w_x0": "sample", "w_v": "v_prediction", "w_epsilon": "epsilon"}

@@ -6,7 +6,7 @@ from torch.nn.functional import avg_pool2d
 
 from snrlab import SCHEDULES
 from snrlab.core.registries.registry import load_plugins
-from snrlab.core.registries.training import LOSSES
+from snrlab.core.registries.tensor_registries import LOSSES
 from snrlab.lab.recipe_text import parse_recipe
 from snrlab.peers.onetrainer import density as onetrainer_density
 

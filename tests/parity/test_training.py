@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from snrlab import NOISES, SCHEDULES, Recipe
 from snrlab.core.learning_rate import LR_SCHEDULES
-from snrlab.core.registries.training import LOSSES
+from snrlab.core.registries.tensor_registries import LOSSES
 from snrlab.models.encoding.encode import Text
 from snrlab.train.step.batch import Batch
 from snrlab.train.step.draws import Draws

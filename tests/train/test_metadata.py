@@ -9,8 +9,8 @@ from safetensors import safe_open
 
 import tiny
 from snrlab.config import parse
+from snrlab.model_files.metadata.kohya_metadata import Base, Images, Training, file_hashes
 from snrlab.model_files.metadata.lora_metadata import lora_metadata
-from snrlab.model_files.metadata.training_facts import Base, Images, Training, file_hashes
 from snrlab.train import runner
 from snrlab.train.job import prepare
 from snrlab.train.outputs.export import export

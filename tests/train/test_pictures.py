@@ -16,7 +16,9 @@ from snrlab.core.schedule import SCHEDULES
 from snrlab.evaluate.open_model import open_source
 from snrlab.models.encode_rule import EncodeRule
 from snrlab.pictures.ddim import sampler
-from snrlab.pictures.sampling import SampleRequest, pipeline, request_parameters, sample, save_png, tiled
+from snrlab.pictures.grids import request_parameters, save_png, tiled
+from snrlab.pictures.requests import SampleRequest
+from snrlab.pictures.sampling import pipeline, sample
 
 SCHEDULE = SCHEDULES.bind("sd")()
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from snrlab.cli.training.launch import first
+from snrlab.cli.launch import first
 from snrlab.core.errors import UserError
 
 PACKAGE = logging.getLogger("snrlab")

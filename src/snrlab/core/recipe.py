@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.perturbation import PerturbationProperties, loss_floor
 from snrlab.core.prediction import PREDICTION_TYPES, PredictionType, gain
-from snrlab.core.registries.noise import NoiseProperties
 from snrlab.core.registries.registry import Choice
+from snrlab.core.registries.tensor_registries import NoiseProperties
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule, zero_terminal_snr
 from snrlab.core.stages import Stage, refuse_impossible
 from snrlab.core.timesteps.density import DENSITIES, DensityProperties

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from snrlab.config.sections.data import DataConfig
-from snrlab.config.sections.image_options import ImageOptions
+from snrlab.config.sections.data import DataConfig, ImageOptions
 from snrlab.data.items import BucketRule, CaptionRule, Part
 
 

@@ -19,7 +19,7 @@ from snrlab.core.registries.papers import (
     this_program,
 )
 from snrlab.core.registries.registry import Choice
-from snrlab.core.registries.training import OPTIMIZERS
+from snrlab.core.registries.tensor_registries import OPTIMIZERS
 from snrlab.files.text import read_toml
 from snrlab.lab.recipe_source import as_recipe, is_source
 from snrlab.peers.interpretation import interpret

@@ -22,9 +22,9 @@ from snrlab.core.errors import UserError, unknown
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES
 from snrlab.core.recipe import Recipe
-from snrlab.core.registries.noise import NOISES
 from snrlab.core.registries.parameters import parse_value
 from snrlab.core.registries.registry import Choice, Registry
+from snrlab.core.registries.tensor_registries import NOISES
 from snrlab.core.schedule import SCHEDULES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS

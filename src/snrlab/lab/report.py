@@ -18,9 +18,8 @@ from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe
 from snrlab.files.writing import write_atomically
 from snrlab.lab.blocks import table
-from snrlab.lab.comparison import change
 from snrlab.lab.figures.run_figures import loss_figure, recipe_figure, validation_figure
-from snrlab.lab.statistics import Estimate, mean
+from snrlab.lab.statistics import Estimate, change, mean
 from snrlab.lab.tables import describe
 from snrlab.model_files.resolve import resolve_to_show
 from snrlab.runs.folder import RunFolder

@@ -44,7 +44,7 @@ def known(model: str) -> BaseModel:
     names = get_args(ShippedModel)
     path = Path(model).expanduser()
     if model in names and not path.exists():
-        name = cast(ShippedModel, model)
+        name = cast("ShippedModel", model)
         about = f"model: {model}, which ships with snrlab"
         return BaseModel("small", None, name, shipped_facts(name).prediction_type, about)
     if not path.exists():

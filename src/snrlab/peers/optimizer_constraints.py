@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from snrlab.config.run_file_text import Stated
-from snrlab.config.sections.train_rules import ADAPTIVE_RATE
-from snrlab.core.registries.training import OPTIMIZERS, loaded
+from snrlab.config.sections.train import ADAPTIVE_RATE
+from snrlab.core.registries.tensor_registries import OPTIMIZERS, loaded
 from snrlab.peers.conversion import Left, Transfer
 
 RATES = tuple(f"train.{part}_learning_rate" for part in ("unet", "text_encoder", "text_encoder_2"))

@@ -7,7 +7,6 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
@@ -15,9 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from snrlab.config.sections.output import SampleConfig
 from snrlab.files.writing import atomically
 from snrlab.models.encode_rule import PLAIN, EncodeRule
-
-if TYPE_CHECKING:
-    from snrlab.pictures.sampling import SampleRequest
+from snrlab.pictures.requests import SampleRequest
 
 
 def save_grid(pictures: Sequence[Image.Image], config: SampleConfig, path: Path, model: str) -> None:

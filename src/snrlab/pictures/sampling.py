@@ -12,7 +12,6 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from torch import Tensor
 
-from snrlab.config.prompts import parse_line
 from snrlab.config.sections.output import SampleConfig
 from snrlab.core.errors import UserError
 from snrlab.core.random_streams import stream
@@ -21,45 +20,11 @@ from snrlab.models.arithmetic import borrowed, computing
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.encoding.encode import Text, decode_latents, encode_captions
 from snrlab.pictures.ddim import sampler
-from snrlab.pictures.grids import labelled, parameters, request_parameters, save_grid, save_png, tiled
-
-__all__ = [
-    "Pipeline", "SampleRequest", "labelled", "parameters", "pipeline", "request_parameters", "requests", "sample",
-    "save_grid", "save_png", "tiled",
-]  # fmt: skip
+from snrlab.pictures.requests import SampleRequest, requests
 
 BATCH = 16
 AREA = 2**20  # pixels drawn at once: 4 pictures of 512 x 512
 RESCALE_AT_ZERO_SNR = 0.7  # arXiv:2305.08891: guidance overexposes where the schedule ends without signal
-
-
-@dataclass(frozen=True)
-class SampleRequest:
-    """One picture to draw.
-
-    Attributes:
-        prompt, negative: what it shows and what it does not.
-        width, height: in pixels, multiples of 8.
-        seed: of the starting noise.
-        guidance: classifier-free guidance, 1 is none.
-        steps: of the sampler.
-        place: which of the noises of that seed; pictures that share a seed and not a noise have places 0, 1, 2, ...
-    """
-
-    prompt: str
-    negative: str = ""
-    width: int = 512
-    height: int = 512
-    seed: int = 0
-    guidance: float = 5.0
-    steps: int = 25
-    place: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what no pipeline draws."""
-        for name, value in (("width", self.width), ("height", self.height)):
-            if value < 8 or value % 8:
-                raise UserError(f"sample {name} is {value} pixels; it must be a multiple of 8.", code="wrong-size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,29 +67,6 @@ def pipeline(components: Components, schedule: NoiseSchedule, prediction_type: s
         made = _SD(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     made.set_progress_bar_config(disable=True)
     return Pipeline(components, made)
-
-
-def requests(config: SampleConfig, resolution: int) -> list[SampleRequest]:
-    """The pictures of a [sample] section: what a prompt's line says, else what the section says, else square.
-
-    Each has a noise of its own; lines that state the same seed share theirs, as in other programs.
-    """
-    found = []
-    for place, text in enumerate(config.prompts):
-        line = parse_line(text, f"prompt {place + 1}")
-        found.append(
-            SampleRequest(
-                line.prompt,
-                config.negative if line.negative is None else line.negative,
-                line.width or resolution,
-                line.height or resolution,
-                config.seed if line.seed is None else line.seed,
-                line.guidance or config.guidance,
-                line.steps or config.steps,
-                place if line.seed is None else 0,
-            )
-        )
-    return found
 
 
 @torch.no_grad()

@@ -34,9 +34,10 @@ def compare(
     Everything is relative to the first. A trainer's file stands for what that trainer really computes; one alone is
     compared with what was meant. Example: snrlab compare config.toml "min_snr:gamma=5"
     """
-    from snrlab.lab import blocks, compare_text
-    from snrlab.lab.compare import as_data
-    from snrlab.lab.compare import compare as compared
+    from snrlab.lab import blocks
+    from snrlab.lab.comparison import compare_text
+    from snrlab.lab.comparison.compare import as_data
+    from snrlab.lab.comparison.compare import compare as compared
 
     shape = form(format, out)
     free(("--out", out), ("--figure", figure))

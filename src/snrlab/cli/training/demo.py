@@ -71,8 +71,8 @@ def _show_recipe(config: RunConfig) -> None:
 
 
 def _summary(folder: RunFolder, config: RunConfig, found: Evaluation) -> str:
+    from snrlab.lab.blocks import columns
     from snrlab.lab.report import change_by_band
-    from snrlab.lab.text import columns
     from snrlab.runs.logs import read_validation
 
     model, lora = found.rows

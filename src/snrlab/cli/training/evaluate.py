@@ -14,7 +14,7 @@ from snrlab.cli.choices import TEXT_OR_JSON, one_of
 from snrlab.cli.strengths import refuse_endless
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
-from snrlab.lab.text import columns
+from snrlab.lab.blocks import columns
 
 if TYPE_CHECKING:
     from snrlab.evaluate.evaluation import Evaluation, Row

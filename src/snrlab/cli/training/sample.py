@@ -54,7 +54,7 @@ def sample(
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
     from snrlab.evaluate.open_model import open_source
-    from snrlab.pictures.sampling import labelled, parameters, save_grid, save_png
+    from snrlab.pictures.grids import labelled, parameters, save_grid, save_png
     from snrlab.pictures.sampling import sample as make
     from snrlab.progress import Throughput
 

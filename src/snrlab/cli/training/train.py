@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.launch import first, launch, launched
 from snrlab.cli.messages import is_quiet, logged_on_stdout, wrote
-from snrlab.cli.training.launch import first, launch, launched
 from snrlab.core.errors import DEBUG, UserError
 
 if TYPE_CHECKING:

@@ -17,10 +17,16 @@ from pydantic_core import CoreSchema, core_schema
 from snrlab.core.errors import UserError
 from snrlab.core.learning_rate import LR_SCHEDULES, LearningRateProperties
 from snrlab.core.perturbation import PERTURBATIONS, PerturbationProperties
-from snrlab.core.registries.noise import NOISES, NoiseProperties
 from snrlab.core.registries.parameters import Parameter
 from snrlab.core.registries.registry import Choice, Entry, Registry
-from snrlab.core.registries.training import LOSSES, OPTIMIZERS, LossProperties, OptimizerProperties
+from snrlab.core.registries.tensor_registries import (
+    LOSSES,
+    NOISES,
+    OPTIMIZERS,
+    LossProperties,
+    NoiseProperties,
+    OptimizerProperties,
+)
 from snrlab.core.schedule import SCHEDULES
 from snrlab.core.timesteps.density import DENSITIES, DensityProperties
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS, SamplingProperties

@@ -5,14 +5,263 @@ An error refuses `table` and `train`; plots and explanations still show the reci
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError
-from snrlab.core.findings.finding import GRADES, Finding
-from snrlab.core.findings.finding_rules import RULES
-from snrlab.core.recipe import Recipe, Tables
+from snrlab.core.findings.finding import GRADES, Finding, in_words
+from snrlab.core.recipe import SELDOM, Recipe, Tables
+from snrlab.core.registries.registry import Choice
+from snrlab.core.weights.loss_weight import is_multiplier, loss_weight
+
+
+def learns(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """What is learnt, and what the tables then mean."""
+    if recipe.density.entry.properties.learns:
+        yield Finding(
+            "density_learns",
+            "warning",
+            f"{recipe.density.name} draws each step in proportion to its loss so far and divides by nothing: the "
+            "objective is learnt. What is shown of density, shares and emphasis is where it starts, not where the "
+            "effort goes.",
+            'To draw so and keep the objective, use sampling = "importance".',
+        )
+    if recipe.sampling.entry.properties.learns:
+        most = 1 / recipe.sampling.params["floor"]
+        yield Finding(
+            "sampling_learns",
+            "info",
+            f"{recipe.sampling.name} draws steps by their loss so far and divides each loss by that: objective, shares "
+            f"and emphasis stay those of the density. Single losses count up to {most:.3g} times.",
+            "",
+            {"most": most},
+        )
+
+
+Rule = Callable[[Recipe, Tables], Iterator[Finding]]
+
+
+def epsilon_without_signal(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """Epsilon-prediction where a step has no signal: nothing can be learnt about x0 there."""
+    if recipe.prediction_type == "epsilon" and tables.schedule.terminal_snr_is_zero:
+        yield Finding(
+            "epsilon_zero_terminal_snr",
+            "error",
+            "epsilon-prediction with a zero-terminal-SNR schedule: at the last step the input is the target, "
+            "and x0 cannot be recovered from it.",
+            "Use prediction v_prediction (the model must be one), or leave out zero_terminal_snr.",
+            {"t": float(tables.t[-1])},
+        )
+
+
+def weight_infinite(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """A step that is trained with a weight that is not a number."""
+    at = _where(tables, ~np.isfinite(tables.weight))
+    if len(at):
+        yield Finding(
+            "weight_infinite",
+            "error",
+            f"the training weight is infinite at {in_words(at)}.",
+            "Set max_weight, or choose a weighting that is finite at SNR = 0.",
+            {"steps": len(at), "first": float(at[0])},
+        )
+
+
+def weight_zero(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """A step that is drawn but gets no gradient."""
+    at = _where(tables, tables.weight == 0)
+    if len(at):
+        yield Finding(
+            "weight_zero",
+            "warning",
+            f"the training weight is 0 at {in_words(at)}: drawn, computed and not learnt.",
+            "Set min_weight (for example 0.01) so that it is not starved.",
+            {"steps": len(at), "first": float(at[0])},
+        )
+
+
+def double_counting(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """The same correction applied twice."""
+    weightings = [c for c in recipe.weighting if not is_multiplier(c)]
+    multipliers = [c for c in recipe.weighting if is_multiplier(c)]
+    if weightings and multipliers:
+        factor = loss_weight(multipliers, tables.log_snr, recipe.prediction_type)
+        yield Finding(
+            "double_counting",
+            "warning",
+            f"{_names(multipliers)} multiplies a loss that {_names(weightings)} has already converted to "
+            f"{recipe.prediction_type}: its factor ({factor.min():.3g} to {factor.max():.3g}) counts twice.",
+            f"Drop {_names(multipliers)}.",
+            {"smallest": float(factor.min()), "largest": float(factor.max())},
+        )
+    if len(weightings) > 1 and recipe.product_on == "network":
+        one = loss_weight(weightings, tables.log_snr, recipe.prediction_type, "epsilon")
+        two = loss_weight(weightings, tables.log_snr, recipe.prediction_type, "network")
+        ratio = (two / one)[np.isfinite(two / one)]
+        if np.ptp(ratio) > 1e-9:
+            yield Finding(
+                "product_on_network",
+                "warning",
+                f"multiplying {_names(weightings)} on the network's own loss counts the conversion to "
+                f"{recipe.prediction_type} {len(weightings)} times: {ratio.min():.3g} to {ratio.max():.3g} of the "
+                "product on epsilon.",
+                'Use product_on = "epsilon" unless you mean to reproduce a peer.',
+                {"smallest": float(ratio.min()), "largest": float(ratio.max())},
+            )
+
+
+def damped_twice(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """Two weightings that both push the same steps down."""
+    weightings = [c for c in recipe.weighting if not is_multiplier(c)]
+    each = [loss_weight([c], tables.log_snr, "epsilon") for c in weightings]
+    low = np.sum([w < 0.5 for w in each], axis=0) > 1 if each else np.zeros_like(tables.p, dtype=bool)
+    at = _where(tables, low)
+    if len(at):
+        product = float(np.nanmin(tables.weight_epsilon[at]))
+        yield Finding(
+            "damped_twice",
+            "warning",
+            f"{_names(weightings)} each push {in_words(at)} below half; together down to {product:.2g} of plain "
+            "epsilon.",
+            "Fine detail is learnt there; keep one of them if you want it.",
+            {"steps": len(at), "smallest": product},
+        )
+
+
+def loss_scale(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """A changed scale of the loss, and how much of a batch still counts."""
+    mean, size = tables.mean_weight, tables.effective_sample_size
+    if not np.isfinite(mean):
+        return
+    if abs(mean - 1) > 0.02:
+        yield Finding(
+            "loss_scale",
+            "warning" if not 0.5 <= mean <= 2 else "info",
+            f"the mean weight is {mean:.3g}, not 1. Losses and gradients change by another factor, since a weight "
+            "multiplies an error: snrlab compare estimates it.",
+            "Adam hardly notices; gradient clipping, SGD and loss curves do.",
+            {"mean_weight": mean},
+        )
+    if size < 0.98:
+        yield Finding(
+            "effective_sample_size",
+            "warning" if size < 0.5 else "info",
+            f"the weights are uneven: a batch counts like {size:.0%} of one with even weights, so steps are noisier.",
+            "A larger batch or a lower learning rate makes up for it; max_weight limits it." if size < 0.5 else "",
+            {"effective_sample_size": size},
+        )
+
+
+def limits(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """Where max_weight and min_weight set in, or that they do nothing."""
+    capped = recipe.max_weight is not None and tables.raw_weight > recipe.max_weight
+    raised = recipe.min_weight is not None and tables.raw_weight < recipe.min_weight
+    for name, value, mask in (("max_weight", recipe.max_weight, capped), ("min_weight", recipe.min_weight, raised)):
+        if value is None:
+            continue
+        at = _where(tables, np.asarray(mask))
+        acts = (
+            f"{name} {value:g} acts on {in_words(at)}." if len(at) else f"{name} {value:g} never acts on this recipe."
+        )
+        yield Finding(name, "info" if len(at) else "warning", acts, "", {"steps": len(at)})
+
+
+def perturbation(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """What input perturbation does to the loss, and where it is not the paper's method."""
+    if recipe.perturbation is None or not tables.ip_gamma.any():
+        return
+    strongest, floor = float(tables.ip_gamma.max()), float(tables.ip_floor.max())
+    yield Finding(
+        "perturbation_floor",
+        "info",
+        f"{recipe.perturbation.name} adds up to {floor:.4g} to the loss that no training removes, and lowers the "
+        f"input's SNR by up to {100 * (1 - 1 / (1 + strongest**2)):.2g} %.",
+        "Compare losses with a run without it only as (loss - floor)(1 + gamma^2).",
+        {"largest_floor": floor, "largest_gamma": strongest},
+    )
+    if recipe.perturbation.entry.properties.random_strength:
+        yield Finding(
+            "perturbation_random",
+            "info",
+            f"a random strength between 0 and gamma acts like a constant {strongest:.4g}, gamma / sqrt(3).",
+            "",
+            {"rms": strongest},
+        )
+    if recipe.prediction_type != "epsilon":
+        yield Finding(
+            "perturbation_not_the_paper",
+            "warning",
+            f"input perturbation was derived and tested for epsilon. With {recipe.prediction_type} the same noise "
+            "pulls the implied eps estimate the other way at part of the steps or at all of them.",
+            "Leave it out, or treat the result as an experiment.",
+        )
+
+
+def peer_variant(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """A formula that departs from its paper because a peer's program does."""
+    for choice in recipe.weighting:
+        peer = choice.entry.properties.peer
+        if peer is None:
+            continue
+        yield Finding("peer_variant", "info", f"{choice.name} reproduces {peer.program}: {peer.deviates}.")
+        if peer.stated_for != recipe.prediction_type:
+            yield Finding(
+                "peer_prediction_type",
+                "error" if is_multiplier(choice) else "warning",
+                f"{choice.name} is what {peer.program} does for {peer.stated_for}; this recipe predicts "
+                f"{recipe.prediction_type}.",
+                "Drop it." if is_multiplier(choice) else "Its numbers are converted, which the peer would not do.",
+            )
+
+
+def never_trained(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """Steps that the density leaves out, or as good as that."""
+    at = np.flatnonzero(tables.seldom)
+    if len(at):
+        terminal = tables.schedule.terminal_snr_is_zero and at[-1] == tables.t[-1]
+        rarely = "" if (tables.p[at] == 0).all() else f"drawn less than once in {1 / SELDOM:,.0f} draws, in effect "
+        yield Finding(
+            "never_trained",
+            "warning" if terminal else "info",
+            f"{in_words(at)} {'is' if len(at) == 1 else 'are'} {rarely}never trained"
+            + (", the step without signal among them, which sampling starts from." if terminal else "."),
+            "Widen the density." if terminal else "",
+            {"steps": len(at)},
+        )
+
+
+def noise_shape(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
+    """What a noise shape other than Gaussian does."""
+    if recipe.noise is not None and recipe.noise.entry.properties.changes:
+        yield Finding("noise_shape", "info", f"noise {recipe.noise.name}: {recipe.noise.entry.properties.changes}.")
+
+
+RULES: tuple[Rule, ...] = (
+    epsilon_without_signal,
+    weight_infinite,
+    weight_zero,
+    double_counting,
+    damped_twice,
+    loss_scale,
+    limits,
+    perturbation,
+    peer_variant,
+    never_trained,
+    noise_shape,
+    learns,
+)
+
+
+def _where(tables: Tables, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    return np.flatnonzero((tables.p > 0) & mask)
+
+
+def _names(choices: Sequence[Choice]) -> str:
+    return " x ".join(c.name for c in choices)
+
 
 __all__ = ["Finding", "findings", "refuse_errors"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from snrlab.config.sections.image_options import Resolution, Suffix
+from snrlab.config.sections.data import Resolution, Suffix
 from snrlab.config.sections.section import Section
 
 # keys without a counterpart here: (values that do nothing, what to do instead)

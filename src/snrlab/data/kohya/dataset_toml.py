@@ -16,8 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from snrlab.config.load import code_of, explain
-from snrlab.config.sections.data import DataConfig
-from snrlab.config.sections.image_options import ImageOptions
+from snrlab.config.sections.data import DataConfig, ImageOptions
 from snrlab.core.errors import UserError
 from snrlab.core.regular_file import refuse_endless
 from snrlab.data.image_folder import missing

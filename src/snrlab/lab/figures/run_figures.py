@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from snrlab.core.bands import BANDS
 from snrlab.core.recipe import Tables
-from snrlab.lab.comparison import change
 from snrlab.lab.figures.panels import AXIS
 from snrlab.lab.figures.plots import timestep_axis
 from snrlab.lab.figures.theme import THEMES
+from snrlab.lab.statistics import change
 from snrlab.runs.logs import StepLine, ValidationLine
 
 LIGHT = THEMES["light"]

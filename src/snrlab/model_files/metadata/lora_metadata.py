@@ -12,8 +12,7 @@ from snrlab.config.redact import shareable
 from snrlab.config.run import RunConfig
 from snrlab.core.recipe import Recipe
 from snrlab.model_files.families import Family
-from snrlab.model_files.metadata.kohya_metadata import kohya_metadata
-from snrlab.model_files.metadata.training_facts import Training
+from snrlab.model_files.metadata.kohya_metadata import Training, kohya_metadata
 
 ARCHITECTURES: dict[Family, str] = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}
 SGM = "https://github.com/Stability-AI/generative-models"  # whose names the UNet of an SDXL LoRA has

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from snrlab.core.errors import UserError
-from snrlab.core.timing import timed
 from snrlab.files.writing import folder_atomically, unfinished
 from snrlab.models.components import Components
 from snrlab.models.storage.save_folder import save_folder
 from snrlab.models.storage.save_single_file import save_single_file
 from snrlab.models.storage.source import load
+from snrlab.progress import timed
 
 logger = logging.getLogger(__name__)
 

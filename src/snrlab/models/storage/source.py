@@ -12,7 +12,6 @@ from diffusers import UNet2DConditionModel
 
 from snrlab.config.sections.model import ModelConfig, ShippedModel
 from snrlab.core.errors import UserError
-from snrlab.core.timing import timed
 from snrlab.model_files import families
 from snrlab.model_files.header import read_header
 from snrlab.model_files.model_facts import read_model_json, shipped_facts, shipped_folder
@@ -22,6 +21,7 @@ from snrlab.models.small.build import build
 from snrlab.models.storage.autoencoder import load_vae
 from snrlab.models.storage.diffusers_folder import load_folder
 from snrlab.models.storage.single_file import load_single_file
+from snrlab.progress import timed
 
 logger = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -9,8 +9,7 @@ from typing import Any
 
 from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
-from snrlab.config.sections.data import DataConfig
-from snrlab.config.sections.image_options import ImageOptions
+from snrlab.config.sections.data import DataConfig, ImageOptions
 from snrlab.peers.conversion import Left, Transfer, shown
 from snrlab.peers.kohya.network import is_sdxl_run
 from snrlab.peers.value_rules import RULES, carry, read_size, write_size

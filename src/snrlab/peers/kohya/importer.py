@@ -11,16 +11,14 @@ from snrlab.peers.conversion import Transfer
 from snrlab.peers.kohya import (
     data as kohya_data,
 )
-from snrlab.peers.kohya import (
-    lr_schedule,
-    model_output,
-)
+from snrlab.peers.kohya import model_output
 from snrlab.peers.kohya import (
     network as kohya_network,
 )
 from snrlab.peers.kohya import (
     optimizer as kohya_optimizer,
 )
+from snrlab.peers.kohya import optimizer as lr_schedule
 from snrlab.peers.kohya import (
     training as kohya_training,
 )

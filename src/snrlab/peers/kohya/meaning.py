@@ -12,8 +12,8 @@ from snrlab.config.option_tables.kohya import VERSION
 from snrlab.core.errors import UserError
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
-from snrlab.core.registries.noise import NOISES
 from snrlab.core.registries.registry import Choice
+from snrlab.core.registries.tensor_registries import NOISES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from snrlab.config.run import RunConfig
-from snrlab.core.registries.noise import NoiseProperties
 from snrlab.core.registries.registry import Choice
+from snrlab.core.registries.tensor_registries import NoiseProperties
 from snrlab.peers.conversion import Left, shown
 
 WRONG_UNDER_V = "under v kohya computes 1 / (S + 1), not the paper's sqrt(S) / (S + 1): the effort goes elsewhere"

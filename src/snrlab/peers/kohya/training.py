@@ -7,9 +7,8 @@ from typing import Any
 from snrlab.config.option_tables.kohya import OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.peers.conversion import Left, Transfer
-from snrlab.peers.kohya.lr_schedule import schedule_back
 from snrlab.peers.kohya.network import is_sdxl, is_sdxl_run, trains_lora
-from snrlab.peers.kohya.optimizer import optimizer_back
+from snrlab.peers.kohya.optimizer import optimizer_back, schedule_back
 
 LOSS_NAMES = {"l2": "mse", "l1": "l1", "huber": "huber", "smooth_l1": "smooth_l1"}
 TEXT = ("text_encoder", "text_encoder_2")

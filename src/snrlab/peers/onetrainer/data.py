@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.config.run_file_text import Stated
+from snrlab.core.errors import UserError
+from snrlab.files.text import read_json_list
 from snrlab.peers.conversion import Left, Transfer, readable, shown
 from snrlab.peers.kohya.data import IMAGES
 from snrlab.peers.onetrainer.versions import concept_as_today
+from snrlab.peers.value_rules import read_size
 
 # of a concept: (part, field) -> (ours, what does nothing)
 IDLE: Mapping[tuple[str, str], Any] = {
@@ -31,8 +34,6 @@ PROMPTS = {
 
 def images(transfer: Transfer, folder: Path) -> None:
     """[data]: a folder, or a set for each concept."""
-    from snrlab.peers.onetrainer.importer import read_list, sizes
-
     found = sizes(transfer.value("resolution"))
     transfer.put("data.resolution", found[0], "resolution")
     if len(found) > 1:
@@ -107,8 +108,6 @@ def _leave(transfer: Transfer, concept: str, field: str, value: Any, why: str) -
 
 def prompts(transfer: Transfer, folder: Path) -> None:
     """sample.prompts, each with what its sample says of the picture."""
-    from snrlab.peers.onetrainer.importer import read_list
-
     samples = read_list(transfer, "samples", "sample_definition_file_name", folder) or []
     lines = []
     for sample in samples:
@@ -122,3 +121,34 @@ def prompts(transfer: Transfer, folder: Path) -> None:
     if lines:
         name = "samples" if transfer.has("samples") else "sample_definition_file_name"
         transfer.put("sample.prompts", lines, name)
+
+
+def read_list(transfer: Transfer, name: str, file_name: str, folder: Path) -> list[dict[str, Any]] | None:
+    """A list that stands in the configuration or in a file that it names; None where there is none."""
+    if isinstance(transfer.stated.get(name), list):
+        transfer.take(name)
+        return [item for item in transfer.stated[name] if isinstance(item, dict)]
+    if not transfer.has(file_name):
+        return None
+    stated = str(transfer.stated[file_name])
+    path = next((p for p in (Path(stated), folder / stated, folder.parent / stated) if p.is_file()), None)
+    if path is None:
+        transfer.leave(file_name, "there is no such file beside the configuration", code="missing-file")
+        return None
+    transfer.take(file_name)
+    try:
+        return [item for item in read_json_list(path) if isinstance(item, dict)]
+    except UserError as reason:
+        transfer.left.append(
+            Left(f"{file_name} = {shown(stated)}", str(reason), code="missing-file", names=(file_name,))
+        )
+        return None
+
+
+def sizes(text: Any) -> list[Any]:
+    """The resolutions of a configuration: one or several, `512` or `512x768`.
+
+    >>> sizes("512"), sizes("512x768,1024")
+    ([512], [[512, 768], 1024])
+    """
+    return [read_size(part)[0] for part in str(text).split(",")]

@@ -7,7 +7,7 @@ from typing import Any
 
 from snrlab.config.prompts import parse_line
 from snrlab.config.run import RunConfig
-from snrlab.config.sections.image_options import ImageOptions
+from snrlab.config.sections.data import ImageOptions
 from snrlab.core.registries.registry import Choice
 from snrlab.peers.conversion import Left, shown
 from snrlab.peers.kohya.network import is_sdxl_run

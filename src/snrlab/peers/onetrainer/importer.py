@@ -8,15 +8,13 @@ from typing import Any
 
 from snrlab.config.option_tables.onetrainer import OPTIONS, flat
 from snrlab.core.errors import UserError
-from snrlab.files.text import read_json_list
-from snrlab.peers.conversion import Left, Transfer, shown
+from snrlab.peers.conversion import Transfer, shown
 from snrlab.peers.onetrainer.data import images, prompts
 from snrlab.peers.onetrainer.meaning import V_MODELS
 from snrlab.peers.onetrainer.training import average, batches, batches_why, optimizer, parts, schedule
 from snrlab.peers.optimizer_constraints import fit_to_optimizer
 from snrlab.peers.recipe_import import recipe
 from snrlab.peers.settings import Understood
-from snrlab.peers.value_rules import read_size
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "zero_terminal_snr": ("rescale_noise_scheduler_to_zero_terminal_snr",),
@@ -173,34 +171,3 @@ def rhythm(transfer: Transfer, section: str, name: str) -> None:
             transfer.take(option)
         else:
             transfer.leave(option, why)
-
-
-def read_list(transfer: Transfer, name: str, file_name: str, folder: Path) -> list[dict[str, Any]] | None:
-    """A list that stands in the configuration or in a file that it names; None where there is none."""
-    if isinstance(transfer.stated.get(name), list):
-        transfer.take(name)
-        return [item for item in transfer.stated[name] if isinstance(item, dict)]
-    if not transfer.has(file_name):
-        return None
-    stated = str(transfer.stated[file_name])
-    path = next((p for p in (Path(stated), folder / stated, folder.parent / stated) if p.is_file()), None)
-    if path is None:
-        transfer.leave(file_name, "there is no such file beside the configuration", code="missing-file")
-        return None
-    transfer.take(file_name)
-    try:
-        return [item for item in read_json_list(path) if isinstance(item, dict)]
-    except UserError as reason:
-        transfer.left.append(
-            Left(f"{file_name} = {shown(stated)}", str(reason), code="missing-file", names=(file_name,))
-        )
-        return None
-
-
-def sizes(text: Any) -> list[Any]:
-    """The resolutions of a configuration: one or several, `512` or `512x768`.
-
-    >>> sizes("512"), sizes("512x768,1024")
-    ([512], [[512, 768], 1024])
-    """
-    return [read_size(part)[0] for part in str(text).split(",")]

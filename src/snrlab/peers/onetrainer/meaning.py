@@ -14,8 +14,8 @@ from snrlab.core.errors import UserError, unknown
 from snrlab.core.findings.finding import Finding
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
-from snrlab.core.registries.noise import NOISES
 from snrlab.core.registries.registry import Choice
+from snrlab.core.registries.tensor_registries import NOISES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
 from snrlab.peers.floor import with_floor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snrlab.config.option_tables.onetrainer import OPTIONS
-from snrlab.core.registries.training import OPTIMIZERS, usual
+from snrlab.core.registries.tensor_registries import OPTIMIZERS, usual
 from snrlab.peers.conversion import Left, Transfer
 
 OPTIMIZER_NAMES = {"ADAMW": "adamw", "ADAMW_8BIT": "adamw8bit", "LION": "lion", "PRODIGY": "prodigy",

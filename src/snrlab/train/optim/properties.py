@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 from snrlab.core.errors import UserError
-from snrlab.core.registries.training import OPTIMIZERS, Shape
+from snrlab.core.registries.tensor_registries import OPTIMIZERS, Shape
 
 FP32 = 4
 BLOCK = 256  # weights that share a scale in an 8-bit state

@@ -1,7 +1,7 @@
 """Optimizers: torch's, transformers', and those of packages that are installed when wanted.
 
 An optimizer takes groups of weights, `{"params": [...], "lr": rate}`, and gives a `torch.optim.Optimizer` over them.
-What else a run has to know is a property of its entry (`snrlab.core.registries.training.OptimizerProperties`).
+What else a run has to know is a property of its entry (`snrlab.core.registries.tensor_registries.OptimizerProperties`).
 This module needs no torch to be imported, only to be used.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt, Le, Lt
 
 from snrlab.core.errors import UserError
-from snrlab.core.registries.training import OPTIMIZERS
+from snrlab.core.registries.tensor_registries import OPTIMIZERS
 from snrlab.train.optim.by_class import Arguments, ClassPath, load_class, read_arguments
 from snrlab.train.optim.properties import eight_bit, factored, moments
 

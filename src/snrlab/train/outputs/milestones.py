@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from snrlab.config import RunConfig
-from snrlab.core.timing import timed
 from snrlab.data.image_folder import counted
-from snrlab.lab.comparison import compared
+from snrlab.lab.statistics import compared
+from snrlab.progress import timed
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import read_validation
 from snrlab.train.job import Job

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snrlab.pictures.sampling import pipeline, request_parameters, requests, sample, save_grid, save_png
+from snrlab.pictures.grids import request_parameters, save_grid, save_png
+from snrlab.pictures.requests import requests
+from snrlab.pictures.sampling import pipeline, sample
 from snrlab.train.job import Job
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from snrlab.data.images.buckets import Size
 from snrlab.data.items import Item, Part
-from snrlab.model_files.metadata.training_facts import Base, Images, Training, file_hashes
+from snrlab.model_files.metadata.kohya_metadata import Base, Images, Training, file_hashes
 from snrlab.train.job import Job
 
 

@@ -15,8 +15,7 @@ from snrlab.core.prediction import gain, target
 from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.distributed import ALONE, Processes
-from snrlab.lab.comparison import as_lines
-from snrlab.lab.statistics import mean
+from snrlab.lab.statistics import as_lines, mean
 from snrlab.models.arithmetic import borrowed
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.denoise import denoise

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from snrlab.core.errors import UserError
-from snrlab.core.timing import timed
 from snrlab.models.storage.safetensors_file import damage, pending, write_tensors
+from snrlab.progress import timed
 from snrlab.train.job import Job
 from snrlab.train.loop import FORK
 from snrlab.train.resume.state import PIECES, UnfitError

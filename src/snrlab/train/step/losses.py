@@ -23,7 +23,7 @@ from annotated_types import Gt, Le, Lt
 from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError
-from snrlab.core.registries.training import LOSSES
+from snrlab.core.registries.tensor_registries import LOSSES
 from snrlab.core.schedule import NoiseSchedule
 
 if TYPE_CHECKING:

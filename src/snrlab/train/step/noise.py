@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from snrlab.core.registries.noise import NOISES
+from snrlab.core.registries.tensor_registries import NOISES
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from snrlab.core.prediction import target
 from snrlab.core.registries.registry import Choice
-from snrlab.core.registries.training import LOSSES, usual
+from snrlab.core.registries.tensor_registries import LOSSES, usual
 from snrlab.train.step.batch import Batch
 from snrlab.train.step.draws import Draws, Slots
 from snrlab.train.step.losses import Loss

@@ -1,6 +1,6 @@
-"""The registries of losses and optimizers: what a training step does with the error, and with the gradient.
+"""The registries of noise shapes, losses and optimizers, whose entries act on tensors.
 
-Their entries act on tensors and are defined where tensors are (`snrlab.train.step.losses` and
+The entries are defined where tensors are (`snrlab.train.step.noise`, `snrlab.train.step.losses` and
 `snrlab.train.optim.registry`, which load through the entry points `snrlab.strategies`); they are named here because a
 run file names one.
 """
@@ -10,7 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from snrlab.core.registries.registry import Choice, Entry, P, Properties, Registry, load_plugins
+from snrlab.core.registries.registry import Choice, Entry, KohyaProperties, P, Properties, Registry, load_plugins
+
+
+@dataclass(frozen=True)
+class NoiseProperties(KohyaProperties):
+    """What the program has to know of a noise shape.
+
+    Attributes:
+        changes: what it does to the noise that a table by timestep does not show; empty for Gaussian noise.
+    """
+
+    changes: str = ""
+
+
+NOISES = Registry("noise", properties=NoiseProperties)
+
 
 Shape = tuple[int, ...]
 

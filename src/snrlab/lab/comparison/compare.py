@@ -11,7 +11,7 @@ import numpy as np
 
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Recipe, Tables
-from snrlab.lab.distance import SPACE, Law, emphasis_law, total_variation, wasserstein
+from snrlab.lab.comparison.distance import SPACE, Law, emphasis_law, total_variation, wasserstein
 from snrlab.lab.profile import Profile, by_band, gradient_size, shares, shipped_profile
 from snrlab.lab.recipe_source import NamedRecipe, read_recipes
 

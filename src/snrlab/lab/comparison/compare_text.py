@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from snrlab.core.bands import BANDS
 from snrlab.lab.blocks import Block, Code, Grid, Heading, Lines
-from snrlab.lab.compare import Comparison, Member
+from snrlab.lab.comparison.compare import Comparison, Member
 from snrlab.lab.recipe_text import write_recipe
 
 NOISY = 0.8  # an effective sample size that is smaller by this factor is worth a remark
