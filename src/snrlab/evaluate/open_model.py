@@ -14,7 +14,7 @@ from snrlab.config import RunConfig
 from snrlab.config.sections.model import ShippedModel
 from snrlab.core.errors import UserError, first_line, nearest
 from snrlab.core.schedule import NoiseSchedule
-from snrlab.model_files.resolve import complete_recipe, model_schedule
+from snrlab.model_files.resolve import model_schedule, resolve
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.components import Components
 from snrlab.models.load_for_run import as_configured, load_for
@@ -90,7 +90,7 @@ def open_source(source: Path, lora: Path | None = None, steps: Sequence[int] = (
         files = {FINAL: lora} if lora else {}
     else:
         model, files = _open_run(folder, config, lora, steps)
-        recipe = complete_recipe(config.recipe)
+        recipe = resolve(config.recipe, model.facts)
         schedule, prediction_type, label = recipe.noise_schedule(), recipe.prediction_type, config.name
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")).freeze()
     pipe = pipeline(model, schedule, prediction_type)

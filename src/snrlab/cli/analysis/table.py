@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from snrlab.core.schedule import SCHEDULES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
+
+if TYPE_CHECKING:
+    from snrlab.lab.recipe_source import NamedRecipe
 
 FORMATS = ("table", "csv", "json")
 WIDE = 200  # where no terminal limits it
@@ -110,7 +113,14 @@ def table(
             f"RECIPE is '{recipe}', and options say {' '.join(words)}: put all of it into RECIPE.",
             code="conflicting-options",
         )
-    _show(" ".join(words) or "plain" if recipe is None else recipe, every, at, format)
+    from snrlab.lab.recipe_source import NamedRecipe, read_recipes
+    from snrlab.lab.recipe_text import parse_recipe
+
+    if recipe is not None:
+        _show(read_recipes(recipe)[0], every, at, format)
+    else:  # options are never a path
+        label, stated = parse_recipe(" ".join(words) or "plain")
+        _show(NamedRecipe(label, label, stated), every, at, format)
 
 
 def _as_words(**fields: str | float | bool | list[str] | None) -> list[str]:
@@ -126,11 +136,9 @@ def _as_words(**fields: str | float | bool | list[str] | None) -> list[str]:
     return words
 
 
-def _show(text: str, every: int | None, at: str | None, format: str) -> None:
+def _show(named: NamedRecipe, every: int | None, at: str | None, format: str) -> None:
     from snrlab.lab import tables as lab
-    from snrlab.lab.recipe_source import read_recipes
 
-    named = read_recipes(text)[0]
     recipe, tables = named.recipe, named.recipe.tables()
     timesteps = _timesteps(every, at, len(tables.t))
     remarks = findings(recipe, tables)
