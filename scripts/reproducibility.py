@@ -11,7 +11,7 @@ Each operation that a run uses, with the shapes of the small model, in fp32 and 
 - under settings of the environment: which digits does another instruction set change, and by how much?
 
 Those that give other bits are listed with the largest difference, relative to the largest value of the result. A last
-line says whether what the package sets (`snrlab.core.blas`) leaves anything that the place in memory changes.
+line says whether what the package sets (`snrlab.blas`) leaves anything that the place in memory changes.
 """
 
 from __future__ import annotations

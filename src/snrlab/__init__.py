@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from importlib import metadata
 
-from snrlab.core.blas import fix_mkl_rounding
+from snrlab.blas import fix_mkl_rounding
 from snrlab.core.errors import UserError
 from snrlab.core.findings.recipe_findings import Finding, findings
 from snrlab.core.learning_rate import LR_SCHEDULES

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from snrlab.core.blas import MKL_MODE
+from snrlab.blas import MKL_MODE
 
 SHOW = "import os; print(os.environ.get('MKL_CBWR'))"
 ENTRIES = {"the package": "import snrlab", "a module": "import snrlab.core.recipe", "the command": "import snrlab.cli"}

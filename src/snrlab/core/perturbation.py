@@ -13,14 +13,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.errors import unknown
 from snrlab.core.prediction import PREDICTION_TYPES
 from snrlab.core.registries.registry import KohyaProperties, Registry
 from snrlab.core.weights import curve as curves
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.errors import unknown
 
-Array = NDArray[np.float64]
 PredictionType = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
 PREDICTION_TYPES: tuple[str, ...] = get_args(PredictionType)
 

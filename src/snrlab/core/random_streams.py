@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from snrlab.core.arrays import Array
+
 TABULATED = 2**20  # examples up to which an epoch's order is a table
 ROUNDS = 6  # of the network that orders more
 Purpose = Literal[

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.perturbation import PerturbationProperties, loss_floor
 from snrlab.core.prediction import PREDICTION_TYPES, PredictionType, gain
@@ -20,7 +21,6 @@ from snrlab.core.timesteps.timestep_sampling import SAMPLINGS, SamplingPropertie
 from snrlab.core.weights.loss_weight import ProductOn, limit_weight, loss_weight
 from snrlab.core.weights.weighting import WeightingProperties
 
-Array = NDArray[np.float64]
 SELDOM = 1e-7  # probability of a timestep below which it counts as never drawn
 
 

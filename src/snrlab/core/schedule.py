@@ -16,13 +16,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
-from numpy.typing import NDArray
 
 from snrlab.core import scheduler_config as diffusers_config
+from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError
 from snrlab.core.registries.registry import Choice, Properties, Registry
 
-Array = NDArray[np.float64]
 Path = Literal["variance_preserving", "linear"]
 SCHEDULES = Registry("schedule", properties=Properties)
 Steps = Annotated[int, Ge(2), Le(100_000)]

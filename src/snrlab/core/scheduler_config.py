@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.regular_file import refuse_endless
 
-Array = NDArray[np.float64]
 LARGEST = 2**23  # bytes of a configuration
 KEYS = (
     "_class_name",

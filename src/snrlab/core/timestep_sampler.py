@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registries.registry import Choice
 
-Array = NDArray[np.float64]
 PRIOR = 0.05  # images' parts of a running mean that the mean over all parts counts for, while little is known
 
 

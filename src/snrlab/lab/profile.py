@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.bands import BANDS, band_of
 from snrlab.core.prediction import gain
 from snrlab.core.recipe import Tables
 
-Array = NDArray[np.float64]
 SHARES = ("weight", "loss", "gradient")
 FIFTHS = 5
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.runs.logs import EstimateLine, ValidationLine
 
-Array = NDArray[np.float64]
 RESAMPLES = 1000
 BLOCK = 100  # of them are drawn at once, which bounds the memory
 

@@ -14,15 +14,13 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError
 from snrlab.core.registries.registry import Properties, Registry
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.core.timesteps.timestep_sampling import Bins, Decay, Floor, mixed
 from snrlab.core.weights import curve as curves
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.core.timesteps.density import DENSITIES, normal_cdf
 
-Array = NDArray[np.float64]
 Shift = Annotated[float, Gt(0), Le(100)]
 Low = Annotated[float, Ge(0), Lt(1)]
 High = Annotated[float, Gt(0), Le(1)]

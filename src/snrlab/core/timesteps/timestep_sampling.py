@@ -16,11 +16,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.registries.registry import Properties, Registry
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

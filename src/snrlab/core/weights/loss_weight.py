@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.prediction import gain
 from snrlab.core.registries.registry import Choice
 from snrlab.core.weights.weighting import WeightingProperties
 
-Array = NDArray[np.float64]
 ProductOn = Literal["epsilon", "network"]
 _PROBES = np.array([100.0, 120.0])  # |log_snr| at which every weighting has reached its power law
 

@@ -13,14 +13,13 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.prediction import GAINS
 from snrlab.core.schedule import sd
 from snrlab.core.weights.loss_weight import loss_weight
 from snrlab.core.weights.weighting import WEIGHTINGS, Gamma, Peer
 
-Array = NDArray[np.float64]
 KOHYA = "kohya-ss/sd-scripts, library/custom_train_functions.py"
 ONETRAINER = "Nerogar/OneTrainer, modules/modelSetup/mixin/ModelSetupDiffusionLossMixin.py"
 SNR_CAP = 1000.0  # in both programs, before the formula; on the SD schedule it touches step 0 only

@@ -14,13 +14,11 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.prediction import GAINS, PredictionType
 from snrlab.core.registries.registry import KohyaProperties, Registry
 from snrlab.core.weights import curve as curves
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

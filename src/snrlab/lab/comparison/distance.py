@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.recipe import Tables
 
-Array = NDArray[np.float64]
 SPACE = "v_prediction"  # finite at both ends of the axis, so every prediction type can be told in it
 WIDTH = 0.02  # of the axis' cells, in nats
 

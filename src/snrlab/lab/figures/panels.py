@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.recipe import Tables
 
-Array = NDArray[np.float64]
 AXIS = "ln SNR (clean pictures left, noise right)"
 
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from annotated_types import Gt, Le, Lt
-from numpy.typing import NDArray
 
+from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError
 from snrlab.core.registries.tensor_registries import LOSSES
 from snrlab.core.schedule import NoiseSchedule
@@ -29,7 +29,6 @@ from snrlab.core.schedule import NoiseSchedule
 if TYPE_CHECKING:
     from torch import Tensor
 
-Array = NDArray[np.float64]
 HuberSchedule = Literal["snr", "exponential", "constant"]
 KOHYA = "kohya-ss/sd-scripts, library/train_util.py"
 LINEAR = "large errors count less, outliers in the data among them; the weights of a recipe are for squared errors"
