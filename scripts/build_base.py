@@ -21,10 +21,10 @@ from pathlib import Path
 
 import torch
 
-from snrlab.config import RunConfig, read
+from snrlab.config import RunConfig, read_run
 from snrlab.core.registries.registry import load_plugins
 from snrlab.models.storage.save_folder import save_index, save_weights
-from snrlab.models.storage.source import load
+from snrlab.models.storage.source import load_model
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import read_steps
 from snrlab.train import runner
@@ -58,7 +58,7 @@ def autoencoder(state: Path, models: Path, *, dry: bool) -> None:
 
 def train(name: str, state: Path, *, dry: bool) -> tuple[RunFolder, RunConfig]:
     """Train as configs/<name>.toml says, or go on with it; the finished run."""
-    outcome = runner.run(read(ROOT / "configs" / f"{name}.toml", DRY if dry else []), state, resume=True)
+    outcome = runner.run(read_run(ROOT / "configs" / f"{name}.toml", DRY if dry else []), state, resume=True)
     if not outcome.finished:
         raise SystemExit("stopped; the same command goes on")
     return outcome.folder, outcome.config
@@ -69,7 +69,7 @@ def ship(folder: RunFolder, config: RunConfig, target: Path) -> None:
 
     The architecture's configs are there beforehand, and links to the files that the twin shares with the base.
     """
-    model = load(folder.result(config))
+    model = load_model(folder.result(config))
     for part in ("unet",) if target.name == "small_v" else ("unet", "text_encoder"):
         save_weights(model, part, target, torch.float16)
     save_index(model, target)

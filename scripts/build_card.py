@@ -22,8 +22,8 @@ from snrlab.cli.training.train import quiet_libraries
 from snrlab.config.sections.output import SampleConfig
 from snrlab.core.registries.registry import load_plugins
 from snrlab.data import emoji
-from snrlab.evaluate.evaluation import Row, choose_concepts, draw, evaluate_pipeline
-from snrlab.evaluate.open_model import Saved, open_source
+from snrlab.evaluate.evaluation import Row, choose_concepts, draw_concepts, evaluate_pipeline
+from snrlab.evaluate.open_model import OpenedModel, open_model
 from snrlab.pictures.grids import labelled, parameters, save_png
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -36,7 +36,7 @@ SHOWN = ("red apple", "cat face", "rocket", "sunflower", "tiger face", "soccer b
 SETS = {"known": "trained on", "held_out": "never trained on"}
 
 
-def reconstruction(saved: Saved, count: int = COUNT) -> dict[str, float]:
+def reconstruction(saved: OpenedModel, count: int = COUNT) -> dict[str, float]:
     """PSNR in dB of the autoencoder on the concepts it never saw, or the first `count` of them, by style."""
     found = {}
     for style in emoji.styles():
@@ -45,7 +45,7 @@ def reconstruction(saved: Saved, count: int = COUNT) -> dict[str, float]:
     return found
 
 
-def measured(saved: Saved, count: int, settings: SampleConfig) -> dict[str, Row]:
+def measured(saved: OpenedModel, count: int, settings: SampleConfig) -> dict[str, Row]:
     """Samples and losses on known and on held-out concepts of the base's style, by set."""
     return {
         which: evaluate_pipeline(saved, choose_concepts("noto", which, count, []), "noto", settings).rows[0]
@@ -53,12 +53,12 @@ def measured(saved: Saved, count: int, settings: SampleConfig) -> dict[str, Row]
     }
 
 
-def samples(models: dict[str, Saved], settings: SampleConfig) -> Image.Image:
+def samples(models: dict[str, OpenedModel], settings: SampleConfig) -> Image.Image:
     """Some known and some held-out concepts: the true picture, then each model's."""
     by_name = {c.name: c for c in emoji.concepts("noto")}
     concepts = [by_name[name] for name in SHOWN] + [c for c in emoji.concepts("noto") if c.held_out][::13]
     rows = {"true": emoji.images("noto")[[emoji.concepts("noto").index(c) for c in concepts]]}
-    rows |= {name: draw(saved, concepts, settings, ())[None, None] for name, saved in models.items()}
+    rows |= {name: draw_concepts(saved, concepts, settings, ())[None, None] for name, saved in models.items()}
     cells = [
         [Image.fromarray(p).resize((96, 96), Image.Resampling.LANCZOS) for p in pictures] for pictures in rows.values()
     ]
@@ -133,7 +133,7 @@ They show how recipes behave in real training; figures do not carry over to larg
 
 def build(out: Path, count: int, settings: SampleConfig) -> str:
     """Measure both models and write README.md and samples.png; the text of the card."""
-    models = {name: open_source(Path(name)) for name in ("small", "small_v")}
+    models = {name: open_model(Path(name)) for name in ("small", "small_v")}
     rows = {name: measured(saved, count, settings) for name, saved in models.items()}
     text = card(reconstruction(models["small"], count), rows, settings)
     out.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from snrlab.core.registries.registry import load_plugins
-from snrlab.lab.figures.plots import draw, save
+from snrlab.lab.figures.plots import draw_figure, figure_bytes
 from snrlab.lab.figures.theme import MODES, Mode
 from snrlab.lab.recipe_text import parse_recipe
 
@@ -42,8 +42,8 @@ class Plate:
     def picture(self, mode: Mode) -> bytes:
         """PNG, with a palette: a third of the bytes, and nobody sees it."""
         tables = {label: recipe.tables() for label, recipe in map(parse_recipe, self.recipes)}
-        figure = draw(tables, self.show.split(","), mode=mode, log_weight=self.log)
-        image = Image.open(io.BytesIO(save(figure, "png"))).convert("RGB")
+        figure = draw_figure(tables, self.show.split(","), mode=mode, log_weight=self.log)
+        image = Image.open(io.BytesIO(figure_bytes(figure, "png"))).convert("RGB")
         content = io.BytesIO()
         image.quantize(COLOURS, dither=Image.Dither.NONE).save(content, "png", optimize=True)
         return content.getvalue()

@@ -95,7 +95,7 @@ def train(name: str, state: Path) -> dict[str, Any]:
     """`snrlab train` on a full-size model, watched."""
     from snrlab.cli.messages import install
     from snrlab.cli.training.train import run_training
-    from snrlab.config import read
+    from snrlab.config import read_run
     from snrlab.train import runner
 
     install()
@@ -117,7 +117,7 @@ def train(name: str, state: Path) -> dict[str, Any]:
         return job
 
     runner.prepare = prepare_and_watch  # type: ignore[assignment]  # nothing but a look at the job
-    outcome = run_training(read(file), state / "runs")
+    outcome = run_training(read_run(file), state / "runs")
     if not outcome.finished:
         raise SystemExit(f"{name} was stopped")
     found = watched[0].compare()
@@ -185,14 +185,14 @@ def _pictures(state: Path) -> Path:
 
 def round_trip(name: str, state: Path) -> dict[str, Any]:
     """File to folder to file, by `snrlab convert`'s own code: every byte of every tensor must be there again."""
-    from snrlab.models.storage.convert import convert
+    from snrlab.models.storage.convert import convert_model
 
     family = ROUND_TRIPS[name]
     source, folder, back = (state / f"{family}{end}" for end in (".safetensors", "-folder", "-back.safetensors"))
     build(family, source)
     shutil.rmtree(folder, ignore_errors=True)
-    convert(source, folder)
-    convert(folder, back)
+    convert_model(source, folder)
+    convert_model(folder, back)
     one, other = read_header(source), read_header(back)
     if one.shapes != other.shapes or one.formats != other.formats or not _same_data(source, back):
         raise SystemExit(f"{name}: the file is not the same")

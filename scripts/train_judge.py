@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from snrlab.data import emoji
 from snrlab.evaluate import style_classifier as package
-from snrlab.evaluate.style_classifier import Judge, view
+from snrlab.evaluate.style_classifier import Judge, feature_views
 
 TARGET = Path(package.__file__).parent
 SEED, BATCH, RATE, TEMPERATURE = 11, 96, 2e-3, 0.07
@@ -60,7 +60,7 @@ def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 def retrieval(judge: Judge, by_style: dict[str, Tensor], rows: Tensor) -> dict[str, float]:
     """Top-1 retrieval among these concepts from one style to another, both ways averaged."""
-    content = {s: view(judge, x[rows].permute(0, 2, 3, 1)).content for s, x in by_style.items()}
+    content = {s: feature_views(judge, x[rows].permute(0, 2, 3, 1)).content for s, x in by_style.items()}
     found = {}
     for a, b in (("noto", "fluent_3d"), ("noto", "ink"), ("fluent_3d", "ink")):
         match = content[a] @ content[b].T
@@ -108,7 +108,7 @@ def style_weight(judge: Judge) -> float:
     by_style, codes = pictures()
     held = {c.code for c in emoji.concepts("noto") if c.held_out}
     rows = torch.tensor([i for i, c in enumerate(codes) if c in held])
-    content = [view(judge, x[rows].permute(0, 2, 3, 1)).content for x in by_style.values()]
+    content = [feature_views(judge, x[rows].permute(0, 2, 3, 1)).content for x in by_style.values()]
     apart = ~torch.eye(len(rows), dtype=torch.bool)
     other_thing = np.mean([float((1 - c @ c.T)[apart].mean()) for c in content])
     other_style = np.mean([float((1 - (a * b).sum(1)).mean()) for a in content for b in content if a is not b])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.perturbation import PERTURBATIONS
-from snrlab.core.registries.parameters import Parameter, Text
+from snrlab.core.registries.parameters import Parameter, TextParameter
 from snrlab.core.registries.registry import Choice, Entry, Registry
 from snrlab.core.registries.tensor_registries import LOSSES, NOISES, OPTIMIZERS
 from snrlab.core.schedule import SCHEDULES
@@ -55,7 +55,7 @@ def values(parameter: Parameter) -> st.SearchStrategy:
     """Values that a parameter allows."""
     if parameter.choices:
         return st.sampled_from(parameter.choices)
-    if any(isinstance(b, Text) for b in parameter.bounds):
+    if any(isinstance(b, TextParameter) for b in parameter.bounds):
         return st.just(parameter.example)
     low = next((getattr(b, "ge", getattr(b, "gt", None)) for b in parameter.bounds if isinstance(b, Ge | Gt)), None)
     high = next((getattr(b, "le", getattr(b, "lt", None)) for b in parameter.bounds if isinstance(b, Le | Lt)), None)

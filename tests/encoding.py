@@ -17,8 +17,8 @@ from snrlab.core.recipe import Recipe
 from snrlab.data.dataset import load_items
 from snrlab.models.components import Components
 from snrlab.models.encoding import cache as cache_files
-from snrlab.train.inputs.examples import Conditions, encode_examples
-from snrlab.train.step.draws import Draws
+from snrlab.train.inputs.examples import TrainingExamples, encode_examples
+from snrlab.train.step.draws import StepRandomness
 
 SIZES = ((48, 28), (28, 48), (64, 24), (33, 33), (48, 28), (100, 80))
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def model() -> Components:
 class Encoded:
     """Conditions with what was said and how many pictures each encoding had."""
 
-    conditions: Conditions
+    conditions: TrainingExamples
     said: list[str] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
 
@@ -53,7 +53,9 @@ def encode(pictures: Path, components: Components | None = None, **sections) -> 
     data = {"caption_dropout": 0.0, **sections.pop("data", {})}
     config = tiny.run_config(Path("model"), pictures, data=data, **sections)
     recipe = Recipe()
-    draws = Draws(recipe, recipe.tables(), config.seed, config.train.batch_size * config.train.gradient_accumulation)
+    draws = StepRandomness(
+        recipe, recipe.tables(), config.seed, config.train.batch_size * config.train.gradient_accumulation
+    )
     found = Encoded(None)
     hook = components.vae.encoder.register_forward_pre_hook(lambda _, inputs: found.batches.append(len(inputs[0])))
     try:

@@ -7,7 +7,7 @@ import pytest
 
 import tiny
 import tiny_families
-from snrlab.config import read
+from snrlab.config import read_run
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
 from snrlab.model_files.resolve import resolve_to_show
@@ -90,7 +90,7 @@ def test_report_and_card(run_file, tmp_path):
     file, name = run_file
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    write_config(folder, read(file))
+    write_config(folder, read_run(file))
     for page in (write_report(folder.path), write_card(folder.path)):
         assert in_words(page.read_text(encoding="utf-8")) == expected(name)
 
@@ -99,7 +99,7 @@ def test_the_trainer(run_file):
     """`train --check` does all that comes before the first step."""
     file, name = run_file
     if name == "sdxl":  # the run file's resolution takes minutes here; the recipe is resolved by the same call
-        assert stated(resolve_to_show(read(file)).recipe.as_dict()) == expected(name)
+        assert stated(resolve_to_show(read_run(file)).recipe.as_dict()) == expected(name)
         return
     done = tiny.snrlab("train", file, "--check", "--set", "data.resolution=64", cwd=file.parent)
     assert done.returncode == 0, done.stderr

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 import tiny_families
 from snrlab.data import emoji
 from snrlab.evaluate import style_classifier as shipped_judge
-from snrlab.evaluate.open_model import open_source
+from snrlab.evaluate.open_model import open_model
 from snrlab.model_files.model_facts import shipped_folder
 from snrlab.models.storage.save_single_file import save_single_file
-from snrlab.models.storage.source import load
+from snrlab.models.storage.source import load_model
 from snrlab.train import runner
 
 ROOT = Path(__file__).parent.parent
@@ -40,9 +40,9 @@ def test_the_base_can_be_rebuilt(tmp_path):
     script("build_base").main(["--state", str(tmp_path), "--dry-run"])
     assert {p: p.stat().st_mtime for p in before} == before, "a dry run leaves the package alone"
     assert (tmp_path / "base" / "base" / "model_index.json").is_file()
-    made = {name: load(tmp_path / "models" / name) for name in ("small", "small_v")}
+    made = {name: load_model(tmp_path / "models" / name) for name in ("small", "small_v")}
     for name, model in made.items():
-        own = load(shipped_folder(name))
+        own = load_model(shipped_folder(name))
         assert model.scheduler_config == own.scheduler_config
         for part in ("vae", "unet", "text_encoder"):
             new, old = (getattr(m, part).state_dict() for m in (model, own))
@@ -183,7 +183,7 @@ def test_the_card_can_be_written(tmp_path):
 
 @pytest.mark.slow
 def test_the_autoencoder_is_as_good_as_its_card_says():
-    found = script("build_card").reconstruction(open_source(Path("small")))
+    found = script("build_card").reconstruction(open_model(Path("small")))
     assert set(found) == set(emoji.styles())
     assert min(found.values()) >= 29
     quality = ", ".join(f"{style} {value:.2f} dB" for style, value in found.items())

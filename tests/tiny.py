@@ -20,11 +20,11 @@ from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from snrlab.cli import main
-from snrlab.config import RunConfig, parse
+from snrlab.config import RunConfig, parse_run
 from snrlab.model_files import families
 from snrlab.models.clip import clip_tokenizer
 from snrlab.models.components import Components
-from snrlab.models.encoding.encode import Text
+from snrlab.models.encoding.encode import TextEmbeddings
 from snrlab.models.storage.save_folder import save_folder
 from snrlab.train.step.batch import Batch
 
@@ -131,7 +131,7 @@ def save_pictures(folder: Path, count: int = 6, size: int = 20) -> Path:
 
 def batch(x0: torch.Tensor) -> Batch:
     """Latents with captions of nothing."""
-    return Batch(x0, Text(torch.zeros(len(x0), 1, 1)))
+    return Batch(x0, TextEmbeddings(torch.zeros(len(x0), 1, 1)))
 
 
 def run_dict(model: Path, pictures: Path, /, **sections) -> dict:
@@ -153,7 +153,7 @@ def run_dict(model: Path, pictures: Path, /, **sections) -> dict:
 
 def run_config(model: Path, pictures: Path, /, **sections) -> RunConfig:
     """A small run."""
-    return parse(run_dict(model, pictures, **sections))
+    return parse_run(run_dict(model, pictures, **sections))
 
 
 class _Listener(logging.Handler):

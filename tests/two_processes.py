@@ -17,17 +17,17 @@ import torch
 import forked
 import tiny
 from snrlab import UserError
-from snrlab.config import parse
+from snrlab.config import parse_run
 from snrlab.core.registries.registry import load_plugins
-from snrlab.distributed import ALONE, Processes, here
+from snrlab.distributed import SINGLE, Processes, here
 from snrlab.train.job import Job, prepare
 from snrlab.train.loop import DivergedError, steps
 from snrlab.train.runner import run
 
 
-def trained(config: dict, processes: Processes = ALONE, broken_rank: int | None = None) -> dict:
+def trained(config: dict, processes: Processes = SINGLE, broken_rank: int | None = None) -> dict:
     """What a run's steps were, and what its weights and their average are after them, as plain data."""
-    job = prepare(parse(config), processes=processes)
+    job = prepare(parse_run(config), processes=processes)
     if broken_rank == processes.rank:
         break_losses(job)
     found: dict = {"slots": job.processes.slots(0, 1, job.config.train.batch_size).tolist(), "steps": []}
@@ -109,7 +109,7 @@ def main(plan: Path, out: Path) -> None:
     for name, scenario in json.loads(plan.read_text()).items():
         if "out" in scenario:
             with tiny.messages() as said:
-                outcome = run(parse(scenario["config"]), Path(scenario["out"]), resume=True)
+                outcome = run(parse_run(scenario["config"]), Path(scenario["out"]), resume=True)
             found[name] = {"said": said, "finished": outcome.finished}
         else:
             found[name] = trained(scenario["config"], processes, scenario.get("broken_rank"))

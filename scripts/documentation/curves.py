@@ -15,7 +15,7 @@ from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registries.registry import Entry
 from snrlab.core.weights.loss_weight import is_multiplier
 from snrlab.core.weights.weighting import WeightingProperties
-from snrlab.lab.figures.plots import draw, save
+from snrlab.lab.figures.plots import draw_figure, figure_bytes
 from snrlab.lab.figures.theme import THEMES
 
 LIGHT = THEMES["light"]
@@ -129,7 +129,7 @@ def _constant() -> Any:
 
 
 def _recipes(found: Mapping[str, Tables], panel: str, *, log: bool = False) -> str:
-    return _text(save(draw(found, [panel], log_weight=log, width=WIDTH), "svg"))
+    return _text(figure_bytes(draw_figure(found, [panel], log_weight=log, width=WIDTH), "svg"))
 
 
 def _curves(x: Any, curves: Mapping[str, Any], across: str, up: str) -> str:
@@ -147,7 +147,7 @@ def _curves(x: Any, curves: Mapping[str, Any], across: str, up: str) -> str:
 
 def _svg(figure: Figure) -> str:
     with mpl.rc_context(LIGHT.rc()):
-        return _text(save(figure, "svg"))
+        return _text(figure_bytes(figure, "svg"))
 
 
 def _text(content: bytes) -> str:

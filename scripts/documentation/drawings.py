@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from documentation.gaussian_world import sampled_variance
 from snrlab import SCHEDULES
 from snrlab.data import emoji
-from snrlab.lab.figures.plots import draw, save
+from snrlab.lab.figures.plots import draw_figure, figure_bytes
 from snrlab.lab.figures.theme import THEMES
-from snrlab.lab.profile import FIFTHS, SHARES, by_fifth, ideal_profile, shares, shipped_profile
+from snrlab.lab.profile import FIFTHS, SHARES, ideal_profile, shares, shares_by_fifth, shipped_profile
 from snrlab.lab.recipe_text import parse_recipe
 
 LIGHT = THEMES["light"]
@@ -42,7 +42,7 @@ def front(*texts: str) -> str:
     """A picture at five noise levels, and below them how much effort three recipes spend on each level."""
     recipes = {label: recipe.tables() for label, recipe in map(parse_recipe, texts)}
     schedule = next(iter(recipes.values())).schedule
-    figure = draw(recipes, ["emphasis"], width=WIDTH)
+    figure = draw_figure(recipes, ["emphasis"], width=WIDTH)
     with mpl.rc_context(LIGHT.rc()):
         figure.set_size_inches(WIDTH, 4.4)
         axes = figure.axes[0]
@@ -86,7 +86,7 @@ def effort(recipe: str) -> str:
         for axes, (title, profile) in zip(grid, profiles.items(), strict=True):
             found = shares(tables, profile)
             for index, kind in enumerate(SHARES):
-                values = 100 * np.array(by_fifth(found[kind]))
+                values = 100 * np.array(shares_by_fifth(found[kind]))
                 axes.bar(np.arange(FIFTHS) + 0.28 * (index - 1), values, 0.26, color=LIGHT.lines[index],
                          hatch=("", "///", "...")[index], edgecolor=LIGHT.paper, label=kind)  # fmt: skip
             axes.set_xticks(range(FIFTHS), [f"{a}-{b - 1}" for a, b in pairwise(edges)])
@@ -155,5 +155,5 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure,
 
 def _svg(figure: Figure) -> str:
     with mpl.rc_context(LIGHT.rc()):
-        text = save(figure, "svg").decode()
+        text = figure_bytes(figure, "svg").decode()
     return text[text.index("<svg") :]

@@ -24,7 +24,7 @@ from documentation import drawings
 from documentation.problems import Problems
 from snrlab.core.errors import UserError
 from snrlab.lab.figures.panels import DEFAULT, PANELS
-from snrlab.lab.figures.plots import draw, save
+from snrlab.lab.figures.plots import draw_figure, figure_bytes
 from snrlab.lab.figures.theme import THEMES
 from snrlab.lab.recipe_text import parse_recipe
 
@@ -101,11 +101,11 @@ def _drawn(command: str) -> tuple[str, str]:
     recipes = {label: recipe.tables() for label, recipe in map(parse_recipe, options.recipes)}
     panels = options.show.split(",")
     titles = "; ".join(PANELS[name].title for name in panels)
-    figure = draw(recipes, panels, log_weight=options.log, ceiling=options.ceiling, width=drawings.WIDTH)
+    figure = draw_figure(recipes, panels, log_weight=options.log, ceiling=options.ceiling, width=drawings.WIDTH)
     return f"{titles}: {', '.join(recipes)}", svg(figure)
 
 
 def svg(figure: Any) -> str:
     """A figure as SVG text from its first element on, with an identity of its own for what it refers to."""
-    text = save(figure, "svg").decode()
+    text = figure_bytes(figure, "svg").decode()
     return text[text.index("<svg") :]

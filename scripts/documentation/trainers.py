@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from documentation.drawings import WIDTH
-from snrlab.lab.figures.plots import save
+from snrlab.lab.figures.plots import figure_bytes
 from snrlab.lab.figures.theme import THEMES
 from snrlab.lab.recipe_text import parse_recipe
 
@@ -177,5 +177,5 @@ def _drawn(t: Any, theirs: Any, meant: Any) -> str:
         axes.set_ylim(bottom=0)
         axes.set(xlabel="timestep t (0 is the cleanest)", ylabel="weight on the\nnetwork's own loss")
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
-        text = save(figure, "svg").decode()
+        text = figure_bytes(figure, "svg").decode()
     return text[text.index("<svg") :]

@@ -27,7 +27,7 @@ WAIT = timedelta(minutes=30)  # for the others at most: the main one may draw pi
 BUCKET = 2**24  # numbers that are added up over the processes at once
 FAILED = 2  # exit code of a user's mistake
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class LostProcessError(UserError):
@@ -62,7 +62,7 @@ class Processes:
         first = (self.rank * accumulation + micro) * batch
         return np.arange(first, first + batch)
 
-    def mine(self, items: Sequence[T]) -> list[T]:
+    def mine(self, items: Sequence[_T]) -> list[_T]:
         """Its part of a list, of which every item is some process's."""
         return list(items[self.rank :: self.count])
 
@@ -87,11 +87,11 @@ class Processes:
             dist.all_gather(found, columns.contiguous())
         return torch.cat(found, dim=1)
 
-    def everyones(self, value: T) -> list[T]:
+    def everyones(self, value: _T) -> list[_T]:
         """A value of each process, in the order of ranks."""
         if self.count == 1:
             return [value]
-        found: list[T | None] = [None] * self.count
+        found: list[_T | None] = [None] * self.count
         with _together():
             dist.all_gather_object(found, value)
         return found  # type: ignore[return-value]  # all are there now
@@ -105,7 +105,7 @@ class Processes:
             dist.all_reduce(found, dist.ReduceOp.MAX)
         return bool(found)
 
-    def agreed(self, make: Callable[[], T]) -> T:
+    def agreed(self, make: Callable[[], _T]) -> _T:
         """What this process makes, if every one of them can: a mistake is said once, and all end.
 
         `make` must not ask the other processes anything.
@@ -131,7 +131,7 @@ class Processes:
                 raise found
             sys.exit(FAILED)
 
-    def first(self, make: Callable[[], T]) -> T:
+    def first(self, make: Callable[[], _T]) -> _T:
         """What the main process makes, in all of them; only it does anything."""
         made = self.agreed(lambda: make() if self.main else None)
         return self.everyones(made)[0]  # type: ignore[return-value]  # that of the main one
@@ -157,7 +157,7 @@ class Processes:
             dist.destroy_process_group()
 
 
-ALONE = Processes()
+SINGLE = Processes()
 
 
 def here() -> Processes:
@@ -167,7 +167,7 @@ def here() -> Processes:
         UserError: a launcher that started several, which do not find each other.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return ALONE
+        return SINGLE
     from accelerate import PartialState
 
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
-EVERY = 10.0
+_EVERY = 10.0
 
 
 class Throughput:
@@ -25,7 +25,7 @@ class Throughput:
         """So many more are done."""
         self._done += count
         now = time.monotonic()
-        if now - self._last >= EVERY and self._done < self._total:
+        if now - self._last >= _EVERY and self._done < self._total:
             self._last = now
             left = math.ceil((self._total - self._done) * (now - self._began) / self._done)
             rate = self._done / (now - self._began)

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 import tiny
 from snrlab import UserError
 from snrlab.cli.output_files import free_path
-from snrlab.config import read
-from snrlab.config.presets import BASES, load, names
-from snrlab.init.run_file import start
+from snrlab.config import read_run
+from snrlab.config.presets import BASES, load_preset, names
+from snrlab.init.run_file import draft_run_file
 from snrlab.model_files import families
 from snrlab.models.layouts.original_layout import layout
 from snrlab.models.networks import empty
@@ -59,72 +59,75 @@ def model_of(family, path, **marks):
 def run_of(started, folder):
     path = folder / "started.toml"
     path.write_text(started.text, encoding="utf-8")
-    return read(path)
+    return read_run(path)
 
 
 @pytest.mark.parametrize(("preset", "base"), list(itertools.product(names(), BASES)))
 def test_every_preset_is_a_valid_run_for_every_family(preset, base, photos, tmp_path):
     model = "small" if base == "small" else model_of(base, tmp_path / f"{base}.safetensors")
-    started = start(photos, str(model), preset)
+    started = draft_run_file(photos, str(model), preset)
     config = run_of(started, tmp_path)
     assert config.data.folder == str(photos)
     assert config.train.method == ("full" if preset == "fine-tune" else "lora")
     batch = config.train.batch_size
     assert batch <= 20
-    least, most = load(preset).least, load(preset).most
+    least, most = load_preset(preset).least, load_preset(preset).most
     assert least <= config.train.steps <= most
     assert config.data.resolution == {"sd1": 512, "sd2": 768, "sdxl": 1024, "small": 64}[base]
     lines = started.text.splitlines()
     head = " ".join(line.removeprefix("# ") for line in itertools.takewhile(lambda line: line, lines))
     assert f"{config.train.steps} steps of {batch}" in head
     if base != "small":
-        assert f"Fits a graphics card with {load(preset).memory[base]} GB" in head
-    for field in load(preset).fields:
+        assert f"Fits a graphics card with {load_preset(preset).memory[base]} GB" in head
+    for field in load_preset(preset).fields:
         if base in field.values:
             place = next(i for i, line in enumerate(lines) if line.startswith(f"{field.name.split('.')[1]} ="))
             assert lines[place - 1].startswith("#"), f"{field.name} has a reason above it"
 
 
 def test_more_images_are_more_steps_and_are_held_back(photos, tmp_path):
-    few = run_of(start(photos, "small", "style-lora"), tmp_path)
+    few = run_of(draft_run_file(photos, "small", "style-lora"), tmp_path)
     for index, copy in itertools.product(range(20), range(20)):
         for suffix in (".png", ".txt"):
             shutil.copy(photos / f"{index}{suffix}", photos / f"{index}-{copy}{suffix}")
-    many = run_of(start(photos, "small", "style-lora"), tmp_path)
+    many = run_of(draft_run_file(photos, "small", "style-lora"), tmp_path)
     assert few.train.steps == 400
     assert many.train.steps == 2600  # 420 x 100 / 16, in whole fifties
     assert (few.validation.images, many.validation.images) == (0, 16)
 
 
 def test_the_word_of_a_character(photos, tmp_path):
-    found = run_of(start(photos, "small", "character-lora"), tmp_path)
+    found = run_of(draft_run_file(photos, "small", "character-lora"), tmp_path)
     assert found.output.trigger_phrase == "zork figure"
     assert found.data.shuffle_tags
     assert any(prompt.startswith("zork figure, on a beach") for prompt in found.sample.prompts)
     for index in range(20):
         (photos / f"{index}.txt").write_text(f"standing at place {index} of a long row")
-    named = run_of(start(photos, "small", "character-lora"), tmp_path)
+    named = run_of(draft_run_file(photos, "small", "character-lora"), tmp_path)
     assert named.data.caption_prefix == "my photos, ", "no caption has a word: the folder's name goes before each"
     assert not named.data.shuffle_tags, "sentences have no order to change"
     for file in photos.glob("*.txt"):
         file.unlink()
-    bare = run_of(start(photos, "small", "character-lora"), tmp_path)
+    bare = run_of(draft_run_file(photos, "small", "character-lora"), tmp_path)
     assert bare.data.caption == bare.output.trigger_phrase == "my photos"
-    style = run_of(start(photos, "small", "style-lora"), tmp_path)
+    style = run_of(draft_run_file(photos, "small", "style-lora"), tmp_path)
     assert style.data.caption == ""
     assert style.output.trigger_phrase is None
 
 
 def test_repeats_in_folder_names_count(photos, tmp_path):
     named = photos.rename(tmp_path / "10_sks dog")
-    few, many = start(named, "small", "style-lora"), run_of(start(named, "small", "style-lora"), tmp_path)
+    few, many = (
+        draft_run_file(named, "small", "style-lora"),
+        run_of(draft_run_file(named, "small", "style-lora"), tmp_path),
+    )
     assert many.train.steps == 1250  # 200 x 100 / 16
     assert "sks" not in few.text.split("[sample]")[1], "captions of their own come first"
 
 
 @pytest.mark.parametrize(("marks", "says", "resolution"), [({}, "v_prediction", 768), ({"v_pred": 1}, None, 768)])
 def test_what_an_sd2_file_leaves_open(marks, says, resolution, photos, tmp_path):
-    started = start(photos, str(model_of("sd2", tmp_path / "m.safetensors", **marks)), "style-lora")
+    started = draft_run_file(photos, str(model_of("sd2", tmp_path / "m.safetensors", **marks)), "style-lora")
     config = run_of(started, tmp_path)
     assert config.recipe.prediction_type == says
     assert config.data.resolution == resolution
@@ -134,7 +137,7 @@ def test_what_an_sd2_file_leaves_open(marks, says, resolution, photos, tmp_path)
 def test_a_folder_of_sd2_says_what_it_predicts(photos, tmp_path):
     for prediction_type, resolution in (("epsilon", 512), ("v_prediction", 768)):
         model = save_family(tmp_path / prediction_type, "sd2", prediction_type)
-        assert run_of(start(photos, str(model), "style-lora"), tmp_path).data.resolution == resolution
+        assert run_of(draft_run_file(photos, str(model), "style-lora"), tmp_path).data.resolution == resolution
 
 
 def test_what_cannot_be_started(photos, tmp_path):
@@ -150,7 +153,7 @@ def test_what_cannot_be_started(photos, tmp_path):
         ((tmp_path / "nowhere", "small", "style-lora"), "there is no such folder"),
     ):
         with pytest.raises(UserError, match=says):
-            start(*arguments)
+            draft_run_file(*arguments)
 
 
 def test_nothing_is_overwritten(tmp_path):
@@ -164,7 +167,7 @@ def test_nothing_is_overwritten(tmp_path):
 
 def test_the_command(photos, tmp_path):
     listed = tiny.snrlab("init", "--list")
-    assert all(f"{name}: {load(name).summary}" in listed.stdout for name in names())
+    assert all(f"{name}: {load_preset(name).summary}" in listed.stdout for name in names())
     assert "SDXL 12 GB" in listed.stdout
     (tmp_path / "run.toml").write_text("mine")
     done = tiny.snrlab("init", photos, "--model", "small", "--preset", "concept-lora", "--name", "mine", cwd=tmp_path)

@@ -5,14 +5,14 @@ from annotated_types import Gt, Le
 
 from drawing import temporary_entries
 from snrlab import WEIGHTINGS, UserError
-from snrlab.config import RunConfig, apply_overrides, dump, parse, read
+from snrlab.config import RunConfig, apply_overrides, dump, parse_run, read_run
 from snrlab.core.recipe import Recipe
 
 SMALL = {"model": {"random": "small"}, "data": {"shipped": "noto", "resolution": 64}}
 
 
 def with_recipe(**recipe):
-    return parse({**SMALL, "recipe": recipe})
+    return parse_run({**SMALL, "recipe": recipe})
 
 
 def test_dump_round_trips():
@@ -24,7 +24,7 @@ def test_dump_round_trips():
         noise={"name": "offset"},
         max_weight=3,
     )
-    assert parse(tomllib.loads(dump(config))) == config
+    assert parse_run(tomllib.loads(dump(config))) == config
 
 
 def test_a_strategy_is_a_table_or_text():
@@ -63,13 +63,13 @@ def test_every_field_is_described_and_in_the_schema():
 )
 def test_mistakes_are_named(data, says):
     with pytest.raises(UserError) as mistake:
-        parse({**SMALL, **data})
+        parse_run({**SMALL, **data})
     assert says in str(mistake.value)
 
 
 def test_all_mistakes_at_once():
     with pytest.raises(UserError) as mistake:
-        parse({"train": {"steps": 0, "batch": 1}, "model": {}})
+        parse_run({"train": {"steps": 0, "batch": 1}, "model": {}})
     assert len(str(mistake.value).splitlines()) == 4
 
 
@@ -84,7 +84,7 @@ def test_overrides():
 def test_relative_folders_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.toml").write_text('[model]\npath = "m"\n[data]\nfolder = "d"\n')
-    config = read(tmp_path / "run.toml")
+    config = read_run(tmp_path / "run.toml")
     assert config.model.path == str(tmp_path / "m")
     assert config.data.folder == str(tmp_path / "d")
 
@@ -115,9 +115,9 @@ def test_a_weighting_registered_at_run_time_is_everywhere():
         config = with_recipe(weighting=["twice_plain:factor=3"])
         tables = Recipe(weighting=tuple(config.recipe.weighting)).tables()
         assert tables.weight == pytest.approx(3)
-        from snrlab.cli.analysis.table import table
+        from snrlab.cli.analysis.table import table_command
 
-        table(weighting=["twice_plain"], at="0")
+        table_command(weighting=["twice_plain"], at="0")
         with pytest.raises(UserError, match="factor is 11"):
             WEIGHTINGS.parse("twice_plain:factor=11")
     assert "twice_plain" not in str(RunConfig.model_json_schema())

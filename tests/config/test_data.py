@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snrlab import UserError
-from snrlab.config import dump, parse, read
+from snrlab.config import dump, parse_run, read_run
 from snrlab.config.sections.data import ImageOptions, ImageSet
 
 
@@ -59,12 +59,12 @@ FOLDER = {"folder": "f"}
 )
 def test_mistakes(data, says):
     with pytest.raises(UserError) as mistake:
-        parse(run(**data))
+        parse_run(run(**data))
     assert says in str(mistake.value)
 
 
 def test_the_nearer_wins():
-    config = parse(
+    config = parse_run(
         run(flip=True, resolution=256, sets=[{"folder": "f"}, {"folder": "g", "flip": False, "resolution": [256, 512]}])
     )
     first, second = (s.options(config.data) for s in config.data.sets)
@@ -82,7 +82,7 @@ def test_a_set_may_say_all_that_data_may():
 def test_bounds_hold_in_sets_too():
     for value in ({"caption_dropout": 1.5}, {"repeats": 0}, {"bucket_step": 4}, {"resolution": 20}):
         with pytest.raises(UserError):
-            parse(run(sets=[{"folder": "f", **value}]))
+            parse_run(run(sets=[{"folder": "f", **value}]))
 
 
 @given(
@@ -96,9 +96,9 @@ def test_bounds_hold_in_sets_too():
     ).flatmap(lambda one: st.lists(st.just(one), min_size=1, max_size=3))
 )  # fmt: skip
 def test_sets_survive_the_resolved_file(sets):
-    config = parse(run(sets=sets, caption_dropout=0.1))
+    config = parse_run(run(sets=sets, caption_dropout=0.1))
     text = dump(config)
-    assert parse(tomllib.loads(text)) == config
+    assert parse_run(tomllib.loads(text)) == config
     assert "[[data.sets]]" in text
 
 
@@ -111,8 +111,8 @@ def test_sets_survive_the_resolved_file(sets):
     ],
 )
 def test_each_source_survives_the_resolved_file(data):
-    config = parse(run(**data))
-    assert parse(tomllib.loads(dump(config))) == config
+    config = parse_run(run(**data))
+    assert parse_run(tomllib.loads(dump(config))) == config
 
 
 def test_paths_are_made_absolute(tmp_path, monkeypatch):
@@ -121,16 +121,16 @@ def test_paths_are_made_absolute(tmp_path, monkeypatch):
         "[model]\nrandom = 'small'\n[data]\nregularisation = 'r'\nmasks = 'm'\nmasked_loss = true\ncache = true\n"
         "cache_folder = 'c'\n[[data.sets]]\nfolder = 'f'\nmasks = 'n'\n"
     )
-    data = read(tmp_path / "run.toml").data
+    data = read_run(tmp_path / "run.toml").data
     found = (data.regularisation, data.masks, data.cache_folder, data.sets[0].folder, data.sets[0].masks)
     assert found == tuple(str(tmp_path / name) for name in "rmcfn")
 
 
 def test_older_resolved_files_still_read():
     """They state concepts beside a folder, with the value that means nothing."""
-    assert parse(run(folder="f", concepts="all", flip=False)).data.concepts == "all"
+    assert parse_run(run(folder="f", concepts="all", flip=False)).data.concepts == "all"
 
 
 def test_side_of_sample_pictures():
-    assert parse(run(folder="f", resolution=[768, 512])).data.side == 624  # sqrt(768 x 512) = 627
-    assert parse(run(folder="f", resolution=768)).data.side == 768
+    assert parse_run(run(folder="f", resolution=[768, 512])).data.side == 624  # sqrt(768 x 512) = 627
+    assert parse_run(run(folder="f", resolution=768)).data.side == 768

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from snrlab.config import read
+from snrlab.config import read_run
 
 ROOT = Path(__file__).parent.parent.parent
 RUNS = [*sorted((ROOT / "configs").glob("*.toml")), *sorted((ROOT / "src" / "snrlab" / "cli").glob("*.toml"))]
@@ -13,7 +13,7 @@ RUNS = [*sorted((ROOT / "configs").glob("*.toml")), *sorted((ROOT / "src" / "snr
 
 @pytest.mark.parametrize("file", RUNS, ids=lambda p: p.name)
 def test_run_file_is_valid(file):
-    read(file)
+    read_run(file)
 
 
 def test_reference_pages_are_up_to_date():
@@ -30,4 +30,4 @@ def test_readme_run_file_is_valid(tmp_path):
     end = next(i for i, b in enumerate(blocks) if i > start and not b.startswith("    "))
     text = "\n\n".join(blocks[start:end])
     (tmp_path / "run.toml").write_text("\n".join(line[4:] for line in text.splitlines()))
-    read(tmp_path / "run.toml")
+    read_run(tmp_path / "run.toml")

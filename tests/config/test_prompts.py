@@ -4,7 +4,7 @@ import pytest
 import tomlkit
 
 from snrlab import UserError
-from snrlab.config import parse, read
+from snrlab.config import parse_run, read_run
 from snrlab.config.prompts import PromptLine, parse_line
 
 SMALL = {"model": {"random": "small"}, "data": {"shipped": "noto", "resolution": 64}}
@@ -56,11 +56,13 @@ def test_mistakes(line, says):
 
 def test_a_run_names_the_prompt_that_is_wrong():
     with pytest.raises(UserError, match=r"sample.prompts: prompt 2: --w \(width\) is 500"):
-        parse({**SMALL, "sample": {"prompts": ["a", "# a comment", "b --w 500"]}})
+        parse_run({**SMALL, "sample": {"prompts": ["a", "# a comment", "b --w 500"]}})
 
 
 def test_comments_in_prompts_are_left_out():
-    assert parse({**SMALL, "sample": {"prompts": ["# first", "a --d 1", "  #second"]}}).sample.prompts == ["a --d 1"]
+    assert parse_run({**SMALL, "sample": {"prompts": ["# first", "a --d 1", "  #second"]}}).sample.prompts == [
+        "a --d 1"
+    ]
 
 
 def test_a_file_of_prompts_is_read_into_the_run(tmp_path, monkeypatch):
@@ -68,7 +70,7 @@ def test_a_file_of_prompts_is_read_into_the_run(tmp_path, monkeypatch):
     (tmp_path / "prömpts.txt").write_text("# kohya's\n\na red apple --d 3\r\nein Käfer\n", encoding="utf-8-sig")
     file = tmp_path / "run.toml"
     file.write_text(tomlkit.dumps({**SMALL, "sample": {"prompts_file": "prömpts.txt"}}), encoding="utf-8")
-    config = read(file)
+    config = read_run(file)
     assert config.sample.prompts == ["a red apple --d 3", "ein Käfer"]
     assert config.sample.prompts_file is None
 
@@ -86,4 +88,4 @@ def test_files_that_cannot_be_used(name, text, says, tmp_path):
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=says):
-        parse({**SMALL, "sample": {"prompts_file": str(tmp_path / name)}})
+        parse_run({**SMALL, "sample": {"prompts_file": str(tmp_path / name)}})

@@ -6,12 +6,12 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from snrlab.config import dump, parse
-from snrlab.config.redact import last_name, shareable, without_folders
+from snrlab.config import dump, parse_run
+from snrlab.config.redact import cut_paths, last_name, without_paths
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.data import ImageSet
 from snrlab.core.recipe import Recipe
-from snrlab.model_files.metadata.kohya_metadata import Base, Images, Training
+from snrlab.model_files.metadata.kohya_metadata import BaseHashes, Images, Training
 from snrlab.model_files.metadata.lora_metadata import lora_metadata
 from snrlab.train.failure.bug_report import report
 
@@ -32,7 +32,7 @@ TEXTS = {
 # names that no path begins with; were one of them a path, it would be cut
 OTHERS = {"name", "data.shipped", "data.caption_extension", "data.sets.caption_extension",
           "output.base_model"}  # fmt: skip
-TRAINING = Training(Base("base", "sd1", ("12345678", "ab")), Images(6), 2, 1, None, None)
+TRAINING = Training(BaseHashes("base", "sd1", ("12345678", "ab")), Images(6), 2, 1, None, None)
 
 
 def fields(schema=RunConfig, above=""):
@@ -51,7 +51,7 @@ FIELDS = dict(fields())
 
 def run_with(field, value):
     """A run with one field set, whatever its rules say."""
-    config = parse({"model": {"random": "small"}, "data": {"folder": "pictures"}})
+    config = parse_run({"model": {"random": "small"}, "data": {"folder": "pictures"}})
     value = [value] if FIELDS[field] else value
     section, _, name = field.rpartition(".")
     if section == "data.sets":
@@ -77,8 +77,8 @@ def test_every_field_is_known_as_a_path_or_a_text():
 @pytest.mark.parametrize("field", sorted(PATHS | OTHERS))
 def test_a_path_loses_its_folders_everywhere(field):
     config = run_with(field, PATH)
-    assert at(shareable(config).model_dump(), field) == "last.bin"
-    assert FOLDER not in dump(shareable(config))
+    assert at(without_paths(config).model_dump(), field) == "last.bin"
+    assert FOLDER not in dump(without_paths(config))
     if field != "name":  # whose rule no path fits; the file's own name is made of it
         assert FOLDER not in json.dumps(lora_metadata(config, Recipe(), TRAINING))
     text = report(RuntimeError(f"no {PATH}, and no {FOLDER}/other one"), config)
@@ -89,8 +89,8 @@ def test_a_path_loses_its_folders_everywhere(field):
 @pytest.mark.parametrize("field", sorted(TEXTS))
 def test_a_text_stays_as_it_is_everywhere(field):
     config = run_with(field, TEXT)
-    assert at(shareable(config).model_dump(), field) == TEXT
-    assert TEXT in dump(shareable(config))
+    assert at(without_paths(config).model_dump(), field) == TEXT
+    assert TEXT in dump(without_paths(config))
     assert at(json.loads(lora_metadata(config, Recipe(), TRAINING)["snrlab.config"]), field) == TEXT
     assert TEXT in report(RuntimeError("no"), config)
 
@@ -111,6 +111,6 @@ def test_a_strategy_loses_folders_too():
     text = f"log_dir='{PATH}'"
     data = {"model": {"random": "small"}, "data": {"shipped": "noto"},
             "train": {"optimizer": {"name": "custom", "path": "torch.optim:SGD", "args": "lr=1"}}}  # fmt: skip
-    optimizer = shareable(parse(data)).train.optimizer
+    optimizer = without_paths(parse_run(data)).train.optimizer
     assert optimizer.params == {"path": "torch.optim:SGD", "args": "lr=1"}
-    assert "someone" not in without_folders(text, parse(data))
+    assert "someone" not in cut_paths(text, parse_run(data))

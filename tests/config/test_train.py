@@ -3,10 +3,10 @@
 import pytest
 
 from snrlab import UserError
-from snrlab.config import apply_overrides, dump, parse
+from snrlab.config import apply_overrides, dump, parse_run
 from snrlab.config.sections.train import TrainConfig
 from snrlab.core.learning_rate import LR_SCHEDULES, read_rules
-from snrlab.train.optim.by_class import read_arguments
+from snrlab.train.optim.by_class import read_optimizer_arguments
 from snrlab.train.optim.learning_rate import rate_factor
 from snrlab.train.optim.registry import custom
 
@@ -55,7 +55,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("train", "message"), MISTAKES)
 def test_mistakes_are_met_with_what_to_do(train, message):
     with pytest.raises(UserError) as found:
-        parse(run(**train))
+        parse_run(run(**train))
     assert message in str(found.value)
 
 
@@ -63,13 +63,13 @@ def test_updates_in_the_backward_pass_do_not_go_with_fp16():
     """There the loss is scaled: updates would be of scaled gradients, and of those that overflow too."""
     fused = run(fused_backward=True, max_grad_norm=0.0, method="full", optimizer="adafactor")
     with pytest.raises(UserError, match=r'fused_backward .* set model\.precision = "bf16"'):
-        parse({**fused, "model": {**fused["model"], "precision": "fp16"}})
-    assert parse({**fused, "model": {**fused["model"], "precision": "bf16"}}).train.fused_backward
+        parse_run({**fused, "model": {**fused["model"], "precision": "fp16"}})
+    assert parse_run({**fused, "model": {**fused["model"], "precision": "bf16"}}).train.fused_backward
 
 
 def test_older_files_mean_the_same():
-    old = parse(run(beta1=0.8, beta2=0.99, weight_decay=0.1, warmup_steps=20, lr_schedule="cosine")).train
-    new = parse(run(optimizer={"name": "adamw", "beta1": 0.8, "beta2": 0.99, "weight_decay": 0.1}, warmup=20)).train
+    old = parse_run(run(beta1=0.8, beta2=0.99, weight_decay=0.1, warmup_steps=20, lr_schedule="cosine")).train
+    new = parse_run(run(optimizer={"name": "adamw", "beta1": 0.8, "beta2": 0.99, "weight_decay": 0.1}, warmup=20)).train
     assert old == new
     assert old.warmup_steps == 20
 
@@ -77,8 +77,8 @@ def test_older_files_mean_the_same():
 @pytest.mark.parametrize("stated", ["constant_with_warmup", {"name": "constant_with_warmup"}])
 def test_a_schedule_that_had_two_names(stated):
     """Run folders of before hold the second one."""
-    old = parse(run(lr_schedule=stated, warmup=5))
-    assert old == parse(run(lr_schedule="constant", warmup=5))
+    old = parse_run(run(lr_schedule=stated, warmup=5))
+    assert old == parse_run(run(lr_schedule="constant", warmup=5))
     assert 'lr_schedule = {name = "constant"}' in dump(old)
 
 
@@ -89,13 +89,13 @@ def test_a_schedule_that_had_two_names(stated):
 def test_what_is_written_reads_back(train):
     import tomllib
 
-    config = parse(run(**train))
-    assert parse(tomllib.loads(dump(config))) == config
+    config = parse_run(run(**train))
+    assert parse_run(tomllib.loads(dump(config))) == config
 
 
 def test_the_command_line_can_say_it():
     settings = ["train.warmup=10%", "train.optimizer=adafactor:weight_decay=0.1", "train.loss=huber:c=0.2"]
-    train = parse(apply_overrides(run(), settings)).train
+    train = parse_run(apply_overrides(run(), settings)).train
     assert train.warmup_steps == 100
     assert train.optimizer.params["weight_decay"] == 0.1
     assert train.loss.params["c"] == 0.2
@@ -143,10 +143,15 @@ def test_a_class_that_cannot_be_used(path, args, message):
 
 
 def test_arguments_are_literals_and_nothing_is_run():
-    assert read_arguments("a=1, b=(0.9, 0.99), c=None, d='x'") == {"a": 1, "b": (0.9, 0.99), "c": None, "d": "x"}
+    assert read_optimizer_arguments("a=1, b=(0.9, 0.99), c=None, d='x'") == {
+        "a": 1,
+        "b": (0.9, 0.99),
+        "c": None,
+        "d": "x",
+    }
     for text in ("a=__import__('os').getcwd()", "a=b", "**{}", "a=1; b=2", ")("):
         with pytest.raises(UserError):
-            read_arguments(text)
+            read_optimizer_arguments(text)
 
 
 def test_a_missing_package_is_said_before_the_model_is_loaded(tmp_path):
@@ -156,7 +161,7 @@ def test_a_missing_package_is_said_before_the_model_is_loaded(tmp_path):
 
     if importlib.util.find_spec("bitsandbytes"):
         pytest.skip("it is installed")
-    config = parse(run(optimizer="adamw8bit"))
+    config = parse_run(run(optimizer="adamw8bit"))
     with pytest.raises(
         UserError,
         match=r"adamw8bit is from the package bitsandbytes, which does not .*\"snrlab\[bitsandbytes\]\"",

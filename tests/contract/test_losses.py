@@ -12,9 +12,9 @@ from snrlab.core.learning_rate import LR_SCHEDULES, warmup_factor
 from snrlab.core.recipe import Recipe
 from snrlab.core.registries.tensor_registries import LOSSES
 from snrlab.core.schedule import SCHEDULES
-from snrlab.models.encoding.encode import Text
+from snrlab.models.encoding.encode import TextEmbeddings
 from snrlab.train.step.batch import Batch
-from snrlab.train.step.draws import Draws
+from snrlab.train.step.draws import StepRandomness
 from snrlab.train.step.objective import Objective
 
 pytestmark = pytest.mark.numeric
@@ -65,8 +65,8 @@ def test_gradient_is_finite_where_there_is_no_error(entry, data):
 def step(entry, prediction, x0, **batch):
     """The losses of a network that predicts this, whatever it sees."""
     recipe = Recipe()
-    made = Objective.of(Draws(recipe, recipe.tables(), 1, len(x0)), torch.device("cpu"), default(entry))
-    text = Text(torch.zeros(len(x0), 1, 1))
+    made = Objective.of(StepRandomness(recipe, recipe.tables(), 1, len(x0)), torch.device("cpu"), default(entry))
+    text = TextEmbeddings(torch.zeros(len(x0), 1, 1))
     return made.losses(lambda x_t, t: prediction, Batch(x0, text, **batch), 0, np.arange(len(x0)))
 
 

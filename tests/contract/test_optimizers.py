@@ -13,7 +13,7 @@ from snrlab.core.registries.tensor_registries import OPTIMIZERS
 from snrlab.models.denoise import denoise
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.optim.optimizer import parts
+from snrlab.train.optim.optimizer import named_optimizers
 from snrlab.train.optim.rounding import generator, stochastic_bf16
 from snrlab.train.resume import checkpoint
 
@@ -61,7 +61,7 @@ def test_resuming_is_exact(entry, options, tiny_model, pictures, tmp_path):
     whole = job_of(entry, tiny_model, pictures, **options)
     for step in steps(whole):
         if step.index + 1 == 3:
-            checkpoint.save(whole, tmp_path, 3)
+            checkpoint.save_checkpoint(whole, tmp_path, 3)
             saved = state(whole)
     second = job_of(entry, tiny_model, pictures, **options)
     assert checkpoint.restore(second, tmp_path) == 3
@@ -121,10 +121,15 @@ def test_weights_in_bf16_are_updated_in_fp32(entry, tiny_model, pictures):
         run(job)
         assert all(p.dtype == torch.bfloat16 for p in job.parameters.values())
         kept = [
-            v for one, ps in parts(job.optimizer, job.parameters) for p in ps.values() for v in one.state[p].values()
+            v
+            for one, ps in named_optimizers(job.optimizer, job.parameters)
+            for p in ps.values()
+            for v in one.state[p].values()
         ]
         assert not [v for v in kept if isinstance(v, torch.Tensor) and v.dtype == torch.bfloat16]
-        assert all(p.numel() == 0 for _, ps in parts(job.optimizer, job.parameters) for p in ps.values()), "stand-ins"
+        assert all(p.numel() == 0 for _, ps in named_optimizers(job.optimizer, job.parameters) for p in ps.values()), (
+            "stand-ins"
+        )
     assert same(dict(together.parameters), dict(fused.parameters))
 
 

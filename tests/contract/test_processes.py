@@ -14,7 +14,7 @@ import tiny
 import two_processes
 from drawing import all_of, default
 from snrlab import SAMPLINGS, UserError
-from snrlab.config import dump, parse
+from snrlab.config import dump, parse_run
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.distributed import Processes
 from snrlab.train import runner
@@ -67,7 +67,7 @@ def found(tiny_model, pictures, tmp_path_factory):
     cache = {"data": {"cache": True, "cache_folder": str(out / "cache"), "vae_batch_size": 2}}
     plan["run"] = {"config": plan_of(tiny_model, pictures, ENDS | cache, 2), "out": str(out / "two")}
     alone = plan_of(tiny_model, pictures, ENDS, BATCH)
-    stopped_after_two(parse(alone), out / "from-one")
+    stopped_after_two(parse_run(alone), out / "from-one")
     plan["from-one"] = {"config": plan_of(tiny_model, pictures, ENDS, 2), "out": str(out / "from-one")}
     return out, two_processes.launch(plan, out / "facts")
 
@@ -121,7 +121,7 @@ def lines(folder, name):
 
 
 def test_a_run_of_two_is_that_of_one(found, tiny_model, pictures, tmp_path):
-    alone = runner.run(parse(plan_of(tiny_model, pictures, ENDS, BATCH)), tmp_path).folder.path
+    alone = runner.run(parse_run(plan_of(tiny_model, pictures, ENDS, BATCH)), tmp_path).folder.path
     two, said = found[0] / "two" / "tiny", found[1][0]["run"]["said"]
     assert found[1][1]["run"]["said"] == [], "only the main process speaks"
     assert any("(batch 2 x 1 accumulated x 2 devices) = 1 steps a pass" in line for line in said)
@@ -148,7 +148,7 @@ def test_another_global_batch_is_refused(found, tiny_model, pictures, tmp_path):
     shutil.copytree(found[0] / "two", tmp_path, dirs_exist_ok=True)
     (tmp_path / "tiny" / "tiny.safetensors").unlink()
     with pytest.raises(UserError, match=r"processes +2 +1") as refused:
-        runner.run(parse(plan_of(tiny_model, pictures, ENDS, 2)), tmp_path, resume=True)
+        runner.run(parse_run(plan_of(tiny_model, pictures, ENDS, 2)), tmp_path, resume=True)
     assert "--fork NAME" in str(refused.value)
 
 
@@ -156,7 +156,7 @@ def test_a_lost_process_ends_the_other_and_one_goes_on(tiny_model, pictures, tmp
     """Started as users do; one process is killed; the other says so; the rest is trained by one process."""
     config = plan_of(tiny_model, pictures, {"train": {"steps": 400, "checkpoint_every": 1}}, 2)
     toml = tmp_path / "run.toml"
-    toml.write_text(dump(parse(config)))
+    toml.write_text(dump(parse_run(config)))
     command = [sys.executable, "-m", "snrlab", "train", str(toml), "--out", str(tmp_path), "--processes", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as launcher:
         log = tmp_path / "tiny" / "steps.jsonl"
@@ -173,7 +173,7 @@ def test_a_lost_process_ends_the_other_and_one_goes_on(tiny_model, pictures, tmp
     assert "Traceback" not in said
     done = len(log.read_text().splitlines())
     config["train"] |= {"steps": done + 1, "batch_size": BATCH}
-    outcome = runner.run(parse(config), tmp_path, resume=True)
+    outcome = runner.run(parse_run(config), tmp_path, resume=True)
     assert outcome.finished
     assert [line["step"] for line in lines(tmp_path / "tiny", "steps.jsonl")] == list(range(done + 1))
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import tiny
 from drawing import all_of, default, entry_id, stated_for
 from snrlab import UserError
-from snrlab.config import parse
+from snrlab.config import parse_run
 from snrlab.config.sections.lora import LoraLayers
 from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.perturbation import PERTURBATIONS
@@ -236,7 +236,7 @@ def test_unknown_keys_are_errors(tiny_model, pictures):
             table = table.setdefault(key, {})
         table[path[-1]] = 1
         with pytest.raises(UserError, match="surprise"):
-            parse(data)
+            parse_run(data)
 
 
 def test_warm_up_and_decay(tiny_model, pictures):

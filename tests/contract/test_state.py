@@ -76,7 +76,7 @@ def test_whatever_two_steps_change_is_put_back(name, tiny_model, pictures, tmp_p
     after = all_of(job)
     changed = {path for path in after if path not in before or after[path] != before[path]}
     assert any("unet" in path or "parameters" in path for path in changed), "the walk reaches the weights"
-    file = checkpoint.save(job, tmp_path, 2)
+    file = checkpoint.save_checkpoint(job, tmp_path, 2)
     assert checkpoint.restore(fresh, tmp_path) == 2
     with file.open("r+b") as opened:  # what is put back is a copy: nothing of it lies in the file any more
         opened.write(bytes(file.stat().st_size))
@@ -107,7 +107,7 @@ def kept(tiny_model, pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     for step in steps(job):
         if step.index in (1, 3):
-            checkpoint.save(job, folder, step.index + 1)
+            checkpoint.save_checkpoint(job, folder, step.index + 1)
     return job, folder
 
 
@@ -160,7 +160,7 @@ def test_no_whole_checkpoint(kept, folder):
 def test_after_a_damaged_one_the_last_two_are_whole_again(kept, folder):
     """The damaged one is newer than what is saved next, and must not count as one of the two that are kept."""
     checkpoint.checkpoints(folder)[-1].write_bytes(b"")
-    checkpoint.save(kept[0], folder, 3)
+    checkpoint.save_checkpoint(kept[0], folder, 3)
     assert [checkpoint.step_of(file) for file in checkpoint.checkpoints(folder)] == [2, 3]
     assert checkpoint.newest(folder) == checkpoint.name_of(folder, 3)
 
@@ -175,7 +175,7 @@ def test_a_checkpoint_is_never_half_there(call, step, kept, folder, monkeypatch)
 
     monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (type(folder), "replace")), stop)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(kept[0], folder, step)
+        checkpoint.save_checkpoint(kept[0], folder, step)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
@@ -183,7 +183,7 @@ def test_weights_that_are_no_numbers_are_not_kept(tiny_model, pictures, tmp_path
     job = prepare(tiny.run_config(tiny_model, pictures))
     next(iter(job.parameters.values())).data.flatten()[0] = float("nan")
     with pytest.raises(checkpoint.NotFiniteError, match="holds what is not a number"):
-        checkpoint.save(job, tmp_path, 1)
+        checkpoint.save_checkpoint(job, tmp_path, 1)
     assert not list(tmp_path.iterdir())
 
 

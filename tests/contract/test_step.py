@@ -15,7 +15,7 @@ from snrlab.core.registries.tensor_registries import NOISES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
-from snrlab.train.step.draws import Draws
+from snrlab.train.step.draws import StepRandomness
 from snrlab.train.step.objective import Objective
 
 pytestmark = pytest.mark.numeric
@@ -28,7 +28,7 @@ slots_of = np.arange
 
 def objective(total=TOTAL, seed=5, **parts) -> Objective:
     recipe = Recipe(**parts)
-    return Objective.of(Draws(recipe, recipe.tables(), seed, total), torch.device("cpu"))
+    return Objective.of(StepRandomness(recipe, recipe.tables(), seed, total), torch.device("cpu"))
 
 
 class Recorder:

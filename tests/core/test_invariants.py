@@ -7,7 +7,7 @@ import torch
 import tiny
 from snrlab import DENSITIES, PERTURBATIONS, SCHEDULES, WEIGHTINGS, Recipe
 from snrlab.core.prediction import PREDICTION_TYPES, convert, target
-from snrlab.train.step.draws import Draws
+from snrlab.train.step.draws import StepRandomness
 from snrlab.train.step.objective import Objective
 
 SD = SCHEDULES.bind("sd")()
@@ -78,7 +78,7 @@ def test_no_strength_is_no_perturbation_to_the_bit():
     inputs = []
     for perturbation in (None, PERTURBATIONS.parse("ip_noise:gamma=0")):
         recipe = Recipe(perturbation=perturbation)
-        objective = Objective.of(Draws(recipe, recipe.tables(), 1, 4), torch.device("cpu"))
+        objective = Objective.of(StepRandomness(recipe, recipe.tables(), 1, 4), torch.device("cpu"))
         objective.losses(lambda x_t, t: inputs.append(x_t) or x_t, tiny.batch(torch.zeros(4, 2, 4, 4)), 0, np.arange(4))
     assert torch.equal(*inputs)
 

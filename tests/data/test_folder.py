@@ -6,7 +6,7 @@ import tiny
 from snrlab import UserError
 from snrlab.config.sections.data import DataConfig
 from snrlab.data.dataset import load_items
-from snrlab.data.image_folder import described, scan
+from snrlab.data.image_folder import folder_summary, scan
 from snrlab.data.images.pixels import decode, load_pixels
 
 
@@ -19,7 +19,7 @@ def test_counts_and_captions(tmp_path):
     (tmp_path / "02.txt").rename(tmp_path / "02.caption")
     found = scan(tmp_path)
     assert [i.captions for i in found.images] == [(f"rectangle {n}, colour",) for n in range(3)]
-    assert "3 images, 2 captions in .txt, 1 caption in .caption, 1 size: 24x20 (3)" in described(found.images)
+    assert "3 images, 2 captions in .txt, 1 caption in .caption, 1 size: 24x20 (3)" in folder_summary(found.images)
     assert found.problems(None) == []
 
 

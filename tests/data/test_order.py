@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snrlab.core.random_streams import data_index
-from snrlab.data.example_order import Order, turns
+from snrlab.data.example_order import Order, turns_by_step
 
 weights = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 
@@ -21,7 +21,7 @@ def order_of(sizes, total=4, seed=0) -> Order:
 
 @given(weights)
 def test_no_bucket_is_a_step_ahead_or_behind(sizes):
-    pattern = turns(sizes)
+    pattern = turns_by_step(sizes)
     had = Counter()
     for step, bucket in enumerate([*pattern, *pattern], 1):
         had[int(bucket)] += 1

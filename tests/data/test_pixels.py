@@ -10,8 +10,8 @@ from PIL import Image, ImageOps
 
 from snrlab import UserError
 from snrlab.data.images.buckets import Fit, fit
-from snrlab.data.images.pixels import cut, decode, load_pixels, scaled, size_facts, to_latent_size, view
-from snrlab.data.items import BucketRule, Item, Part
+from snrlab.data.images.pixels import centre_crop, cut, decode, load_pixels, scaled, size_facts, to_latent_size
+from snrlab.data.items import BucketRule, DataSet, Item
 
 RULE = BucketRule(smallest=32, largest=256, multiple=16)
 
@@ -23,7 +23,7 @@ def noise_image(width, height, mode="RGB", seed=0) -> Image.Image:
 
 
 def item_of(path: Path, mask=None, alpha_mask=False) -> Item:
-    part = Part("set", (64, 64), alpha_mask=alpha_mask)
+    part = DataSet("set", (64, 64), alpha_mask=alpha_mask)
     return Item(path.name, path, None, decode(path).size, ("",), part, mask=mask)
 
 
@@ -37,7 +37,7 @@ def ramp(width, height) -> Image.Image:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
 def test_without_buckets_the_middle_is_scaled_in_one_go(size, mode, tmp_path):
     noise_image(*size, mode).save(tmp_path / "a.png")
-    found = view(item_of(tmp_path / "a.png"), fit(size, (64, 64), None))
+    found = centre_crop(item_of(tmp_path / "a.png"), fit(size, (64, 64), None))
     with Image.open(tmp_path / "a.png") as image:
         if "A" in mode:
             image = Image.alpha_composite(Image.new("RGBA", size, "white"), image.convert("RGBA"))
@@ -49,10 +49,10 @@ def test_without_buckets_the_middle_is_scaled_in_one_go(size, mode, tmp_path):
 
 def test_shipped_pixels_need_no_file():
     pixels = np.asarray(noise_image(64, 64))
-    item = Item("a", None, pixels, (64, 64), ("",), Part("set", (64, 64)))
-    assert np.array_equal(view(item, fit((64, 64), (64, 64), None)).pixels, pixels)
+    item = Item("a", None, pixels, (64, 64), ("",), DataSet("set", (64, 64)))
+    assert np.array_equal(centre_crop(item, fit((64, 64), (64, 64), None)).pixels, pixels)
     half = Image.fromarray(pixels).resize((32, 32), Image.Resampling.LANCZOS)
-    assert np.array_equal(view(item, fit((64, 64), (32, 32), None)).pixels, np.asarray(half))
+    assert np.array_equal(centre_crop(item, fit((64, 64), (32, 32), None)).pixels, np.asarray(half))
 
 
 def test_a_bucket_cuts_the_middle_out_of_the_scaled_image(tmp_path):
@@ -61,7 +61,7 @@ def test_a_bucket_cuts_the_middle_out_of_the_scaled_image(tmp_path):
     place = fit(image.size, (64, 64), RULE)
     left, top = place.middle
     whole = np.asarray(image.resize(place.scaled, Image.Resampling.LANCZOS))
-    found = view(item_of(tmp_path / "a.png"), place).pixels
+    found = centre_crop(item_of(tmp_path / "a.png"), place).pixels
     assert found.shape == (place.target[1], place.target[0], 3)
     assert np.array_equal(found, whole[top : top + place.target[1], left : left + place.target[0]])
 
@@ -69,7 +69,7 @@ def test_a_bucket_cuts_the_middle_out_of_the_scaled_image(tmp_path):
 def test_an_image_that_is_not_scaled_is_only_cut(tmp_path):
     ramp(90, 70).save(tmp_path / "a.png")
     place = fit((90, 70), (128, 128), BucketRule(multiple=16, upscale=False))
-    found = view(item_of(tmp_path / "a.png"), place).pixels
+    found = centre_crop(item_of(tmp_path / "a.png"), place).pixels
     assert found.shape == (64, 80, 3)
     assert found[0, 0].tolist() == [5, 3, 0]
     assert found[-1, -1].tolist() == [84, 66, 0]
@@ -98,7 +98,7 @@ def test_a_mask_is_cut_like_its_image(tmp_path):
     image.resize((60, 40)).save(tmp_path / "mask.png")
     for rule in (None, RULE):
         place = fit((120, 80), (64, 64), rule)
-        for found in (v := view(item_of(tmp_path / "a.png", tmp_path / "mask.png"), place), v.mirrored):
+        for found in (v := centre_crop(item_of(tmp_path / "a.png", tmp_path / "mask.png"), place), v.mirrored):
             assert np.abs(found.pixels[..., 0] / 255 - found.mask).mean() < 0.03
             assert 0.1 < found.mask.mean() < 0.9
     assert not np.array_equal(v.mask, v.mirrored.mask)
@@ -109,12 +109,14 @@ def test_transparency_as_a_mask(tmp_path):
     image.paste((0, 0, 0, 0), (0, 0, 32, 64))
     image.save(tmp_path / "a.png")
     place = fit((64, 64), (64, 64), None)
-    found = view(item_of(tmp_path / "a.png", alpha_mask=True), place)
+    found = centre_crop(item_of(tmp_path / "a.png", alpha_mask=True), place)
     assert (found.mask[:, :32] == 0).all()
     assert (found.mask[:, 32:] == 1).all()
     assert (found.pixels[:, :32] == 255).all()
     noise_image(64, 64, "RGB").save(tmp_path / "b.png")
-    assert view(item_of(tmp_path / "b.png", alpha_mask=True), place).mask is None, "an opaque image counts everywhere"
+    assert centre_crop(item_of(tmp_path / "b.png", alpha_mask=True), place).mask is None, (
+        "an opaque image counts everywhere"
+    )
 
 
 def test_a_mask_at_latent_size_is_the_mean_of_its_pixels():
@@ -129,13 +131,13 @@ def test_the_first_frame_of_an_animation(tmp_path):
     for suffix in ("gif", "webp", "png"):
         options = {"lossless": True} if suffix == "webp" else {}
         frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], **options)
-        found = view(item_of(tmp_path / f"a.{suffix}"), fit((16, 16), (16, 16), None))
+        found = centre_crop(item_of(tmp_path / f"a.{suffix}"), fit((16, 16), (16, 16), None))
         assert found.pixels[0, 0].tolist() == [255, 0, 0], suffix
 
 
 def test_sixteen_bits(tmp_path):
     Image.fromarray(np.full((16, 16), 40000, dtype=np.uint16)).save(tmp_path / "a.png")
-    assert view(item_of(tmp_path / "a.png"), fit((16, 16), (16, 16), None)).pixels[0, 0].tolist() == [155] * 3
+    assert centre_crop(item_of(tmp_path / "a.png"), fit((16, 16), (16, 16), None)).pixels[0, 0].tolist() == [155] * 3
 
 
 def test_what_cannot_be_used_is_named(tmp_path):
@@ -144,14 +146,14 @@ def test_what_cannot_be_used_is_named(tmp_path):
     item = item_of(tmp_path / "a.png")
     ramp(64, 48).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"a\.png was 64x64 when the run began and is 64x48 now"):
-        view(item, place)
+        centre_crop(item, place)
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"a\.png cannot be read"):
-        view(item, place)
+        centre_crop(item, place)
     ramp(64, 64).save(tmp_path / "a.png")
     (tmp_path / "m.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"the mask m\.png of a\.png cannot be read"):
-        view(item_of(tmp_path / "a.png", tmp_path / "m.png"), place)
+        centre_crop(item_of(tmp_path / "a.png", tmp_path / "m.png"), place)
     Image.fromarray(np.zeros((8, 8), dtype=np.float32)).save(tmp_path / "f.tiff")
     with pytest.raises(UserError, match="floating-point"):
         decode(tmp_path / "f.tiff")

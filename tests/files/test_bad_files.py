@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snrlab.cli.training.data import _content as data_content
-from snrlab.config.load import read as read_run
+from snrlab.config.load import read_run
 from snrlab.config.prompts import read_lines
 from snrlab.config.sections.data import DataConfig
 from snrlab.core import scheduler_config
@@ -32,11 +32,11 @@ from snrlab.lab.cite import cite
 from snrlab.lab.comparison.compare import compare
 from snrlab.lab.explain import explain
 from snrlab.model_files.header import metadata_of, read_header
-from snrlab.model_files.inspection.inspection import inspect
+from snrlab.model_files.inspection.inspection import inspect_file
 from snrlab.model_files.model_facts import read_model_json
 from snrlab.model_files.recognise import recognise
 from snrlab.models.encoding.kohya_cache import UnusableError
-from snrlab.models.encoding.kohya_cache import read as read_kohya_cache
+from snrlab.models.encoding.kohya_cache import read_kohya_latents as read_kohya_cache
 
 SRC = Path(__file__).parent.parent.parent / "src" / "snrlab"
 CONFIGURATIONS = (".toml", ".json", ".safetensors", "")
@@ -68,7 +68,7 @@ def whole_header(file):
 
 
 def weights(file):
-    inspect(file, norms=True, hashes=True)
+    inspect_file(file, norms=True, hashes=True)
 
 
 # by name: (the reader, the endings that it takes, the modules whose files it opens)
@@ -87,8 +87,9 @@ READERS = {
         lambda file: read_fine_tuning(file, Path(), ", ", wildcard=False), (".json", ".jsonl"), []),
     "caption": (lambda file: read_caption(file, "join"), (".txt",), ["data/captions/caption_files.py"]),
     "prompts": (read_lines, (".txt",), ["config/prompts.py"]),
-    "curve": (lambda file: curve.parse(f"@{file}"), (".csv",), ["core/weights/curve.py"]),
-    "scheduler config": (lambda file: scheduler_config.parse(str(file)), (".json",), ["core/scheduler_config.py"]),
+    "curve": (lambda file: curve.parse_curve(f"@{file}"), (".csv",), ["core/weights/curve.py"]),
+    "scheduler config": (
+        lambda file: scheduler_config.parse_scheduler_config(str(file)), (".json",), ["core/scheduler_config.py"]),
     "model folder": (folder_json, (".json",), ["model_files/model_facts.py"]),
     "image": (shown_size, (".png", ".jpg", ".tif"), ["data/images/image_file.py"]),
     "kohya's latents": (kohya_cache, (".npz",), ["models/encoding/kohya_cache.py"]),

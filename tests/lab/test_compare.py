@@ -15,7 +15,7 @@ from snrlab.core.schedule import SCHEDULES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.lab import blocks
 from snrlab.lab.comparison import compare_text
-from snrlab.lab.comparison.compare import as_data, compare
+from snrlab.lab.comparison.compare import compare, comparison_as_data
 from snrlab.lab.comparison.distance import emphasis_law, law, total_variation, wasserstein
 from snrlab.lab.recipe_text import parse_recipe
 
@@ -91,7 +91,7 @@ def test_a_learning_rate_of_a_file_is_matched(tmp_path):
     found = compare([str(tmp_path / "a.toml"), str(tmp_path / "b.toml")])
     assert [m.learning_rate for m in found.members] == [2e-4, 1e-4]
     assert found.matched(found.members[1]) == pytest.approx(2e-4 / found.ratio(found.members[1]))
-    assert "2e-04" in blocks.to_text(compare_text.blocks(found)).replace("0.0002", "2e-04")
+    assert "2e-04" in blocks.to_text(compare_text.comparison_blocks(found)).replace("0.0002", "2e-04")
 
 
 def test_a_source_alone_is_compared_with_what_it_meant():
@@ -117,14 +117,14 @@ def test_mistakes(texts, says):
 
 def test_every_form_says_the_same(tmp_path):
     found = compare(["plain", "B = v_prediction zero_terminal_snr"])
-    data = as_data(found)
+    data = comparison_as_data(found)
     assert json.loads(json.dumps(data)) == data
     share = f"{data['members'][1]['weight_share']['0.1 > SNR']:.1%}"
     title = compare_text.title(found)
     for text in (
-        blocks.to_text(compare_text.blocks(found)),
-        blocks.to_markdown(title, compare_text.blocks(found)),
-        blocks.to_html(title, compare_text.blocks(found), ""),
+        blocks.to_text(compare_text.comparison_blocks(found)),
+        blocks.to_markdown(title, compare_text.comparison_blocks(found)),
+        blocks.to_html(title, compare_text.comparison_blocks(found), ""),
     ):
         assert share in text
         assert "SNR 0" in text

@@ -6,15 +6,15 @@ import tomllib
 import pytest
 
 import goldens
-from snrlab.cli.analysis.inspection_text import blocks, grouped
-from snrlab.config import parse
+from snrlab.cli.analysis.inspection_text import grouped, inspection_blocks
+from snrlab.config import parse_run
 from snrlab.config.option_tables.kohya import RUN, meant
 from snrlab.config.option_tables.onetrainer import flat
 from snrlab.core.errors import UserError
 from snrlab.lab import explain_text
 from snrlab.lab.blocks import to_text
 from snrlab.lab.explain import explain
-from snrlab.peers.exporting import export, to_json
+from snrlab.peers.exporting import export_settings, onetrainer_json
 from snrlab.peers.importing import import_source
 from snrlab.peers.onetrainer.versions import as_today
 
@@ -44,7 +44,7 @@ def onetrainer(folder, **options):
 
 
 def run_of(found):
-    return parse(tomllib.loads(found.written.text))
+    return parse_run(tomllib.loads(found.written.text))
 
 
 def left(found, name):
@@ -92,24 +92,24 @@ def test_an_old_bias_is_explained_as_the_program_reads_it(tmp_path):
     old = explain(onetrainer(tmp_path, __version=3, noising_weight=4.0, noising_bias=0.75))
     new = explain(onetrainer(tmp_path, timestep_distribution="SIGMOID", noising_weight=4.0, noising_bias=0.25))
     assert old.understood.as_is == new.understood.as_is
-    assert "noising_bias 0.75 is 0.25 today" in explain_text.to_text(old)
+    assert "noising_bias 0.75 is 0.25 today" in explain_text.explanation_to_text(old)
 
 
 def test_onetrainer_can_read_what_is_exported(tmp_path):
     """Without __version it takes a file for its oldest kind; by itself it stops text encoders, and reads the filter."""
-    run = parse({"model": {"path": "m"}, "data": {"folder": "images"}, "lora": {"layers": ["attention"]},
+    run = parse_run({"model": {"path": "m"}, "data": {"folder": "images"}, "lora": {"layers": ["attention"]},
                  "output": {"every": 30}, "train": {"text_encoder": True, "epochs": 90, "warmup": 50,
                                                     "gradient_accumulation": 4}})  # fmt: skip
-    back = export(run, "onetrainer").options
+    back = export_settings(run, "onetrainer").options
     assert (back["__version"], back["concepts"][0]["__version"]) == (11, 2)
     assert back["text_encoder"]["stop_training_after_unit"] == "NEVER"
     assert (back["layer_filter"], back["layer_filter_preset"]) == ("attn", "attn-only")
     assert (back["learning_rate_warmup_steps"], back["save_every"]) == (200.0, 120)
-    full = parse({"model": {"path": "m"}, "data": {"folder": "i"}, "train": {"method": "full"},
+    full = parse_run({"model": {"path": "m"}, "data": {"folder": "i"}, "train": {"method": "full"},
                   "output": {"format": "single_file"}})  # fmt: skip
-    assert export(full, "onetrainer").options["output_model_format"] == "ORIGINAL_SINGLE_FILE"
+    assert export_settings(full, "onetrainer").options["output_model_format"] == "ORIGINAL_SINGLE_FILE"
     file = tmp_path / "back.json"
-    file.write_text(to_json(export(run, "onetrainer")))
+    file.write_text(onetrainer_json(export_settings(run, "onetrainer")))
     again = run_of(import_source(file))
     assert (again.train.warmup, again.output.every, again.lora.layers) == (50, 30, ["attention"])
 
@@ -170,7 +170,7 @@ def test_fields_of_other_models_are_not_spoken_of(tmp_path):
 
 
 def test_what_is_asked_is_what_differs(tmp_path):
-    told = explain_text.to_text(explain(window(tmp_path, min_snr_gamma=5, noise_offset=0)))
+    told = explain_text.explanation_to_text(explain(window(tmp_path, min_snr_gamma=5, noise_offset=0)))
     asked = told.partition("What was asked")[2].partition("What kohya")[0]
     assert "  min_snr_gamma = 5\n" in asked
     assert "as it is by default: max_timestep, noise_offset" in asked
@@ -243,11 +243,13 @@ def test_rates_of_two_text_encoders(tmp_path):
     meant, as_is = (run_of(import_source(file, as_is=kept)).train for kept in (False, True))
     assert (meant.text_encoder_learning_rate, meant.text_encoder_2_learning_rate) == (1e-5, 2e-5)
     assert (as_is.text_encoder_learning_rate, as_is.text_encoder_2_learning_rate) == (1e-5, 1e-5)
-    back = export(run_of(import_source(file)), "kohya")
+    back = export_settings(run_of(import_source(file)), "kohya")
     assert back.options["text_encoder_lr"] == [1e-5]
     assert "takes one rate, the first" in next(x.why for x in back.left if "text_encoder_2" in x.option)
-    xl = parse({"model": {"path": "sdxl"}, "data": {"folder": "i"}, "train": {"method": "full", "text_encoder": True}})
-    whole_xl = export(xl, "kohya").options
+    xl = parse_run(
+        {"model": {"path": "sdxl"}, "data": {"folder": "i"}, "train": {"method": "full", "text_encoder": True}}
+    )
+    whole_xl = export_settings(xl, "kohya").options
     assert whole_xl["learning_rate_te2"] == 0
     assert whole_xl["learning_rate_te1"] == xl.train.learning_rate
 
@@ -294,16 +296,16 @@ def test_a_finished_lora_says_what_it_was_trained_on(tmp_path):
 
 def whole(**train):
     """A run that trains all weights."""
-    return parse({"model": {"path": "m"}, "data": {"folder": "i"}, "train": {"method": "full", **train}})
+    return parse_run({"model": {"path": "m"}, "data": {"folder": "i"}, "train": {"method": "full", **train}})
 
 
 def test_exports_name_the_program_that_takes_them(tmp_path):
     """fine_tune.py takes no folders of images; train_db.py trains the text encoder unless it is told so."""
-    full = export(whole(), "kohya")
+    full = export_settings(whole(), "kohya")
     assert full.script.startswith("train_db.py (for SDXL sdxl_train.py) of")
     assert full.options["stop_text_encoder_training"] == -1
-    assert "stop_text_encoder_training" not in export(whole(text_encoder=True), "kohya").options
-    xl = export(whole(text_encoder=True, text_encoder_2=True), "kohya")
+    assert "stop_text_encoder_training" not in export_settings(whole(text_encoder=True), "kohya").options
+    xl = export_settings(whole(text_encoder=True, text_encoder_2=True), "kohya")
     assert xl.script.startswith("sdxl_train.py of")
     assert xl.options["no_half_vae"] is True
     back = import_source(toml(tmp_path, pretrained_model_name_or_path="m", train_data_dir="i",
@@ -313,7 +315,7 @@ def test_exports_name_the_program_that_takes_them(tmp_path):
 
 def test_exports_that_kohya_would_stop_at(tmp_path):
     crops = {"folder": "i", "random_crop": True, "buckets": True, "bucket_step": 40, "cache": True}
-    found = export(parse({"model": {"path": "m"}, "data": crops}), "kohya")
+    found = export_settings(parse_run({"model": {"path": "m"}, "data": crops}), "kohya")
     assert not {"cache_latents", "cache_latents_to_disk"} & set(found.options)
     said = {item.option: item.why for item in found.left}
     assert said["data.cache = true"] == "kohya stops where random crops are cached"
@@ -321,9 +323,9 @@ def test_exports_that_kohya_would_stop_at(tmp_path):
 
 
 def test_exports_to_onetrainer_say_what_they_leave():
-    run = parse({"seed": 7, "model": {"path": "m", "max_tokens": 150}, "data": {"folder": "i"},
+    run = parse_run({"seed": 7, "model": {"path": "m", "max_tokens": 150}, "data": {"folder": "i"},
                  "log": {"trackers": ["tensorboard", "wandb"]}})  # fmt: skip
-    found = export(run, "onetrainer")
+    found = export_settings(run, "onetrainer")
     said = {item.option for item in found.left}
     assert {"seed = 7", "model.max_tokens = 150", 'log.trackers = ["wandb"]'} <= said
     assert found.options["tensorboard"] is True
@@ -356,14 +358,14 @@ def test_what_is_missing_is_told_apart(tmp_path):
 
 def test_steps_that_are_never_trained_are_ranges(tmp_path):
     file = toml(tmp_path, network_module="networks.lora", min_timestep=20, max_timestep=900)
-    assert "never trained: t = 0..19 and 900..999." in explain_text.to_text(explain(file))
+    assert "never trained: t = 0..19 and 900..999." in explain_text.explanation_to_text(explain(file))
 
 
 def test_metadata_of_no_known_program_is_cut(tmp_path):
-    from snrlab.model_files.inspection.inspection import inspect
+    from snrlab.model_files.inspection.inspection import inspect_file
 
     names = {f"unet:{i}:rank": "1" for i in range(60)}
     file = goldens.finished(names, tmp_path / "old.safetensors")
-    told = to_text(blocks(inspect(file), 10))
+    told = to_text(inspection_blocks(inspect_file(file), 10))
     assert len(grouped(names, 10)["Other metadata"]) == 60
     assert told.endswith("  and 40 more; --format json has them")

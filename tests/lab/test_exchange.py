@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 import elsewhere
 import goldens
 import tiny
-from snrlab.config import parse
+from snrlab.config import parse_run
 from snrlab.config.option_tables import kohya as kohya_options
 from snrlab.config.option_tables import onetrainer as onetrainer_options
-from snrlab.config.option_tables.kohya import OPTIONS, RUN
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS, RUN
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.lab.explain import explain
-from snrlab.peers.exporting import dataset_toml, export, to_json, to_toml
+from snrlab.peers.exporting import dataset_toml, export_settings, onetrainer_json, to_toml
 from snrlab.peers.importing import import_source
 from snrlab.peers.kohya.blocks import block_names
 from snrlab.peers.value_rules import RULES
@@ -42,7 +42,7 @@ def toml(folder, name="settings.toml", **options):
 
 def run_of(imported):
     """The run that the written file describes, read by the strict loader."""
-    return parse(tomllib.loads(imported.written.text))
+    return parse_run(tomllib.loads(imported.written.text))
 
 
 def test_the_table_is_whole():
@@ -53,14 +53,14 @@ def test_the_table_is_whole():
         if hasattr(field.annotation, "model_fields")
         for name in field.annotation.model_fields
     }
-    for option in OPTIONS.values():
+    for option in KOHYA_OPTIONS.values():
         assert option.rule in GROUPS | set(RULES), option.name
         assert option.here.strip(), option.name
         assert option.field in fields | {"name", "seed", ""}, option.name
         if option.rule in RULES:
             assert option.field, option.name
     assert len(RUN) == 194
-    for option in onetrainer_options.OPTIONS.values():
+    for option in onetrainer_options.ONETRAINER_FIELDS.values():
         assert option.here.strip(), option.name
         assert option.field in fields | {"name", ""}, option.name
 
@@ -202,7 +202,7 @@ OF_IMAGES = {"resolution", "shuffle_caption", "caption_dropout_rate", "caption_t
 def test_import_then_export_keeps_what_both_know(options, tmp_path_factory):
     folder = tmp_path_factory.mktemp("there")
     found = import_source(toml(folder, **options))
-    exported = export(run_of(found), "kohya")
+    exported = export_settings(run_of(found), "kohya")
     back = {**exported.options}
     group = exported.dataset["datasets"][0]
     images = {**group, **group["subsets"][0]}
@@ -281,7 +281,7 @@ def test_each_option_of_the_table_comes_back_or_is_spoken_of(name, tmp_path):
     options = base | {name: value} | NEEDS.get(name, {})
     value = options[name]
     found = import_source(toml(tmp_path, **options))
-    exported = export(run_of(found), "kohya")
+    exported = export_settings(run_of(found), "kohya")
     group = (exported.dataset or {"datasets": [{"subsets": [{}]}]})["datasets"][0]
     back = {**group, **group["subsets"][0], **exported.options}
     if name == "reg_data_dir":
@@ -331,13 +331,13 @@ ONETRAINER_NEEDS = {
     "PRODIGY": ("d0", "d_coef", "growth_rate", "safeguard_warmup", "use_bias_correction"),
     "ADAFACTOR": ("clip_threshold", "decay_rate", "scale_parameter")}.items() for name in names}  # fmt: skip
 KNOWN_TO_BOTH = [
-    n for n, o in onetrainer_options.OPTIONS.items() if o.rule not in ("idle", "none") and "_file_" not in n
+    n for n, o in onetrainer_options.ONETRAINER_FIELDS.items() if o.rule not in ("idle", "none") and "_file_" not in n
 ]
 
 
 @pytest.mark.parametrize("name", [n for n in KNOWN_TO_BOTH if n != "model_type"])
 def test_each_field_of_onetrainer_comes_back_or_is_spoken_of(name, tmp_path):
-    option = onetrainer_options.OPTIONS[name]
+    option = onetrainer_options.ONETRAINER_FIELDS[name]
     value = ONETRAINER.get(name, {"flag": option.value is not True, "int": 3, "float": 0.5}.get(option.type, "x"))
     options = {"training_method": "LORA", "model_type": "STABLE_DIFFUSION_15"}
     options |= {"model_type": "STABLE_DIFFUSION_XL_10_BASE"} if name.startswith("text_encoder_2.") else {}
@@ -349,7 +349,7 @@ def test_each_field_of_onetrainer_comes_back_or_is_spoken_of(name, tmp_path):
     file = tmp_path / "config.json"
     file.write_text(json.dumps(options))
     found = import_source(file)
-    exported = export(run_of(found), "onetrainer")
+    exported = export_settings(run_of(found), "onetrainer")
     back = onetrainer_options.flat(exported.options)
     said = [item.option for item in (*found.written.left, *exported.left)]
     about = option.field or name
@@ -422,8 +422,8 @@ def differences(before, after, skip):
 @given(drawn=runs(), trainer=st.sampled_from(["kohya", "onetrainer"]))
 def test_export_then_import_keeps_what_both_know(drawn, trainer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("back")
-    before = parse(as_run(drawn))
-    exported = export(before, trainer)
+    before = parse_run(as_run(drawn))
+    exported = export_settings(before, trainer)
     file = folder / ("x.toml" if trainer == "kohya" else "x.json")
     if trainer == "kohya":
         images = folder / "images.toml"
@@ -435,7 +435,7 @@ def test_export_then_import_keeps_what_both_know(drawn, trainer, tmp_path_factor
         file.write_text(to_toml(replace(exported, options=options), ["x"]), encoding="utf-8")
         after = run_of(import_source(file, images, refuses=lambda path: "the test wants its sets"))
     else:
-        file.write_text(to_json(exported), encoding="utf-8")
+        file.write_text(onetrainer_json(exported), encoding="utf-8")
         after = run_of(import_source(file))
     (image_set,) = after.data.sets
     for name in ("repeats", "flip", "shuffle_tags"):
@@ -455,8 +455,8 @@ def test_export_then_import_keeps_what_both_know(drawn, trainer, tmp_path_factor
 def test_no_limit_of_gradients_is_null_for_onetrainer():
     """Its 0 would be a limit that lets nothing through."""
     run = {"model": {"path": "m"}, "data": {"folder": "d"}, "train": {"max_grad_norm": 0.0}}
-    assert export(parse(run), "onetrainer").options["clip_grad_norm"] is None
-    assert export(parse(run | {"train": {}}), "onetrainer").options["clip_grad_norm"] == 1.0
+    assert export_settings(parse_run(run), "onetrainer").options["clip_grad_norm"] is None
+    assert export_settings(parse_run(run | {"train": {}}), "onetrainer").options["clip_grad_norm"] == 1.0
 
 
 @pytest.mark.parametrize("sdxl", [False, True])
@@ -468,7 +468,7 @@ def test_blocks_go_there_and_back(sdxl, tmp_path):
     options |= {"no_half_vae": True} if sdxl else {}
     config = run_of(import_source(toml(tmp_path, **options)))
     assert config.lora.block_ranks
-    back = dict(part.split("=") for part in export(config, "kohya").options["network_args"])
+    back = dict(part.split("=") for part in export_settings(config, "kohya").options["network_args"])
     found = [int(x) for x in back["block_dims"].split(",")]
     names = block_names(sdxl)
     assert [f for f, places in zip(found, names, strict=True) if places] == [
@@ -596,7 +596,7 @@ def test_it_needs_no_torch():
         "import sys; from pathlib import Path;"
         "from snrlab.core.registries.registry import load_plugins; load_plugins();"
         "from snrlab.data.kohya.dataset_toml import refusal;"
-        "from snrlab.peers.importing import import_source; from snrlab.peers.exporting import export;"
+        "from snrlab.peers.importing import import_source; from snrlab.peers.exporting import export_settings;"
         f"import_source(Path({str(FILES / 'kohya-sdxl-v.toml')!r}), refuses=refusal);"
         "assert not {'torch', 'diffusers', 'transformers', 'PIL'} & set(sys.modules)"
     )

@@ -18,7 +18,7 @@ from snrlab.config.option_tables.kohya import RUN
 from snrlab.core.errors import UserError
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.lab import explain_text
-from snrlab.lab.explain import as_data, explain
+from snrlab.lab.explain import explain, explanation_as_data
 from snrlab.lab.recipe_text import parse_recipe, write_recipe
 from snrlab.model_files.header import read_header
 from snrlab.peers.onetrainer.density import DISTRIBUTIONS, density, options_of
@@ -110,7 +110,7 @@ def test_kohya_as_meant_uses_the_rescaled_schedule(tmp_path):
 def test_what_is_right_is_left_alone(tmp_path):
     found = explain(toml(tmp_path, min_snr_gamma=5, max_train_steps=100))
     assert found.understood.changes == ()
-    assert "and 1 setting of other things" in explain_text.to_text(found)
+    assert "and 1 setting of other things" in explain_text.explanation_to_text(found)
     assert not [f for f in found.found if f.grade != "info"]
 
 
@@ -142,7 +142,7 @@ def test_every_stage_is_explained(tmp_path):
     assert start == 3
     assert found.as_is.mean_weight == pytest.approx(1)
     assert later.mean_weight > 2
-    text = explain_text.to_text(found)
+    text = explain_text.explanation_to_text(found)
     assert "sampling importance; from step 3 weighting debiased" in text
     assert "From step 3:" in text
     assert "from step 3: the mean weight is 3.02" in text
@@ -229,7 +229,7 @@ def test_a_distribution_has_a_name_and_not_a_thousand_points(tmp_path):
     """A curve through every step took the place of a name once: 22,000 characters on one line."""
     drawn = {"timestep_distribution": "SIGMOID", "noising_weight": 8.0}
     found = explain(onetrainer(tmp_path, **drawn))
-    assert max(map(len, explain_text.to_text(found).splitlines())) < 1000
+    assert max(map(len, explain_text.explanation_to_text(found).splitlines())) < 1000
     with pytest.raises(UserError, match=r"noising_weight is 3\.0; it must be a number >= -1 and <= 1\.75"):
         explain(onetrainer(tmp_path, timestep_distribution="HEAVY_TAIL", noising_weight=3.0))
 
@@ -402,7 +402,7 @@ def test_any_header_ends_in_a_list_or_a_message(header, tmp_path_factory):
 )
 def test_any_recipe_of_kohya_is_explained_and_can_be_written_down(options, tmp_path_factory):
     found = explain(toml(tmp_path_factory.mktemp("kohya"), pretrained_model_name_or_path="m", **options))
-    assert explain_text.to_text(found)
-    assert json.dumps(as_data(found))
+    assert explain_text.explanation_to_text(found)
+    assert json.dumps(explanation_as_data(found))
     for recipe in (found.understood.as_is, found.understood.as_meant):
         assert parse_recipe(write_recipe(recipe))[1] == recipe

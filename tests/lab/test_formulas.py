@@ -28,7 +28,7 @@ def names(entry):
 
 
 def drawn(text):
-    return lambda x: curve.evaluate(text, x)
+    return lambda x: curve.curve_value(text, x)
 
 
 @pytest.mark.parametrize("entry", [e for r in REGISTRIES if r is not OPTIMIZERS for e in r.values()], ids=entry_id)

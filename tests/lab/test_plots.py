@@ -20,10 +20,10 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.lab.figures.article import PLATES, write_article
-from snrlab.lab.figures.data_files import to_csv
+from snrlab.lab.figures.data_files import curves_to_csv
 from snrlab.lab.figures.page import page
 from snrlab.lab.figures.panels import PANELS
-from snrlab.lab.figures.plots import _apart, draw, save
+from snrlab.lab.figures.plots import _apart, draw_figure, figure_bytes
 from snrlab.lab.figures.run_figures import _recipe
 from snrlab.lab.recipe_text import parse_recipe
 
@@ -43,8 +43,8 @@ def test_every_strategy_can_be_drawn(field, entries):
     plain = Recipe(prediction_type="v_prediction")
     recipes = {e.name: replace(plain, **{field: (c,) if field == "weighting" else c}) for e, c in
                ((e, default(e)) for e in entries)}  # fmt: skip
-    figure = draw({name: recipe.tables() for name, recipe in recipes.items()}, list(PANELS))
-    assert len(save(figure, "svg")) > 10_000
+    figure = draw_figure({name: recipe.tables() for name, recipe in recipes.items()}, list(PANELS))
+    assert len(figure_bytes(figure, "svg")) > 10_000
 
 
 def test_every_entry_has_a_word():
@@ -65,13 +65,17 @@ def test_a_switch_is_written_as_in_a_run_file_too():
 
 @pytest.mark.parametrize("format", ["png", "svg"])
 def test_the_same_bytes_each_time(format):
-    files = [save(draw(tables_of("plain", "min_snr"), ["weight"]), format) for _ in range(2)]
+    files = [figure_bytes(draw_figure(tables_of("plain", "min_snr"), ["weight"]), format) for _ in range(2)]
     assert files[0] == files[1]
 
 
 def test_dark_is_dark():
     light, dark = (
-        np.asarray(Image.open(io.BytesIO(save(draw(tables_of("plain"), ["emphasis"], mode=m), "png"))).convert("L"))
+        np.asarray(
+            Image.open(io.BytesIO(figure_bytes(draw_figure(tables_of("plain"), ["emphasis"], mode=m), "png"))).convert(
+                "L"
+            )
+        )
         for m in ("light", "dark")
     )
     assert np.median(light) > 240
@@ -79,7 +83,7 @@ def test_dark_is_dark():
 
 
 def test_no_leader_line_runs_through_a_word():
-    figure = draw(tables_of("plain", "min_snr", "soft_min_snr", "p2"), ["weight"], width=6.2)
+    figure = draw_figure(tables_of("plain", "min_snr", "soft_min_snr", "p2"), ["weight"], width=6.2)
     figure.savefig(io.BytesIO(), format="svg")  # lays it out
     words = figure.axes[0].texts
     for leader in words:
@@ -92,7 +96,7 @@ def test_no_leader_line_runs_through_a_word():
 @pytest.mark.parametrize("text", ["min_snr", "v_prediction zero_terminal_snr"])
 def test_timesteps_above_the_graphs_keep_apart(text):
     tables = tables_of(text)
-    for figure in (draw({"a long name": tables[text]}, ["weight"], width=6.2), _recipe(tables[text])):
+    for figure in (draw_figure({"a long name": tables[text]}, ["weight"], width=6.2), _recipe(tables[text])):
         figure.savefig(io.BytesIO(), format="svg")  # lays it out
         for axes in figure.axes:
             boxes = [label.get_window_extent() for label in axes.child_axes[0].get_xticklabels()]
@@ -101,14 +105,14 @@ def test_timesteps_above_the_graphs_keep_apart(text):
 
 
 def test_equal_curves_share_a_label():
-    figure = draw(tables_of("a = min_snr debiased", "b = debiased min_snr", "c = plain"), ["weight"])
+    figure = draw_figure(tables_of("a = min_snr debiased", "b = debiased min_snr", "c = plain"), ["weight"])
     labels = [text.get_text() for text in figure.axes[0].texts]
     assert sorted(labels) == ["a\nb", "c"]
 
 
 def test_a_step_without_signal_is_a_bar():
     def bars(text):
-        axes = draw(tables_of(text), ["emphasis"]).axes[0]
+        axes = draw_figure(tables_of(text), ["emphasis"]).axes[0]
         return [patch.get_height() for frame in axes.child_axes for patch in frame.patches]
 
     assert bars("v_prediction") == []
@@ -124,7 +128,7 @@ def test_labels_keep_apart_and_below_the_top(wanted):
 
 
 def test_csv_has_every_panel_and_blank_where_nothing_is_finite():
-    rows = list(csv.DictReader(io.StringIO(to_csv(tables_of("v_prediction zero_terminal_snr min_snr")))))
+    rows = list(csv.DictReader(io.StringIO(curves_to_csv(tables_of("v_prediction zero_terminal_snr min_snr")))))
     assert len(rows) == 1000
     assert set(PANELS) <= set(rows[0])
     assert rows[999]["log_snr"] == rows[999]["weight_epsilon"] == ""

@@ -10,12 +10,12 @@ from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe
 from snrlab.core.weights.weighting import WEIGHTINGS
 from snrlab.lab.profile import (
-    by_band,
-    by_fifth,
     expected_loss,
     gradient_size,
     ideal_profile,
     shares,
+    shares_by_band,
+    shares_by_fifth,
     shipped_profile,
 )
 from snrlab.lab.recipe_text import parse_recipe
@@ -31,7 +31,7 @@ IDEAL = ideal_profile(Recipe().tables().log_snr)
 
 def test_debiased_asks_most_where_least_can_be_lost():
     """The numbers of science.md and of the design: 58 % of the weight, 8 % of the loss, 31 % of the gradient energy."""
-    found = {name: by_fifth(share)[-1] for name, share in shares(tables_of("debiased"), IDEAL).items()}
+    found = {name: shares_by_fifth(share)[-1] for name, share in shares(tables_of("debiased"), IDEAL).items()}
     assert found["weight"] == pytest.approx(0.585, abs=1e-3)
     assert found["loss"] == pytest.approx(0.076, abs=2e-3)
     assert found["gradient"] == pytest.approx(0.314, abs=2e-3)
@@ -44,14 +44,14 @@ def test_shares_are_shares(text, profile):
     for share in shares(tables, profile).values():
         assert share.sum() == pytest.approx(1)
         assert (share >= 0).all()
-        assert sum(by_fifth(share)) == pytest.approx(1)
-        assert sum(by_band(share, tables.snr).values()) == pytest.approx(1)
-        assert list(by_band(share, tables.snr)) == list(BANDS)
+        assert sum(shares_by_fifth(share)) == pytest.approx(1)
+        assert sum(shares_by_band(share, tables.snr).values()) == pytest.approx(1)
+        assert list(shares_by_band(share, tables.snr)) == list(BANDS)
 
 
 def test_plain_v_of_an_ideal_denoiser_is_flat():
     for share in shares(tables_of("v_prediction"), IDEAL).values():
-        assert by_fifth(share) == pytest.approx([0.2] * 5, abs=1e-6)
+        assert shares_by_fifth(share) == pytest.approx([0.2] * 5, abs=1e-6)
 
 
 def test_the_scale_of_a_weight_scales_the_gradient_and_no_share():

@@ -10,7 +10,7 @@ from torch import nn
 import tiny
 from snrlab import UserError
 from snrlab.models.encoding import cache as module
-from snrlab.models.encoding.cache import Cache, file_hash, fingerprint, key
+from snrlab.models.encoding.cache import Cache, cache_key, file_hash, fingerprint
 
 
 def shards(folder):
@@ -129,8 +129,8 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_keys_are_of_the_facts():
-    assert key(a=1, b=[1, 2]) == key(b=(1, 2), a=1)
-    assert len({key(a=1), key(a=2), key(b=1), key(a="1"), key(a=1, b=None)}) == 5
+    assert cache_key(a=1, b=[1, 2]) == cache_key(b=(1, 2), a=1)
+    assert len({cache_key(a=1), cache_key(a=2), cache_key(b=1), cache_key(a="1"), cache_key(a=1, b=None)}) == 5
 
 
 def test_file_hashes(tmp_path):

@@ -15,7 +15,7 @@ from snrlab.model_files.header import read_header
 from snrlab.models.clip import clip_tokenizer, vocabulary
 from snrlab.models.storage.save_folder import save_folder
 from snrlab.models.storage.save_single_file import save_single_file
-from snrlab.models.storage.source import load
+from snrlab.models.storage.source import load_model
 
 
 @pytest.fixture
@@ -91,9 +91,9 @@ FORMS = (shard, variant, sharded_variant, two_variants, former_names, flat_names
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda f: f.__name__)
 def test_forms_of_folders(form, folder):
-    before = load(folder)
+    before = load_model(folder)
     form(folder)
-    after = load(folder)
+    after = load_model(folder)
     for part, network in before.networks.items():
         assert equal(network.state_dict(), after.networks[part].state_dict()), part
 
@@ -101,7 +101,7 @@ def test_forms_of_folders(form, folder):
 def test_text_encoders_are_saved_under_the_names_that_all_versions_read(folder):
     assert all(name.startswith("text_model.") for name in load_file(weights(folder, "text_encoder")))
     theirs = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
-    assert equal(load(folder).text_encoder.state_dict(), theirs.state_dict())
+    assert equal(load_model(folder).text_encoder.state_dict(), theirs.state_dict())
 
 
 def edit(file: Path, **values):
@@ -136,7 +136,7 @@ def test_wrong_folders(name, folder):
     spoil, says = WRONG[name]
     spoil(folder)
     with pytest.raises(UserError, match=says):
-        load(folder)
+        load_model(folder)
 
 
 def test_a_folder_of_an_inpainting_unet(folder):
@@ -144,13 +144,13 @@ def test_a_folder_of_an_inpainting_unet(folder):
     edit(config, in_channels=9)
     save_file(load_file(file) | {"conv_in.weight": torch.zeros(8, 9, 3, 3)}, file)
     with pytest.raises(UserError, match="takes 9 channels, not the 4 of a latent"):
-        load(folder)
+        load_model(folder)
 
 
 def test_a_scheduler_that_leaves_the_prediction_type_out(folder):
     file = folder / "scheduler" / "scheduler_config.json"
     file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "prediction_type"}))
-    model = load(folder)
+    model = load_model(folder)
     assert model.prediction_type == "epsilon"
     assert model.assumed == {"prediction_type"}
     assert "leaves it out" in model.prediction_source
@@ -167,7 +167,7 @@ def other_vae():
 
 
 def test_a_separate_autoencoder(folder, other_vae, tmp_path):
-    model = load(folder)
+    model = load_model(folder)
     save_folder(replace(model, vae=other_vae), folder_of(tmp_path / "whole"), None)
     save_single_file(replace(model, vae=other_vae), tmp_path / "whole.safetensors", None)
     prefix = "first_stage_model."
@@ -175,7 +175,7 @@ def test_a_separate_autoencoder(folder, other_vae, tmp_path):
     save_file(alone, tmp_path / "alone.safetensors")
     diffusers = tmp_path / "whole" / "vae" / "diffusion_pytorch_model.safetensors"
     for source in ("whole", "whole/vae", "whole.safetensors", "alone.safetensors", diffusers):
-        found = load(folder, vae=tmp_path / source)
+        found = load_model(folder, vae=tmp_path / source)
         assert equal(found.vae.state_dict(), other_vae.state_dict()), source
         assert found.vae.config.scaling_factor == 0.13025
         assert equal(unet(found), unet(model))
@@ -188,7 +188,7 @@ def test_a_model_without_an_autoencoder_of_its_own(other_vae, tmp_path):
     metadata = dict(read_header(whole).metadata)
     tensors = {n: t for n, t in load_file(whole).items() if not n.startswith("first_stage_model.")}
     save_file(tensors, whole, metadata)
-    assert equal(load(whole, vae=alone).vae.state_dict(), other_vae.state_dict())
+    assert equal(load_model(whole, vae=alone).vae.state_dict(), other_vae.state_dict())
 
 
 def folder_of(path):
@@ -208,7 +208,7 @@ def test_wrong_autoencoders(folder, tmp_path):
         (tmp_path / "none", "there is no file or folder"),
     ):
         with pytest.raises(UserError, match=f"model.vae: .*{says}"):
-            load(folder, vae=source)
+            load_model(folder, vae=source)
 
 
 def test_the_vocabulary_of_clip():
@@ -229,5 +229,5 @@ def test_padding():
 def test_padding_of_a_tokenizer_from_a_folder(folder):
     plain = CLIPTokenizer.from_pretrained(folder / "tokenizer_2", local_files_only=True)
     assert plain("!").input_ids == [49406, 0, 49407], "what the library makes of it"
-    ours = load(folder).tokenizer_2
+    ours = load_model(folder).tokenizer_2
     assert ours("!", padding="max_length").input_ids == [49406, 256, 49407] + 74 * [0]

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 import adapted
 import tiny_families
 from snrlab import UserError
-from snrlab.cli.analysis.inspection_text import as_data, blocks
+from snrlab.cli.analysis.inspection_text import inspection_as_data, inspection_blocks
 from snrlab.lab.blocks import to_text
 from snrlab.model_files.header import read_header
-from snrlab.model_files.inspection.inspection import inspect
+from snrlab.model_files.inspection.inspection import inspect_file
 from snrlab.model_files.tensors import read_tensor
 from snrlab.models.lora.adapters import trained_lora
 from snrlab.models.lora.lora_file import load_lora, write_lora
@@ -55,7 +55,7 @@ def codes(found):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("form", ["kohya", "peft"])
 def test_norms_are_those_of_the_change(loras, family, form):
-    found = inspect(loras[family, form])
+    found = inspect_file(loras[family, form])
     config = tiny_families.family(family).unet.config
     lora = load_lora(loras[family, form], config)
     squares = {}
@@ -86,7 +86,7 @@ def test_formats_are_read_as_torch_reads_them(tmp_path):
 
 
 def test_the_hash_is_kohyas(loras):
-    found = inspect(loras["sd1", "kohya"], hashes=True)
+    found = inspect_file(loras["sd1", "kohya"], hashes=True)
     assert found.hashes["tensors_sha256"] == found.metadata["sshs_model_hash"]
     assert found.hashes["sha256"].startswith(found.hashes["AutoV2"])
 
@@ -124,24 +124,24 @@ def other_alpha(tensors):
     ids=["nan", "zero", "no-alpha", "half", "alphas", "stray"],
 )
 def test_faults_are_told(loras, tmp_path, change, code, grade):
-    found = inspect(changed(loras["sd1", "kohya"], tmp_path, change))
+    found = inspect_file(changed(loras["sd1", "kohya"], tmp_path, change))
     assert {f.code: f.grade for f in found.found} == {code: grade}
 
 
 def test_metadata_that_does_not_fit_is_told(loras, tmp_path):
     metadata = {"ss_network_dim": "64", "sshs_model_hash": "0" * 64}
-    found = inspect(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata), hashes=True)
+    found = inspect_file(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata), hashes=True)
     assert codes(found) == {"other_rank", "other_tensors"}
 
 
 def test_bytes_after_the_end_and_overlaps_are_told(loras, tmp_path):
     raw = loras["sd1", "kohya"].read_bytes()
     (tmp_path / "long.safetensors").write_bytes(raw + b"hidden")
-    assert codes(inspect(tmp_path / "long.safetensors")) == {"trailing_bytes"}
+    assert codes(inspect_file(tmp_path / "long.safetensors")) == {"trailing_bytes"}
     entry = {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}
     text = json.dumps({f"lora_unet_{x}.lora_down.weight": entry for x in "ab"}).encode()
     (tmp_path / "over.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 4)
-    assert "overlapping_tensors" in codes(inspect(tmp_path / "over.safetensors"))
+    assert "overlapping_tensors" in codes(inspect_file(tmp_path / "over.safetensors"))
 
 
 @pytest.mark.parametrize("marked", [True, False])
@@ -153,7 +153,7 @@ def test_a_checkpoint_and_who_loads_it(tmp_path, marked):
         for key in ("v_pred", "ztsnr"):
             del tensors[key]
         save_file(tensors, tmp_path / "model.safetensors")
-    found = inspect(tmp_path / "model.safetensors", norms=True)
+    found = inspect_file(tmp_path / "model.safetensors", norms=True)
     assert (found.kind, found.family) == ("a checkpoint", "sdxl")
     assert found.prediction_type == ("v_prediction" if marked else "epsilon")
     assert found.zero_terminal_snr is (True if marked else None)
@@ -183,7 +183,7 @@ def test_what_is_no_checkpoint_of_these_families_is_told_apart(tmp_path):
     tensors = load_file(tmp_path / "model.safetensors")
     for kind, change in OTHERS.items():
         save_file(change(tensors), tmp_path / "other.safetensors")
-        assert inspect(tmp_path / "other.safetensors").kind == kind
+        assert inspect_file(tmp_path / "other.safetensors").kind == kind
 
 
 def test_a_v_checkpoint_without_its_key_is_taken_for_epsilon(tmp_path):
@@ -191,7 +191,7 @@ def test_a_v_checkpoint_without_its_key_is_taken_for_epsilon(tmp_path):
     tensors = load_file(tmp_path / "model.safetensors")
     del tensors["v_pred"]
     save_file(tensors, tmp_path / "model.safetensors", {"modelspec.prediction_type": "v"})
-    answers = {p.name: p.answer for p in inspect(tmp_path / "model.safetensors").programs}
+    answers = {p.name: p.answer for p in inspect_file(tmp_path / "model.safetensors").programs}
     assert answers["ComfyUI, Forge"] == answers["A1111"] == "partly"
 
 
@@ -202,34 +202,34 @@ def test_of_a_checkpoint_only_the_header_is_read(tmp_path):
     with (tmp_path / "large.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + 4 * 10**10)
-    found = inspect(tmp_path / "large.safetensors")
+    found = inspect_file(tmp_path / "large.safetensors")
     assert sum(found.formats.values()) == 2 * 10**10
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_a_folder(tmp_path, family):
     tiny_families.save_family(tmp_path / "model", family, "v_prediction")
-    found = inspect(tmp_path / "model")
+    found = inspect_file(tmp_path / "model")
     assert found.prediction_type == "v_prediction"
     assert set(found.parts) >= {"unet", "vae", "text_encoder"}
     assert {p.name: p.answer for p in found.programs}["A1111"] == "no"
     with pytest.raises(UserError, match="no model"):
-        inspect(tmp_path)
+        inspect_file(tmp_path)
 
 
 def test_names_and_metadata_cannot_drive_the_terminal(loras, tmp_path):
     metadata = {"ss_training_comment": "a\x1b[2Jb\nfamily: a lie", "ss_tag_frequency": "[" * 5000}
-    found = inspect(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata))
-    text = to_text(blocks(found, 5))
+    found = inspect_file(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata))
+    text = to_text(inspection_blocks(found, 5))
     assert "\x1b" not in text
     assert "\nfamily: a lie" not in text
-    assert as_data(found, 5)["metadata"] == metadata
+    assert inspection_as_data(found, 5)["metadata"] == metadata
 
 
 def test_tags_are_counted_over_folders(loras, tmp_path):
     metadata = {"ss_tag_frequency": json.dumps({"1_a": {"cat": 3, "dog": 1}, "2_b": {"dog": 5}})}
-    found = inspect(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata))
-    assert as_data(found, 1)["tags"] == {"tags, the 1 most frequent of 2": "dog 6"}
+    found = inspect_file(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata))
+    assert inspection_as_data(found, 1)["tags"] == {"tags, the 1 most frequent of 2": "dog 6"}
 
 
 def test_the_command_works_without_torch(loras, tmp_path):

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from snrlab.models.encoding.kohya_cache import UnusableError, cache_file, read
+from snrlab.models.encoding.kohya_cache import UnusableError, cache_file, read_kohya_latents
 
 SHAPE = (4, 8, 12)  # of a bucket of 96 x 64 pixels
 SIZE = (150, 100)
@@ -36,7 +36,7 @@ def test_reading(image, suffix, mirrored):
     file = image.with_name("cat_0150x0100_sd.npz")
     save(file, suffix, mirrored, latents_9x9=np.zeros((4, 9, 9)))
     assert cache_file(image, SIZE, "sd") == file
-    found = read(file, image, SIZE, SHAPE)
+    found = read_kohya_latents(file, image, SIZE, SHAPE)
     assert np.array_equal(found.plain, latents())
     assert (found.mirrored is not None) == mirrored
     if mirrored:
@@ -65,7 +65,7 @@ def test_names(image):
 def test_what_does_not_fit(image, how, why):
     save(image.with_name("cat.npz"), **how)
     with pytest.raises(UnusableError, match=why):
-        read(image.with_name("cat.npz"), image, SIZE, SHAPE)
+        read_kohya_latents(image.with_name("cat.npz"), image, SIZE, SHAPE)
 
 
 def test_an_edited_image(image):
@@ -73,13 +73,13 @@ def test_an_edited_image(image):
     os.utime(image)
     os.utime(image.with_name("cat.npz"), (1e9, 1e9))
     with pytest.raises(UnusableError, match="older than its image"):
-        read(image.with_name("cat.npz"), image, SIZE, SHAPE)
+        read_kohya_latents(image.with_name("cat.npz"), image, SIZE, SHAPE)
 
 
 def test_not_a_number(image):
     np.savez(image.with_name("cat.npz"), latents=np.full(SHAPE, np.nan))
     with pytest.raises(UnusableError, match="not finite"):
-        read(image.with_name("cat.npz"), image, SIZE, SHAPE)
+        read_kohya_latents(image.with_name("cat.npz"), image, SIZE, SHAPE)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", "half", "pickle"])
@@ -93,4 +93,4 @@ def test_damaged_files(image, content):
     else:
         file.write_bytes(content)
     with pytest.raises(UnusableError, match="cannot be read"):
-        read(file, image, SIZE, SHAPE)
+        read_kohya_latents(file, image, SIZE, SHAPE)

@@ -22,10 +22,17 @@ from snrlab import UserError
 from snrlab.config.sections.lora import LoraConfig
 from snrlab.model_files import families
 from snrlab.models.layouts.kohya_names import kohya_name
-from snrlab.models.layouts.kohya_names import layer_path as path_of
+from snrlab.models.layouts.kohya_names import path_of_kohya_name as path_of
 from snrlab.models.layouts.original_layout import layout
 from snrlab.models.lora.adapter import Adapter
-from snrlab.models.lora.adapters import add_lora, layer_path, lora_layers, sizes, start_from, trained_lora
+from snrlab.models.lora.adapters import (
+    adapter_layer_path,
+    adapter_sizes,
+    add_lora,
+    lora_layers,
+    start_from,
+    trained_lora,
+)
 from snrlab.models.lora.lora_file import convert_lora, family_of, load_lora, write_lora
 from snrlab.models.networks import empty
 
@@ -49,9 +56,9 @@ def ours(family, config):
     """Names and ranks for the full-size architecture."""
     unet_config = families.config(family, "unet")
     return {
-        kohya_name(layer_path(part, name), family, unet_config): size.rank
+        kohya_name(adapter_layer_path(part, name), family, unet_config): size.rank
         for part in ["unet", *encoders(family)]
-        for name, size in sizes(full_size(family, part), part, config).items()
+        for name, size in adapter_sizes(full_size(family, part), part, config).items()
     }
 
 
@@ -105,8 +112,8 @@ def test_key_sets_are_kohyas(family, convolution):
 def test_every_name_finds_its_layer_again(family):
     config = families.config(family, "unet")
     for part in ["unet", *encoders(family)]:
-        for name in sizes(full_size(family, part), part, LoraConfig(layers=CONV)):
-            path = layer_path(part, name)
+        for name in adapter_sizes(full_size(family, part), part, LoraConfig(layers=CONV)):
+            path = adapter_layer_path(part, name)
             assert path_of(kohya_name(path, family, config), config) == path
             if part == "unet":  # SDXL files with diffusers' names are around too
                 assert path_of(kohya_name(path, "sd1", config), config) == path
@@ -271,10 +278,12 @@ def test_the_hashes_are_those_that_programs_compute(tmp_path):
 def test_the_family_is_told_by_the_layers(family):
     lora = {}
     for part in ["unet", *encoders(family)]:
-        for name in sizes(network := full_size(family, part), part, LoraConfig()):
+        for name in adapter_sizes(network := full_size(family, part), part, LoraConfig()):
             layer = network.get_submodule(name)
             down = torch.empty(4, *layer.weight.shape[1:], device="meta")
-            lora[layer_path(part, name)] = Adapter(down, torch.empty(layer.weight.shape[0], 4, device="meta"), 4.0)
+            lora[adapter_layer_path(part, name)] = Adapter(
+                down, torch.empty(layer.weight.shape[0], 4, device="meta"), 4.0
+            )
     assert family_of(lora) == family
 
 

@@ -13,9 +13,9 @@ from snrlab.cli import app
 from snrlab.models.lora.adapter import Adapter
 from snrlab.models.lora.adapters import trained_lora
 from snrlab.models.lora.lora_file import load_lora, peft_tensors, write_lora
-from snrlab.models.lora.merge import find_layer, merge
-from snrlab.models.storage.convert import save
-from snrlab.models.storage.source import load
+from snrlab.models.lora.merge import find_layer, merge_lora
+from snrlab.models.storage.convert import save_model
+from snrlab.models.storage.source import load_model
 
 pytestmark = pytest.mark.numeric
 
@@ -39,7 +39,7 @@ def test_merged_weights_predict_what_the_adapter_does(choice, family):
     model = trained(family, choice)
     merged = adapted.fresh(family)
     before = adapted.predict(merged)
-    merge(merged, trained_lora(model))
+    merge_lora(merged, trained_lora(model))
     assert torch.allclose(adapted.predict(merged), adapted.predict(model), atol=1e-5)
     assert (adapted.predict(merged) - before).abs().max() > 0.05
 
@@ -48,7 +48,7 @@ def test_merged_weights_predict_what_the_adapter_does(choice, family):
 def test_strengths_are_diffusers(strength):
     model = trained("sdxl", "LoCon")
     merged, other = adapted.fresh("sdxl"), adapted.fresh("sdxl")
-    merge(merged, trained_lora(model), strength)
+    merge_lora(merged, trained_lora(model), strength)
     pipe = adapted.pipeline(other)
     pipe.load_lora_weights(peft_tensors(trained_lora(model), torch.float32), adapter_name="it")
     pipe.set_adapters(["it"], [strength])
@@ -59,7 +59,7 @@ def test_strengths_are_diffusers(strength):
 def test_strength_0_is_the_base(choice):
     base = adapted.fresh("sd1")
     before = adapted.predict(base)
-    merge(base, trained_lora(trained("sd1", choice)), 0.0)
+    merge_lora(base, trained_lora(trained("sd1", choice)), 0.0)
     assert torch.equal(adapted.predict(base), before)
 
 
@@ -84,10 +84,10 @@ def test_another_familys_lora_is_refused_and_nothing_changes():
     before = adapted.predict(base)
     lora = trained_lora(trained("sdxl", "LoCon"))
     with pytest.raises(UserError, match=r"does not fit tiny-sd1, which has no unet|its update of unet"):
-        merge(base, lora)
+        merge_lora(base, lora)
     narrow = {path: Adapter(a.down[:, :3], a.up, a.alpha) for path, a in trained_lora(trained("sd1", "LoCon")).items()}
     with pytest.raises(UserError, match=r"its update of \S+ is \[\d+, 3"):
-        merge(base, narrow)
+        merge_lora(base, narrow)
     assert torch.equal(adapted.predict(base), before)
 
 
@@ -97,7 +97,7 @@ def test_halves_are_added_in_fp32():
     for network in base.networks.values():
         network.half()
     weights = {path: find_layer(base, path).weight.clone() for path in lora}
-    merge(base, lora)
+    merge_lora(base, lora)
     for path, adapter in lora.items():
         weight = find_layer(base, path).weight
         assert weight.dtype == torch.float16
@@ -113,7 +113,7 @@ def test_the_command(to, tmp_path):
     """Two LoRAs with strengths into a checkpoint; the rest of it stays equal to the bit, and nothing is overwritten."""
     base = tmp_path / "base"
     base.mkdir()
-    save(adapted.fresh("sd1"), base / "model", None)
+    save_model(adapted.fresh("sd1"), base / "model", None)
     first = lora_file(tmp_path / "first.safetensors", "sd1", "LoCon")
     second = lora_file(tmp_path / "second.safetensors", "sd1", "DoRA", "peft")
     arguments = ("merge", base / "model", f"{first}:0.5", second, "-o", tmp_path / to)
@@ -121,10 +121,10 @@ def test_the_command(to, tmp_path):
     assert [run.exit_code for run in done] == [0, 0], done[0].output
     stem, ending = ("merged", ".safetensors") if "." in to else ("merged", "")
     assert done[1].stdout.strip().endswith(f"{stem}-2{ending}")
-    merged, wanted = load(tmp_path / to), load(base / "model")
+    merged, wanted = load_model(tmp_path / to), load_model(base / "model")
     config = wanted.unet.config
-    merge(wanted, load_lora(first, config), 0.5)
-    merge(wanted, load_lora(second, config))
+    merge_lora(wanted, load_lora(first, config), 0.5)
+    merge_lora(wanted, load_lora(second, config))
     wanted.freeze()
     merged.freeze()
     assert torch.equal(adapted.predict(merged), adapted.predict(wanted))

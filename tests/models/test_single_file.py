@@ -13,7 +13,7 @@ from snrlab import UserError
 from snrlab.model_files.header import read_header
 from snrlab.models.storage.save_folder import save_folder
 from snrlab.models.storage.save_single_file import save_single_file
-from snrlab.models.storage.source import load
+from snrlab.models.storage.source import load_model
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 EMBEDDINGS = "cond_stage_model.transformer.text_model.embeddings"
@@ -62,7 +62,7 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_file_to_model_to_file(family, files, tmp_path):
     random_state = torch.get_rng_state()
-    model = load(files[family], None, None)
+    model = load_model(files[family], None, None)
     assert torch.equal(torch.get_rng_state(), random_state), "no weights were drawn only to be thrown away"
     assert model.family == family
     save_single_file(model, tmp_path / "again.safetensors", None)
@@ -71,8 +71,8 @@ def test_file_to_model_to_file(family, files, tmp_path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_file_to_folder_to_file(family, files, tmp_path):
-    save_folder(load(files[family], None, None), tmp_path, None)
-    save_single_file(load(tmp_path, None, None), tmp_path / "again.safetensors", None)
+    save_folder(load_model(files[family], None, None), tmp_path, None)
+    save_single_file(load_model(tmp_path, None, None), tmp_path / "again.safetensors", None)
     without_extras = {n: t for n, t in load_file(files[family]).items() if n not in EXTRAS[family]}
     assert same(without_extras, load_file(tmp_path / "again.safetensors"))
 
@@ -80,9 +80,9 @@ def test_file_to_folder_to_file(family, files, tmp_path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_folder_to_file_to_folder(family, tmp_path):
     save_folder(tiny_families.family(family), tmp_path, None)
-    before = load(tmp_path, None, None)
+    before = load_model(tmp_path, None, None)
     save_single_file(before, tmp_path / "file.safetensors", None)
-    after = load(tmp_path / "file.safetensors", None, None)
+    after = load_model(tmp_path / "file.safetensors", None, None)
     assert same(states(before), states(after))
     for part, network in before.networks.items():
         for key in ("block_out_channels", "attention_head_dim", "scaling_factor", "hidden_act", "num_attention_heads"):
@@ -95,7 +95,7 @@ def test_folder_to_file_to_folder(family, tmp_path):
 
 
 def test_formats_of_networks_and_autoencoder(files):
-    model = load(files["sdxl"], torch.bfloat16)
+    model = load_model(files["sdxl"], torch.bfloat16)
     formats = {part: {t.dtype for t in net.state_dict().values()} for part, net in model.networks.items()}
     half = {torch.bfloat16}
     assert formats == {"unet": half, "text_encoder": half, "text_encoder_2": half, "vae": {torch.float32}}
@@ -140,14 +140,14 @@ def test_marks(prediction_type, zero, marks, tmp_path):
     assert header.metadata["modelspec.prediction_type"] == {"epsilon": "epsilon", "v_prediction": "v"}[prediction_type]
     assert header.metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base"
     assert header.metadata["modelspec.title"] == "mine"
-    again = load(header.path)
+    again = load_model(header.path)
     assert again.prediction_type == prediction_type
     assert bool(again.scheduler_config.get("rescale_betas_zero_snr")) == zero
     assert "prediction_type" not in again.assumed
 
 
 def test_the_old_schedule_goes_where_another_was_trained(files, tmp_path):
-    model = load(files["sd1"])
+    model = load_model(files["sd1"])
     assert "betas" in model.extras
     scheduler = model.scheduler_config | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
     save_single_file(replace(model, scheduler_config=scheduler), tmp_path / "m.safetensors", None)
@@ -157,13 +157,13 @@ def test_the_old_schedule_goes_where_another_was_trained(files, tmp_path):
 def test_averages_and_training_parts_are_left_behind(files, tmp_path):
     extra = {"model_ema.decay": torch.ones(()), "first_stage_model.loss.logvar": torch.ones(())}
     save_file(load_file(files["sd1"]) | extra, tmp_path / "m.safetensors", dict(read_header(files["sd1"]).metadata))
-    assert load(tmp_path / "m.safetensors").extras.keys() == EXTRAS["sd1"].keys()
+    assert load_model(tmp_path / "m.safetensors").extras.keys() == EXTRAS["sd1"].keys()
 
 
 def test_early_files_without_a_level_of_names(files, tmp_path):
     tensors = {n.replace("transformer.text_model.", "transformer."): t for n, t in load_file(files["sd1"]).items()}
     save_file(tensors, tmp_path / "m.safetensors", dict(read_header(files["sd1"]).metadata))
-    assert same(states(load(tmp_path / "m.safetensors")), states(load(files["sd1"])))
+    assert same(states(load_model(tmp_path / "m.safetensors")), states(load_model(files["sd1"])))
 
 
 def changed(change):
@@ -208,7 +208,7 @@ def test_incomplete_files(name, files, tmp_path):
     spoil, says = BROKEN[name]
     spoil(files["sd1"], tmp_path / "m.safetensors")
     with pytest.raises(UserError) as error:
-        load(tmp_path / "m.safetensors")
+        load_model(tmp_path / "m.safetensors")
     assert says in str(error.value)
     assert str(error.value).startswith("model.path: ")
 

@@ -11,11 +11,11 @@ import torch
 import tiny
 from effects import shows
 from imaging import captioned, picture
-from snrlab.config import parse
+from snrlab.config import parse_run
 from snrlab.data.captions.captions import caption_at, is_dropped
 from snrlab.data.dataset import load_items
 from snrlab.models.encoding.encode import encode_captions
-from snrlab.models.load_for_run import load_for
+from snrlab.models.load_for_run import load_for_run
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def cats(tmp_path):
 
 
 def items(seed=0, **data):
-    config = parse({"model": {"random": "small"}, "seed": seed, "data": {"resolution": 64, **data}})
+    config = parse_run({"model": {"random": "small"}, "seed": seed, "data": {"resolution": 64, **data}})
     return load_items(config.data, config.seed)[0]
 
 
@@ -200,7 +200,7 @@ def test_token_warmup_min(texts):
 def test_weighted_captions(tiny_model, cats):
     def encoded(**data):
         config = tiny.run_config(tiny_model, cats, data=data)
-        return encode_captions(load_for(config), ["a (red:1.5) cat"]).hidden
+        return encode_captions(load_for_run(config), ["a (red:1.5) cat"]).hidden
 
     plain, weighted = encoded(), encoded(weighted_captions=True)
     assert plain.shape == weighted.shape

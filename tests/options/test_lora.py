@@ -14,7 +14,7 @@ from snrlab.train import runner
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
 from snrlab.train.optim.trainable import trainable
-from snrlab.train.outputs.export import export
+from snrlab.train.outputs.export import export_result
 
 KEPT = {"prompts": ["a"]}  # the text encoder stays where there is something to draw
 
@@ -172,7 +172,7 @@ def test_starting_from_a_file(train, tiny_model, pictures, tmp_path):
             update={"output": first.config.output.model_copy(update={"lora_format": form})}
         )
         file = tmp_path / f"{form}.safetensors"
-        export(first.__class__(**{**vars(first), "config": config}), file, 3)
+        export_result(first.__class__(**{**vars(first), "config": config}), file, 3)
         lora = {"rank": 2, "layers": CONV, "alpha": 1.0, "start_from": str(file)}
         again = prepare(tiny.run_config(tiny_model, pictures, lora=lora))
         fresh = prepare(tiny.run_config(tiny_model, pictures, lora={**lora, "start_from": None}))
@@ -250,7 +250,7 @@ def test_the_layout_of_the_file(train, tmp_path):
     job = train()
     for form, beginning in (("kohya", "lora_unet_"), ("peft", "unet.")):
         config = job.config.model_copy(update={"output": job.config.output.model_copy(update={"lora_format": form})})
-        export(job.__class__(**{**vars(job), "config": config}), tmp_path / form, 3)
+        export_result(job.__class__(**{**vars(job), "config": config}), tmp_path / form, 3)
         assert all(key.startswith(beginning) for key in load_file(tmp_path / form))
 
 

@@ -8,17 +8,17 @@ import tiny
 import tiny_families
 from effects import shows
 from snrlab import UserError
-from snrlab.config import parse
+from snrlab.config import parse_run
 from snrlab.model_files.header import read_header
 from snrlab.models.encode_rule import EncodeRule
 from snrlab.models.storage.save_folder import save_folder
 from snrlab.models.storage.source import shipped
-from snrlab.pictures.sampling import pipeline, sample
+from snrlab.pictures.sampling import draw_pictures, pipeline
 from snrlab.train import runner
-from snrlab.train.checks.run_findings import remarks
+from snrlab.train.checks.run_findings import run_findings
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.outputs.export import export
+from snrlab.train.outputs.export import export_result
 
 CPU = torch.device("cpu")
 SLOTS = np.arange(4)
@@ -64,7 +64,7 @@ def test_models_that_need_no_path(tiny_model, pictures):
         "path": {"path": str(tiny_model)}, "small": {"shipped": "small"}, "small_v": {"shipped": "small_v"},
         "random": {"random": "small"}, "pixels": {"random": "pixels"},
     }.items():  # fmt: skip
-        job = prepare(parse({**config, "model": model}))
+        job = prepare(parse_run({**config, "model": model}))
         weight = job.components.unet.conv_in.weight
         found[name] = (job.components.label, job.recipe.prediction_type, job.components.latent_factor, weight.std())
     assert found["small"][1] == "epsilon"
@@ -76,7 +76,7 @@ def test_models_that_need_no_path(tiny_model, pictures):
 
 
 def job_weight(name):
-    job = prepare(parse({"model": {"shipped": name}, "data": {"shipped": "noto", "resolution": 64, "limit": 2}}))
+    job = prepare(parse_run({"model": {"shipped": name}, "data": {"shipped": "noto", "resolution": 64, "limit": 2}}))
     return job.components.unet.conv_in.weight
 
 
@@ -136,12 +136,12 @@ def test_more_tokens_tell_long_captions_apart(sd1, long_captions, tmp_path):
     assert shapes == {75: 77, 150: 152, 225: 227}
     different = {tokens: not torch.equal(*text_of(job)[:2]) for tokens, job in jobs.items()}
     assert different == {75: False, 150: True, 225: True}
-    said = {tokens: [f.code for f in remarks(job)] for tokens, job in jobs.items()}
+    said = {tokens: [f.code for f in run_findings(job)] for tokens, job in jobs.items()}
     assert "captions_cut" in said[75]
     assert "captions_cut" not in said[150]
     facts = {}
     for tokens, job in jobs.items():
-        export(job, tmp_path / f"{tokens}.safetensors", 0)
+        export_result(job, tmp_path / f"{tokens}.safetensors", 0)
         facts[tokens] = read_header(tmp_path / f"{tokens}.safetensors").metadata["ss_max_token_length"]
     assert facts == {75: "None", 150: "150", 225: "225"}
 
@@ -194,7 +194,7 @@ def test_networks_that_nothing_needs_any_more_are_gone(sd1, pictures):
     drawing = prepare(tiny.run_config(sd1, pictures, sample=config))
     assert {n.device.type for n in drawing.components.networks.values()} == {"cpu"}
     pipe = pipeline(drawing.components, drawing.draws.tables.schedule, "epsilon")
-    assert len(sample(pipe, drawing.config.sample, 16)) == 1
+    assert len(draw_pictures(pipe, drawing.config.sample, 16)) == 1
     trained = prepare(tiny.run_config(sd1, pictures, train={"text_encoder": True}))
     assert trained.components.text_encoder.device.type == "cpu"
     assert trained.components.vae.device.type == "meta"
@@ -226,4 +226,4 @@ def test_a_lora_of_every_family_is_trained_and_drawn(family, pictures, tmp_path)
 )
 def test_what_does_not_go_together_is_refused(model, message):
     with pytest.raises(UserError, match=message):
-        parse({"model": model, "data": {"shipped": "noto"}})
+        parse_run({"model": model, "data": {"shipped": "noto"}})

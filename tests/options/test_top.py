@@ -14,7 +14,7 @@ from effects import shows
 from snrlab import UserError
 from snrlab.model_files.header import read_header
 from snrlab.models.storage.save_single_file import save_single_file
-from snrlab.models.storage.source import load
+from snrlab.models.storage.source import load_model
 from snrlab.train import runner
 
 FULL = {"method": "full", "steps": 1, "checkpoint_every": 1}
@@ -59,13 +59,13 @@ def test_the_layout_of_a_whole_model(base, form, one_file, single_file, pictures
     if base == "folder":
         path = tmp_path / "model"
         path.mkdir()
-        tiny.save_folder(load(single_file), path, torch.float32)
+        tiny.save_folder(load_model(single_file), path, torch.float32)
     output = {"format": form} if form else {}
     outcome = finish(tiny.run_config(path, pictures, train=FULL, output=output), tmp_path)
     result = outcome.folder.result(outcome.config)
     assert result.name == ("tiny.safetensors" if one_file else "tiny")
     assert result.is_file() == one_file
-    trained, before = load(result).unet.state_dict(), load(single_file).unet.state_dict()
+    trained, before = load_model(result).unet.state_dict(), load_model(single_file).unet.state_dict()
     assert not torch.equal(trained["conv_in.weight"], before["conv_in.weight"])
     if one_file:
         recipe = json.loads(read_header(result).metadata["snrlab.recipe"])

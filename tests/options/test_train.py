@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import tiny
 from effects import shows
-from snrlab.config import parse
+from snrlab.config import parse_run
 from snrlab.train import runner
 from snrlab.train.checks.memory import estimate
 from snrlab.train.job import prepare
@@ -72,7 +72,7 @@ def test_steps(job_of):
 def test_epochs(tiny_model, pictures, tmp_path):
     data = tiny.run_dict(tiny_model, pictures, train={"epochs": 2})
     del data["train"]["steps"]
-    outcome = runner.run(parse(data), tmp_path)
+    outcome = runner.run(parse_run(data), tmp_path)
     logged = [json.loads(line) for line in outcome.folder.steps_file.read_text().splitlines()]
     assert [line["epoch"] for line in logged] == [0, 0, 1], "6 pictures twice, in batches of 4"
     resolved = outcome.folder.read_config().train

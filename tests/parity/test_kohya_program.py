@@ -15,7 +15,7 @@ from snrlab.models.clip import clip_tokenizer
 from snrlab.models.encode_rule import EncodeRule
 from snrlab.models.encoding.tokens import tokenize
 from snrlab.models.layouts.kohya_names import kohya_name
-from snrlab.models.lora.adapters import layer_path, sizes
+from snrlab.models.lora.adapters import adapter_layer_path, adapter_sizes
 from snrlab.models.networks import empty
 
 FAMILIES = {"sd15": "sd1", "sd2": "sd2", "sdxl": "sdxl"}
@@ -40,9 +40,9 @@ def test_a_lora_has_the_modules_and_ranks_of_kohyas(case):
     config = LoraConfig(layers=[*LINEAR, "convolution"], rank=8, conv_rank=4) if kind == "conv" else LoraConfig(rank=8)
     unet_config = families.config(family, "unet")
     ours = {
-        kohya_name(layer_path(part, module), family, unet_config): size.rank
+        kohya_name(adapter_layer_path(part, module), family, unet_config): size.rank
         for part in ("unet", *(p for p in families.PARTS[family] if p.startswith("text")))
-        for module, size in sizes(empty(part, families.config(family, part)), part, config).items()
+        for module, size in adapter_sizes(empty(part, families.config(family, part)), part, config).items()
     }
     assert ours == {module: shapes[0][0] for module, shapes in MODULES[case].items()}
 

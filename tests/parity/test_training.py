@@ -14,9 +14,9 @@ from torch.nn.functional import avg_pool2d, interpolate
 from snrlab import NOISES, SCHEDULES, Recipe
 from snrlab.core.learning_rate import LR_SCHEDULES
 from snrlab.core.registries.tensor_registries import LOSSES
-from snrlab.models.encoding.encode import Text
+from snrlab.models.encoding.encode import TextEmbeddings
 from snrlab.train.step.batch import Batch
-from snrlab.train.step.draws import Draws
+from snrlab.train.step.draws import StepRandomness
 from snrlab.train.step.objective import Objective
 
 pytestmark = pytest.mark.numeric
@@ -64,11 +64,11 @@ def test_kohyas_thresholds_at_the_default():
 def test_a_step_with_mask_and_prior_weight_is_kohyas(name):
     """Mean over (C, h, w) of loss x mask, times loss_weights, times the SNR weight, in kohya's order."""
     recipe = Recipe(weighting=())
-    made = Objective.of(Draws(recipe, recipe.tables(), 1, 3), torch.device("cpu"), LOSSES.bind(name))
+    made = Objective.of(StepRandomness(recipe, recipe.tables(), 1, 3), torch.device("cpu"), LOSSES.bind(name))
     generator = torch.Generator().manual_seed(0)
     x0, prediction = torch.randn(2, 3, 4, 8, 8, generator=generator)
     mask, prior = torch.rand(3, 1, 8, 8, generator=generator), torch.tensor([1.0, 0.5, 1.0])
-    batch = Batch(x0, Text(torch.zeros(3, 1, 1)), mask=mask, importance=prior)
+    batch = Batch(x0, TextEmbeddings(torch.zeros(3, 1, 1)), mask=mask, importance=prior)
     slots = np.arange(3)
     found = made.losses(lambda x_t, t: prediction, batch, 0, slots)
     eps = made.draws.noise(0, slots, x0)

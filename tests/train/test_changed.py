@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import tiny
 from snrlab import UserError
 from snrlab.cli.training.train import refuse_copy
-from snrlab.config import parse, read
+from snrlab.config import parse_run, read_run
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.section import on_resume
 from snrlab.runs.changes import changes
@@ -51,7 +51,7 @@ def started(tiny_model, pictures, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "steps", dying(4))
         with pytest.raises(Died):
-            runner.run(parse(data), out)
+            runner.run(parse_run(data), out)
     return out / "tiny", data
 
 
@@ -73,7 +73,7 @@ def changed(data, /, **sections):
     found = json.loads(json.dumps(data))
     for name, values in sections.items():
         found[name] = {**found.get(name, {}), **values} if isinstance(values, dict) else values
-    return parse(found)
+    return parse_run(found)
 
 
 REFUSED = {
@@ -146,7 +146,7 @@ def test_a_fork_goes_on_from_the_checkpoint_with_the_new_values(data, stopped):
     assert json.loads(folder.history_file.read_text().splitlines()[0]) == {"step": 4, "forked_from": "tiny"}
     lines = [json.loads(line) for line in folder.steps_file.read_text().splitlines()]
     assert lines[:4] == [json.loads(line) for line in (stopped / "steps.jsonl").read_text().splitlines()]
-    rest, _ = go_on(parse(data), stopped.parent)
+    rest, _ = go_on(parse_run(data), stopped.parent)
     straight = [json.loads(line) for line in rest.steps_file.read_text().splitlines()]
     assert lines[4]["loss"] == straight[4]["loss"], "the same weights and draws"
     assert lines[4]["lr"] == pytest.approx(straight[4]["lr"] / 10)
@@ -177,7 +177,7 @@ def test_a_moved_dataset(data, stopped, tmp_path):
     """The same pictures elsewhere are the same; where they are is asked for, not guessed."""
     (tmp_path / "pictures").rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match=r"data.folder: .* is not there any more.*\n?.*--set data.folder"):
-        go_on(parse(data), stopped.parent)
+        go_on(parse_run(data), stopped.parent)
     _, said = go_on(changed(data, data={"folder": str(tmp_path / "elsewhere")}), stopped.parent)
     assert "data.folder" in said
     assert "resuming" in said
@@ -222,14 +222,14 @@ def test_pictures_that_changed_since_the_start_are_named(name, data, stopped):
     change, says = CONTENTS[name]
     change(Path(data["data"]["folder"]))
     with pytest.raises(UserError, match=says) as refused:
-        go_on(parse(data), stopped.parent)
+        go_on(parse_run(data), stopped.parent)
     assert "Put them back" in str(refused.value)
     assert "--fork NAME" in str(refused.value)
 
 
 def test_a_fork_takes_what_is_there_now(data, stopped):
     edit(Path(data["data"]["folder"]))
-    folder, _ = go_on(parse(data), stopped.parent, fork="forked")
+    folder, _ = go_on(parse_run(data), stopped.parent, fork="forked")
     assert (folder.path / "forked.safetensors").is_file()
     assert folder.sources_file.read_bytes() != (stopped / "sources.json").read_bytes()
 
@@ -237,33 +237,33 @@ def test_a_fork_takes_what_is_there_now(data, stopped):
 def test_another_model_under_the_same_name(data, stopped):
     another_model(data)
     with pytest.raises(UserError, match="the model is another"):
-        go_on(parse(data), stopped.parent)
+        go_on(parse_run(data), stopped.parent)
 
 
 def test_pictures_that_were_only_touched_are_the_same(data, stopped):
     for file in Path(data["data"]["folder"]).iterdir():
         file.touch()
-    assert "resuming" in go_on(parse(data), stopped.parent)[1]
+    assert "resuming" in go_on(parse_run(data), stopped.parent)[1]
 
 
 def test_a_copied_run_folder(data, stopped, tmp_path):
     """It goes on under its own name, and only where that is what is asked for."""
     copy = shutil.copytree(stopped, stopped.parent / "copy")
-    config = read(copy / "run.toml")
+    config = read_run(copy / "run.toml")
     with pytest.raises(UserError, match=r'copy is a copy of the run tiny.* --set name="copy" --resume'):
         refuse_copy(copy / "run.toml", stopped.parent, config)
-    folder, said = go_on(read(copy / "run.toml", ['name="copy"']), stopped.parent)
+    folder, said = go_on(read_run(copy / "run.toml", ['name="copy"']), stopped.parent)
     assert folder.path == copy
     assert "is a copy of the run tiny" in said
     other = shutil.copytree(stopped, tmp_path / "other place" / "tiny")
-    there, _ = go_on(read(other / "run.toml"), other.parent)
+    there, _ = go_on(read_run(other / "run.toml"), other.parent)
     one, two = load_file(copy / "copy.safetensors"), load_file(there.path / "tiny.safetensors")
     assert all((one[name] == two[name]).all() for name in two)
 
 
 def test_the_same_command_twice(data, stopped, tmp_path):
     """Unfinished: --resume is asked for. Finished: with --resume nothing is done, more steps are a fork."""
-    config = parse(data)
+    config = parse_run(data)
     with pytest.raises(UserError, match="holds an unfinished run: --resume goes on with it"):
         runner.run(config, stopped.parent)
     folder, _ = go_on(config, stopped.parent)
@@ -282,4 +282,4 @@ def test_changes_are_compared_as_they_are_written(tiny_model, pictures):
     other = json.loads(json.dumps(data))
     other["recipe"]["weighting"] = [{"name": "min_snr", "gamma": 5.0}]
     other["train"]["warmup"] = 0
-    assert changes(parse(data), parse(tomllib.loads(tomlkit.dumps(other)))) == []
+    assert changes(parse_run(data), parse_run(tomllib.loads(tomlkit.dumps(other)))) == []

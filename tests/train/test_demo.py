@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from snrlab.cli.training.demo import demo_config
-from snrlab.config import dump, parse
+from snrlab.config import dump, parse_run
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
 from snrlab.data.dataset import load_items
@@ -26,7 +26,7 @@ def short(name="demo", **train):
     config["train"] |= {"steps": 8, "batch_size": 4, "learning_rate": 5e-3, "warmup": 1, **train}
     config["validation"]["images"] = 4
     config["sample"]["steps"] = 4
-    return parse(config)
+    return parse_run(config)
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from snrlab.core.schedule import SCHEDULES
 from snrlab.data import emoji
 from snrlab.evaluate.evaluation import choose_concepts
 from snrlab.evaluate.measures import Measures, differences, measure
-from snrlab.evaluate.style_classifier import load_judge, view
+from snrlab.evaluate.style_classifier import feature_views, load_judge
 from snrlab.lab.statistics import mean
 from snrlab.models.encoding.encode import encode_captions
-from snrlab.train.outputs.validation import by_band, epsilon_errors, grid
+from snrlab.train.outputs.validation import epsilon_errors, errors_by_band, grid
 
 
 def held_out(style, others):
@@ -35,7 +35,7 @@ def test_the_judge_finds_unseen_concepts_across_styles():
     judge, styles = load_judge()
     assert set(styles) == set(emoji.styles())
     codes = held_out("noto", ["fluent_3d", "ink"])
-    seen = {s: view(judge, torch.tensor(pictures(s, codes))) for s in styles}
+    seen = {s: feature_views(judge, torch.tensor(pictures(s, codes))) for s in styles}
     own = torch.arange(len(codes))
     match = seen["noto"].content @ seen["fluent_3d"].content.T
     top = ((match.argmax(0) == own).float().mean() + (match.argmax(1) == own).float().mean()) / 2
@@ -98,7 +98,7 @@ def test_validation_grid_and_errors(tiny_model):
     one, again = (epsilon_errors(model, schedule, "epsilon", latents, text) for _ in range(2))
     assert np.array_equal(one, again)
     assert one.shape == (5, 12)
-    bands = by_band(one, schedule)
+    bands = errors_by_band(one, schedule)
     assert [len(v) for v in bands.values()] == [5] * 4
     assert mean(bands["SNR >= 5"]).value == pytest.approx(one[:, :3].mean())
 

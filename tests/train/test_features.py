@@ -223,9 +223,9 @@ def test_a_run_that_trained_all_weights_is_measured_against_its_base(tiny_model,
 def test_what_a_lora_file_was_trained_on(tiny_model, lora_run, tmp_path):
     data = tiny.run_dict(tiny_model, tmp_path, train={"steps": 1, "batch_size": 1})
     data["data"] = {"shipped": "ink", "resolution": 16, "limit": 5}
-    from snrlab.config import parse
+    from snrlab.config import parse_run
 
-    run = runner.run(parse(data), tmp_path / "runs").folder
+    run = runner.run(parse_run(data), tmp_path / "runs").folder
     file = run.path / "tiny.safetensors"
     seen = seen_by_lora(file)
     assert len(seen) == 5

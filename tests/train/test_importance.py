@@ -13,7 +13,7 @@ from snrlab.data import emoji
 from snrlab.models.denoise import denoise
 from snrlab.models.encoding.encode import encode_captions, encode_pixels
 from snrlab.models.storage.source import shipped
-from snrlab.train.step.draws import Draws
+from snrlab.train.step.draws import StepRandomness
 
 pytestmark = pytest.mark.slow
 LEVELS, PER_LEVEL, BATCH = 1000, 4, 4
@@ -79,7 +79,7 @@ class Measured(NamedTuple):
 def measure(gradients, *weighting, **parts):
     recipe = Recipe(weighting=tuple(WEIGHTINGS.bind(name) for name in weighting), **parts)
     tables = recipe.tables()
-    draws = Draws(recipe, tables, 0, BATCH)
+    draws = StepRandomness(recipe, tables, 0, BATCH)
     slots = np.arange(BATCH)
     weighted = gradients.gradient * tables.weight[:, None]
     found = []

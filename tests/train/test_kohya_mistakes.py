@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 import tiny
 from snrlab.cli import main
-from snrlab.config import parse
-from snrlab.config.option_tables.kohya import OPTIONS
+from snrlab.config import parse_run
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.model_files.model_facts import shipped_folder
 from snrlab.runs.folder import RunFolder
@@ -204,11 +204,11 @@ def test_a_run_that_was_stopped_is_not_begun_again_by_accident(place, capsys, mo
 
 def test_what_is_allowed_and_seldom_meant_is_said(place):
     sections = {"train": {"steps": 1, "learning_rate": 1.0}}
-    job = prepare(parse(tiny.run_dict(place / "model", place / "pictures", **sections)))
+    job = prepare(parse_run(tiny.run_dict(place / "model", place / "pictures", **sections)))
     said = " ".join(map(str, preflight.preflight(job, RunFolder(place / "work" / "tiny"))))
     assert "train.learning_rate is 1, and AdamW moves every weight by about that much" in said
     assert "4 images of 6: the others are never seen. For one pass over all of them set train.steps to 2" in said
-    assert {finding.grade for finding in run_findings.remarks(job)} == {"warning"}
+    assert {finding.grade for finding in run_findings.run_findings(job)} == {"warning"}
 
 
 def fields():
@@ -222,26 +222,26 @@ def fields():
 
 def test_every_option_of_kohyas_that_has_a_field_names_one_that_exists():
     known = fields()
-    for option in OPTIONS.values():
+    for option in KOHYA_OPTIONS.values():
         if option.field:
             assert option.field in known or option.field in RunConfig.model_fields, option.name
 
 
 @pytest.mark.parametrize(
     "option",
-    [name for name, option in OPTIONS.items() if option.example],
+    [name for name, option in KOHYA_OPTIONS.items() if option.example],
 )
 def test_what_is_written_instead_of_an_option_is_a_valid_run(option):
     import tomllib
 
-    section, _, name = OPTIONS[option].field.partition(".")
-    value = tomllib.loads(f"value = {OPTIONS[option].example}")["value"]
-    parse({"model": {"random": "small"}, "data": {"shipped": "noto"}, section: {name: value}})
+    section, _, name = KOHYA_OPTIONS[option].field.partition(".")
+    value = tomllib.loads(f"value = {KOHYA_OPTIONS[option].example}")["value"]
+    parse_run({"model": {"random": "small"}, "data": {"shipped": "noto"}, section: {name: value}})
 
 
 def test_no_option_is_known_under_two_meanings_of_the_same_name():
     """A field of ours with kohya's own name means the same, so that the hint never leads away from it."""
     ours = {field.partition(".")[2]: field for field in fields()}
-    for name, option in OPTIONS.items():
+    for name, option in KOHYA_OPTIONS.items():
         if name in ours and option.field and not (option.note or option.example):
             assert option.field == ours[name] or option.field.endswith(f".{name}"), name

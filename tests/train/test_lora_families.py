@@ -8,11 +8,11 @@ import adapted
 import tiny
 import tiny_families
 from adapted import CONV
-from snrlab.evaluate.open_model import open_source
+from snrlab.evaluate.open_model import open_model
 from snrlab.train import runner
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
-from snrlab.train.outputs.export import export
+from snrlab.train.outputs.export import export_result
 
 pytestmark = pytest.mark.numeric
 
@@ -42,7 +42,7 @@ def test_diffusers_draws_with_the_file_what_was_trained(family, models, pictures
     still = [n for n, p in job.parameters.items() if torch.equal(p, before[n]) and ".lora_B." in n]
     # a layer past the one that captions are read from has no part in anything; kohya's file has it all the same
     assert all("text_encoder" in name and ".layers.3." in name for name in still), still
-    export(job, tmp_path / "lora.safetensors", 3)
+    export_result(job, tmp_path / "lora.safetensors", 3)
     other = tiny_families.family(family)
     other.freeze()
     plain = adapted.predict(other)
@@ -91,7 +91,7 @@ def test_pictures_of_a_finished_run_are_those_of_the_training(lora, models, pict
     job = prepare(chosen)
     for _ in steps(job):
         pass
-    saved = open_source(outcome.folder.path)
+    saved = open_model(outcome.folder.path)
     trained, again = adapted.predict(job.components), adapted.predict(saved.components)
     assert torch.allclose(again, trained, atol=1e-5)
     assert (adapted.predict(adapted.fresh("sd1")) - trained).abs().max() > 1e-3

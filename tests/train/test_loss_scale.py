@@ -22,7 +22,7 @@ def test_a_step_that_overflows_is_taken_again(method, tiny_model, pictures, tmp_
     assert 1 < scaled.loss_scale.value < TOO_LARGE
     assert scaled.loss_scale.good == 6
     assert all(torch.equal(p, scaled.parameters[name]) for name, p in plain.parameters.items())
-    checkpoint.save(scaled, tmp_path, 6)
+    checkpoint.save_checkpoint(scaled, tmp_path, 6)
     checkpoint.restore(plain, tmp_path)
     assert plain.loss_scale == scaled.loss_scale
 

@@ -13,7 +13,7 @@ from snrlab.model_files import families
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.clip import clip_tokenizer
 from snrlab.models.components import Components
-from snrlab.models.encoding.encode import Text
+from snrlab.models.encoding.encode import TextEmbeddings
 from snrlab.models.lora.adapters import lora_layers
 from snrlab.models.networks import empty
 from snrlab.train.checks.memory import estimate, estimate_of
@@ -91,7 +91,7 @@ def test_adapters_keep_no_copies_of_their_inputs(tiny_model, pictures):
 def settings(preset, family, **train):
     """What a preset says for a family, in sections."""
     found = {"train": {}}
-    for field in presets.load(preset).fields:
+    for field in presets.load_preset(preset).fields:
         section, _, name = field.name.partition(".")
         if family in field.values:
             found.setdefault(section, {})[name] = field.values[family]
@@ -117,7 +117,7 @@ def full_size(family, sections):
         config.data.resolution // model.latent_factor,
         model.unet.config.cross_attention_dim,
     )
-    text = Text(torch.empty(n, 77, dim), torch.empty(n, 1280) if family == "sdxl" else None)
+    text = TextEmbeddings(torch.empty(n, 77, dim), torch.empty(n, 1280) if family == "sdxl" else None)
     batch = Batch(torch.empty(n, 4, side, side), text, torch.empty(n, 6) if family == "sdxl" else None)
     return estimate_of(train, model, trained.parameters, batch, train.parts)
 
@@ -134,7 +134,7 @@ def full_size(family, sections):
 )
 def test_presets_fit_into_the_memory_they_state(preset, family, train, limit):
     found = full_size(family, settings(preset, family, **train))
-    assert presets.load(preset).memory[family] == limit
+    assert presets.load_preset(preset).memory[family] == limit
     assert found.total < limit * GB, str(found)
     assert found.total > found.weights + found.activations > GB
 

@@ -8,12 +8,12 @@ import pytest
 from safetensors import safe_open
 
 import tiny
-from snrlab.config import parse
-from snrlab.model_files.metadata.kohya_metadata import Base, Images, Training, file_hashes
+from snrlab.config import parse_run
+from snrlab.model_files.metadata.kohya_metadata import BaseHashes, Images, Training, file_hashes
 from snrlab.model_files.metadata.lora_metadata import lora_metadata
 from snrlab.train import runner
 from snrlab.train.job import prepare
-from snrlab.train.outputs.export import export
+from snrlab.train.outputs.export import export_result
 from snrlab.train.outputs.training_metadata import training_facts
 
 # what kohya's train_network.py (48d368f) always writes, but for its own program's commit
@@ -108,7 +108,7 @@ def test_sets_and_regularisation(tiny_model, tmp_path):
     ]
     data = tiny.run_dict(tiny_model, tmp_path)
     data["data"] = {"sets": sets, "resolution": 16}
-    found = metadata(parse(data))
+    found = metadata(parse_run(data))
     assert found["ss_num_train_images"] == "15"
     assert json.loads(found["ss_dataset_dirs"]) == {
         "cats": {"img_count": 4, "n_repeats": 3}, "dogs": {"img_count": 3, "n_repeats": 1},
@@ -131,7 +131,7 @@ def test_sets_and_regularisation(tiny_model, tmp_path):
 
 def test_no_path_is_in_any_value(tiny_model, pictures, tmp_path):
     job = prepare(tiny.run_config(tiny_model, pictures))
-    export(job, tmp_path / "first.safetensors", 0)
+    export_result(job, tmp_path / "first.safetensors", 0)
     for name in ("held", "animals"):
         tiny.save_pictures(tmp_path / name)
     config = tiny.run_config(
@@ -166,7 +166,7 @@ def test_no_path_is_in_any_value(tiny_model, pictures, tmp_path):
 def test_families(family, kind, architecture, version, layer, tiny_model, pictures):
     job = prepare(tiny.run_config(tiny_model, pictures, recipe={"prediction_type": kind}, model={"convert": True}))
     now = datetime(2024, 5, 6, tzinfo=UTC)
-    training = Training(Base("base", family, ("12345678", "ab")), Images(6), 2, 1, now, now)
+    training = Training(BaseHashes("base", family, ("12345678", "ab")), Images(6), 2, 1, now, now)
     config = job.config.model_copy(update={"output": job.config.output.model_copy(update={"dates": True})})
     found = lora_metadata(config, job.recipe, training)
     assert found["modelspec.architecture"] == architecture

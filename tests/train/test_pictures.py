@@ -13,18 +13,18 @@ from snrlab import UserError
 from snrlab.config.sections.output import SampleConfig
 from snrlab.core.random_streams import stream
 from snrlab.core.schedule import SCHEDULES
-from snrlab.evaluate.open_model import open_source
+from snrlab.evaluate.open_model import open_model
 from snrlab.models.encode_rule import EncodeRule
 from snrlab.pictures.ddim import sampler
 from snrlab.pictures.grids import request_parameters, save_png, tiled
 from snrlab.pictures.requests import SampleRequest
-from snrlab.pictures.sampling import pipeline, sample
+from snrlab.pictures.sampling import draw_pictures, pipeline
 
 SCHEDULE = SCHEDULES.bind("sd")()
 
 
 def drawn(model, wanted, prediction_type="epsilon", **kwargs):
-    pictures = sample(pipeline(model, SCHEDULE, prediction_type), wanted, **kwargs)
+    pictures = draw_pictures(pipeline(model, SCHEDULE, prediction_type), wanted, **kwargs)
     return [np.asarray(picture, dtype=int) for picture in pictures]
 
 
@@ -135,9 +135,9 @@ def tiny_picture(width, height):
 @pytest.mark.parametrize("family", ["sd2", "sdxl"])
 def test_a_folder_of_the_family_opens_and_draws(family, tmp_path):
     model = tiny_families.save_family(tmp_path / family, family, "v_prediction")
-    saved = open_source(model)
+    saved = open_model(model)
     assert saved.prediction_type == "v_prediction"
-    picture = np.asarray(sample(saved.pipe, [SampleRequest("a", width=16, height=32, steps=2)])[0], dtype=int)
+    picture = np.asarray(draw_pictures(saved.pipe, [SampleRequest("a", width=16, height=32, steps=2)])[0], dtype=int)
     assert picture.shape == (32, 16, 3)
     made = drawn(tiny_families.family(family), [SampleRequest("a", width=16, height=32, steps=2)], "v_prediction")
     assert np.abs(picture - made[0]).max() <= 1
@@ -149,4 +149,4 @@ def test_a_run_draws_as_it_was_trained(tiny_model, pictures, tmp_path):
 
     config = tiny.run_config(tiny_model, pictures, model={"max_tokens": 150}, train={"steps": 1})
     folder = runner.run(config, tmp_path).folder
-    assert open_source(folder.path).components.encode_rule == EncodeRule(max_tokens=150)
+    assert open_model(folder.path).components.encode_rule == EncodeRule(max_tokens=150)

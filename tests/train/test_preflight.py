@@ -15,7 +15,7 @@ from snrlab.train.checks import preflight, rehearsal
 from snrlab.train.inputs import cache_folder
 from snrlab.train.job import prepare
 from snrlab.train.outputs import training_metadata
-from snrlab.train.outputs.export import export
+from snrlab.train.outputs.export import export_result
 
 
 def files_of(folder):
@@ -100,7 +100,7 @@ def test_a_trial_of_the_result_does_not_read_the_whole_model(tiny_model, picture
     job = prepare(tiny.run_config(tiny_model, pictures, model={"vae": str(file)}))
     preflight.preflight(job, RunFolder(tmp_path / "runs" / "tiny"))
     assert not read
-    export(job, tmp_path / "tiny.safetensors", 1)
+    export_result(job, tmp_path / "tiny.safetensors", 1)
     assert read == [file]
 
 

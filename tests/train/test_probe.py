@@ -14,7 +14,7 @@ from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.data import emoji
 from snrlab.model_files import families
 from snrlab.models.components import Components
-from snrlab.models.encoding.encode import Text, encode_captions, encode_pixels
+from snrlab.models.encoding.encode import TextEmbeddings, encode_captions, encode_pixels
 from snrlab.models.networks import empty
 from snrlab.models.small.build import build
 from snrlab.models.storage.source import shipped
@@ -134,9 +134,9 @@ def wire(unet: UNet2DConditionModel, sharp: float, smooth: float) -> None:
                 unet.conv_out.weight[c, feature, 1, 1] = sign * factor * (8 / per_group) ** 0.5
 
 
-def told(name: families.Family, unet: UNet2DConditionModel) -> Text:
+def told(name: families.Family, unet: UNet2DConditionModel) -> TextEmbeddings:
     hidden = torch.zeros(1, 77, unet.config.cross_attention_dim)
-    return Text(hidden, torch.zeros(1, 1280) if name == "sdxl" else None)
+    return TextEmbeddings(hidden, torch.zeros(1, 1280) if name == "sdxl" else None)
 
 
 def whole(name: families.Family, unet: UNet2DConditionModel) -> Components:

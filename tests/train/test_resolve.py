@@ -4,10 +4,10 @@ import pytest
 
 import tiny_families
 from snrlab import UserError
-from snrlab.config import parse
+from snrlab.config import parse_run
 from snrlab.model_files.resolve import resolve_to_train
 from snrlab.models.storage.save_single_file import save_single_file
-from snrlab.models.storage.source import load
+from snrlab.models.storage.source import load_model
 
 V, ZERO = "v_prediction", {"zero_terminal_snr": True}
 
@@ -19,8 +19,8 @@ def silent(family):
         save_single_file(tiny_families.family(family), path, None)
         raw = path.read_bytes().replace(b"modelspec", b"otherspec")
         path.write_bytes(raw)
-        assert "prediction_type" in load(path).assumed
-        return load(path)
+        assert "prediction_type" in load_model(path).assumed
+        return load_model(path)
 
     return make
 
@@ -28,14 +28,14 @@ def silent(family):
 def saying(family, prediction_type, **scheduler):
     def make(path):
         save_single_file(tiny_families.family(family, prediction_type, **scheduler), path, None)
-        return load(path)
+        return load_model(path)
 
     return make
 
 
 def resolve(make, tmp_path, recipe, convert=False):
     path = tmp_path / "m.safetensors"
-    config = parse(
+    config = parse_run(
         {"model": {"path": str(path), "convert": convert}, "data": {"folder": str(tmp_path)}, "recipe": recipe}
     )
     found = resolve_to_train(config, make(path).facts)[1]

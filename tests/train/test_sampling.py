@@ -11,10 +11,10 @@ import tiny
 from snrlab import UserError
 from snrlab.config.sections.output import SampleConfig
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
-from snrlab.evaluate.open_model import open_source
+from snrlab.evaluate.open_model import open_model
 from snrlab.models.pixels import PixelIdentity
 from snrlab.pictures.ddim import sampler, scale_epsilon
-from snrlab.pictures.sampling import pipeline, sample
+from snrlab.pictures.sampling import draw_pictures, pipeline
 from snrlab.train import runner
 
 
@@ -53,7 +53,7 @@ def test_epsilon_scaling_is_refused_where_the_schedule_ends_without_signal():
     model = tiny.components("v_prediction")
     pipe = pipeline(model, zero_terminal_snr(SCHEDULES.bind("sd")()), "v_prediction")
     with pytest.raises(UserError, match="ends without signal"):
-        sample(pipe, SampleConfig(prompts=["a"], steps=2, epsilon_scaling=1.01), 16)
+        draw_pictures(pipe, SampleConfig(prompts=["a"], steps=2, epsilon_scaling=1.01), 16)
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +95,13 @@ def test_training_on_pixels(pictures, tmp_path):
     data = tiny.run_dict(tmp_path, pictures, train={"method": "full", "steps": 2, "batch_size": 2})
     data["model"] = {"random": "pixels"}
     data["sample"] = {"prompts": ["a"], "steps": 2}
-    from snrlab.config import parse
+    from snrlab.config import parse_run
 
-    folder = runner.run(parse(data), tmp_path).folder
-    saved = open_source(folder.path)
+    folder = runner.run(parse_run(data), tmp_path).folder
+    saved = open_model(folder.path)
     assert isinstance(saved.components.vae, PixelIdentity)
     assert saved.components.latent_factor == 1
-    assert len(sample(saved.pipe, SampleConfig(prompts=["a"], steps=2), 16)) == 1
+    assert len(draw_pictures(saved.pipe, SampleConfig(prompts=["a"], steps=2), 16)) == 1
     index = json.loads((folder.path / "tiny" / "model_index.json").read_text())
     assert index["vae"] == ["snrlab.models.pixels", "PixelIdentity"]
     pixels = torch.rand(1, 3, 16, 16) * 2 - 1

@@ -17,11 +17,11 @@ from transformers import CLIPTokenizer
 
 import tiny
 from snrlab.config.sections.output import SampleConfig
-from snrlab.evaluate.evaluation import choose_concepts, draw
+from snrlab.evaluate.evaluation import choose_concepts, draw_concepts
 from snrlab.evaluate.measures import measure
-from snrlab.evaluate.open_model import open_source
+from snrlab.evaluate.open_model import open_model
 from snrlab.model_files.model_facts import shipped_folder
-from snrlab.models.storage.source import load, shipped
+from snrlab.models.storage.source import load_model, shipped
 from snrlab.train import runner
 
 NAMES = ("small", "small_v")
@@ -65,7 +65,7 @@ def test_text_encoder_fits_the_tokenizer():
 
 def test_the_twin_shares_all_but_the_unet():
     one, twin = shipped("small"), shipped("small_v")
-    folder = load(shipped_folder("small_v"))  # as any other program finds it, through its links
+    folder = load_model(shipped_folder("small_v"))  # as any other program finds it, through its links
     for part in ("vae", "text_encoder"):
         for other in (twin, folder):
             state = getattr(other, part).state_dict()
@@ -111,7 +111,7 @@ def test_a_distribution_carries_both_models_whole(kind, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_known_concepts_are_recognised(name):
     concepts = choose_concepts("noto", "known", 32, [])
-    drawn = draw(open_source(Path(name)), concepts, SampleConfig(steps=10, guidance=3.0), ())[None, None]
+    drawn = draw_concepts(open_model(Path(name)), concepts, SampleConfig(steps=10, guidance=3.0), ())[None, None]
     found = measure(drawn, [c.code for c in concepts], "noto")
     assert found.match.mean() >= 0.7  # 0.8 and more on all; chance is 0.01
 
@@ -128,9 +128,9 @@ def test_a_saved_model_has_its_number_format_and_no_folder_of_ours(tiny_model, p
         assert str(tmp_path) not in file.read_text(), file
         assert str(tiny_model) not in file.read_text(), file
     assert {"vocab.json", "merges.txt"} <= {f.name for f in (saved / "tokenizer").iterdir()}
-    again = load(saved)
+    again = load_model(saved)
     assert {getattr(again, part).dtype for part in ("unet", "vae", "text_encoder")} == {torch.float32}
     text = "rectangle 3, colour"
-    before = load(tiny_model).tokenizer(text).input_ids
+    before = load_model(tiny_model).tokenizer(text).input_ids
     assert again.tokenizer(text).input_ids == before
     StableDiffusionPipeline.from_pretrained(saved, local_files_only=True)

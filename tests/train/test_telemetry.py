@@ -63,7 +63,7 @@ def train_in_a_terminal(run, out, terminal):
     file = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
     for stream in (1, 2):
         os.dup2(file, stream)
-    original, save = runner.steps, checkpoint.save
+    original, save = runner.steps, checkpoint.save_checkpoint
 
     def slow_steps(*args):
         for step in original(*args):
@@ -74,7 +74,7 @@ def train_in_a_terminal(run, out, terminal):
         time.sleep(2 * PAUSE)
         return save(*args)
 
-    runner.steps, checkpoint.save = slow_steps, slow_save
+    runner.steps, checkpoint.save_checkpoint = slow_steps, slow_save
     sys.argv = ["snrlab", "train", str(run), "--out", str(out), "--verbose"]
     main()
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import tiny
 from snrlab import PERTURBATIONS, WEIGHTINGS, Recipe, UserError
-from snrlab.evaluate.open_model import open_source
+from snrlab.evaluate.open_model import open_model
 from snrlab.train import runner
 from snrlab.train.job import prepare
 from snrlab.train.loop import DivergedError, steps
@@ -210,9 +210,9 @@ def test_a_result_is_never_where_a_run_keeps_something_else(name, tiny_model, pi
 def test_its_own_run_toml_gives_the_same_run(tiny_model, pictures, tmp_path, monkeypatch):
     outcome = finish(tiny.run_config(tiny_model, pictures, recipe={"weighting": ["min_snr"]}), tmp_path / "a")
     monkeypatch.chdir(tmp_path)
-    from snrlab.config import read
+    from snrlab.config import read_run
 
-    again = finish(read(outcome.folder.config_file), tmp_path / "b")
+    again = finish(read_run(outcome.folder.config_file), tmp_path / "b")
     one, other = (o.folder.result(o.config).read_bytes() for o in (outcome, again))
     assert one == other
 
@@ -264,12 +264,12 @@ def test_sampling_what_was_saved(tiny_model, pictures, tmp_path):
         tiny.run_config(tiny_model, pictures, train={"learning_rate": 3e-2}, sample={"prompts": ["a"], "steps": 2}),
         tmp_path,
     )
-    from snrlab.pictures.sampling import sample
+    from snrlab.pictures.sampling import draw_pictures
 
     def draw(source, lora=None, strength=1.0):
-        saved = open_source(source, lora)
+        saved = open_model(source, lora)
         saved.use("final" if saved.adapters else None, strength)
-        return np.asarray(sample(saved.pipe, outcome.config.sample, saved.resolution)[0], dtype=int)
+        return np.asarray(draw_pictures(saved.pipe, outcome.config.sample, saved.resolution)[0], dtype=int)
 
     file = outcome.folder.result(outcome.config)
     with Image.open(max(outcome.folder.samples.iterdir())) as grid:

@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 import tiny
 from snrlab import UserError
 from snrlab.cli import main
-from snrlab.config import parse
+from snrlab.config import parse_run
 from snrlab.core.errors import DEBUG, BugError
 from snrlab.files.writing import WriteError, write_error
 from snrlab.train import loop, runner, signals
 from snrlab.train.checks import rehearsal
-from snrlab.train.failure.error_messages import understood
+from snrlab.train.failure.error_messages import as_user_error
 from snrlab.train.loop import DivergedError, steps
 from snrlab.train.outputs import milestones
 from snrlab.train.resume import checkpoint, fingerprints
@@ -363,28 +363,28 @@ def test_pictures_that_go_in_the_middle_of_an_epoch(what, tiny_model, tmp_path, 
         for file in folder.glob("*.png"):
             file.unlink() if what == "deleted" else file.write_bytes(file.read_bytes()[:60])
 
-    expected = files(go(parse(data), tmp_path / "whole")[0].folder.path)
+    expected = files(go(parse_run(data), tmp_path / "whole")[0].folder.path)
     monkeypatch.setattr(runner, "steps", at_step(3, spoil))
     with pytest.raises(UserError, match=r"\d\d.png cannot be read") as stopped:
-        go(parse(data), tmp_path / "runs")
+        go(parse_run(data), tmp_path / "runs")
     assert "is saved up to step" in str(stopped.value)
     monkeypatch.setattr(runner, "steps", steps)
     if what == "deleted":
         with pytest.raises(UserError, match="there is no image"):
-            go(parse(data), tmp_path / "runs", resume=True)
+            go(parse_run(data), tmp_path / "runs", resume=True)
     for file, (content, facts) in kept.items():
         file.write_bytes(content)
         os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    assert goes_on(parse(data), tmp_path / "runs", expected)
+    assert goes_on(parse_run(data), tmp_path / "runs", expected)
     fixed = {**data, "data": {**data["data"], "random_crop": False}, "name": "encoded"}
     monkeypatch.setattr(runner, "steps", at_step(3, spoil))
-    assert go(parse(fixed), tmp_path / "runs")[0].finished
+    assert go(parse_run(fixed), tmp_path / "runs")[0].finished
 
 
 def test_a_picture_that_goes_while_threads_decode(config, tiny_model, pictures, tmp_path, monkeypatch):
     """There are no worker processes that could be lost; what a thread meets reaches the user by name."""
     folder = shutil.copytree(pictures, tmp_path / "pictures")
-    original = fingerprints.look
+    original = fingerprints.fingerprint_inputs
 
     def look(*args):
         found = original(*args)
@@ -453,8 +453,8 @@ MACHINE = {
 @pytest.mark.parametrize("reason", MACHINE, ids=repr)
 def test_what_a_machine_says_in_words(reason, config, tmp_path):
     folder = milestones.RunFolder(tmp_path)
-    assert MACHINE[reason] in str(understood(reason, config, folder))
-    assert understood(ValueError("ours"), config, folder) is None
+    assert MACHINE[reason] in str(as_user_error(reason, config, folder))
+    assert as_user_error(ValueError("ours"), config, folder) is None
 
 
 def test_a_check_says_it_in_words_too(config, tmp_path, monkeypatch):

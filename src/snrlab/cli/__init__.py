@@ -10,24 +10,24 @@ from collections.abc import Callable
 import typer
 
 from snrlab import __version__
-from snrlab.cli.analysis.cite import cite
-from snrlab.cli.analysis.compare import compare
-from snrlab.cli.analysis.explain import explain
-from snrlab.cli.analysis.inspect import inspect
-from snrlab.cli.analysis.plot import plot
-from snrlab.cli.analysis.table import table
-from snrlab.cli.exchange.convert import convert
-from snrlab.cli.exchange.export import export
-from snrlab.cli.exchange.import_ import import_
-from snrlab.cli.exchange.merge import merge
-from snrlab.cli.machine.doctor import doctor
+from snrlab.cli.analysis.cite import cite_command
+from snrlab.cli.analysis.compare import compare_command
+from snrlab.cli.analysis.explain import explain_command
+from snrlab.cli.analysis.inspect import inspect_command
+from snrlab.cli.analysis.plot import plot_command
+from snrlab.cli.analysis.table import table_command
+from snrlab.cli.exchange.convert import convert_command
+from snrlab.cli.exchange.export import export_command
+from snrlab.cli.exchange.import_ import import_command
+from snrlab.cli.exchange.merge import merge_command
+from snrlab.cli.machine.doctor import doctor_command
 from snrlab.cli.messages import install, with_verbosity
-from snrlab.cli.training.data import data
-from snrlab.cli.training.demo import demo
-from snrlab.cli.training.evaluate import evaluate
-from snrlab.cli.training.init import init
-from snrlab.cli.training.sample import sample
-from snrlab.cli.training.train import train
+from snrlab.cli.training.data import data_command
+from snrlab.cli.training.demo import demo_command
+from snrlab.cli.training.evaluate import evaluate_command
+from snrlab.cli.training.init import init_command
+from snrlab.cli.training.sample import sample_command
+from snrlab.cli.training.train import train_command
 from snrlab.core.errors import DEBUG, BugError, CombinedError, UserError, first_line
 from snrlab.core.registries.registry import load_plugins
 
@@ -59,16 +59,31 @@ def _options(
 
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Train": (demo, init, data, train, sample, evaluate),
-    "See what settings and files really do": (explain, compare, inspect, plot, table, cite),
-    "Settings and models of other programs": (import_, export, convert, merge),
-    "This machine": (doctor,),
+    "Train": (demo_command, init_command, data_command, train_command, sample_command, evaluate_command),
+    "See what settings and files really do": (
+        explain_command,
+        compare_command,
+        inspect_command,
+        plot_command,
+        table_command,
+        cite_command,
+    ),
+    "Settings and models of other programs": (import_command, export_command, convert_command, merge_command),
+    "This machine": (doctor_command,),
 }
-ANSWERS = {explain, compare, inspect, plot, table, cite, doctor}  # they print what was asked, and nothing besides
+ANSWERS = {
+    explain_command,
+    compare_command,
+    inspect_command,
+    plot_command,
+    table_command,
+    cite_command,
+    doctor_command,
+}  # they print what was asked, and nothing besides
 for panel, commands in COMMANDS.items():
     for command in commands:
         whole = command if command in ANSWERS else with_verbosity(command)
-        app.command(command.__name__.removesuffix("_"), rich_help_panel=panel)(whole)
+        app.command(command.__name__.removesuffix("_command"), rich_help_panel=panel)(whole)
 
 
 def error_line(error: UserError) -> str:

@@ -8,7 +8,7 @@ from snrlab.cli.choices import DOCUMENTS
 from snrlab.cli.messages import wrote
 from snrlab.core.errors import UserError
 
-WEIGHTS = ".safetensors"
+_WEIGHTS = ".safetensors"
 
 
 def form(stated: str | None, out: Path | None) -> str:
@@ -44,7 +44,7 @@ def free_path(path: Path, *, or_folder: bool = False) -> Path:
         raise UserError(f"--out: there is no folder {path.parent}.", code="missing-file")
     if path.is_dir() and not or_folder:
         raise UserError(f"--out: {path} is a folder; name a file in it.", code="not-a-file")
-    ending = path.suffix if not or_folder or path.suffix.lower() == WEIGHTS else ""
+    ending = path.suffix if not or_folder or path.suffix.lower() == _WEIGHTS else ""
     taken, number = path, 1
     while path.exists():
         number += 1
@@ -52,7 +52,7 @@ def free_path(path: Path, *, or_folder: bool = False) -> Path:
     return path
 
 
-def write(path: Path, data: bytes) -> None:
+def write_and_tell(path: Path, data: bytes) -> None:
     """Write a file and say so (UserError where it cannot be written)."""
     put(path, data)
     wrote(path)

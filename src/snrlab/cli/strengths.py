@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from snrlab.core.errors import UserError
 
 
-def refuse_endless(field: str, strengths: Iterable[float]) -> None:
+def check_finite_strength(field: str, strengths: Iterable[float]) -> None:
     """Refuse a strength that is no finite number (UserError): its pictures would be noise without a word."""
     for strength in strengths:
         if not math.isfinite(strength):

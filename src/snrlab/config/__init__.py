@@ -1,6 +1,6 @@
 """The run configuration: one strict schema, its strategy fields derived from the registries."""
 
-from snrlab.config.load import apply_overrides, dump, parse, read
+from snrlab.config.load import apply_overrides, dump, parse_run, read_run
 from snrlab.config.run import RunConfig
 
-__all__ = ["RunConfig", "apply_overrides", "dump", "parse", "read"]
+__all__ = ["RunConfig", "apply_overrides", "dump", "parse_run", "read_run"]

@@ -16,14 +16,14 @@ from snrlab.config.sections.section import Section
 from snrlab.config.wrong_file import START, refuse_foreign, refuse_other_kind
 from snrlab.core.errors import UserError, one_code, unknown
 from snrlab.core.registries.parameters import parse_value
-from snrlab.core.regular_file import refuse_endless
+from snrlab.core.regular_file import check_regular_file
 from snrlab.files.text import LARGEST_TEXT
 
 MISSING = {"model": ': [model] path = "my-model.safetensors"', "data": ': [data] folder = "photos"'}
 LISTS = ("sets", "stages")  # fields that are lists of tables
 
 
-def read(path: Path, overrides: list[str] | None = None) -> RunConfig:
+def read_run(path: Path, overrides: list[str] | None = None) -> RunConfig:
     """The run that a TOML file describes, with `section.key=value` overrides applied.
 
     Relative folders are taken from the current folder and made absolute, so that the resolved
@@ -35,7 +35,7 @@ def read(path: Path, overrides: list[str] | None = None) -> RunConfig:
     refuse_other_kind(path)
     if not path.exists():
         raise UserError(f"there is no run file {path}. To get one: {START}", code="missing-file")
-    refuse_endless(path, largest=LARGEST_TEXT)
+    check_regular_file(path, largest=LARGEST_TEXT)
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
     except UnicodeDecodeError:
@@ -48,10 +48,10 @@ def read(path: Path, overrides: list[str] | None = None) -> RunConfig:
         windows = r" A Windows path needs single quotes, as in folder = 'C:\pictures'." if "\\" in text else ""
         raise UserError(f"{path}: not valid TOML: {reason}.{windows}", code="invalid-toml") from None
     refuse_foreign(data, path)
-    return parse(apply_overrides(data, overrides or []), source=str(path))
+    return parse_run(apply_overrides(data, overrides or []), source=str(path))
 
 
-def parse(data: dict[str, Any], *, source: str = "run") -> RunConfig:
+def parse_run(data: dict[str, Any], *, source: str = "run") -> RunConfig:
     """A validated run from plain data.
 
     Raises:
@@ -60,7 +60,7 @@ def parse(data: dict[str, Any], *, source: str = "run") -> RunConfig:
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as mistakes:
-        lines = [explain(error, RunConfig) for error in mistakes.errors()]
+        lines = [schema_error_text(error, RunConfig) for error in mistakes.errors()]
         raise UserError(f"{source}: " + "\n".join(lines), code=code_of(mistakes)) from None
     return _absolute(config)
 
@@ -78,7 +78,8 @@ def parse_section(data: dict[str, Any], schema: type[SectionT], name: str) -> Se
         return schema.model_validate(data)
     except ValidationError as mistakes:
         raise UserError(
-            "\n".join(f"{name}.{explain(error, schema)}" for error in mistakes.errors()), code=code_of(mistakes)
+            "\n".join(f"{name}.{schema_error_text(error, schema)}" for error in mistakes.errors()),
+            code=code_of(mistakes),
         ) from None
 
 
@@ -172,7 +173,7 @@ def _toml_value(text: str) -> Any:
         return parse_value(text)
 
 
-def explain(error: Any, schema: type[BaseModel]) -> str:
+def schema_error_text(error: Any, schema: type[BaseModel]) -> str:
     """What one of pydantic's errors about a schema means, in words of the file."""
     where = _place(error["loc"]) or "run"
     match error["type"]:

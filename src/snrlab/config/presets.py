@@ -10,9 +10,14 @@ from typing import Any, Literal, get_args
 
 from snrlab.core.errors import unknown
 
-Base = Literal["sd1", "sd2", "sdxl", "small"]
-BASES: tuple[Base, ...] = get_args(Base)
-NAMES: dict[Base, str] = {"sd1": "SD 1.5", "sd2": "SD 2", "sdxl": "SDXL", "small": "the small model that ships"}
+PresetBase = Literal["sd1", "sd2", "sdxl", "small"]
+BASES: tuple[PresetBase, ...] = get_args(PresetBase)
+PRESET_NAMES: dict[PresetBase, str] = {
+    "sd1": "SD 1.5",
+    "sd2": "SD 2",
+    "sdxl": "SDXL",
+    "small": "the small model that ships",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class PresetField:
     """
 
     name: str
-    values: Mapping[Base, Any]
+    values: Mapping[PresetBase, Any]
     why: str
     tags_only: bool
 
@@ -49,14 +54,14 @@ class Preset:
     views: int
     least: int
     most: int
-    memory: Mapping[Base, int]
+    memory: Mapping[PresetBase, int]
     trigger: bool
     fields: tuple[PresetField, ...]
 
     def steps(self, images: int, batch: int) -> int:
         """Optimizer steps for so many pictures, in whole fifties.
 
-        >>> load("style-lora").steps(24, 2)
+        >>> load_preset("style-lora").steps(24, 2)
         1200
         """
         wanted = round(images * self.views / batch / 50) * 50
@@ -69,7 +74,7 @@ def names() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
-def load(name: str) -> Preset:
+def load_preset(name: str) -> Preset:
     """A preset that ships (UserError where there is none of that name)."""
     if name not in names():
         raise unknown("--preset", name, names())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.core.errors import UserError, nearest
-from snrlab.core.regular_file import refuse_endless
+from snrlab.core.regular_file import check_regular_file
 from snrlab.files.text import LARGEST_TEXT
 
 SIDE_MULTIPLE = 8
@@ -90,7 +90,7 @@ def read_lines(path: Path, field: str = "sample.prompts_file") -> list[str]:
         raise UserError(
             f"{start}{path} is a {path.suffix} file; write one prompt a line in a .txt file.", code="wrong-file"
         )
-    refuse_endless(path, field, LARGEST_TEXT)
+    check_regular_file(path, field, LARGEST_TEXT)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:

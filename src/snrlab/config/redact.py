@@ -18,11 +18,11 @@ TEXTS = {
     "prompts", "negative", "caption", "caption_prefix", "caption_suffix", "caption_separator", "secondary_separator",
     "keep_tokens_separator", "title", "author", "description", "license", "tags", "trigger_phrase", "project",
 }  # fmt: skip
-KEPT = ("site-packages", "dist-packages", "lib", "src")  # a module is shown from what follows the last of these
+_KEPT = ("site-packages", "dist-packages", "lib", "src")  # a module is shown from what follows the last of these
 _PATH = re.compile(r"""(?<![\w.:/\\])(?:[A-Za-z]:[\\/]|/)[^\s'"<>|*?,;:)\]]*[^\s'"<>|*?,;:)\].]""")
 
 
-def shareable(config: RunConfig) -> RunConfig:
+def without_paths(config: RunConfig) -> RunConfig:
     """The run with every path cut to its last name.
 
     A resolved run holds its paths in full, so what is an absolute path is one.
@@ -30,7 +30,7 @@ def shareable(config: RunConfig) -> RunConfig:
     return RunConfig.model_construct(**_cut_fields(dict(config)))
 
 
-def without_folders(text: str, config: RunConfig) -> str:
+def cut_paths(text: str, config: RunConfig) -> str:
     """A text, such as a traceback, with each absolute path cut to what is the same on every machine.
 
     Folders that the run names may have spaces in them; they are replaced whole.
@@ -100,5 +100,5 @@ def _module_or_name(path: str) -> str:
     """
     kind = PureWindowsPath if re.match(r"[A-Za-z]:", path) else PurePosixPath
     names = kind(path).parts
-    places = [place for place, name in enumerate(names[:-1]) if name in KEPT]
+    places = [place for place, name in enumerate(names[:-1]) if name in _KEPT]
     return "/".join(names[places[-1] + 1 :]) if places and path.endswith(".py") else names[-1]

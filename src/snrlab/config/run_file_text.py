@@ -17,7 +17,7 @@ SAID_MOST = 44  # characters of a line that has a word behind it
 
 
 @dataclass(frozen=True)
-class Stated:
+class Line:
     """A field with its value and the reason for it.
 
     Attributes:
@@ -40,10 +40,10 @@ class Stated:
         return self.name.rpartition(".")[0]
 
 
-def run_text(fields: Sequence[Stated], head: Sequence[str]) -> str:
+def run_text(fields: Sequence[Line], head: Sequence[str]) -> str:
     r"""The run file: head lines as comments, then sections in their order, fields in theirs.
 
-    >>> print(run_text([Stated("data.folder", "C:\\pictures", "Where they are."), Stated("name", "a")], ["Mine."]))
+    >>> print(run_text([Line("data.folder", "C:\\pictures", "Where they are."), Line("name", "a")], ["Mine."]))
     # Mine.
     <BLANKLINE>
     name = "a"
@@ -61,7 +61,7 @@ def run_text(fields: Sequence[Stated], head: Sequence[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _section(name: str, fields: Sequence[Stated]) -> list[str]:
+def _section(name: str, fields: Sequence[Line]) -> list[str]:
     """A section's heading and lines; one of several sets of images is a table of its own."""
     lines = [f"[[{name.partition('[')[0]}]]" if "[" in name else f"[{name}]"] if name else []
     values = [f"{field.name.rpartition('.')[2]} = {toml(field.value)}" for field in fields]

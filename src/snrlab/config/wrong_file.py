@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.option_tables.kohya import OPTIONS, SECRETS
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS, SECRETS
 from snrlab.core.errors import UserError
 
 SURE = {"pretrained_model_name_or_path", "network_module", "train_data_dir", "output_name"}
-SHOWN = 60
+_SHOWN = 60
 WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 START = "snrlab init IMAGES --model MODEL --preset style-lora -o run.toml"
 
@@ -46,12 +46,12 @@ def refuse_foreign(data: dict[str, Any], path: Path) -> None:
             code="foreign-settings",
         )
     options = list(_leaves(data))
-    known = [(name, value) for name, value in options if name in OPTIONS]
+    known = [(name, value) for name, value in options if name in KOHYA_OPTIONS]
     if not SURE & {name for name, _ in options} or 2 * len(known) < len(options):
         return
-    shown = [(name, "(not shown)" if name in SECRETS else _short(value)) for name, value in known[:SHOWN]]
-    lines = [f"  {name} = {value}  ->  {OPTIONS[name].here}" for name, value in shown]
-    rest = sorted({name for name, _ in options} - OPTIONS.keys())
+    shown = [(name, "(not shown)" if name in SECRETS else _short(value)) for name, value in known[:_SHOWN]]
+    lines = [f"  {name} = {value}  ->  {KOHYA_OPTIONS[name].here}" for name, value in shown]
+    rest = sorted({name for name, _ in options} - KOHYA_OPTIONS.keys())
     lines += [f"  not known: {', '.join(rest)}"] if rest else []
     raise UserError(
         f"{path} is a run file of kohya's trainer. To make a run file of it:\n"

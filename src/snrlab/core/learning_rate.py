@@ -32,7 +32,7 @@ class LearningRateProperties(Properties):
 LR_SCHEDULES = Registry("lr_schedule", properties=LearningRateProperties)
 
 TRANSFORMERS = "huggingface/transformers, optimization.py"
-Part = Annotated[float, Ge(0), Le(1)]
+Fraction = Annotated[float, Ge(0), Le(1)]
 
 
 def warmup_factor(step: int, warmup: int) -> float:
@@ -93,7 +93,7 @@ def cosine_with_restarts(step: int, warmup: int, total: int, *, cycles: Annotate
 
 @LR_SCHEDULES.register(paper=TRANSFORMERS, formula="factor = min_ratio + (1 - min_ratio)*(1 + cos(pi*cycles*u))/2")
 def cosine_with_min_lr(
-    step: int, warmup: int, total: int, *, min_ratio: Part = 0.1, cycles: Annotated[int, Ge(1), Le(1000)] = 1
+    step: int, warmup: int, total: int, *, min_ratio: Fraction = 0.1, cycles: Annotated[int, Ge(1), Le(1000)] = 1
 ) -> float:
     """Half a cosine down to min_ratio of the rate, and up again if cycles is 2: lr_scheduler_min_lr_ratio.
 
@@ -106,7 +106,7 @@ def cosine_with_min_lr(
 
 @LR_SCHEDULES.register(paper=TRANSFORMERS, formula="factor = end + (1 - end)*(1 - u)**power")
 def polynomial(
-    step: int, warmup: int, total: int, *, power: Annotated[float, Gt(0), Le(10)] = 1.0, end: Part = 0.0
+    step: int, warmup: int, total: int, *, power: Annotated[float, Gt(0), Le(10)] = 1.0, end: Fraction = 0.0
 ) -> float:
     """Down as (1 - progress)^power to the part `end` of the rate; kohya ends at a rate of 1e-7, whatever it began with.
 
@@ -139,7 +139,7 @@ def warmup_stable_decay(
     total: int,
     *,
     decay: Annotated[float, Gt(0), Le(1)] = 0.1,
-    min_ratio: Part = 0.0,
+    min_ratio: Fraction = 0.0,
     cycles: Annotated[int, Ge(1), Le(1000)] = 1,
 ) -> float:
     """The full rate until the last part `decay` of all steps, which is half a cosine down: lr_decay_steps.

@@ -80,7 +80,7 @@ def curve(log_snr: Array, *, points: curves.Curve) -> Array:
     >>> curve(np.array([-2.5]), points="-5/0;0/0.1")
     array([0.05])
     """
-    return curves.evaluate(points, log_snr)
+    return curves.curve_value(points, log_snr)
 
 
 def loss_floor(gamma: Array, alphas_cumprod: Array, prediction_type: str) -> Array:

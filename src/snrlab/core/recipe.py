@@ -15,7 +15,7 @@ from snrlab.core.prediction import PREDICTION_TYPES, PredictionType, gain
 from snrlab.core.registries.registry import Choice
 from snrlab.core.registries.tensor_registries import NoiseProperties
 from snrlab.core.schedule import SCHEDULES, NoiseSchedule, zero_terminal_snr
-from snrlab.core.stages import Stage, refuse_impossible
+from snrlab.core.stages import Stage, refuse_impossible_stages
 from snrlab.core.timesteps.density import DENSITIES, DensityProperties
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS, SamplingProperties
 from snrlab.core.weights.loss_weight import ProductOn, limit_weight, loss_weight
@@ -68,7 +68,7 @@ class Recipe:
                 f"density {self.density.name} draws by the loss already: leave out sampling {self.sampling.name}.",
                 code="conflicting-options",
             )
-        refuse_impossible(self.stages)
+        refuse_impossible_stages(self.stages)
         for name, value in (("max_weight", self.max_weight), ("min_weight", self.min_weight)):
             if value is not None and not (value > 0 and np.isfinite(value)):
                 raise UserError(f"{name} is {value}; it must be a number > 0.", code="out-of-range")

@@ -7,7 +7,7 @@ from pathlib import Path
 from snrlab.core.errors import UserError
 
 
-def refuse_endless(path: Path, where: str = "", largest: int | None = None) -> None:
+def check_regular_file(path: Path, where: str = "", largest: int | None = None) -> None:
     """Refuse a pipe or device, which might never end, and a file that is too large to be what it should be.
 
     Args:

@@ -119,7 +119,7 @@ def zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
     return NoiseSchedule(rescaled)
 
 
-def recognise(schedule: NoiseSchedule) -> tuple[Choice, bool] | None:
+def recognise_schedule(schedule: NoiseSchedule) -> tuple[Choice, bool] | None:
     """The registered schedule, with its default parameters, that has this table, and whether rescaled to zero.
 
     None where no entry has it to a relative 1e-6.
@@ -205,7 +205,7 @@ def scheduler_config(*, config: diffusers_config.ConfigText) -> NoiseSchedule:
     >>> bool(np.array_equal(scheduler_config(config=text).snr, sd().snr))
     True
     """
-    facts = diffusers_config.parse(config)
+    facts = diffusers_config.parse_scheduler_config(config)
     if facts.flow_sigmas is not None:
         return from_flow_sigmas(facts.flow_sigmas)
     schedule = from_betas(facts.betas)

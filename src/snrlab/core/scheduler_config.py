@@ -15,9 +15,9 @@ import numpy as np
 
 from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError, unknown
-from snrlab.core.regular_file import refuse_endless
+from snrlab.core.regular_file import check_regular_file
 
-LARGEST = 2**23  # bytes of a configuration
+_LARGEST = 2**23  # bytes of a configuration
 KEYS = (
     "_class_name",
     "beta_start",
@@ -54,14 +54,14 @@ class JsonText:
         """Compact JSON with only the keys that matter, checked by reading it."""
         config = _load(value)
         text = json.dumps({k: config[k] for k in KEYS if k in config}, separators=(",", ":"), sort_keys=True)
-        parse(text)
+        parse_scheduler_config(text)
         return text
 
 
 ConfigText = Annotated[str, JsonText()]
 
 
-def parse(text: str) -> SchedulerFacts:
+def parse_scheduler_config(text: str) -> SchedulerFacts:
     """Read a scheduler config (a path, or JSON itself).
 
     Raises:
@@ -103,7 +103,7 @@ def laplace_betas(steps: int, max_beta: float = 0.999) -> Array:
 
 def _load(text: str) -> dict[str, Any]:
     if not text.lstrip().startswith("{"):
-        refuse_endless(Path(text), "scheduler config", LARGEST)
+        check_regular_file(Path(text), "scheduler config", _LARGEST)
     try:
         raw = text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
         config = json.loads(raw)

@@ -36,7 +36,7 @@ class Stage:
         return {name: value for name, value in stated.items() if value is not None}
 
 
-def refuse_impossible(stages: Sequence[Stage]) -> None:
+def refuse_impossible_stages(stages: Sequence[Stage]) -> None:
     """Refuse stages that are out of order, say nothing, or learn (UserError)."""
     before = 0
     for stage in stages:

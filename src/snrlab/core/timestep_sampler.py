@@ -19,7 +19,7 @@ from snrlab.core.registries.registry import Choice
 PRIOR = 0.05  # images' parts of a running mean that the mean over all parts counts for, while little is known
 
 
-class Drawn(NamedTuple):
+class TimestepLaw(NamedTuple):
     """By timestep [T]: the probability that it is drawn with, and what its loss is multiplied by for that."""
 
     p: Array
@@ -72,7 +72,7 @@ class Sampler:
     length: int
     steps: int = 0
     memory: ErrorMemory | None = None
-    _known: dict[int, Drawn] = field(default_factory=dict)  # by stage, until more is learnt
+    _known: dict[int, TimestepLaw] = field(default_factory=dict)  # by stage, until more is learnt
 
     @classmethod
     def of(cls, recipe: Recipe) -> Sampler:
@@ -83,22 +83,22 @@ class Sampler:
         bins = choice.params["bins"]
         return cls(length, memory=ErrorMemory(choice.params["decay"], np.zeros(bins), np.zeros(bins)))
 
-    def drawn(self, stage: int, recipe: Recipe, tables: Tables) -> Drawn:
+    def drawn(self, stage: int, recipe: Recipe, tables: Tables) -> TimestepLaw:
         """What the timesteps of a stage of the recipe are drawn from now."""
         if stage not in self._known:
             self._known[stage] = self._drawn(recipe, tables)
         return self._known[stage]
 
-    def _drawn(self, recipe: Recipe, tables: Tables) -> Drawn:
+    def _drawn(self, recipe: Recipe, tables: Tables) -> TimestepLaw:
         p, ones = tables.p, np.ones_like(tables.p)
         if self.memory is None:
-            return Drawn(p, ones)
+            return TimestepLaw(p, ones)
         mse = self.memory.mean()[self._part(tables.t, self.memory)]
         of_errors = recipe.density.entry.properties.of_errors
         if of_errors is not None:
-            return Drawn(of_errors(p, tables.weight, mse, **recipe.density.params), ones)
+            return TimestepLaw(of_errors(p, tables.weight, mse, **recipe.density.params), ones)
         drawn = recipe.sampling.entry.fn(p, tables.weight, mse, **recipe.sampling.params)
-        return Drawn(drawn, np.divide(p, drawn, out=ones, where=drawn > 0))
+        return TimestepLaw(drawn, np.divide(p, drawn, out=ones, where=drawn > 0))
 
     def learn(self, timesteps: NDArray[np.int64], mse: Array) -> None:
         """Take in a whole step: the timesteps and unweighted errors of all slots of its global batch."""

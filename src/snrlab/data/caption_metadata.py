@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.core.errors import UserError
-from snrlab.core.regular_file import refuse_endless
-from snrlab.data.captions.caption_files import CaptionFiles, key
+from snrlab.core.regular_file import check_regular_file
+from snrlab.data.captions.caption_files import CaptionFiles, caption_key
 from snrlab.data.image_folder import MASK_ENDING, METADATA, Folder, ImageFile, counted, files_of
 from snrlab.data.images.image_file import is_image, shown_size
 
-LARGEST = 2**30  # bytes: millions of captions
+_LARGEST = 2**30  # bytes: millions of captions
 
 
 @dataclass(frozen=True)
-class Entry:
+class CaptionEntry:
     """One image of a metadata file.
 
     Attributes:
@@ -33,7 +33,7 @@ class Entry:
     captions: tuple[str, ...]
 
 
-def listed_folder(path: Path, entries: Sequence[Entry]) -> Folder:
+def listed_folder(path: Path, entries: Sequence[CaptionEntry]) -> Folder:
     """The images that a metadata file lists; each must be there.
 
     Args:
@@ -51,7 +51,7 @@ def listed_folder(path: Path, entries: Sequence[Entry]) -> Folder:
         else []
     )
     beside = files_of(path) if path.is_dir() else []
-    doubled = CaptionFiles.among(beside, None).by_stem.keys() & {key(entry.file.stem) for entry in there}
+    doubled = CaptionFiles.among(beside, None).by_stem.keys() & {caption_key(entry.file.stem) for entry in there}
     if doubled:
         wrong.append(
             f"{counted(len(doubled), 'image')} with a caption file too, {min(doubled)} the first; remove one of both."
@@ -67,13 +67,13 @@ def listed_folder(path: Path, entries: Sequence[Entry]) -> Folder:
     return Folder(path, tuple(images), tuple(broken), tuple(f"{where}: {problem}" for problem in wrong))
 
 
-def read_jsonl(file: Path) -> tuple[Entry, ...]:
+def read_jsonl(file: Path) -> tuple[CaptionEntry, ...]:
     """The entries of a metadata.jsonl: one object a line with `file_name` and `text`.
 
     Raises:
         UserError: a line is no such object, or names an image that another line names.
     """
-    found: dict[str, Entry] = {}
+    found: dict[str, CaptionEntry] = {}
     for number, line in _lines(file):
         where = f"{file.name}, line {number}"
         for name in ("file_name", "text"):
@@ -89,11 +89,11 @@ def read_jsonl(file: Path) -> tuple[Entry, ...]:
             )
         if name in found:
             raise UserError(f"{where}: {name} is named twice.", code="stated-twice")
-        found[name] = Entry(name, file.parent / name, (text,))
+        found[name] = CaptionEntry(name, file.parent / name, (text,))
     return tuple(found.values())
 
 
-def read_fine_tuning(file: Path, images: Path | None, separator: str, *, wildcard: bool) -> tuple[Entry, ...]:
+def read_fine_tuning(file: Path, images: Path | None, separator: str, *, wildcard: bool) -> tuple[CaptionEntry, ...]:
     """The entries of kohya's metadata: JSON of {image: {caption, tags}}, or a line {image_path, caption, tags} each.
 
     Args:
@@ -116,7 +116,7 @@ def read_fine_tuning(file: Path, images: Path | None, separator: str, *, wildcar
         captions = _with_tags(values, separator, wildcard)
         if not captions:
             raise UserError(f"{file.name}: {name} has neither caption nor tags.", code="missing-caption")
-        entries.append(Entry(name, _with_suffix(path if images is None else images / path), captions))
+        entries.append(CaptionEntry(name, _with_suffix(path if images is None else images / path), captions))
     if not entries:
         raise UserError(f"{file.name}: it names no image.", code="no-images")
     return tuple(entries)
@@ -181,7 +181,7 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _text(file: Path) -> str:
-    refuse_endless(file, largest=LARGEST)
+    check_regular_file(file, largest=_LARGEST)
     try:
         return file.read_text(encoding="utf-8-sig")
     except OSError as reason:

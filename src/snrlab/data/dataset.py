@@ -21,7 +21,7 @@ from snrlab.data.repeats import balanced, shared, spread
 
 
 @dataclass(frozen=True)
-class Found:
+class DataDiscovery:
     """What a run's [data] section leads to.
 
     Attributes:
@@ -56,7 +56,7 @@ class Found:
         return (*self.notes, *(note for group in self.all_groups for note in group.notes))
 
 
-def find(config: DataConfig, folder_field: str = "data.folder") -> Found:
+def find(config: DataConfig, folder_field: str = "data.folder") -> DataDiscovery:
     """Look for the images that a run's [data] section names; only their headers are read.
 
     Args:
@@ -68,13 +68,13 @@ def find(config: DataConfig, folder_field: str = "data.folder") -> Found:
     """
     groups = tuple(collect(source) for source in sources(config, folder_field))
     if config.shipped is not None:
-        return Found((distinct((_shipped(config, config.shipped), *groups)),))
+        return DataDiscovery((distinct((_shipped(config, config.shipped), *groups)),))
     if config.dataset_config is None:
-        return Found((distinct(groups),))
+        return DataDiscovery((distinct(groups),))
     kohya = read_datasets(Path(config.dataset_config), config)
     flat = iter(distinct([collect(source) for dataset in kohya.datasets for source in dataset]))
     datasets = tuple(tuple(next(flat) for _ in dataset) for dataset in kohya.datasets)
-    return Found(datasets, kohya.batch_sizes, kohya.notes)
+    return DataDiscovery(datasets, kohya.batch_sizes, kohya.notes)
 
 
 def load_items(
@@ -98,7 +98,7 @@ def load_items(
 
 
 def settle(
-    found: Found, config: DataConfig, *, seed: int, hold_back: int, batch_size: int | None
+    found: DataDiscovery, config: DataConfig, *, seed: int, hold_back: int, batch_size: int | None
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """What `load_items` gives, of images that were looked for before."""
     found.refuse_problems()
@@ -131,12 +131,12 @@ def refuse_batch_of_repeats(batch: int, items: Sequence[Item]) -> None:
         )
 
 
-def _numbered(found: Found) -> list[tuple[int, Item]]:
+def _numbered(found: DataDiscovery) -> list[tuple[int, Item]]:
     """Images that are no regularisation, numbered from 0."""
     return list(enumerate(i for g in found.all_groups if not g.source.regularisation for i in g.items))
 
 
-def _trained(found: Found, chosen: set[int]) -> tuple[Item, ...]:
+def _trained(found: DataDiscovery, chosen: set[int]) -> tuple[Item, ...]:
     """The chosen images and the regularisation images beside them, with the repeats that they end up with."""
     kept = {id(item) for place, item in _numbered(found) if place in chosen}
     items: list[Item] = []

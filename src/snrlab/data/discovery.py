@@ -9,8 +9,8 @@ from pathlib import Path
 
 from snrlab.core.errors import UserError
 from snrlab.data.caption_metadata import listed_folder, read_fine_tuning, read_jsonl
-from snrlab.data.folder_layout import Place, alone, places
-from snrlab.data.image_folder import METADATA, Folder, counted, described, from_here, listed, scan
+from snrlab.data.folder_layout import ImageFolder, alone, image_folders
+from snrlab.data.image_folder import METADATA, Folder, counted, folder_summary, from_here, listed, scan
 from snrlab.data.image_source import Source
 from snrlab.data.images.buckets import fit
 from snrlab.data.items import Item
@@ -45,24 +45,24 @@ def collect(source: Source) -> Group:
             entries = read_fine_tuning(
                 source.metadata, source.folder, options.caption_separator, wildcard=options.wildcards
             )
-            place = Place(source.metadata)
+            place = ImageFolder(source.metadata)
             return _group(source, [(place, listed_folder(source.metadata, entries))], ())
         if source.folder is None:
             raise UserError("it names neither a folder nor a metadata file.", code="missing-value")
-        found, notes = ((alone(source.folder),), ()) if source.flat else places(source.folder)
+        found, notes = ((alone(source.folder),), ()) if source.flat else image_folders(source.folder)
         return _group(source, [(place, _folder(source, place)) for place in found], notes)
     except UserError as mistake:
         return Group(source, problems=(f"{source.where}: {mistake}",), code=mistake.code)
 
 
-def _folder(source: Source, place: Place) -> Folder:
+def _folder(source: Source, place: ImageFolder) -> Folder:
     if (place.path / METADATA).is_file():
         return listed_folder(place.path, read_jsonl(place.path / METADATA))
     lines = "alternatives" if source.options.wildcards else source.several_lines
     return scan(place.path, extension=source.options.caption_extension, lines=lines)
 
 
-def _group(source: Source, folders: list[tuple[Place, Folder]], notes: tuple[str, ...]) -> Group:
+def _group(source: Source, folders: list[tuple[ImageFolder, Folder]], notes: tuple[str, ...]) -> Group:
     """The images of several folders of one source."""
     items: list[Item] = []
     problems: list[str] = []
@@ -86,7 +86,7 @@ def _group(source: Source, folders: list[tuple[Place, Folder]], notes: tuple[str
         found = _items(source, place, folder, caption, masks)
         problems += [f"{source.where}: {name}: {problem}" for problem in listed(_misfits(found), "images")]
         items += found
-    summaries = tuple(f"{from_here(folder.path)}: {described(folder.images)}" for _, folder in folders)
+    summaries = tuple(f"{from_here(folder.path)}: {folder_summary(folder.images)}" for _, folder in folders)
     return Group(source, tuple(items), summaries, tuple(left_out), tuple(problems))
 
 
@@ -117,7 +117,9 @@ def _misfits(items: Sequence[Item]) -> list[str]:
     return wrong
 
 
-def _items(source: Source, place: Place, folder: Folder, caption: str | None, masks: dict[Path, Path]) -> list[Item]:
+def _items(
+    source: Source, place: ImageFolder, folder: Folder, caption: str | None, masks: dict[Path, Path]
+) -> list[Item]:
     options, name = source.options, place.path.name
     if place.repeats is not None and options.repeats != 1:
         raise UserError(

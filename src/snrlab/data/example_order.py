@@ -42,7 +42,7 @@ class Order:
     @cached_property
     def pattern(self) -> NDArray[np.int64]:
         """The bucket of each step of a period."""
-        return turns([len(rows) for rows in self.buckets])
+        return turns_by_step([len(rows) for rows in self.buckets])
 
     @cached_property
     def _before(self) -> NDArray[np.int64]:
@@ -68,13 +68,13 @@ class Order:
         return rows[chosen]
 
 
-def turns(weights: Sequence[int]) -> NDArray[np.int64]:
+def turns_by_step(weights: Sequence[int]) -> NDArray[np.int64]:
     """Whose turn it is at each step of a period, so that after any number of steps |turns - share| < 1.
 
     A user's j-th turn may come once its share passes j and must have come by the time it passes j + 1; of those who
     may, the one who must soonest goes first (Baruah et al. 1996, "Proportionate progress").
 
-    >>> turns([1, 2, 3]).tolist()
+    >>> turns_by_step([1, 2, 3]).tolist()
     [2, 1, 2, 0, 1, 2]
     """
     divisor = math.gcd(*weights)

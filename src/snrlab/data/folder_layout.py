@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snrlab.core.errors import UserError
-from snrlab.data.image_folder import METADATA, files_of, kinds_of, named
+from snrlab.data.image_folder import METADATA, files_of, files_summary, kinds_of
 from snrlab.data.images.image_file import is_image
 from snrlab.data.masks import FOLDERS
 
@@ -19,7 +19,7 @@ _KOHYA = re.compile(r"(\d+)_(.+)")
 
 
 @dataclass(frozen=True)
-class Place:
+class ImageFolder:
     """One folder of images.
 
     Attributes:
@@ -33,7 +33,7 @@ class Place:
     class_tokens: str | None = None
 
     @classmethod
-    def named(cls, path: Path) -> Place:
+    def named(cls, path: Path) -> ImageFolder:
         """The folder with what its name states.
 
         Raises:
@@ -49,7 +49,7 @@ class Place:
         return cls(path, int(found[1]), found[2])
 
 
-def places(path: Path) -> tuple[tuple[Place, ...], tuple[str, ...]]:
+def image_folders(path: Path) -> tuple[tuple[ImageFolder, ...], tuple[str, ...]]:
     """The folders of images that a path means, and notes on how it was read.
 
     Raises:
@@ -70,11 +70,11 @@ def places(path: Path) -> tuple[tuple[Place, ...], tuple[str, ...]]:
             f"rename it to 1_{other.name}, or move it away.",
             code="ambiguous-folder",
         )
-    found = tuple(Place.named(folder) for folder in below)
+    found = tuple(ImageFolder.named(folder) for folder in below)
     return found, (_as_read(found), *_further_down(path, below))
 
 
-def alone(path: Path) -> Place:
+def alone(path: Path) -> ImageFolder:
     """The folder itself, as kohya's image_dir means it.
 
     Raises:
@@ -82,7 +82,7 @@ def alone(path: Path) -> Place:
     """
     if not holds_images(path):
         raise _empty(path, _holder(path))
-    return Place(path)
+    return ImageFolder(path)
 
 
 def holds_images(path: Path) -> bool:
@@ -90,14 +90,16 @@ def holds_images(path: Path) -> bool:
     return any(is_image(file) or file.name == METADATA for file in files_of(path))
 
 
-def _itself(path: Path, below: Sequence[Path], kohya: Sequence[Path]) -> tuple[tuple[Place, ...], tuple[str, ...]]:
+def _itself(
+    path: Path, below: Sequence[Path], kohya: Sequence[Path]
+) -> tuple[tuple[ImageFolder, ...], tuple[str, ...]]:
     if kohya:
         raise UserError(
             f"{path} has images of its own and the kohya folder {kohya[0].name}; move the images into a folder such "
             f"as {path.name}/1_name, or give {kohya[0].name} alone.",
             code="ambiguous-folder",
         )
-    place = Place.named(path)
+    place = ImageFolder.named(path)
     notes = [f"{place.path.name} is read as {_stated(place)}, as its name says"] if place.repeats else []
     if (path / METADATA).is_file():  # which may name images anywhere below
         return (place,), tuple(notes)
@@ -107,13 +109,13 @@ def _itself(path: Path, below: Sequence[Path], kohya: Sequence[Path]) -> tuple[t
     return (place,), (*notes, *_further_down(path, below))
 
 
-def _as_read(found: Sequence[Place]) -> str:
+def _as_read(found: Sequence[ImageFolder]) -> str:
     if found[0].repeats is None:
         return f"{len(found)} folders: {', '.join(place.path.name for place in found)}"
     return "kohya folders: " + "; ".join(f"{place.path.name} is {_stated(place)}" for place in found)
 
 
-def _stated(place: Place) -> str:
+def _stated(place: ImageFolder) -> str:
     times = "repeat" if place.repeats == 1 else "repeats"
     return f"{place.repeats} {times} of images whose caption is {place.class_tokens!r} where they have none"
 
@@ -127,7 +129,7 @@ def _empty(path: Path, holder: Path | None) -> UserError:
     files = files_of(path)
     if kinds := kinds_of(files):
         advice = {"videos": "extract frames", "archives": "unpack them"}.get(kinds[0][0], "convert them to .png")
-        found = "; ".join(named(kind, some) for kind, some in kinds)
+        found = "; ".join(files_summary(kind, some) for kind, some in kinds)
         return UserError(
             f"{path}: there is no image in this folder, but it has {found}: {advice} first.", code="no-images"
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snrlab.core.errors import UserError, nearest
-from snrlab.data.captions.caption_files import CaptionFiles, Lines, key, read_caption, unmatched
+from snrlab.data.captions.caption_files import CaptionFiles, CaptionLines, caption_key, read_caption, unmatched
 from snrlab.data.images.image_file import is_image, shown_size
 
 METADATA = "metadata.jsonl"
@@ -93,7 +93,7 @@ class Folder:
 
     def notes(self) -> list[str]:
         """What is left out of a folder that can be trained on, in words."""
-        found = [f"not read: {named(kind, files)}" for kind, files in self.others] if self.images else []
+        found = [f"not read: {files_summary(kind, files)}" for kind, files in self.others] if self.images else []
         if self.strays:
             found.append(unmatched(self.strays, [image.path for image in self.images]))
         return found
@@ -105,7 +105,7 @@ def from_here(path: Path) -> Path:
     return path.relative_to(here) if here != path and here in path.parents else path
 
 
-def described(images: Sequence[ImageFile]) -> str:
+def folder_summary(images: Sequence[ImageFile]) -> str:
     """Counts of images, captions and sizes: `12 images, 12 captions in .txt, 3 sizes: 768x512 (10), ...`."""
     sources = Counter(i.caption_source for i in images if i.captions is not None)
     captions = ", ".join(f"{counted(n, 'caption')} in {source}" for source, n in sources.items()) or "no captions"
@@ -120,7 +120,7 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def scan(path: Path, *, extension: str | None = None, lines: Lines = "join") -> Folder:
+def scan(path: Path, *, extension: str | None = None, lines: CaptionLines = "join") -> Folder:
     """Read the header of every image of a folder, and its caption.
 
     Args:
@@ -132,7 +132,9 @@ def scan(path: Path, *, extension: str | None = None, lines: Lines = "join") -> 
         UserError: the folder does not exist, is a file, or cannot be listed.
     """
     files = files_of(path)
-    masks = {key(f.stem.removesuffix(MASK_ENDING)): f for f in files if is_image(f) and f.stem.endswith(MASK_ENDING)}
+    masks = {
+        caption_key(f.stem.removesuffix(MASK_ENDING)): f for f in files if is_image(f) and f.stem.endswith(MASK_ENDING)
+    }
     images = [f for f in files if is_image(f) and f not in masks.values()]
     captions = CaptionFiles.among(files, extension)
     readable, broken, wrong = [], [], _shared(images, captions)
@@ -177,7 +179,7 @@ def _shared(images: Sequence[Path], captions: CaptionFiles) -> list[str]:
     """Complaints about caption files that two images lay claim to, such as cat.png and cat.jpg to cat.txt."""
     by_stem: dict[str, list[Path]] = {}
     for image in images:
-        by_stem.setdefault(key(image.stem), []).append(image)
+        by_stem.setdefault(caption_key(image.stem), []).append(image)
     return [
         f"{' and '.join(i.name for i in same)} share one caption, {next(iter(captions.by_stem[stem].values())).name}; "
         "rename one of the images, or remove it if they are the same picture."
@@ -200,7 +202,7 @@ def kinds_of(files: Sequence[Path]) -> tuple[tuple[str, tuple[Path, ...]], ...]:
     return tuple((kind, some) for kind, some in found if some)
 
 
-def named(kind: str, files: Sequence[Path]) -> str:
+def files_summary(kind: str, files: Sequence[Path]) -> str:
     """A kind of files and the first of them: `videos (a.mp4, b.mp4, c.mp4, ...)`."""
     return f"{kind} ({', '.join(f.name for f in files[:3])}{', ...' if len(files) > 3 else ''})"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from snrlab.config.sections.data import DataConfig, ImageOptions
-from snrlab.data.items import BucketRule, CaptionRule, Part
+from snrlab.data.items import BucketRule, CaptionRule, DataSet
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Source:
             return "class_tokens"
         return f"{self.where}.caption" if self.where.startswith("data.sets") else "data.caption"
 
-    def part(self, name: str, repeats: int) -> Part:
+    def part(self, name: str, repeats: int) -> DataSet:
         """What its images, or those of one of its folders, have in common."""
         options = self.options
-        return Part(
+        return DataSet(
             name=name,
             resolution=options.size,
             buckets=_bucket_rule(options) if options.buckets else None,

@@ -66,7 +66,7 @@ class BucketRule:
 
 
 @dataclass(frozen=True)
-class Part:
+class DataSet:
     """One set of images and what it does with them.
 
     Attributes:
@@ -110,6 +110,6 @@ class Item:
     pixels: NDArray[np.uint8] | None
     size: tuple[int, int]
     captions: tuple[str, ...]
-    part: Part
+    part: DataSet
     mask: Path | None = None
     repeats: int = 1

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from snrlab.core.errors import UserError
-from snrlab.data.captions.caption_files import key
+from snrlab.data.captions.caption_files import caption_key
 from snrlab.data.image_folder import MASK_ENDING, Folder, files_of, listed
 from snrlab.data.images.image_file import is_image, shown_size
 
@@ -21,7 +21,7 @@ PROPORTIONS = 0.01  # by how much the aspect ratio of a mask may differ from its
 def find_masks(folder: Folder, stated: Path | None) -> tuple[dict[Path, Path], list[str]]:
     """The mask of each image, and what is wrong, in words."""
     known = dict(_by_stem(stated)) if stated is not None else {**_beside(folder.path), **folder.masks}
-    found = {i.path: known[key(i.path.stem)] for i in folder.images if key(i.path.stem) in known}
+    found = {i.path: known[caption_key(i.path.stem)] for i in folder.images if caption_key(i.path.stem) in known}
     bare = [i.path.name for i in folder.images if i.path not in found]
     wrong = []
     if bare:
@@ -46,7 +46,7 @@ def find_masks(folder: Folder, stated: Path | None) -> tuple[dict[Path, Path], l
 
 def unused_masks(folder: Folder) -> int:
     """Number of masks beside the images, for those who forgot to say that they are to be used."""
-    stems = {key(i.path.stem) for i in folder.images}
+    stems = {caption_key(i.path.stem) for i in folder.images}
     return len(stems & {*_beside(folder.path), *folder.masks}) if folder.path.is_dir() else 0
 
 
@@ -57,4 +57,4 @@ def _beside(path: Path) -> Mapping[str, Path]:
 
 
 def _by_stem(folder: Path) -> Mapping[str, Path]:
-    return {key(file.stem.removesuffix(MASK_ENDING)): file for file in files_of(folder) if is_image(file)}
+    return {caption_key(file.stem.removesuffix(MASK_ENDING)): file for file in files_of(folder) if is_image(file)}

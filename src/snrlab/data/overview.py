@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from snrlab.data.captions.captions import caption_at
-from snrlab.data.dataset import Found
+from snrlab.data.dataset import DataDiscovery
 from snrlab.data.image_folder import counted
 from snrlab.data.images.buckets import Fit, fit
-from snrlab.data.items import Item, Part
+from snrlab.data.items import DataSet, Item
 
 _ENLARGED = 2.0  # from here on an enlarged image looks blurred
 _CUT = 0.1  # part of the picture area whose loss is worth a remark
 _SHOWN = 3
 
 
-def overview(found: Found, items: Sequence[Item], held_back: Sequence[Item]) -> str:
+def overview(found: DataDiscovery, items: Sequence[Item], held_back: Sequence[Item]) -> str:
     """Everything about the images of a run, as `snrlab data` prints it."""
     lines = [line for group in found.all_groups for line in group.summaries]
     if held_back:
@@ -91,14 +91,14 @@ def _size_remarks(items: Sequence[Item]) -> Iterator[str]:
         yield f"{counted(len(enlarged), 'image')} more than twofold enlarged, so blurred, {enlarged[0]} the first"
 
 
-def _by_part(items: Sequence[Item]) -> dict[Part, list[Item]]:
-    found: dict[Part, list[Item]] = {}
+def _by_part(items: Sequence[Item]) -> dict[DataSet, list[Item]]:
+    found: dict[DataSet, list[Item]] = {}
     for item in items:
         found.setdefault(item.part, []).append(item)
     return found
 
 
-def _unused(found: Found, items: Sequence[Item]) -> Iterator[str]:
+def _unused(found: DataDiscovery, items: Sequence[Item]) -> Iterator[str]:
     """Regularisation images that are more than kohya's rule needs."""
     there = sum(len(group.items) for group in found.all_groups if group.source.regularisation)
     used = sum(item.part.regularisation for item in items)

@@ -11,8 +11,14 @@ from snrlab.core.errors import UserError
 from snrlab.data.dataset import find
 from snrlab.data.items import Item
 
-ELSEWHERE: dict[str, Any] = {"sets": [], "dataset_config": None, "shipped": None, "regularisation": None, "limit": None}
-PLAIN = {"repeats": 1, "concepts": "all", "masked_loss": False, "masks": None, "alpha_mask": False}
+_ELSEWHERE: dict[str, Any] = {
+    "sets": [],
+    "dataset_config": None,
+    "shipped": None,
+    "regularisation": None,
+    "limit": None,
+}
+_PLAIN = {"repeats": 1, "concepts": "all", "masked_loss": False, "masks": None, "alpha_mask": False}
 
 
 def validation_items(data: DataConfig, folder: str, trained: Sequence[Item]) -> tuple[Item, ...]:
@@ -26,7 +32,7 @@ def validation_items(data: DataConfig, folder: str, trained: Sequence[Item]) -> 
     Raises:
         UserError: images that cannot be used, or that are trained on too.
     """
-    found = find(data.model_copy(update=ELSEWHERE | PLAIN | {"folder": folder}), "validation.folder")
+    found = find(data.model_copy(update=_ELSEWHERE | _PLAIN | {"folder": folder}), "validation.folder")
     found.refuse_problems()
     items = tuple(item for group in found.all_groups for item in group.items)
     files = {item.file.resolve() for item in trained if item.file is not None}

@@ -15,8 +15,8 @@ from PIL import Image
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
 from snrlab.data.emoji import Concept
-from snrlab.evaluate.evaluation import Evaluation, choose_concepts, draw, judge, seen_in_training
-from snrlab.evaluate.open_model import open_source
+from snrlab.evaluate.evaluation import Evaluation, choose_concepts, draw_concepts, judge, seen_in_training
+from snrlab.evaluate.open_model import open_model
 from snrlab.files.writing import write_atomically
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
@@ -43,11 +43,11 @@ def showcase(folder: RunFolder, count: int = COUNT) -> Evaluation:
             f"{folder.path} was not trained on a shipped style, so there are no true pictures to compare.",
             code="not-supported",
         )
-    saved, seen = open_source(folder.path), seen_in_training(config)
+    saved, seen = open_model(folder.path), seen_in_training(config)
     shown = _named(config.sample.prompts, style, seen)
     others = choose_concepts(style, "known", count + len(shown), seen)
     concepts = [*shown, *(c for c in others if c not in shown)][:count]
-    drawn = draw(saved, concepts, config.sample, (1.0,))
+    drawn = draw_concepts(saved, concepts, config.sample, (1.0,))
     found = replace(judge(concepts, style, drawn, kid=False), left_out=len(seen))
     true = emoji.images(style)[[emoji.concepts(style).index(c) for c in shown]]
     rows = {f"true, {style}": true, "without the LoRA": drawn[None, None], "with the LoRA": drawn["final", 1.0]}

@@ -21,22 +21,22 @@ from snrlab.data.emoji import Concept
 from snrlab.data.image_folder import scan
 from snrlab.data.images.pixels import load_pixels
 from snrlab.evaluate.features import JUDGE, FeatureNet
-from snrlab.evaluate.measures import Measures, Yardstick, differences, places
-from snrlab.evaluate.open_model import Saved, open_source
+from snrlab.evaluate.measures import Measures, ReferenceSet, concept_rows, differences
+from snrlab.evaluate.open_model import OpenedModel, open_model
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.models.encoding.encode import encode_captions, encode_pixels
 from snrlab.models.storage.source import load_base
-from snrlab.pictures.sampling import pipeline, sample
+from snrlab.pictures.sampling import draw_pictures, pipeline
 from snrlab.progress import Throughput
 from snrlab.runs.folder import RunFolder
-from snrlab.train.outputs.validation import by_band, epsilon_errors
+from snrlab.train.outputs.validation import epsilon_errors, errors_by_band
 
 logger = logging.getLogger(__name__)
 
 LOSS_PICTURES = 96
-SIZE = 64  # of the true pictures
+_SIZE = 64  # of the true pictures
 ALL_WEIGHTS = "all weights"
-Drawn = dict[tuple[str | None, float | None], NDArray[np.uint8]]  # pictures [N, H, W, 3] by (adapter, strength)
+DrawnPictures = dict[tuple[str | None, float | None], NDArray[np.uint8]]  # pictures [N, H, W, 3] by (adapter, strength)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def evaluate_source(
     Raises:
         UserError: nothing usable there, too few concepts left, or strengths where there is no LoRA.
     """
-    saved = open_source(source, lora, steps)
+    saved = open_model(source, lora, steps)
     if strengths and not saved.adapters:
         raise UserError("--strength is of a LoRA, and here is none; give one with --lora FILE.", code="unused-option")
     by_lora = seen_by_lora(lora) if lora else ()
@@ -143,7 +143,7 @@ def evaluate_source(
 
 
 def evaluate_pipeline(
-    saved: Saved,
+    saved: OpenedModel,
     concepts: Sequence[Concept],
     style: str,
     settings: SampleConfig,
@@ -156,9 +156,9 @@ def evaluate_pipeline(
     read: the prompts are the concepts' captions.
     """
     untrained = _before(saved)
-    drawn = draw(untrained or saved, concepts, settings, () if untrained else strengths)
+    drawn = draw_concepts(untrained or saved, concepts, settings, () if untrained else strengths)
     if untrained:
-        drawn[ALL_WEIGHTS, None] = draw(saved, concepts, settings, ())[None, None]
+        drawn[ALL_WEIGHTS, None] = draw_concepts(saved, concepts, settings, ())[None, None]
     found = judge(concepts, style, drawn, net=net)
     logger.info(f"measuring the loss on {min(len(concepts), LOSS_PICTURES)} true pictures ...")
     base, *rows = found.rows
@@ -173,31 +173,31 @@ def evaluate_pipeline(
     return replace(found, rows=tuple(with_losses))
 
 
-def draw(
-    saved: Saved,
+def draw_concepts(
+    saved: OpenedModel,
     concepts: Sequence[Concept],
     settings: SampleConfig,
     strengths: Sequence[float],
-) -> Drawn:
+) -> DrawnPictures:
     """Pictures of the concepts from their captions: by the bare model, then by each adapter at each strength."""
     config = settings.model_copy(update={"prompts": [c.caption for c in concepts]})
-    drawn: Drawn = {}
+    drawn: DrawnPictures = {}
     chosen = [(None, None), *((a, s) for a in saved.adapters for s in strengths)]
     progress = Throughput("pictures", len(concepts) * len(chosen), did="drew")
     for adapter, strength in chosen:
         saved.use(adapter, strength or 0.0)
-        pictures = sample(saved.pipe, config, SIZE, drawn=progress.update)
+        pictures = draw_pictures(saved.pipe, config, _SIZE, drawn=progress.update)
         drawn[adapter, strength] = np.stack([np.asarray(p.convert("RGB"), dtype=np.uint8) for p in pictures])
     progress.close()
     return drawn
 
 
 def judge(
-    concepts: Sequence[Concept], style: str, drawn: Drawn, *, kid: bool = True, net: FeatureNet | None = None
+    concepts: Sequence[Concept], style: str, drawn: DrawnPictures, *, kid: bool = True, net: FeatureNet | None = None
 ) -> Evaluation:
     """Measure drawn pictures against the true ones, and the others against the bare model's."""
     codes = [c.code for c in concepts]
-    true = Yardstick.of(style, net)
+    true = ReferenceSet.of(style, net)
     bare = true.measure(drawn[None, None], codes)
     rows = [Row.of("model", bare, strength=None, kid=kid)]
     for (adapter, strength), pictures in drawn.items():
@@ -214,13 +214,13 @@ def evaluate_folder(folder: Path, style: str, net: FeatureNet | None = None) -> 
     if not found.images:
         raise UserError(f"{folder}: there is no image in this folder.", code="no-images")
     codes = [image.path.stem for image in found.images]
-    places(style, codes)  # a misnamed picture is said before the network looks at all the true ones
-    pictures = np.stack([load_pixels(image.path, SIZE) for image in found.images])
-    measured = Yardstick.of(style, net).measure(pictures, codes)
+    concept_rows(style, codes)  # a misnamed picture is said before the network looks at all the true ones
+    pictures = np.stack([load_pixels(image.path, _SIZE) for image in found.images])
+    measured = ReferenceSet.of(style, net).measure(pictures, codes)
     return Evaluation(len(codes), style, (Row.of("pictures", measured, strength=None, kid=True),))
 
 
-def _before(saved: Saved) -> Saved | None:
+def _before(saved: OpenedModel) -> OpenedModel | None:
     """The model as it was before a run that trained all its weights; None for any other source."""
     config = saved.config
     if config is None or config.train.method == "lora" or saved.adapters:
@@ -229,17 +229,17 @@ def _before(saved: Saved) -> Saved | None:
     model.to(saved.components.unet.device).freeze()
     schedule = SCHEDULES.bind("scheduler_config", config=json.dumps(model.scheduler_config))()
     kind = model.known_prediction_type()
-    return Saved(pipeline(model, schedule, kind), model, schedule, kind, model.label, None, ())
+    return OpenedModel(pipeline(model, schedule, kind), model, schedule, kind, model.label, None, ())
 
 
-def _losses(saved: Saved, concepts: Sequence[Concept], style: str) -> dict[str, NDArray[np.float64]]:
+def _losses(saved: OpenedModel, concepts: Sequence[Concept], style: str) -> dict[str, NDArray[np.float64]]:
     place = {c.code: i for i, c in enumerate(emoji.concepts(style))}
     chosen = list(concepts)[:LOSS_PICTURES]
     parts, device = saved.components, saved.components.unet.device
     latents = encode_pixels(parts, emoji.images(style)[[place[c.code] for c in chosen]], device)
     text = encode_captions(parts, [c.caption for c in chosen])
     schedule: NoiseSchedule = saved.schedule
-    return by_band(epsilon_errors(parts, schedule, saved.prediction_type, latents, text), schedule)
+    return errors_by_band(epsilon_errors(parts, schedule, saved.prediction_type, latents, text), schedule)
 
 
 def _means(losses: dict[str, NDArray[np.float64]]) -> dict[str, Estimate]:

@@ -27,7 +27,7 @@ from snrlab.core.errors import UserError, first_line, nearest
 from snrlab.evaluate import inception
 
 JUDGE = "judge"
-BATCH = 32
+_BATCH = 32
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")  # of an image model; of a CLIP with its tokenizer
 WEIGHTS_FILES = (".safetensors", ".pth", ".pt")
 INCEPTION_FILES = (
@@ -50,12 +50,12 @@ class FeatureNet:
     @torch.no_grad()
     def see(self, pictures: NDArray[np.uint8]) -> Tensor:
         """Features of any number of pictures, fp32 [N, D] on the CPU."""
-        parts = range(0, len(pictures), BATCH)
-        return torch.cat([self.features(pictures[i : i + BATCH]).float().cpu() for i in parts])
+        parts = range(0, len(pictures), _BATCH)
+        return torch.cat([self.features(pictures[i : i + _BATCH]).float().cpu() for i in parts])
 
 
 @dataclass(frozen=True)
-class Kind:
+class FeatureNetworkKind:
     """A class of transformers whose features we know how to read.
 
     Attributes:
@@ -71,15 +71,17 @@ class Kind:
     options: tuple[tuple[str, Any], ...] = ()
 
 
-CLIP_PROJECTED = Kind("CLIPVisionModelWithProjection", "image_embeds")
+CLIP_PROJECTED = FeatureNetworkKind("CLIPVisionModelWithProjection", "image_embeds")
 KINDS = {
-    "dinov2": Kind("Dinov2Model"),
-    "dinov2_with_registers": Kind("Dinov2WithRegistersModel"),
+    "dinov2": FeatureNetworkKind("Dinov2Model"),
+    "dinov2_with_registers": FeatureNetworkKind("Dinov2WithRegistersModel"),
     "clip": CLIP_PROJECTED,
-    "clip_vision_model": Kind("CLIPVisionModel"),
-    "siglip": Kind("SiglipVisionModel"),
-    "siglip_vision_model": Kind("SiglipVisionModel"),
-    "vit": Kind("ViTModel", "last_hidden_state", first_token=True, options=(("add_pooling_layer", False),)),
+    "clip_vision_model": FeatureNetworkKind("CLIPVisionModel"),
+    "siglip": FeatureNetworkKind("SiglipVisionModel"),
+    "siglip_vision_model": FeatureNetworkKind("SiglipVisionModel"),
+    "vit": FeatureNetworkKind(
+        "ViTModel", "last_hidden_state", first_token=True, options=(("add_pooling_layer", False),)
+    ),
 }
 SUPPORTED = (
     "Dinov2Model, Dinov2WithRegistersModel, CLIPModel, CLIPVisionModel, CLIPVisionModelWithProjection, SiglipModel, "
@@ -114,7 +116,7 @@ def open_net(path: Path) -> FeatureNet:
     return FeatureNet(f"{path.resolve().name} ({kind.network})", features)
 
 
-def _kind(path: Path) -> Kind:
+def _kind(path: Path) -> FeatureNetworkKind:
     config = _read(path / "config.json")
     kind, classes = config.get("model_type"), config.get("architectures") or []
     if kind not in KINDS:
@@ -126,7 +128,7 @@ def _kind(path: Path) -> Kind:
     return CLIP_PROJECTED if projected else KINDS[kind]
 
 
-def _network(path: Path, kind: Kind) -> Any:
+def _network(path: Path, kind: FeatureNetworkKind) -> Any:
     """The network in fp32, ready to measure; every weight of it from the folder."""
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)

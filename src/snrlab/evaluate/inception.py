@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SIZE = 299
-FEATURES = 2048
-CLASSES = 1008
+_SIZE = 299
+_FEATURES = 2048
+_CLASSES = 1008
 
 Kernel = int | tuple[int, int]
 Conv = tuple[str, int, Kernel, int]  # name, channels out, kernel, stride
@@ -150,11 +150,11 @@ class Inception(nn.Module):
             block = make(channels)
             self.add_module(name, block)
             channels = block.outputs
-        self.fc = nn.Linear(FEATURES, CLASSES)  # unused here; its weights are in the file
+        self.fc = nn.Linear(_FEATURES, _CLASSES)  # unused here; its weights are in the file
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Features of the pictures."""
-        x = (tensorflow_resize(pictures, SIZE) - 128) / 128
+        x = (tensorflow_resize(pictures, _SIZE) - 128) / 128
         x = halving_pool(self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))))
         x = halving_pool(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))
         for name in self.blocks:

@@ -27,7 +27,7 @@ from torch.nn.functional import normalize
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
 from snrlab.evaluate.features import JUDGE, FeatureNet
-from snrlab.evaluate.style_classifier import Judge, Views, load_judge, style_weight, view
+from snrlab.evaluate.style_classifier import Judge, Views, feature_views, load_judge, style_weight
 from snrlab.lab.statistics import Estimate, jackknife, mean
 
 CANDIDATES = 100
@@ -74,7 +74,7 @@ class Measures:
 
 
 @dataclass(frozen=True, eq=False)
-class Yardstick:
+class ReferenceSet:
     """The true pictures of a style, as seen by the judge and by the network of the user's where there is one.
 
     Attributes:
@@ -91,7 +91,7 @@ class Yardstick:
     true_features: Tensor
 
     @classmethod
-    def of(cls, style: str, net: FeatureNet | None = None) -> Yardstick:
+    def of(cls, style: str, net: FeatureNet | None = None) -> ReferenceSet:
         """The yardstick of a shipped style (UserError where there is no such style)."""
         judge, styles, true = _judged(style)
         return cls(style, judge, styles, true, net, net.see(emoji.images(style)) if net else true.features)
@@ -102,8 +102,8 @@ class Yardstick:
         Raises:
             UserError: unknown concept, or too few pictures.
         """
-        rows = places(self.style, codes)
-        seen = view(self.judge, torch.tensor(pictures))
+        rows = concept_rows(self.style, codes)
+        seen = feature_views(self.judge, torch.tensor(pictures))
         style = (seen.style.argmax(1) == self.styles.index(self.style)).double().numpy()
         if self.net is None:
             content, true = seen.content, self.true.content
@@ -130,10 +130,10 @@ class Yardstick:
 def _judged(style: str) -> tuple[Judge, tuple[str, ...], Views]:
     """The judge, its styles, and what it sees in the true pictures of one: the same whenever it is asked."""
     judge, styles = load_judge()
-    return judge, styles, view(judge, torch.tensor(emoji.images(style)))
+    return judge, styles, feature_views(judge, torch.tensor(emoji.images(style)))
 
 
-def places(style: str, codes: list[str]) -> Tensor:
+def concept_rows(style: str, codes: list[str]) -> Tensor:
     """Where the concepts' true pictures stand among those of the style.
 
     Raises:
@@ -165,7 +165,7 @@ def measure(
     Raises:
         UserError: unknown style or concept, or too few pictures.
     """
-    return Yardstick.of(style, net).measure(pictures, codes, seed)
+    return ReferenceSet.of(style, net).measure(pictures, codes, seed)
 
 
 def cubic_kernel(x: Tensor, y: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ from snrlab.core.schedule import NoiseSchedule
 from snrlab.model_files.resolve import model_schedule, resolve
 from snrlab.models.arithmetic import with_precision
 from snrlab.models.components import Components
-from snrlab.models.load_for_run import as_configured, load_for
+from snrlab.models.load_for_run import as_configured, load_for_run
 from snrlab.models.lora.lora_file import is_lora, load_lora, peft_tensors
-from snrlab.models.storage.source import DTYPES, load, shipped
+from snrlab.models.storage.source import DTYPES, load_model, shipped
 from snrlab.pictures.sampling import Pipeline, pipeline
 from snrlab.runs.folder import RunFolder
 
@@ -27,7 +27,7 @@ FINAL = "final"
 
 
 @dataclass(frozen=True, eq=False)
-class Saved:
+class OpenedModel:
     """A model ready to sample.
 
     Attributes:
@@ -67,7 +67,7 @@ class Saved:
             self.pipe.diffusers.set_adapters([_peft_name(adapter)], [strength])
 
 
-def open_source(source: Path, lora: Path | None = None, steps: Sequence[int] = ()) -> Saved:
+def open_model(source: Path, lora: Path | None = None, steps: Sequence[int] = ()) -> OpenedModel:
     """Open a run folder, a diffusers folder or a model that ships, with its LoRA or LoRAs on top.
 
     Args:
@@ -96,7 +96,7 @@ def open_source(source: Path, lora: Path | None = None, steps: Sequence[int] = (
     pipe = pipeline(model, schedule, prediction_type)
     for name, file in files.items():
         _put_lora(pipe, file, _peft_name(name))
-    saved = Saved(pipe, model, schedule, prediction_type, label, config, tuple(files))
+    saved = OpenedModel(pipe, model, schedule, prediction_type, label, config, tuple(files))
     if files:
         saved.use(next(iter(files)))
     return saved
@@ -116,7 +116,7 @@ def _loaded(source: Path, lora: Path | None) -> Components:
             "the run's folder.",
             code="wrong-file",
         )
-    return load(source, field="SOURCE")
+    return load_model(source, field="SOURCE")
 
 
 def _open_run(
@@ -130,7 +130,7 @@ def _open_run(
         )
     if config.train.method == "full":
         dtype = DTYPES[config.model.precision]
-        model = as_configured(load(result, dtype), config)
+        model = as_configured(load_model(result, dtype), config)
         return with_precision(model, dtype, frozen=True), {FINAL: lora} if lora else {}
     files: dict[str, Path] = {}
     for step in steps:
@@ -141,7 +141,7 @@ def _open_run(
                 f"--step: there is no LoRA of step {step} in {folder.path}. Allowed: {there}.", code="no-checkpoint"
             )
         files[f"step {step}"] = file
-    return load_for(config), files or {FINAL: lora or result}
+    return load_for_run(config), files or {FINAL: lora or result}
 
 
 def _peft_name(adapter: str) -> str:

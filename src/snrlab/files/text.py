@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from snrlab.core.errors import UserError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 LARGEST_TEXT = 8 * 2**20  # bytes; the largest real configuration files have some hundred kilobytes
 
 
@@ -65,7 +65,7 @@ def parse_json(text: str, name: str) -> dict[str, Any]:
     return _parsed(text, name, dict, "an object")
 
 
-def _parsed(text: str, name: str, kind: type[T], needed: str) -> T:
+def _parsed(text: str, name: str, kind: type[_T], needed: str) -> _T:
     try:
         found = json.loads(text, object_pairs_hook=without_repeats)
     except (ValueError, RecursionError) as reason:

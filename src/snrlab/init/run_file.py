@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.load import parse
-from snrlab.config.presets import NAMES, Preset, load
-from snrlab.config.run_file_text import Stated, run_text
+from snrlab.config.load import parse_run
+from snrlab.config.presets import PRESET_NAMES, Preset, load_preset
+from snrlab.config.run_file_text import Line, run_text
 from snrlab.config.sections.data import DataConfig
-from snrlab.data.dataset import Found, find
+from snrlab.data.dataset import DataDiscovery, find
 from snrlab.init.trigger_word import are_tags, guess_trigger
-from snrlab.model_files.identify import BaseModel, known
+from snrlab.model_files.identify import BaseModel, identify
 
 HELD_BACK_FROM, HELD_BACK_PART, HELD_BACK_MOST = 40, 10, 16
 SCENES = ("on a beach", "in a city street at night", "made of glass")
@@ -23,7 +23,7 @@ SUBJECTS = ("a lighthouse on a cliff", "a cat on a chair", "a portrait of a woma
 
 
 @dataclass(frozen=True)
-class Started:
+class RunFileDraft:
     """A run file's text, and in a few lines what it was made from."""
 
     text: str
@@ -31,7 +31,7 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class FolderContents:
     """What a folder holds.
 
     Attributes:
@@ -49,13 +49,13 @@ class Pictures:
     summaries: tuple[str, ...]
 
 
-def start(images: Path, model: str, preset_name: str, name: str = "") -> Started:
+def draft_run_file(images: Path, model: str, preset_name: str, name: str = "") -> RunFileDraft:
     """The run file for these images, this model and this preset.
 
     Raises:
         UserError: no such folder, model or preset, or images that cannot be trained on.
     """
-    preset, base, pictures = load(preset_name), known(model), look(images)
+    preset, base, pictures = load_preset(preset_name), identify(model), look_at_images(images)
     word = pictures.shared or (folder_word(pictures.folder) if preset.trigger else None)
     fields = [*_own(pictures, base, name), *_preset(preset, pictures, base, word)]
     steps, batch = _value(fields, "train.steps", 0), _value(fields, "train.batch_size", 1)
@@ -63,27 +63,27 @@ def start(images: Path, model: str, preset_name: str, name: str = "") -> Started
     size = preset.memory.get(base.kind)
     memory = f"fits a graphics card with {size} GB" if size else "runs on any machine"
     head = [
-        f"{preset_name} for {NAMES[base.kind]}. {preset.summary}",
+        f"{preset_name} for {PRESET_NAMES[base.kind]}. {preset.summary}",
         f"{memory[0].upper()}{memory[1:]}; {steps} steps of {batch}: {seen}.",
         "",
         "Written by snrlab init. A field that is not here has its default: docs/run-file.md.",
     ]
     text = run_text(fields, head)
-    parse(tomllib.loads(text), source="the new run file")
+    parse_run(tomllib.loads(text), source="the new run file")
     found = [*pictures.summaries, base.about, f"{preset_name}: {memory}; {steps} steps of {batch}: {seen}"]
     if word:
         source = "in the captions" if pictures.shared else "from the folder's name; change it to a word of your own"
         found.append(f"trigger word: {word} ({source})")
-    return Started(text, tuple(found))
+    return RunFileDraft(text, tuple(found))
 
 
-def look(folder: Path) -> Pictures:
+def look_at_images(folder: Path) -> FolderContents:
     """What is in a folder of images (UserError where it cannot be trained on)."""
     found = find(DataConfig(folder=str(folder.absolute()), caption=""))
     found.refuse_problems()
     items = [item for group in found.all_groups for item in group.items]
     captions = tuple(item.captions[0] for item in items if item.captions[0])
-    return Pictures(
+    return FolderContents(
         folder=folder.absolute(),
         count=len(items),
         seen=sum(item.repeats for item in items),
@@ -94,25 +94,25 @@ def look(folder: Path) -> Pictures:
     )
 
 
-def _summaries(found: Found) -> tuple[str, ...]:
+def _summaries(found: DataDiscovery) -> tuple[str, ...]:
     groups = found.all_groups
     return tuple(line for group in groups for line in (*group.summaries, *(f"  {note}" for note in group.notes)))
 
 
-def _own(pictures: Pictures, base: BaseModel, name: str) -> list[Stated]:
+def _own(pictures: FolderContents, base: BaseModel, name: str) -> list[Line]:
     """Fields that say which images, which model, and how the run is called."""
     fields = [
-        Stated("name", name or slug(pictures.folder.name), "The run goes into runs/NAME, the result has this name."),
-        Stated("seed", 0, "Every random number follows from it."),
-        Stated("model.shipped", base.shipped) if base.shipped else Stated("model.path", str(base.path)),
-        Stated("data.folder", str(pictures.folder)),
+        Line("name", name or slug(pictures.folder.name), "The run goes into runs/NAME, the result has this name."),
+        Line("seed", 0, "Every random number follows from it."),
+        Line("model.shipped", base.shipped) if base.shipped else Line("model.path", str(base.path)),
+        Line("data.folder", str(pictures.folder)),
     ]
     if base.prediction_type is None:
         why = (
             "The file does not say it. SD 2 for 768 pixels, which most are, predicts v, that for 512 epsilon; "
             "snrlab train RUN --check looks at the weights and says if this is wrong."
         )
-        fields.append(Stated("recipe.prediction_type", "v_prediction", why))
+        fields.append(Line("recipe.prediction_type", "v_prediction", why))
     return fields
 
 
@@ -125,11 +125,11 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:60] or "run"
 
 
-def _preset(preset: Preset, pictures: Pictures, base: BaseModel, word: str | None) -> list[Stated]:
+def _preset(preset: Preset, pictures: FolderContents, base: BaseModel, word: str | None) -> list[Line]:
     """The preset's fields, fitted to the images."""
     tags = are_tags(pictures.captions)
     fields = [
-        _fitted(Stated(field.name, field.values[base.kind], field.why), pictures, base)
+        _fitted(Line(field.name, field.values[base.kind], field.why), pictures, base)
         for field in preset.fields
         if base.kind in field.values and (tags or not field.tags_only)
     ]
@@ -138,57 +138,57 @@ def _preset(preset: Preset, pictures: Pictures, base: BaseModel, word: str | Non
     return [*fields, *_captions(pictures, word), steps, *_watching(pictures, word, steps.value, lora)]
 
 
-def _fitted(field: Stated, pictures: Pictures, base: BaseModel) -> Stated:
+def _fitted(field: Line, pictures: FolderContents, base: BaseModel) -> Line:
     """A field as these images and this model need it."""
     if field.name == "train.batch_size" and field.value > pictures.seen:
-        return Stated(field.name, pictures.seen, "No more than there are images.")
+        return Line(field.name, pictures.seen, "No more than there are images.")
     if field.name == "data.resolution" and base.kind == "sd2" and base.prediction_type == "epsilon":
-        return Stated(field.name, 512, "SD 2 models that predict epsilon were made for 512.")
+        return Line(field.name, 512, "SD 2 models that predict epsilon were made for 512.")
     return field
 
 
-def _captions(pictures: Pictures, word: str | None) -> list[Stated]:
+def _captions(pictures: FolderContents, word: str | None) -> list[Line]:
     """What images without a caption get, and the word where no caption has it."""
     if pictures.bare:
         why = f"{pictures.bare} of {pictures.count} images have no caption of their own; they get this one."
-        return [Stated("data.caption", word or "", f"{why} {'' if word else 'Empty: a style belongs to no word.'}")]
+        return [Line("data.caption", word or "", f"{why} {'' if word else 'Empty: a style belongs to no word.'}")]
     if word and not pictures.shared:
         why = (
             "No word is in all captions: this one, before each, calls what is learnt. Best one that means nothing yet."
         )
-        return [Stated("data.caption_prefix", f"{word}, ", why)]
+        return [Line("data.caption_prefix", f"{word}, ", why)]
     return []
 
 
-def _steps(preset: Preset, pictures: Pictures, batch: int) -> Stated:
+def _steps(preset: Preset, pictures: FolderContents, batch: int) -> Line:
     why = (
         f"{pictures.seen} images x {preset.views} views / batch {batch}, at least {preset.least} and at most "
         f"{preset.most}. Look at the pictures on the way: the best step is often not the last."
     )
-    return Stated("train.steps", preset.steps(pictures.seen, batch), why)
+    return Line("train.steps", preset.steps(pictures.seen, batch), why)
 
 
-def _watching(pictures: Pictures, word: str | None, steps: int, lora: bool) -> list[Stated]:
+def _watching(pictures: FolderContents, word: str | None, steps: int, lora: bool) -> list[Line]:
     """Pictures, measurements and results on the way."""
     every = max(1, steps // 5)
     prompts = _prompts(pictures, word)
     fields = [
-        Stated("sample.prompts", prompts, "One picture each, from the same noise every time; change them."),
-        Stated("sample.every", every),
+        Line("sample.prompts", prompts, "One picture each, from the same noise every time; change them."),
+        Line("sample.every", every),
     ]
     if pictures.count >= HELD_BACK_FROM:
         held = min(pictures.count // HELD_BACK_PART, HELD_BACK_MOST)
         why = "Held back from training, to measure on: the report says by noise level what was really learnt."
-        fields += [Stated("validation.images", held, why), Stated("validation.every", every)]
+        fields += [Line("validation.images", held, why), Line("validation.every", every)]
     if lora:
         why = "Results on the way, which can be compared: snrlab sample runs/NAME --step ..."
-        fields.append(Stated("output.every", every, why))
+        fields.append(Line("output.every", every, why))
     if word:
-        fields.append(Stated("output.trigger_phrase", word, "Said in the file and in the model card."))
+        fields.append(Line("output.trigger_phrase", word, "Said in the file and in the model card."))
     return fields
 
 
-def _prompts(pictures: Pictures, word: str | None) -> list[str]:
+def _prompts(pictures: FolderContents, word: str | None) -> list[str]:
     """Two captions of the pictures, and things that are not among them."""
     captions = pictures.captions
     own = (
@@ -212,5 +212,5 @@ def folder_word(folder: Path) -> str:
     return slug(name).replace("-", " ").replace("_", " ").lower()
 
 
-def _value(fields: Sequence[Stated], name: str, default: Any) -> Any:
+def _value(fields: Sequence[Line], name: str, default: Any) -> Any:
     return next((field.value for field in fields if field.name == name), default)

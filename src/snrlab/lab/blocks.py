@@ -29,14 +29,14 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Lines:
+class BulletList:
     """Items of a list."""
 
     items: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Grid:
+class TableBlock:
     """A table, its first row the heading."""
 
     rows: tuple[tuple[str, ...], ...]
@@ -49,7 +49,7 @@ class Code:
     text: str
 
 
-Block = Heading | Lines | Grid | Code | Finding | str
+Block = Heading | BulletList | TableBlock | Code | Finding | str
 
 
 def to_text(blocks: Iterable[Block]) -> str:
@@ -59,9 +59,9 @@ def to_text(blocks: Iterable[Block]) -> str:
         match block:
             case Heading(text):
                 parts.append(f"\n{text}\n{'-' * len(text)}")
-            case Lines(items):
+            case BulletList(items):
                 parts += [f"  {item}" for item in items]
-            case Grid(rows):
+            case TableBlock(rows):
                 parts.append(columns(rows))
             case Code(text):
                 parts.append(f"  {text}")
@@ -86,9 +86,9 @@ def to_markdown(title: str, blocks: Iterable[Block]) -> str:
         match block:
             case Heading(text):
                 parts += [f"## {text}", ""]
-            case Lines(items):
+            case BulletList(items):
                 parts += [*(f"- {item}" for item in items), ""]
-            case Grid(rows):
+            case TableBlock(rows):
                 head, *rest = rows
                 lines = [head, ("---",) * len(head), *rest]
                 parts += [*("| " + " | ".join(line) + " |" for line in lines), ""]
@@ -101,7 +101,7 @@ def to_markdown(title: str, blocks: Iterable[Block]) -> str:
     return "\n".join(parts)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str | Estimate]]) -> str:
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str | Estimate]]) -> str:
     """HTML of a table that a narrow screen shows sideways, without moving the page (the class is in report.CSS)."""
 
     def line(cells: Sequence[str | Estimate], tag: str) -> str:
@@ -126,11 +126,11 @@ def to_html(title: str, blocks: Iterable[Block], css: str, picture: str = "") ->
         match block:
             case Heading(text):
                 parts.append(f"<h2>{html.escape(text)}</h2>")
-            case Lines(items):
+            case BulletList(items):
                 parts.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>")
-            case Grid(rows):
+            case TableBlock(rows):
                 head, *rest = rows
-                parts.append(table(head, rest))
+                parts.append(html_table(head, rest))
             case Code(text):
                 parts.append(f"<pre>{html.escape(text)}</pre>")
             case Finding():

@@ -10,7 +10,7 @@ from typing import Any
 from snrlab import __version__
 from snrlab.config import RunConfig, dump
 from snrlab.config.prompts import parse_line
-from snrlab.config.redact import shareable
+from snrlab.config.redact import without_paths
 from snrlab.files.writing import write_atomically
 from snrlab.lab.figures.run_figures import recipe_picture
 from snrlab.lab.report import change_by_band
@@ -33,7 +33,7 @@ def write_card(folder: Path) -> Path:
 
 def card(config: RunConfig, run: RunFolder, recipe: str) -> str:
     """The card as Markdown with a YAML head; `recipe` describes the recipe in a line."""
-    shown = shareable(config)
+    shown = without_paths(config)
     output = config.output
     parts = [
         front_matter(config, _last_pictures(run)),

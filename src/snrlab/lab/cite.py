@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from snrlab.config import RunConfig, parse
+from snrlab.config import RunConfig, parse_run
 from snrlab.core.recipe import Recipe
 from snrlab.core.registries.papers import (
     DORA,
@@ -26,7 +26,7 @@ from snrlab.peers.interpretation import interpret
 from snrlab.peers.reading import read_source
 from snrlab.runs.folder import RunFolder
 
-PROGRAMS = {"kohya": "kohya-ss/sd-scripts", "onetrainer": "Nerogar/OneTrainer"}
+_PROGRAMS = {"kohya": "kohya-ss/sd-scripts", "onetrainer": "Nerogar/OneTrainer"}
 
 
 def cite(text: str) -> dict[Paper, list[str]]:
@@ -74,15 +74,15 @@ def _of_choice(choice: Choice) -> Iterator[tuple[str, str]]:
 def _of_source(path: Path) -> Iterator[tuple[str, str]]:
     asked = read_source(path)
     yield from _of_recipe(interpret(asked).as_is)
-    if asked.trainer in PROGRAMS:
-        yield "the trainer", PROGRAMS[asked.trainer]
+    if asked.trainer in _PROGRAMS:
+        yield "the trainer", _PROGRAMS[asked.trainer]
         yield from _of_optimizer(str(asked.options.get("optimizer_type") or asked.options.get("optimizer") or ""))
         if any(name.startswith(("network_", "lora_")) for name in asked.options):
             yield "LoRA", LORA
         return
     file = RunFolder(path).config_file if path.is_dir() else path
     if file.suffix == ".toml":
-        yield from _of_run(parse(read_toml(file), source=file.name))
+        yield from _of_run(parse_run(read_toml(file), source=file.name))
 
 
 def _of_optimizer(name: str) -> Iterator[tuple[str, str]]:

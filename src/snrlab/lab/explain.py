@@ -11,13 +11,13 @@ import numpy as np
 
 from snrlab.config.option_tables.kohya import SECRETS
 from snrlab.core.bands import BANDS
-from snrlab.core.findings.finding import GRADES, Finding, in_words
+from snrlab.core.findings.finding import GRADES, Finding, timestep_ranges
 from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe, Tables
-from snrlab.lab.profile import Profile, by_band, by_fifth, shares, shipped_profile
+from snrlab.lab.profile import Profile, shares, shares_by_band, shares_by_fifth, shipped_profile
 from snrlab.peers.interpretation import interpret
 from snrlab.peers.reading import read_source
-from snrlab.peers.settings import Asked, Understood
+from snrlab.peers.settings import Interpretation, Settings
 
 # what the trainer's own account of a setting already says
 SAID_OTHERWISE = {"peer_variant", "peer_prediction_type", "product_on_network", "double_counting", "damped_twice"}
@@ -46,7 +46,7 @@ class Effort:
 class Explanation:
     """All that is said about a source; `later` is the effort of later stages, with the steps they start at."""
 
-    understood: Understood
+    understood: Interpretation
     found: tuple[Finding, ...]
     as_is: Effort | None
     as_meant: Effort | None
@@ -54,7 +54,7 @@ class Explanation:
     later: tuple[tuple[int, Effort | None], ...] = ()
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> Settings:
         """What the source states."""
         return self.understood.asked
 
@@ -64,7 +64,7 @@ def explain(path: Path) -> Explanation:
     return explain_asked(read_source(path))
 
 
-def explain_asked(asked: Asked) -> Explanation:
+def explain_asked(asked: Settings) -> Explanation:
     """Explain settings that were read."""
     understood = interpret(asked)
     profile = shipped_profile()
@@ -87,8 +87,8 @@ def _effort(recipe: Recipe, profile: Profile) -> Effort | None:
         return None
     found = shares(tables, profile)
     return Effort(
-        fifths={name: by_fifth(share) for name, share in found.items()},
-        bands={name: by_band(share, tables.snr) for name, share in found.items()},
+        fifths={name: shares_by_fifth(share) for name, share in found.items()},
+        bands={name: shares_by_band(share, tables.snr) for name, share in found.items()},
         mean_weight=tables.mean_weight,
         effective_sample_size=tables.effective_sample_size,
         floor=float(tables.ip_floor.max()),
@@ -98,10 +98,10 @@ def _effort(recipe: Recipe, profile: Profile) -> Effort | None:
 
 def _untrained(tables: Tables) -> str:
     at = np.flatnonzero(tables.seldom | (tables.weight == 0))
-    return in_words(at) if len(at) else ""
+    return timestep_ranges(at) if len(at) else ""
 
 
-def as_data(explained: Explanation) -> dict[str, Any]:
+def explanation_as_data(explained: Explanation) -> dict[str, Any]:
     """The explanation as plain data."""
     understood = explained.understood
 

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from snrlab.lab import blocks as written
-from snrlab.lab.blocks import Block, Code, Grid, Heading, Lines
+from snrlab.lab.blocks import Block, BulletList, Code, Heading, TableBlock
 from snrlab.lab.explain import Effort, Explanation
 from snrlab.lab.profile import SHARES
 from snrlab.lab.recipe_text import write_recipe
 from snrlab.lab.tables import describe
-from snrlab.peers.settings import Asked, Understood
+from snrlab.peers.settings import Interpretation, Settings
 
-SHOWN = 40  # characters of a value
-NAMES = {"weight": "of weight", "loss": "of loss", "gradient": "of gradient energy"}
-FIFTHS = ("t 0-199", "200-399", "400-599", "600-799", "800-999")
+_SHOWN = 40  # characters of a value
+_NAMES = {"weight": "of weight", "loss": "of loss", "gradient": "of gradient energy"}
+_FIFTHS = ("t 0-199", "200-399", "400-599", "600-799", "800-999")
 
 
-def blocks(explained: Explanation) -> Iterator[Block]:
+def explanation_blocks(explained: Explanation) -> Iterator[Block]:
     """The explanation in its order: asked, computed, effort, remarks, meant."""
     understood, asked = explained.understood, explained.asked
     yield f"{asked.source} is {asked.kind}."
     if asked.assumption:
         yield asked.assumption
     yield Heading("What was asked")
-    yield Lines(tuple(_asked(asked)))
+    yield BulletList(tuple(_asked(asked)))
     if understood.does:
         yield Heading(f"What {understood.version} computes")
-        yield Lines(understood.does)
+        yield BulletList(understood.does)
     else:
         yield Heading("The recipe")
         yield describe(understood.as_is) + "."
@@ -42,12 +42,12 @@ def blocks(explained: Explanation) -> Iterator[Block]:
         yield "Nothing stands out."
     if understood.changes:
         yield Heading("What was probably meant")
-        yield Lines(tuple(change.text for change in understood.changes))
+        yield BulletList(tuple(change.text for change in understood.changes))
         yield from _effort(explained.as_meant, None)
     yield from _code(understood)
 
 
-def _asked(asked: Asked) -> Iterator[str]:
+def _asked(asked: Settings) -> Iterator[str]:
     """What the source states, a line each where it matters and is not what the trainer does anyway."""
     chosen = [name for name in asked.matter if name not in asked.usual]
     yield from (_option(name, asked.options[name]) for name in chosen)
@@ -62,19 +62,19 @@ def _asked(asked: Asked) -> Iterator[str]:
 
 def _option(name: str, value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return f"{name} = {text if len(text) <= SHOWN else text[: SHOWN - 3] + '...'}"
+    return f"{name} = {text if len(text) <= _SHOWN else text[: _SHOWN - 3] + '...'}"
 
 
 def _effort(effort: Effort | None, profile: str | None) -> Iterator[Block]:
     if effort is None:
         yield "It has no finite weights, so there are no shares to show."
         return
-    head = ("share", *FIFTHS, *effort.bands["weight"])
+    head = ("share", *_FIFTHS, *effort.bands["weight"])
     rows = []
     for kind in SHARES:
         values = (*effort.fifths[kind], *effort.bands[kind].values())
-        rows.append((NAMES[kind], *(f"{100 * value:.1f} %" for value in values)))
-    yield Grid((head, *rows))
+        rows.append((_NAMES[kind], *(f"{100 * value:.1f} %" for value in values)))
+    yield TableBlock((head, *rows))
     floor = f", loss floor of the perturbation {effort.floor:.4g}" if effort.floor else ""
     untrained = f", never trained: {effort.untrained}" if effort.untrained else ""
     counts = f"Mean weight {effort.mean_weight:.3g}, effective sample size {effort.effective_sample_size:.0%}"
@@ -83,22 +83,22 @@ def _effort(effort: Effort | None, profile: str | None) -> Iterator[Block]:
         yield f"Loss and gradient shares are from the profile of {profile}; another model has another one."
 
 
-def _code(understood: Understood) -> Iterator[Block]:
+def _code(understood: Interpretation) -> Iterator[Block]:
     yield Heading("See it")
     meant = f' "as meant = {write_recipe(understood.as_meant)}"' if understood.changes else ""
     yield Code(f'snrlab plot "as it is = {write_recipe(understood.as_is)}"{meant} -o recipe.html')
 
 
-def to_text(explained: Explanation) -> str:
+def explanation_to_text(explained: Explanation) -> str:
     """For a terminal."""
-    return written.to_text(blocks(explained))
+    return written.to_text(explanation_blocks(explained))
 
 
-def to_markdown(explained: Explanation) -> str:
+def explanation_to_markdown(explained: Explanation) -> str:
     """Markdown."""
-    return written.to_markdown(explained.asked.source, blocks(explained))
+    return written.to_markdown(explained.asked.source, explanation_blocks(explained))
 
 
-def to_html(explained: Explanation, css: str, picture: str = "") -> str:
+def explanation_to_html(explained: Explanation, css: str, picture: str = "") -> str:
     """One HTML file that opens offline; `picture` is SVG."""
-    return written.to_html(explained.asked.source, blocks(explained), css, picture)
+    return written.to_html(explained.asked.source, explanation_blocks(explained), css, picture)

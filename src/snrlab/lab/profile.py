@@ -105,12 +105,12 @@ def _own_loss(tables: Tables, profile: Profile) -> tuple[Array, Array]:
     return own
 
 
-def by_fifth(share: Array) -> list[float]:
+def shares_by_fifth(share: Array) -> list[float]:
     """Summed over fifths of the timesteps, cleanest first."""
     return [float(part.sum()) for part in np.array_split(share, FIFTHS)]
 
 
-def by_band(share: Array, snr: Array) -> dict[str, float]:
+def shares_by_band(share: Array, snr: Array) -> dict[str, float]:
     """Summed over the SNR bands."""
     bands = band_of(snr)
     return {name: float(share[bands == i].sum()) for i, name in enumerate(BANDS)}

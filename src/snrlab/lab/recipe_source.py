@@ -14,11 +14,11 @@ from snrlab.lab.recipe_text import parse_recipe
 from snrlab.lab.tables import describe
 from snrlab.peers.interpretation import interpret
 from snrlab.peers.reading import read_source
-from snrlab.peers.settings import Asked
+from snrlab.peers.settings import Settings
 from snrlab.runs.folder import RunFolder
 
-SUFFIXES = (".toml", ".json", ".safetensors")
-RATES = ("unet_lr", "learning_rate")  # in the order in which they decide about the UNet
+_SUFFIXES = (".toml", ".json", ".safetensors")
+_RATES = ("unet_lr", "learning_rate")  # in the order in which they decide about the UNet
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def is_source(text: str) -> bool:
     except OSError:  # too long for a name
         there = False
     on_a_drive = re.match(r"[A-Za-z]:[\\/]", text) is not None
-    return there or path.suffix.lower() in SUFFIXES or on_a_drive or bool(re.fullmatch(r"[^:=]*[./\\][^:=]*", text))
+    return there or path.suffix.lower() in _SUFFIXES or on_a_drive or bool(re.fullmatch(r"[^:=]*[./\\][^:=]*", text))
 
 
 def as_recipe(text: str) -> tuple[str, Recipe]:
@@ -98,12 +98,12 @@ def as_recipe(text: str) -> tuple[str, Recipe]:
         raise
 
 
-def _learning_rate(settings: Asked, path: Path) -> float | None:
+def _learning_rate(settings: Settings, path: Path) -> float | None:
     options: Any = settings.options
     if settings.trainer == "snrlab":
         file = RunFolder(path).config_file if path.is_dir() else path
         options = read_toml(file).get("train", {}) if file.suffix == ".toml" else {}
-    for name in RATES:
+    for name in _RATES:
         value = options.get(name) if isinstance(options, dict) else None
         if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
             return float(value)

@@ -30,10 +30,10 @@ from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
 
-PLAIN = "plain"
+_PLAIN = "plain"
 SWITCHES = ("zero_terminal_snr", "normalize")
 # a word alone is looked up here; a name that is also a prediction type means that: write weighting=NAME for the other
-WORDS: Mapping[str, Registry] = {"perturbation": PERTURBATIONS, "noise": NOISES}
+_WORDS: Mapping[str, Registry] = {"perturbation": PERTURBATIONS, "noise": NOISES}
 VALUES: Mapping[str, Callable[[str], Any]] = {
     "schedule": SCHEDULES.parse,
     "density": DENSITIES.parse,
@@ -61,7 +61,7 @@ def parse_recipe(text: str) -> tuple[str, Recipe]:
     words = _words(rest if found else text)
     if not words:
         raise UserError(
-            f"recipe '{text}' is empty; write {PLAIN} for the plain loss on epsilon.", code="invalid-syntax"
+            f"recipe '{text}' is empty; write {_PLAIN} for the plain loss on epsilon.", code="invalid-syntax"
         )
     parts: dict[str, Any] = {}
     for word in words:
@@ -92,7 +92,7 @@ def write_recipe(recipe: Recipe) -> str:
         value = getattr(recipe, field)
         if value != getattr(plain, field):
             words.append(f"{field}={value:g}" if isinstance(value, float) else f"{field}={value}")
-    return " ".join(shlex.quote(word) if " " in word else word for word in words) or PLAIN
+    return " ".join(shlex.quote(word) if " " in word else word for word in words) or _PLAIN
 
 
 def _brief(choice: Choice) -> str:
@@ -113,8 +113,8 @@ def _take(word: str, parts: dict[str, Any]) -> None:
     """Put what a word says among the recipe's fields."""
     name = word.partition(":")[0]
     key, equals, value = word.partition("=")
-    kind = next((kind for kind, registry in WORDS.items() if name in registry), None)
-    if word == PLAIN:
+    kind = next((kind for kind, registry in _WORDS.items() if name in registry), None)
+    if word == _PLAIN:
         return
     if word in PREDICTION_TYPES:
         _once(parts, "prediction_type", word)
@@ -127,13 +127,13 @@ def _take(word: str, parts: dict[str, Any]) -> None:
     elif name in WEIGHTINGS:
         parts.setdefault("weighting", []).append(word)
     elif kind is not None:
-        _once(parts, kind, WORDS[kind].parse(word))
+        _once(parts, kind, _WORDS[kind].parse(word))
     elif key == "weighting" and equals:
         parts.setdefault("weighting", []).append(value)
     elif key in VALUES and equals:
         _once(parts, key, VALUES[key](value))
     else:
-        lone = dict.fromkeys([*PREDICTION_TYPES, *WEIGHTINGS, *PERTURBATIONS, *NOISES, *SWITCHES, PLAIN])
+        lone = dict.fromkeys([*PREDICTION_TYPES, *WEIGHTINGS, *PERTURBATIONS, *NOISES, *SWITCHES, _PLAIN])
         raise unknown("recipe", name if ":" in word else key, [*lone, *(f"{field}=..." for field in VALUES)])
 
 

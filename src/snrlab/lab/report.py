@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from snrlab.config import RunConfig, dump
-from snrlab.config.redact import shareable
+from snrlab.config.redact import without_paths
 from snrlab.core.bands import BANDS
 from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe
 from snrlab.files.writing import write_atomically
-from snrlab.lab.blocks import table
+from snrlab.lab.blocks import html_table
 from snrlab.lab.figures.run_figures import loss_figure, recipe_figure, validation_figure
 from snrlab.lab.statistics import Estimate, change, mean
 from snrlab.lab.tables import describe
@@ -25,7 +25,7 @@ from snrlab.model_files.resolve import resolve_to_show
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import StepLine, ValidationLine, read_steps, read_validation
 
-SMALL = 400  # pixels of a picture's width up to which it is enlarged pixel by pixel
+_SMALL = 400  # pixels of a picture's width up to which it is enlarged pixel by pixel
 CSS = """
 :root { color-scheme: light dark; --ink: #1b1b1f; --paper: #ffffff; --soft: #f1f2f6; --line: #d4d6df; }
 @media (prefers-color-scheme: dark) { :root { --ink: #ececf1; --paper: #17181c; --soft: #23252c; --line: #3a3d47; } }
@@ -78,7 +78,7 @@ def write_report(folder: Path) -> Path:
         evaluation=json.loads(evaluation.read_text(encoding="utf-8")) if evaluation.exists() else None,
         comparison=comparison.read_bytes() if comparison.exists() else None,
     )
-    write_atomically(run.report, render(config, dump(shareable(config)), contents).encode())
+    write_atomically(run.report, render(config, dump(without_paths(config)), contents).encode())
     return run.report
 
 
@@ -145,7 +145,7 @@ def _comparison(contents: Contents) -> str:
         f"<h2>What the LoRA changes</h2><figure class=wide>{_image(contents.comparison, 'comparison')}</figure>"
         "<p>The same noise in each column; the LoRA was trained on none of these. In brackets 95 % intervals; paired "
         "distance is 0 where a picture is the true one to the feature network that measures it, caption match is "
-        f"finding the concept among 100.</p>{table(head, rows)}"
+        f"finding the concept among 100.</p>{html_table(head, rows)}"
     )
 
 
@@ -173,12 +173,12 @@ def _validation(lines: list[ValidationLine]) -> str:
     count = len(lines[0]["images"])
     return (
         f"<h2>Validation</h2><p>{count} images that were not trained on, the same noise each time; 95 % "
-        f"intervals, of the changes in pairs.</p><figure>{validation_figure(lines)}</figure>" + table(head, rows)
+        f"intervals, of the changes in pairs.</p><figure>{validation_figure(lines)}</figure>" + html_table(head, rows)
     )
 
 
 def _image(png: bytes, alt: str) -> str:
-    kind = " class=small" if int.from_bytes(png[16:20]) <= SMALL else ""
+    kind = " class=small" if int.from_bytes(png[16:20]) <= _SMALL else ""
     return f'<img{kind} alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
@@ -197,7 +197,7 @@ def _band_table(records: list[StepLine]) -> str:
         (band, *(_mean([r["bands"][band] for r in part]) for part in (records[:tenth], records[-tenth:])))
         for band in BANDS
     ]
-    return table(("unweighted training loss", "first tenth of the steps", "last tenth"), rows)
+    return html_table(("unweighted training loss", "first tenth of the steps", "last tenth"), rows)
 
 
 def _mean(values: list[float | None]) -> str:

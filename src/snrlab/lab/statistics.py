@@ -12,7 +12,7 @@ from snrlab.core.arrays import Array
 from snrlab.runs.logs import EstimateLine, ValidationLine
 
 RESAMPLES = 1000
-BLOCK = 100  # of them are drawn at once, which bounds the memory
+_BLOCK = 100  # of them are drawn at once, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def mean(values: Array, seed: int = 0) -> Estimate:
     Estimate(value=1.0, low=1.0, high=1.0)
     """
     rng, size = np.random.default_rng(seed), len(values)
-    blocks = [values[rng.integers(size, size=(BLOCK, size))].mean(axis=-1) for _ in range(RESAMPLES // BLOCK)]
+    blocks = [values[rng.integers(size, size=(_BLOCK, size))].mean(axis=-1) for _ in range(RESAMPLES // _BLOCK)]
     low, high = np.quantile(np.concatenate(blocks), [0.025, 0.975])
     return Estimate(float(values.mean()), float(low), float(high))
 

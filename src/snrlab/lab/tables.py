@@ -18,7 +18,7 @@ from snrlab.core.registries.registry import Choice
 from snrlab.core.stages import Stage
 
 SNR_MARKS = (5.0, 1.0, 0.1)
-HEADINGS = {
+_HEADINGS = {
     "alphas_cumprod": "abar",
     "snr": "SNR",
     "log_snr": "log SNR",
@@ -31,7 +31,7 @@ HEADINGS = {
     "ip_floor": "floor",
 }
 # what a narrow terminal loses first; CSV and JSON always have every column
-SPARE = ("alphas_cumprod", "weight_x0", "p", "emphasis", "log_snr", "ip_gamma")
+_SPARE = ("alphas_cumprod", "weight_x0", "p", "emphasis", "log_snr", "ip_gamma")
 
 
 def notable_steps(recipe: Recipe, tables: Tables) -> dict[int, str]:
@@ -54,12 +54,12 @@ def notable_steps(recipe: Recipe, tables: Tables) -> dict[int, str]:
     return {step: ", ".join(reasons) for step, reasons in sorted(found.items())}
 
 
-def to_json(rows: list[dict[str, Any]]) -> str:
+def rows_to_json(rows: list[dict[str, Any]]) -> str:
     """A JSON list of objects, one a timestep."""
     return json.dumps(rows, allow_nan=False)
 
 
-def to_csv(rows: list[dict[str, Any]]) -> str:
+def rows_to_csv(rows: list[dict[str, Any]]) -> str:
     """CSV with a header; empty where a column has no finite value."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
@@ -73,18 +73,18 @@ def to_rich(recipe: Recipe, tables: Tables, timesteps: list[int], console: Conso
 
     In a terminal too narrow for every column the spare ones go, and the caption names them.
     """
-    shown = [c for c in HEADINGS if tables.ip_gamma.any() or not c.startswith("ip_")]
+    shown = [c for c in _HEADINGS if tables.ip_gamma.any() or not c.startswith("ip_")]
     hidden: list[str] = []
     while True:
         table = _table(recipe, tables, timesteps, shown)
-        spare = next((c for c in SPARE if c in shown), None)
+        spare = next((c for c in _SPARE if c in shown), None)
         if (
             spare is None
             or Measurement.get(console, console.options.update(max_width=1000), table).maximum <= console.width
         ):
             break
         shown.remove(spare)
-        hidden.append(HEADINGS[spare])
+        hidden.append(_HEADINGS[spare])
     if hidden:
         table.caption = f"not shown for width: {', '.join(hidden)} (--format csv has every column)"
     return table
@@ -93,7 +93,7 @@ def to_rich(recipe: Recipe, tables: Tables, timesteps: list[int], console: Conso
 def _table(recipe: Recipe, tables: Tables, timesteps: list[int], columns: list[str]) -> Table:
     notes = notable_steps(recipe, tables)
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, caption_justify="left")
-    for heading in ("t", *(HEADINGS[c] for c in columns)):
+    for heading in ("t", *(_HEADINGS[c] for c in columns)):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in tables.rows(sorted({*timesteps, *notes})):

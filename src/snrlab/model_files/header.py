@@ -14,7 +14,7 @@ from snrlab.core.errors import UserError
 from snrlab.files.text import size_of, without_repeats
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-LARGEST = 100_000_000  # bytes of a header; the format allows no more
+_LARGEST = 100_000_000  # bytes of a header; the format allows no more
 MOST_AXES, LONGEST_AXIS = 16, 1 << 48  # of a tensor; more would only cost time
 
 
@@ -62,10 +62,10 @@ def read_header(path: Path, field: str = "model.path") -> Header:
         with path.open("rb") as file:
             start = file.read(8)
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            raw = file.read(size) if 2 <= size <= LARGEST else b""
+            raw = file.read(size) if 2 <= size <= _LARGEST else b""
     except OSError as reason:
         raise UserError(f"{field}: {path} cannot be read ({reason.strerror}).", code="unreadable-file") from None
-    if 2 <= size <= LARGEST and len(raw) < size and not _what_instead(start):
+    if 2 <= size <= _LARGEST and len(raw) < size and not _what_instead(start):
         raise UserError(_cut_short(path, field, length, 8 + size), code="damaged-file")
     try:
         content = json.loads(raw, object_pairs_hook=without_repeats)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
-from snrlab.config.presets import NAMES, Base
+from snrlab.config.presets import PRESET_NAMES, PresetBase
 from snrlab.config.sections.model import ShippedModel
 from snrlab.core.errors import UserError, nearest
 from snrlab.model_files.header import read_header
@@ -28,14 +28,14 @@ class BaseModel:
         about: a line that says what was found.
     """
 
-    kind: Base
+    kind: PresetBase
     path: Path | None
     shipped: ShippedModel | None
     prediction_type: str | None
     about: str
 
 
-def known(model: str) -> BaseModel:
+def identify(model: str) -> BaseModel:
     """The model of that path or name.
 
     Raises:
@@ -57,7 +57,7 @@ def known(model: str) -> BaseModel:
 def _file(path: Path) -> BaseModel:
     found = recognise(read_header(path, "--model"))
     says = f"predicts {found.prediction_type}" if found.prediction_type else "what it predicts is not said"
-    about = f"model: {path.name}, {NAMES[found.family]}, {says} ({found.source})"
+    about = f"model: {path.name}, {PRESET_NAMES[found.family]}, {says} ({found.source})"
     return BaseModel(found.family, path, None, found.prediction_type, about)
 
 
@@ -68,8 +68,8 @@ def _folder(path: Path) -> BaseModel:
         raise UserError(f"--model: {path} holds a {kind}; allowed: {', '.join(PIPELINES)}.", code="not-supported")
     unet = read_model_json(path, "unet/config.json", "--model")
     predicts = folder_facts(path, "--model").prediction_type
-    family: Base = "sd2" if unet.get("use_linear_projection") else "sd1"
+    family: PresetBase = "sd2" if unet.get("use_linear_projection") else "sd1"
     if kind == "StableDiffusionXLPipeline":
         family = "sdxl"
-    about = f"model: {path.name}, {NAMES[family]} in a diffusers folder, predicts {predicts}"
+    about = f"model: {path.name}, {PRESET_NAMES[family]} in a diffusers folder, predicts {predicts}"
     return BaseModel(family, path, None, predicts, about)

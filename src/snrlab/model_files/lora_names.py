@@ -25,10 +25,10 @@ OTHERS = {
     r"lora_mid\.weight": "LoCon in Tucker form", r"on_input": "IA3",
 }  # fmt: skip
 _OTHER = re.compile(rf"(?P<layer>.+?)\.(?P<role>{'|'.join(OTHERS)})")
-BLOCK = re.compile(
+_BLOCK = re.compile(
     r"(down_blocks_\d+|mid_block|up_blocks_\d+|input_blocks_\d+|middle_block|output_blocks_\d+|layers_\d+)(?:_|$)"
 )
-PARTS = {
+_PARTS = {
     "lora_unet_": "unet", "unet_": "unet", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2",
     "lora_te_": "text_encoder", "text_encoder_2_": "text_encoder_2", "text_encoder_": "text_encoder",
     "lora_te3_": "text_encoder_3", "transformer_": "transformer",
@@ -36,7 +36,7 @@ PARTS = {
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorPlace:
     """Where a tensor of an adapter belongs.
 
     Attributes:
@@ -55,16 +55,16 @@ class Place:
     def part(self) -> str:
         """The network that the layer is of; `other` where the name does not say."""
         name = self.layer.replace(".", "_")
-        return next((part for prefix, part in PARTS.items() if name.startswith(prefix)), "other")
+        return next((part for prefix, part in _PARTS.items() if name.startswith(prefix)), "other")
 
     @property
     def block(self) -> str:
         """The block within the network; `-` where the name has none."""
-        found = BLOCK.search(self.layer.replace(".", "_"))
+        found = _BLOCK.search(self.layer.replace(".", "_"))
         return found[1] if found else "-"
 
 
-def place(name: str) -> Place | None:
+def place(name: str) -> TensorPlace | None:
     """Where a tensor belongs, None where no adapter has such a name.
 
     >>> place("lora_unet_mid_block_attentions_0_proj_in.lora_down.weight")
@@ -75,10 +75,10 @@ def place(name: str) -> Place | None:
     'LoHa'
     """
     if match := KOHYA.fullmatch(name):
-        return Place(match[1], ROLES[match[2]], "LoRA", "kohya")
+        return TensorPlace(match[1], ROLES[match[2]], "LoRA", "kohya")
     if match := _OTHER.fullmatch(name):
         kind = next(kind for ending, kind in OTHERS.items() if re.fullmatch(ending, match["role"]))
-        return Place(match["layer"], match["role"], kind, "kohya")
+        return TensorPlace(match["layer"], match["role"], kind, "kohya")
     if (match := PEFT.fullmatch(name)) and not name.startswith("lora_"):
-        return Place(match["layer"].replace(".processor", ""), ROLES[match["role"]], "LoRA", "peft")
+        return TensorPlace(match["layer"].replace(".processor", ""), ROLES[match["role"]], "LoRA", "peft")
     return None

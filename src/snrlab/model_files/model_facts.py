@@ -11,7 +11,7 @@ from typing import Any
 
 from snrlab.config.sections.model import ModelConfig, ShippedModel
 from snrlab.core.errors import UserError
-from snrlab.core.regular_file import refuse_endless
+from snrlab.core.regular_file import check_regular_file
 from snrlab.model_files import families
 from snrlab.model_files.header import read_header
 from snrlab.model_files.recognise import Checkpoint, Claim, recognise
@@ -107,7 +107,7 @@ def read_model_json(path: Path, name: str, field: str = "model.path") -> dict[st
     """A JSON object out of a diffusers folder (UserError where there is none that can be read)."""
     if not path.is_dir():
         raise UserError(f"{field}: there is no folder {path}.", code="missing-file")
-    refuse_endless(path / name, field)
+    check_regular_file(path / name, field)
     try:
         content = json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 
 from snrlab.core.errors import UserError
 from snrlab.model_files import families
-from snrlab.model_files.families import NAMES, TEXT_WIDTHS, Family
+from snrlab.model_files.families import FAMILY_NAMES, TEXT_WIDTHS, Family
 from snrlab.model_files.header import Header, metadata_of
 
 
-class Kind(NamedTuple):
+class FileKind(NamedTuple):
     """What a file is, in words, and what to do about it; both without the stop at their end."""
 
     words: str
@@ -26,7 +26,7 @@ class Kind(NamedTuple):
 Claim = Literal["prediction_type", "zero_terminal_snr"]
 UNET = "model.diffusion_model."
 CONFIG_KEY = "snrlab.config"
-PREDICTIONS = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}  # by the word for them
+_PREDICTIONS = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}  # by the word for them
 PREDICTION_KEYS = ("modelspec.prediction_type", "modelspec.predict_key")  # the second is ComfyUI's
 _GIVE_ITS_MODEL = "Give the model that it was trained on"
 # by the number of channels that the first convolution takes, of which 4 are the latent
@@ -38,32 +38,34 @@ OTHER_INPUTS = {
 }
 # models of these families that need other arithmetic, by the end of some tensor's name
 SPECIAL = {
-    "scaled_fp8": Kind("a model in scaled 8-bit floats, which cannot be trained", "Take its fp16 or bf16 file"),
-    "edm_mean": Kind("a model in EDM's scaling, which this program does not train"),
-    "edm_vpred.sigma_max": Kind("a model in EDM's scaling, which this program does not train"),
+    "scaled_fp8": FileKind("a model in scaled 8-bit floats, which cannot be trained", "Take its fp16 or bf16 file"),
+    "edm_mean": FileKind("a model in EDM's scaling, which this program does not train"),
+    "edm_vpred.sigma_max": FileKind("a model in EDM's scaling, which this program does not train"),
 }
 # what else a file may be, by a piece of some tensor's name
 OTHER_FILES = {
-    "lora_": Kind("a LoRA, which goes on top of a model", _GIVE_ITS_MODEL),
-    ".lora": Kind("a LoRA, which goes on top of a model", _GIVE_ITS_MODEL),
-    "hada_w1_": Kind("a LoHa, which goes on top of a model", _GIVE_ITS_MODEL),
-    "lokr_w": Kind("a LoKr, which goes on top of a model", _GIVE_ITS_MODEL),
-    "unet:0:": Kind("a LoRA in the format of cloneofsimo's lora, which later programs do not read"),
-    "text_encoder:0:": Kind("a LoRA in the format of cloneofsimo's lora, which later programs do not read"),
-    "joint_blocks.": Kind("a Stable Diffusion 3 model"),
-    "double_blocks.": Kind("a Flux model, or one built like it"),
-    "double_layers.": Kind("an AuraFlow model"),
-    "double_stream_modulation": Kind("a Flux 2 model"),
-    "cap_embedder": Kind("a Lumina model, or one built like it"),
-    "transformer_blocks.0.norm1.linear": Kind("a diffusion transformer"),
-    "control_model.": Kind("a ControlNet"),
-    "controlnet_cond_embedding": Kind("a ControlNet"),
-    "emb_params": Kind("an embedding (textual inversion)"),
-    "clip_g": Kind("an embedding (textual inversion)"),
-    "down_blocks.": Kind("a single network out of a diffusers folder", "Give the folder that holds model_index.json"),
-    "decoder.up.": Kind("an autoencoder (VAE), which goes under model.vae"),
-    "text_model.encoder.": Kind("a text encoder without the rest of a model"),
-    "transformer.resblocks.": Kind("a text encoder without the rest of a model"),
+    "lora_": FileKind("a LoRA, which goes on top of a model", _GIVE_ITS_MODEL),
+    ".lora": FileKind("a LoRA, which goes on top of a model", _GIVE_ITS_MODEL),
+    "hada_w1_": FileKind("a LoHa, which goes on top of a model", _GIVE_ITS_MODEL),
+    "lokr_w": FileKind("a LoKr, which goes on top of a model", _GIVE_ITS_MODEL),
+    "unet:0:": FileKind("a LoRA in the format of cloneofsimo's lora, which later programs do not read"),
+    "text_encoder:0:": FileKind("a LoRA in the format of cloneofsimo's lora, which later programs do not read"),
+    "joint_blocks.": FileKind("a Stable Diffusion 3 model"),
+    "double_blocks.": FileKind("a Flux model, or one built like it"),
+    "double_layers.": FileKind("an AuraFlow model"),
+    "double_stream_modulation": FileKind("a Flux 2 model"),
+    "cap_embedder": FileKind("a Lumina model, or one built like it"),
+    "transformer_blocks.0.norm1.linear": FileKind("a diffusion transformer"),
+    "control_model.": FileKind("a ControlNet"),
+    "controlnet_cond_embedding": FileKind("a ControlNet"),
+    "emb_params": FileKind("an embedding (textual inversion)"),
+    "clip_g": FileKind("an embedding (textual inversion)"),
+    "down_blocks.": FileKind(
+        "a single network out of a diffusers folder", "Give the folder that holds model_index.json"
+    ),
+    "decoder.up.": FileKind("an autoencoder (VAE), which goes under model.vae"),
+    "text_model.encoder.": FileKind("a text encoder without the rest of a model"),
+    "transformer.resblocks.": FileKind("a text encoder without the rest of a model"),
 }
 
 
@@ -112,7 +114,7 @@ def recognise(header: Header) -> Checkpoint:
             raise _other(header, kind, ".")
     shape = header.shapes.get(UNET + "input_blocks.0.0.weight", (0, 0))
     if shape[1] in OTHER_INPUTS:
-        kind = Kind(OTHER_INPUTS[shape[1]])
+        kind = FileKind(OTHER_INPUTS[shape[1]])
         advice = "Train the model that it was made from."
         raise _other(header, kind, f": its UNet takes {shape[1]} channels, not the 4 of a latent. {advice}")
     family = _family(header)
@@ -128,37 +130,37 @@ def stated_prediction(metadata: Mapping[str, str]) -> tuple[str, str] | None:
     """(what metadata says that a model predicts, how it says so); None where it says nothing that is known."""
     for key in PREDICTION_KEYS:
         word = metadata.get(key, "")
-        if kind := PREDICTIONS.get(word.lower()):
+        if kind := _PREDICTIONS.get(word.lower()):
             return kind, f"{key} = {word}"
     return None
 
 
-def _other(header: Header, kind: Kind, rest: str) -> OtherKindError:
+def _other(header: Header, kind: FileKind, rest: str) -> OtherKindError:
     return OtherKindError(f"{header.where} is {kind}{rest}", kind.words)
 
 
-def other_kind(header: Header) -> Kind:
+def other_kind(header: Header) -> FileKind:
     """What a file that is no whole model of these families seems to be."""
     for piece, kind in OTHER_FILES.items():
         if any(piece in name for name in header.shapes):
             return kind
     first = ", ".join(list(header.shapes)[:3]) or "none"
-    return Kind(f"of no kind that is known here (its first tensors are {first})")
+    return FileKind(f"of no kind that is known here (its first tensors are {first})")
 
 
 def _family(header: Header) -> Family:
     if header.has("conditioner.embedders.1."):
         return "sdxl"
     if header.has("conditioner.embedders.0.model."):
-        raise _other(header, Kind("the SDXL refiner"), "; train the base model.")
+        raise _other(header, FileKind("the SDXL refiner"), "; train the base model.")
     if header.has("cond_stage_model.model."):
         return "sd2"
     if header.has("cond_stage_model.transformer."):
         return "sd1"
     width = next((s[1] for name, s in header.shapes.items() if name.endswith("attn2.to_k.weight")), 0)
-    family = f"{NAMES[TEXT_WIDTHS[width]]} " if width in TEXT_WIDTHS else ""
+    family = f"{FAMILY_NAMES[TEXT_WIDTHS[width]]} " if width in TEXT_WIDTHS else ""
     advice = "Give the whole checkpoint, or a diffusers folder that has all parts."
-    raise _other(header, Kind(f"a {family}UNet without a text encoder"), f". {advice}")
+    raise _other(header, FileKind(f"a {family}UNet without a text encoder"), f". {advice}")
 
 
 def _prediction_type(header: Header, family: Family) -> tuple[str | None, str, bool]:
@@ -175,4 +177,8 @@ def _prediction_type(header: Header, family: Family) -> tuple[str | None, str, b
         return kind, f"the file's metadata says modelspec.architecture = {architecture}", True
     if family == "sd2":
         return None, "SD 2 files for 768 pixels predict v, those for 512 epsilon, and both hold the same tensors", False
-    return "epsilon", f"the file does not say; {NAMES[family]} predicts epsilon unless a file says otherwise", False
+    return (
+        "epsilon",
+        f"the file does not say; {FAMILY_NAMES[family]} predicts epsilon unless a file says otherwise",
+        False,
+    )

@@ -17,7 +17,7 @@ from snrlab.config.sections.recipe import RecipeConfig, build_recipe, state_reci
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Recipe
 from snrlab.core.registries.registry import Choice
-from snrlab.core.schedule import SCHEDULES, NoiseSchedule, recognise, zero_terminal_snr
+from snrlab.core.schedule import SCHEDULES, NoiseSchedule, recognise_schedule, zero_terminal_snr
 from snrlab.model_files.model_facts import ModelFacts, facts_or_assumption
 
 TRAINABLE = ("epsilon", "v_prediction", "sample")
@@ -46,7 +46,7 @@ def resolve(section: RecipeConfig, model: ModelFacts) -> Recipe:
     """
     own = model_schedule(model.scheduler_config)
     # a name reads better than a copy of the config
-    name, zero = recognise(own) or (_as_choice(model.scheduler_config), False)
+    name, zero = recognise_schedule(own) or (_as_choice(model.scheduler_config), False)
     prediction_type = section.prediction_type or model.prediction_type
     if prediction_type is None:
         raise UserError(

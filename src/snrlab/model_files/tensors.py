@@ -13,7 +13,7 @@ from snrlab.model_files.header import Header
 
 PIECE = 1 << 22  # elements that are in memory at once
 # how a number format lies in the file; formats that numpy has no word for are read as bits and widened
-PLAIN = {
+PLAIN_FORMATS = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1", "BOOL": "?",
 }  # fmt: skip
@@ -39,12 +39,12 @@ def pieces(header: Header, name: str) -> Iterator[NDArray[np.float32]]:
         UserError: a number format that is not known, or a place in the file that does not fit the shape.
     """
     kind = header.formats[name]
-    if kind not in PLAIN and kind not in AS_BITS:
+    if kind not in PLAIN_FORMATS and kind not in AS_BITS:
         raise UserError(
             f"{header.where}: the tensor {name} has the number format {kind}, which is not known here.",
             code="not-supported",
         )
-    dtype = np.dtype(PLAIN.get(kind) or AS_BITS[kind])
+    dtype = np.dtype(PLAIN_FORMATS.get(kind) or AS_BITS[kind])
     begin, end = header.places[name]
     count = elements(header, name)
     if count * dtype.itemsize != end - begin:

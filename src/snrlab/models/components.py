@@ -15,7 +15,7 @@ from snrlab.core.errors import UserError
 from snrlab.model_files.families import Family
 from snrlab.model_files.model_facts import ModelFacts
 from snrlab.model_files.recognise import Claim
-from snrlab.models.encode_rule import PLAIN, EncodeRule
+from snrlab.models.encode_rule import PLAIN_RULE, EncodeRule
 from snrlab.models.pixels import PixelIdentity
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Components:
     prediction_source: str = "its scheduler_config.json"
     assumed: frozenset[Claim] = frozenset()
     extras: Mapping[str, Tensor] = field(default_factory=dict)
-    encode_rule: EncodeRule = PLAIN
+    encode_rule: EncodeRule = PLAIN_RULE
     arithmetic: torch.dtype | None = None
 
     @property

@@ -6,10 +6,12 @@ from torch import Tensor
 
 from snrlab.models.arithmetic import computing
 from snrlab.models.components import Components
-from snrlab.models.encoding.encode import Text
+from snrlab.models.encoding.encode import TextEmbeddings
 
 
-def denoise(components: Components, x_t: Tensor, timesteps: Tensor, text: Text, sizes: Tensor | None = None) -> Tensor:
+def denoise(
+    components: Components, x_t: Tensor, timesteps: Tensor, text: TextEmbeddings, sizes: Tensor | None = None
+) -> Tensor:
     """What the UNet predicts for noisy latents, in the number format that it works in.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CHUNK = 75  # tokens of a caption that CLIP takes at once, beside the first and the last one
+_CHUNK = 75  # tokens of a caption that CLIP takes at once, beside the first and the last one
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class EncodeRule:
     """
 
     clip_skip: int | None = None
-    max_tokens: int = CHUNK
+    max_tokens: int = _CHUNK
     weighted: bool = False
 
     @property
     def chunks(self) -> int:
         """Pieces that a caption is encoded in."""
-        return self.max_tokens // CHUNK
+        return self.max_tokens // _CHUNK
 
 
-PLAIN = EncodeRule()
+PLAIN_RULE = EncodeRule()

@@ -14,7 +14,7 @@ from snrlab.models.encode_rule import EncodeRule
 from snrlab.models.storage.source import DTYPES, load_base
 
 
-def load_for(config: RunConfig) -> Components:
+def load_for_run(config: RunConfig) -> Components:
     """Load or build the base model of a run, on the CPU.
 
     Raises:
@@ -25,7 +25,7 @@ def load_for(config: RunConfig) -> Components:
     return with_precision(as_configured(base, config), dtype, frozen=frozen)
 
 
-def named(model: ModelConfig) -> str:
+def model_name(model: ModelConfig) -> str:
     """What the base model is called: its file or folder, or the name of one that ships."""
     return Path(model.path).name if model.path is not None else str(model.shipped or model.random)
 

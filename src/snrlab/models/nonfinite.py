@@ -7,7 +7,7 @@ import torch
 from snrlab.models.components import Components
 
 
-def broken_weight(components: Components) -> str | None:
+def first_nonfinite_weight(components: Components) -> str | None:
     """The name of a weight that holds what is not a finite number, or None."""
     for part, network in components.networks.items():
         for name, tensor in network.state_dict().items():

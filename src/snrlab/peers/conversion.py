@@ -10,13 +10,13 @@ from typing import Any
 
 from snrlab.config.option_tables.kohya import Option, meant
 from snrlab.config.run import RunConfig
-from snrlab.config.run_file_text import Stated, toml
+from snrlab.config.run_file_text import Line, toml
 from snrlab.core.errors import UserError
 from snrlab.core.registries.parameters import parse_value
 from snrlab.core.registries.registry import Choice
 
 HIDDEN = "(not shown)"
-LONGEST = 120  # characters of a value in a comment
+_LONGEST = 120  # characters of a value in a comment
 MOST = 4  # entries of a table in a comment
 
 
@@ -34,7 +34,7 @@ _CODE_OF_GRADE = {"lost": "no-counterpart", "idle": "no-effect", "default": "def
 
 
 @dataclass(frozen=True)
-class Left:
+class Dropped:
     """An option that has no place in the run file.
 
     Attributes:
@@ -59,7 +59,7 @@ class Left:
             raise ValueError(f"code: {self.code!r} is none of {', '.join(LEFT_CODES)}")
 
 
-class Transfer:
+class Conversion:
     """The options of a source, taken one by one."""
 
     def __init__(
@@ -89,8 +89,8 @@ class Transfer:
         used = {name for name in every if name in known and known[name].rule not in ("idle", "none")}
         self.stated = {n: readable(n, known[n].type, v) if n in used else v for n, v in every.items()}
         self.program = program
-        self.lines: list[Stated] = []
-        self.left: list[Left] = []
+        self.lines: list[Line] = []
+        self.left: list[Dropped] = []
         self._known, self._secrets, self._elsewhere = known, secrets, elsewhere
         self._taken: set[str] = set()
         self._left: set[str] = set()
@@ -117,7 +117,7 @@ class Transfer:
         said = ", ".join(self.shown(name) for name in stated)
         if names and not stated:
             said = f"{self.program}'s default of {names[0]}"
-        self.lines.append(Stated(field, value, why, said, tuple(stated)))
+        self.lines.append(Line(field, value, why, said, tuple(stated)))
 
     def leave(self, name: str, why: str = "", *, grade: str = "lost", code: str = "") -> None:
         """Say of a stated option once that it is not carried, and why; by default the table's reason."""
@@ -128,7 +128,7 @@ class Transfer:
         if self.has(name) and self.default(name):
             self._unchanged.append(name)
         elif self.has(name):
-            self.left.append(Left(self._short(name), why or self._known[name].here, grade, code, (name,)))
+            self.left.append(Dropped(self._short(name), why or self._known[name].here, grade, code, (name,)))
 
     def default(self, name: str) -> bool:
         """Whether a stated option has the program's default."""
@@ -167,19 +167,19 @@ class Transfer:
                 right = meant(name, [other for other, known in self._known.items() if known.part == "run"])
                 hint = f" Did you mean {right}?" if right else ""
                 why = f"{self.program} has no such option and {ignored}.{hint}"
-                self.left.append(Left(self._short(name), why, code="unknown-option", names=(name,)))
+                self.left.append(Dropped(self._short(name), why, code="unknown-option", names=(name,)))
             elif option.part in self._elsewhere:
                 place = "in a dataset TOML" if option.part == "dataset" else "among network_args"
                 why = f"{self.program} knows it {place} alone, and {ignored}"
-                self.left.append(Left(self.shown(name), why, code="misplaced-option", names=(name,)))
+                self.left.append(Dropped(self.shown(name), why, code="misplaced-option", names=(name,)))
             elif option.is_default(self.stated[name]):
                 at_default.append(name)
             else:
                 grade = "idle" if option.rule == "idle" else "lost"
-                self.left.append(Left(self._short(name), option.here, grade, names=(name,)))
+                self.left.append(Dropped(self._short(name), option.here, grade, names=(name,)))
         if at_default:
             why = "as the program does by itself"
-            self.left.append(Left(", ".join(at_default), why, "default", names=tuple(at_default)))
+            self.left.append(Dropped(", ".join(at_default), why, "default", names=tuple(at_default)))
 
 
 def shown(value: Any) -> str:
@@ -188,7 +188,7 @@ def shown(value: Any) -> str:
         text = " ".join(toml(value).split())
     except (ValueError, TypeError):  # a JSON null, which TOML has no word for
         text = json.dumps(value, default=str)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def readable(name: str, kind: str, value: Any) -> Any:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from snrlab.core.recipe import Recipe
-from snrlab.peers.settings import Change
+from snrlab.peers.settings import RecipeChange
 
 FLOOR = 0.01
 LAST_FIFTH = 800
 SEEN = 5e-5  # share of the weight that shows in two digits of a per cent
 
 
-def with_floor(recipe: Recipe) -> tuple[Recipe, tuple[Change, ...]]:
+def with_floor(recipe: Recipe) -> tuple[Recipe, tuple[RecipeChange, ...]]:
     """The recipe with `min_weight`, and what that changes; the recipe itself where the last step has a weight.
 
     Nothing is raised where the density never draws the steps in question.
@@ -38,4 +38,4 @@ def with_floor(recipe: Recipe) -> tuple[Recipe, tuple[Change, ...]]:
         f"{int(raised.sum())} steps, which then have {gained:.2%} of the weight; "
         f"the last fifth, t >= {LAST_FIFTH}, has {last[1]:.2%} instead of {last[0]:.2%}"
     )
-    return floored, (Change("min_weight", effect, starts_with_name=True),)
+    return floored, (RecipeChange("min_weight", effect, starts_with_name=True),)

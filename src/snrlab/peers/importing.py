@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.run_file_text import Stated
+from snrlab.config.run_file_text import Line
 from snrlab.config.wrong_file import WEIGHTS
 from snrlab.core.errors import UserError
 from snrlab.files.text import read_json, read_toml
-from snrlab.peers.conversion import Left, Transfer, readable
+from snrlab.peers.conversion import Conversion, Dropped, readable
 from snrlab.peers.interpretation import interpret
 from snrlab.peers.kohya.data import IMAGE_OPTIONS, IMAGES
 from snrlab.peers.kohya.importer import from_kohya
 from snrlab.peers.kohya.model_output import MODEL
 from snrlab.peers.onetrainer.importer import from_onetrainer
 from snrlab.peers.reading import read_source
-from snrlab.peers.run_file_writer import Written, write
-from snrlab.peers.settings import Asked, Understood
+from snrlab.peers.run_file_writer import Written, write_run_file
+from snrlab.peers.settings import Interpretation, Settings
 
 PATHS = ("model.path", "model.vae", "data.folder", "data.regularisation", "data.masks", "data.dataset_config",
          "lora.start_from")  # fmt: skip
@@ -36,7 +36,7 @@ class Imported:
         missing: paths in it where nothing is.
     """
 
-    understood: Understood
+    understood: Interpretation
     written: Written
     missing: tuple[str, ...]
 
@@ -72,18 +72,18 @@ def import_source(
         transfer = _kohya(asked, understood, folder, dataset, as_is, refuses)
     else:
         transfer = from_onetrainer(understood, folder, as_is=as_is)
-    written = write(transfer.lines, transfer.left, _head(source, understood, as_is))
+    written = write_run_file(transfer.lines, transfer.left, _head(source, understood, as_is))
     return Imported(understood, written, _missing(written.lines))
 
 
 def _kohya(
-    asked: Asked,
-    understood: Understood,
+    asked: Settings,
+    understood: Interpretation,
     folder: Path,
     dataset: Path | None,
     as_is: bool,
     refuses: Callable[[Path], str],
-) -> Transfer:
+) -> Conversion:
     stated = readable("dataset_config", "str", asked.options.get("dataset_config"))
     path, notes = dataset, []
     if path is None and stated:
@@ -91,7 +91,7 @@ def _kohya(
         path = next((file for file in (Path(stated), folder / stated) if file.is_file()), None)
         if path is None:
             why = "there is no such file; give it as the second argument"
-            notes.append(Left(f'dataset_config = "{stated}"', why, code="missing-file", names=("dataset_config",)))
+            notes.append(Dropped(f'dataset_config = "{stated}"', why, code="missing-file", names=("dataset_config",)))
     if path is None:
         transfer = from_kohya(understood, folder, as_is=as_is)
         transfer.left += notes
@@ -103,7 +103,7 @@ def _kohya(
     transfer = from_kohya(understood, folder, tables, None if why else path, as_is=as_is)
     if why:
         stated = f'dataset_config = "{path.name}"'
-        transfer.left.append(Left(stated, f"written out as sets: {why}", "idle", names=("dataset_config",)))
+        transfer.left.append(Dropped(stated, f"written out as sets: {why}", "idle", names=("dataset_config",)))
     return transfer
 
 
@@ -117,7 +117,7 @@ def _needs_the_training_file(options: Mapping[str, Any], dataset: Mapping[str, A
     return f"the training file says {', '.join(needed)} for it." if needed else ""
 
 
-def _head(source: Path, understood: Understood, as_is: bool) -> list[str]:
+def _head(source: Path, understood: Interpretation, as_is: bool) -> list[str]:
     how = (
         f"As it is: with the formulas of {understood.version}."
         if as_is
@@ -132,7 +132,7 @@ def _head(source: Path, understood: Understood, as_is: bool) -> list[str]:
     ]
 
 
-def _missing(lines: tuple[Stated, ...]) -> tuple[str, ...]:
+def _missing(lines: tuple[Line, ...]) -> tuple[str, ...]:
     """Paths that are not there, as the run file would look for them."""
     found = []
     for line in lines:

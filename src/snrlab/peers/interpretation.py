@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from snrlab.peers.kohya import meaning as kohya_meaning
 from snrlab.peers.onetrainer import meaning as onetrainer_meaning
-from snrlab.peers.settings import Asked, Understood
+from snrlab.peers.settings import Interpretation, Settings
 
 
-def interpret(asked: Asked) -> Understood:
+def interpret(asked: Settings) -> Interpretation:
     """The recipe that the program follows with these settings, and the one that they were meant for."""
     if asked.recipe is not None:
-        return Understood(asked, (), asked.recipe, asked.recipe, asked.remarks, (), "snrlab")
-    return {"kohya": kohya_meaning.understand, "onetrainer": onetrainer_meaning.understand}[asked.trainer](asked)
+        return Interpretation(asked, (), asked.recipe, asked.recipe, asked.remarks, (), "snrlab")
+    return {"kohya": kohya_meaning.interpret_kohya, "onetrainer": onetrainer_meaning.interpret_onetrainer}[
+        asked.trainer
+    ](asked)

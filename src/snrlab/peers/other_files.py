@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from snrlab.config.option_tables.kohya import OPTIONS
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
 from snrlab.core.errors import UserError
 
 READ = "The settings file of a training is needed, from kohya_ss, kohya's scripts, LoRA_Easy or OneTrainer"
@@ -32,7 +32,7 @@ def refuse_other_toml(name: str, tables: Mapping[str, Any]) -> None:
             "Save the settings in the window (Configuration, Save) and give that JSON file.",
             code="wrong-file",
         )
-    if "prompts" in tables and not set(tables) & set(OPTIONS):
+    if "prompts" in tables and not set(tables) & set(KOHYA_OPTIONS):
         raise UserError(f"{name} is a list of prompts. {READ}.", code="wrong-file")
     if {"enable_conv", "unet_target_module", "unet_target_name", "module_algo_map"} & set(tables):
         raise UserError(f"{name} is a preset of LyCORIS, which says what layers it adapts. {READ}.", code="wrong-file")

@@ -13,7 +13,7 @@ CHECKBOXES = {"flux1_checkbox": "Flux", "sd3_checkbox": "Stable Diffusion 3", "h
 # options whose value begins with a word for the model
 NAMED = {"LoRA_type": "", "network_module": "networks.", "base_model_version": "", "model_train_type": "",
          "train_type": "", "model_type": ""}  # fmt: skip
-WORDS = {"flux": "Flux", "lora_flux": "Flux", "oft_flux": "Flux", "chroma": "Chroma", "sd3": "Stable Diffusion 3",
+_WORDS = {"flux": "Flux", "lora_flux": "Flux", "oft_flux": "Flux", "chroma": "Chroma", "sd3": "Stable Diffusion 3",
          "lora_sd3": "Stable Diffusion 3", "hunyuan": "HunyuanImage", "lora_hunyuan": "HunyuanImage", "anima": "Anima",
          "lora_anima": "Anima", "lumina": "Lumina", "lora_lumina": "Lumina", "lllite": "ControlNet-LLLite",
          "control_net_lllite": "ControlNet-LLLite"}  # fmt: skip
@@ -41,6 +41,6 @@ def _marks(stated: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         value = str(stated.get(name) or "").lower()
         word = value.removeprefix(before)
-        yield from ((name, model) for start, model in WORDS.items() if value and word.startswith(start))
+        yield from ((name, model) for start, model in _WORDS.items() if value and word.startswith(start))
     if not window:
         yield from ((name, model) for name, model in NEEDED.items() if stated.get(name))

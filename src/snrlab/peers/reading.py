@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snrlab.config import parse
+from snrlab.config import parse_run
 from snrlab.config.load import code_of
 from snrlab.config.option_tables.kohya import RUN
-from snrlab.config.option_tables.onetrainer import OPTIONS
+from snrlab.config.option_tables.onetrainer import ONETRAINER_FIELDS
 from snrlab.config.sections.recipe import RecipeConfig, StageConfig
 from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
@@ -29,7 +29,7 @@ from snrlab.peers.onetrainer import meaning as onetrainer_meaning
 from snrlab.peers.onetrainer.versions import as_today
 from snrlab.peers.other_files import a_list, an_object, refuse_other_toml, weights_kind
 from snrlab.peers.other_models import refuse_other_models
-from snrlab.peers.settings import Asked, other_loss
+from snrlab.peers.settings import Settings, other_loss
 from snrlab.runs.folder import RunFolder
 
 ALL_STEPS = ("max_timestep", kohya_settings.STEPS)  # what it is where it is not stated
@@ -37,7 +37,7 @@ WINDOW_KEYS = {"LoRA_type", "max_resolution", "additional_parameters"}
 ONETRAINER_KEYS = {"training_method", "model_type", "loss_weight_fn", "base_model_name", "__version"}
 
 
-def read_source(path: Path) -> Asked:
+def read_source(path: Path) -> Settings:
     """The settings in a file or run folder.
 
     Raises:
@@ -57,7 +57,7 @@ def read_source(path: Path) -> Asked:
             return _weights(path)
 
 
-def _toml(path: Path) -> Asked:
+def _toml(path: Path) -> Settings:
     tables = read_toml(path)
     refuse_other_toml(path.name, tables)
     if isinstance(tables.get("model"), dict) and isinstance(tables.get("data"), dict):
@@ -77,7 +77,7 @@ def _toml(path: Path) -> Asked:
     return replace(_kohya(path.name, kind, flat), beside=beside)
 
 
-def _json(path: Path) -> Asked:
+def _json(path: Path) -> Settings:
     found = read_any_json(path)
     if isinstance(found, list):
         raise UserError(f"{path.name} is {a_list(found)}.", code="wrong-file")
@@ -91,7 +91,7 @@ def _json(path: Path) -> Asked:
     raise UserError(f"{path.name} is {an_object(found)}.", code="wrong-file")
 
 
-def _weights(path: Path) -> Asked:
+def _weights(path: Path) -> Settings:
     header = read_header(path, "source")
     metadata = header.metadata
     what = weights_kind(header.shapes)
@@ -115,25 +115,25 @@ def _weights(path: Path) -> Asked:
     raise UserError(f"{path.name} is {what} whose metadata says nothing of how it was trained.", code="wrong-file")
 
 
-def _kohya(name: str, kind: str, options: Mapping[str, Any], remarks: tuple[Finding, ...] = ()) -> Asked:
-    matter = tuple(k for k in options if k in kohya_settings.NAMES or k not in RUN)
+def _kohya(name: str, kind: str, options: Mapping[str, Any], remarks: tuple[Finding, ...] = ()) -> Settings:
+    matter = tuple(k for k in options if k in kohya_settings.RECIPE_OPTIONS or k not in RUN)
     usual = tuple(k for k in matter if k in RUN and (RUN[k].is_default(options[k]) or (k, options[k]) == ALL_STEPS))
-    return Asked(name, kind, "kohya", split_arguments(options), matter, remarks, usual=usual)
+    return Settings(name, kind, "kohya", split_arguments(options), matter, remarks, usual=usual)
 
 
-def _onetrainer(name: str, kind: str, options: Mapping[str, Any]) -> Asked:
+def _onetrainer(name: str, kind: str, options: Mapping[str, Any]) -> Settings:
     options, remarks = as_today(options)
-    matter = tuple(k for k in options if k in onetrainer_meaning.NAMES)
-    usual = tuple(k for k in matter if k in OPTIONS and OPTIONS[k].is_default(options[k]))
-    return Asked(name, kind, "onetrainer", options, matter, remarks, usual=usual)
+    matter = tuple(k for k in options if k in onetrainer_meaning.RECIPE_FIELDS)
+    usual = tuple(k for k in matter if k in ONETRAINER_FIELDS and ONETRAINER_FIELDS[k].is_default(options[k]))
+    return Settings(name, kind, "onetrainer", options, matter, remarks, usual=usual)
 
 
-def _own(text: str, name: str, kind: str) -> Asked:
+def _own(text: str, name: str, kind: str) -> Settings:
     try:
         tables = tomllib.loads(text)
     except (ValueError, RecursionError) as reason:
         raise UserError(f"{name} is not valid TOML: {reason}.", code="invalid-toml") from None
-    config = parse(tables, source=name)
+    config = parse_run(tables, source=name)
     resolved = resolve_to_show(config)
     remarks = []
     if config.train.loss.name != "mse":
@@ -151,12 +151,12 @@ def _section(stated: dict[str, Any], name: str) -> RecipeConfig:
         raise UserError(f"{name}: its recipe cannot be read ({reason}).", code=code_of(reason)) from None
 
 
-def _ours(name: str, kind: str, section: RecipeConfig, recipe: Recipe) -> Asked:
+def _ours(name: str, kind: str, section: RecipeConfig, recipe: Recipe) -> Settings:
     """What a [recipe] asks for, by the fields that it sets to something else than their defaults."""
     usual = RecipeConfig.model_validate({})
     stated = {field: getattr(section, field) for field in RecipeConfig.model_fields}
     asked = {field: _as_text(value) for field, value in stated.items() if value != getattr(usual, field)}
-    return Asked(name, kind, "snrlab", asked, tuple(asked), recipe=recipe)
+    return Settings(name, kind, "snrlab", asked, tuple(asked), recipe=recipe)
 
 
 def _as_text(value: Any) -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 
 from snrlab.core.recipe import Recipe
 from snrlab.core.registries.registry import Choice
-from snrlab.peers.conversion import Transfer
-from snrlab.peers.settings import Understood
+from snrlab.peers.conversion import Conversion
+from snrlab.peers.settings import Interpretation
 
 FIELDS = ("prediction_type", "zero_terminal_snr", "weighting", "product_on", "max_weight", "min_weight", "density",
           "sampling", "perturbation", "noise")  # fmt: skip
@@ -19,7 +19,9 @@ PEER_WORDS = {
 }
 
 
-def recipe(transfer: Transfer, understood: Understood, names: Mapping[str, Sequence[str]], *, as_is: bool) -> None:
+def recipe(
+    transfer: Conversion, understood: Interpretation, names: Mapping[str, Sequence[str]], *, as_is: bool
+) -> None:
     """Set the recipe's fields.
 
     Args:
@@ -47,7 +49,7 @@ def recipe(transfer: Transfer, understood: Understood, names: Mapping[str, Seque
         _idle(transfer, name)
 
 
-def _idle(transfer: Transfer, name: str) -> None:
+def _idle(transfer: Conversion, name: str) -> None:
     """What the field came out without: an option that is off, or one that another takes the place of."""
     carried = {option for line in transfer.lines for option in line.options}
     if transfer.has(name) and name not in carried:

@@ -11,7 +11,7 @@ from snrlab.core.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Asked:
+class Settings:
     """Settings as a source states them.
 
     Attributes:
@@ -50,7 +50,7 @@ def other_loss(what: str) -> Finding:
 
 
 @dataclass(frozen=True)
-class Change:
+class RecipeChange:
     """One thing that the recipe as meant does differently.
 
     Attributes:
@@ -67,14 +67,16 @@ class Change:
     def sentence(self) -> str:
         """The text as a sentence.
 
-        >>> Change("weighting", "the product on epsilon").sentence, Change("density", "max_timestep 9", True).sentence
-        ('The product on epsilon.', 'max_timestep 9.')
+        >>> RecipeChange("weighting", "the product on epsilon").sentence
+        'The product on epsilon.'
+        >>> RecipeChange("density", "max_timestep 9", starts_with_name=True).sentence
+        'max_timestep 9.'
         """
         return f"{self.text if self.starts_with_name else self.text[:1].upper() + self.text[1:]}."
 
 
 @dataclass(frozen=True)
-class Understood:
+class Interpretation:
     """What the settings mean.
 
     Attributes:
@@ -86,10 +88,10 @@ class Understood:
         version: which program and version was read for this.
     """
 
-    asked: Asked
+    asked: Settings
     does: tuple[str, ...]
     as_is: Recipe
     as_meant: Recipe
     found: tuple[Finding, ...]
-    changes: tuple[Change, ...] = ()
+    changes: tuple[RecipeChange, ...] = ()
     version: str = ""

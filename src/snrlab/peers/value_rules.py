@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snrlab.config.option_tables.kohya import OPTIONS
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
 from snrlab.core.errors import UserError
-from snrlab.peers.conversion import Transfer, shown
+from snrlab.peers.conversion import Conversion, shown
 
 
 @dataclass(frozen=True)
-class Rule:
+class ValueRule:
     """A value's way into our field, and back; None is not stated.
 
     Attributes:
@@ -25,7 +25,7 @@ class Rule:
     back: Callable[[Any], Any]
 
 
-PRECISIONS = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
+_PRECISIONS = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 CHUNKS = (75, 150, 225)
 
 
@@ -38,7 +38,7 @@ def _some(value: Any) -> tuple[Any, str]:
 
 
 def _precision(value: Any) -> tuple[Any, str]:
-    return PRECISIONS.get(str(value or "no")), ""
+    return _PRECISIONS.get(str(value or "no")), ""
 
 
 def _chunks(value: Any) -> tuple[Any, str]:
@@ -89,16 +89,16 @@ def _step(value: Any) -> tuple[Any, str]:
     return found, "" if found == value else "Sides of buckets are multiples of 8 here."
 
 
-RULES: Mapping[str, Rule] = {
-    "same": Rule(_same, lambda value: value),
-    "some": Rule(_some, lambda value: value),
-    "not": Rule(lambda value: (not value, ""), lambda value: not value),
-    "precision": Rule(_precision, lambda value: value),
-    "chunks": Rule(_chunks, lambda value: value if value != CHUNKS[0] else None),
-    "step": Rule(_step, lambda value: value),
-    "size": Rule(read_size, write_size),
-    "name": Rule(_name, lambda value: value),
-    "words": Rule(_words, ", ".join),
+RULES: Mapping[str, ValueRule] = {
+    "same": ValueRule(_same, lambda value: value),
+    "some": ValueRule(_some, lambda value: value),
+    "not": ValueRule(lambda value: (not value, ""), lambda value: not value),
+    "precision": ValueRule(_precision, lambda value: value),
+    "chunks": ValueRule(_chunks, lambda value: value if value != CHUNKS[0] else None),
+    "step": ValueRule(_step, lambda value: value),
+    "size": ValueRule(read_size, write_size),
+    "name": ValueRule(_name, lambda value: value),
+    "words": ValueRule(_words, ", ".join),
 }
 # the two options with the rule `precision` write fp32 in words of their own
 FULL_PRECISION = {"mixed_precision": "no", "save_precision": "float"}
@@ -110,7 +110,7 @@ def typed(name: str, value: Any) -> Any:
     Raises:
         UserError: a flag or a number is something else.
     """
-    kind = OPTIONS[name].type
+    kind = KOHYA_OPTIONS[name].type
     if kind == "flag" and not isinstance(value, bool):
         raise UserError(f"{name} is {shown(value)}; it must be true or false.", code="wrong-type")
     if kind in ("int", "float") and value is not None:
@@ -122,9 +122,9 @@ def typed(name: str, value: Any) -> Any:
     return str(value) if kind == "str" and isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def carry(transfer: Transfer, name: str, field: str = "") -> None:
+def carry(transfer: Conversion, name: str, field: str = "") -> None:
     """Put an option into its field by its rule; a value that the field cannot have is left, with the reason."""
-    option = OPTIONS[name]
+    option = KOHYA_OPTIONS[name]
     rule = RULES[option.rule]
     value, remark = rule.into(typed(name, transfer.value(name)))
     if value is None and transfer.has(name) and not option.is_default(transfer.stated[name]):

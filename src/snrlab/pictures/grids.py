@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from snrlab.config.sections.output import SampleConfig
 from snrlab.files.writing import atomically
-from snrlab.models.encode_rule import PLAIN, EncodeRule
+from snrlab.models.encode_rule import PLAIN_RULE, EncodeRule
 from snrlab.pictures.requests import SampleRequest
 
 
@@ -72,7 +72,7 @@ def parameters(config: SampleConfig, size: tuple[int, int], model: str) -> str:
 
 
 def request_parameters(
-    request: SampleRequest, model: str, rule: EncodeRule = PLAIN, *, epsilon_scaling: float = 1.0
+    request: SampleRequest, model: str, rule: EncodeRule = PLAIN_RULE, *, epsilon_scaling: float = 1.0
 ) -> str:
     """Generation parameters of one picture in the text form of A1111.
 

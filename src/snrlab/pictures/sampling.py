@@ -18,12 +18,12 @@ from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.models.arithmetic import borrowed, computing
 from snrlab.models.components import ENCODERS, Components
-from snrlab.models.encoding.encode import Text, decode_latents, encode_captions
+from snrlab.models.encoding.encode import TextEmbeddings, decode_latents, encode_captions
 from snrlab.pictures.ddim import sampler
 from snrlab.pictures.requests import SampleRequest, requests
 
-BATCH = 16
-AREA = 2**20  # pixels drawn at once: 4 pictures of 512 x 512
+_BATCH = 16
+_AREA = 2**20  # pixels drawn at once: 4 pictures of 512 x 512
 RESCALE_AT_ZERO_SNR = 0.7  # arXiv:2305.08891: guidance overexposes where the schedule ends without signal
 
 
@@ -70,7 +70,7 @@ def pipeline(components: Components, schedule: NoiseSchedule, prediction_type: s
 
 
 @torch.no_grad()
-def sample(
+def draw_pictures(
     pipe: Pipeline,
     wanted: SampleConfig | Sequence[SampleRequest],
     resolution: int = 512,
@@ -91,7 +91,7 @@ def sample(
         UserError: epsilon scaling on a schedule that ends at SNR 0.
     """
     if isinstance(wanted, SampleConfig):
-        return sample(pipe, requests(wanted, resolution), epsilon_scaling=wanted.epsilon_scaling, drawn=drawn)
+        return draw_pictures(pipe, requests(wanted, resolution), epsilon_scaling=wanted.epsilon_scaling, drawn=drawn)
     scheduler = pipe.diffusers.scheduler
     if float(scheduler.alphas_cumprod[-1]) == 0 and epsilon_scaling != 1:
         raise UserError(
@@ -116,7 +116,7 @@ def _batches(wanted: Sequence[SampleRequest]) -> Iterator[list[int]]:
     """Places in the list of pictures that are drawn together: neighbours of one size and one setting."""
     alike = groupby(range(len(wanted)), key=lambda i: _setting(wanted[i]))
     for (width, height, _, _), group in alike:
-        rows, most = list(group), max(1, min(BATCH, AREA // (width * height)))
+        rows, most = list(group), max(1, min(_BATCH, _AREA // (width * height)))
         yield from (rows[start : start + most] for start in range(0, len(rows), most))
 
 
@@ -124,7 +124,7 @@ def _setting(request: SampleRequest) -> tuple[int, int, float, int]:
     return request.width, request.height, request.guidance, request.steps
 
 
-def _denoised(pipe: Pipeline, wanted: Sequence[SampleRequest], rows: list[int], text: Text) -> Tensor:
+def _denoised(pipe: Pipeline, wanted: Sequence[SampleRequest], rows: list[int], text: TextEmbeddings) -> Tensor:
     """The latents of pictures with one setting, on the CPU: [B, C, h, w]."""
     components, made = pipe.components, pipe.diffusers
     unet, factor = components.unet, components.latent_factor
@@ -146,6 +146,6 @@ def _denoised(pipe: Pipeline, wanted: Sequence[SampleRequest], rows: list[int], 
     return found.float().cpu()
 
 
-def _told(text: Text, prefix: str) -> dict[str, Tensor]:
+def _told(text: TextEmbeddings, prefix: str) -> dict[str, Tensor]:
     told = {f"{prefix}prompt_embeds": text.hidden}
     return told if text.pooled is None else told | {f"{prefix}pooled_prompt_embeds": text.pooled}

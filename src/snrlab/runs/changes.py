@@ -27,7 +27,7 @@ PLACES_OF_A_SET = ("folder", "masks")
 
 
 @dataclass(frozen=True)
-class Change:
+class FieldChange:
     """A field that has another value than in the started run."""
 
     field: str
@@ -36,7 +36,7 @@ class Change:
     rule: OnResume
 
 
-def changes(before: RunConfig, now: RunConfig, *, resolved: bool = True) -> list[Change]:
+def changes(before: RunConfig, now: RunConfig, *, resolved: bool = True) -> list[FieldChange]:
     """The fields that differ, but for the name, which is the folder's.
 
     With `resolved` false `now` still leaves to the model and the images what it does not state; of that nothing is
@@ -48,7 +48,7 @@ def changes(before: RunConfig, now: RunConfig, *, resolved: bool = True) -> list
     return [change for change in found if not change.field.startswith(FROM_THE_MODEL)]
 
 
-def refused(found: Sequence[Change], *, same_batch: bool) -> list[Change]:
+def refused(found: Sequence[FieldChange], *, same_batch: bool) -> list[FieldChange]:
     """Those of the changes that a started run cannot go on with; some may be if the global batch is the same."""
     return [change for change in found if change.rule == "fixed" or (change.rule == "batch" and not same_batch)]
 
@@ -66,7 +66,7 @@ def processes_of(folder: RunFolder, config: RunConfig) -> int | None:
 
 def refuse(
     folder: RunFolder, before: RunConfig, now: RunConfig, processes: int = 1, *, resolved: bool = True
-) -> list[Change]:
+) -> list[FieldChange]:
     """The changes that are taken, of the config and of the number of processes.
 
     Raises:
@@ -75,11 +75,11 @@ def refuse(
     found = changes(before, now, resolved=resolved)
     then = processes_of(folder, before) or processes
     if then != processes:
-        found.append(Change(PROCESSES, then, processes, "batch"))
+        found.append(FieldChange(PROCESSES, then, processes, "batch"))
     wrong = refused(found, same_batch=global_batch(before, then) == global_batch(now, processes))
     if wrong:
         raise UserError(
-            f"{folder.path} was started with another configuration:\n{table(wrong)}\n"
+            f"{folder.path} was started with another configuration:\n{changes_table(wrong)}\n"
             "What has been trained so far depends on these. Put them back; or start a run of its own from the last "
             "checkpoint with the new ones: --fork NAME instead of --resume.",
             code="settings-changed",
@@ -87,11 +87,11 @@ def refuse(
     return [change for change in found if change not in wrong]
 
 
-def notes(taken: Sequence[Change], before: RunConfig, now: RunConfig) -> list[str]:
+def notes(taken: Sequence[FieldChange], before: RunConfig, now: RunConfig) -> list[str]:
     """What the user is told of changes that are taken."""
     if not taken:
         return []
-    said = [f"changed, and taken from here on:\n{table(taken)}"]
+    said = [f"changed, and taken from here on:\n{changes_table(taken)}"]
     if any(change.rule == "batch" for change in taken):
         old, new = before.train, now.train
         layout = next((c for c in taken if c.field == PROCESSES), None)
@@ -105,14 +105,14 @@ def notes(taken: Sequence[Change], before: RunConfig, now: RunConfig) -> list[st
     return said
 
 
-def table(found: Sequence[Change]) -> str:
+def changes_table(found: Sequence[FieldChange]) -> str:
     """The changes as lines: field, in the run, now."""
     rows = [("field", "in the run", "now"), *((c.field, _shown(c.before), _shown(c.now)) for c in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"  {a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in rows)
 
 
-def remember(file: Path, step: int, taken: Sequence[Change]) -> None:
+def remember(file: Path, step: int, taken: Sequence[FieldChange]) -> None:
     """Add changes to the history of a run, with the step from which they count."""
     if taken:
         lines = [{"step": step, "field": c.field, "before": _plain(c.before), "now": _plain(c.now)} for c in taken]
@@ -120,7 +120,7 @@ def remember(file: Path, step: int, taken: Sequence[Change]) -> None:
             history.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def _changes(before: BaseModel, now: BaseModel, prefix: str) -> Iterator[Change]:
+def _changes(before: BaseModel, now: BaseModel, prefix: str) -> Iterator[FieldChange]:
     for name, field in type(now).model_fields.items():
         old, new = getattr(before, name), getattr(now, name)
         if isinstance(old, BaseModel) and isinstance(new, BaseModel):
@@ -129,7 +129,7 @@ def _changes(before: BaseModel, now: BaseModel, prefix: str) -> Iterator[Change]
             rule = on_resume(field)
             if name == "sets" and _without_places(old) != _without_places(new):
                 rule = "fixed"
-            yield Change(f"{prefix}{name}", old, new, rule)
+            yield FieldChange(f"{prefix}{name}", old, new, rule)
 
 
 def _without_places(sets: Sequence[BaseModel]) -> list[Any]:

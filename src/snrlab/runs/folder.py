@@ -13,7 +13,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from snrlab.config import RunConfig, dump, parse
+from snrlab.config import RunConfig, dump, parse_run
 from snrlab.core.errors import UserError
 from snrlab.files.writing import UNFINISHED, write_atomically
 from snrlab.runs.lock import HOLDER, LOCK, holder, is_locked
@@ -134,7 +134,7 @@ class RunFolder:
     def read_config(self) -> RunConfig:
         """The configuration of the run that is here."""
         try:
-            return parse(tomllib.loads(self.config_file.read_text(encoding="utf-8")), source=str(self.config_file))
+            return parse_run(tomllib.loads(self.config_file.read_text(encoding="utf-8")), source=str(self.config_file))
         except (OSError, ValueError) as reason:
             if isinstance(reason, UserError):
                 raise
@@ -146,7 +146,7 @@ class RunFolder:
         return self.started and self.result(self.read_config()).exists()
 
 
-def choose(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFolder, RunConfig]:
+def choose_folder(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFolder, RunConfig]:
     """The folder a run goes into, and its config with the name of that folder.
 
     A finished run is never overwritten: the new one becomes `name-2`, `name-3`, ... With `resume`
@@ -179,7 +179,7 @@ def choose(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFolder, Ru
     return RunFolder(out / name), config.model_copy(update={"name": name})
 
 
-def latest(out: Path, name: str) -> RunFolder:
+def latest_run(out: Path, name: str) -> RunFolder:
     """The newest run of that name (UserError where there is none)."""
     started = [folder for folder in _numbered(out, name) if folder.started]
     if not started:
@@ -201,7 +201,7 @@ def write_config(folder: RunFolder, config: RunConfig, remark: str = "") -> None
     write_atomically(folder.config_file, (f"# {remark}\n" * bool(remark) + dump(config)).encode())
 
 
-def make(folder: RunFolder) -> None:
+def make_folder(folder: RunFolder) -> None:
     """Make a run's folder (UserError where it cannot be made)."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -211,7 +211,7 @@ def make(folder: RunFolder) -> None:
         ) from None
 
 
-def sweep(folder: RunFolder) -> None:
+def remove_unfinished(folder: RunFolder) -> None:
     """Remove what a killed process has left half-written."""
     for left in folder.path.rglob(f"*{UNFINISHED}"):
         if folder.logs in left.parents:  # of another program

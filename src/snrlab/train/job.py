@@ -22,24 +22,24 @@ from snrlab.core.recipe import Recipe
 from snrlab.data.dataset import find, settle
 from snrlab.data.items import Item
 from snrlab.data.validation_folder import validation_items
-from snrlab.distributed import ALONE, Processes
+from snrlab.distributed import SINGLE, Processes
 from snrlab.lab.tables import describe
 from snrlab.model_files.resolve import resolve_to_train, trained_scheduler
 from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
-from snrlab.models.load_for_run import load_for, named
+from snrlab.models.load_for_run import load_for_run, model_name
 from snrlab.models.storage.save_single_file import refuse_unsavable
 from snrlab.train.inputs.cache_folder import cache_folder, tight_cache
-from snrlab.train.inputs.examples import Conditions, encode_examples
-from snrlab.train.inputs.validation_examples import HeldBack, encode_held_back
+from snrlab.train.inputs.examples import TrainingExamples, encode_examples
+from snrlab.train.inputs.validation_examples import ValidationExamples, encode_validation_examples
 from snrlab.train.networks import set_up_networks
 from snrlab.train.optim.loss_scale import LossScale
 from snrlab.train.optim.optimizer import RunOptimizer, evaluating, make_optimizer
-from snrlab.train.optim.properties import refuse_missing
+from snrlab.train.optim.properties import refuse_missing_optimizer
 from snrlab.train.optim.trainable import Trainable, trainable
 from snrlab.train.optim.weight_average import WeightAverage
 from snrlab.train.probe import LEVELS, probe
-from snrlab.train.step.draws import Draws
+from snrlab.train.step.draws import StepRandomness
 from snrlab.train.step.objective import Objective
 
 logger = logging.getLogger(__name__)
@@ -62,9 +62,9 @@ class Job:
     recipe: Recipe
     found: list[Finding]
     components: Components
-    conditions: Conditions
-    held_back: HeldBack | None
-    draws: Draws
+    conditions: TrainingExamples
+    held_back: ValidationExamples | None
+    draws: StepRandomness
     objective: Objective
     trained: Trainable
     optimizer: RunOptimizer
@@ -108,7 +108,7 @@ Look = Callable[[RunConfig, tuple[Item, ...], tuple[Item, ...]], None]
 def prepare(
     config: RunConfig,
     look: Look = lambda config, items, held_back: None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE,
 ) -> Job:
     """Load the model and the data, encode them, add the adapter: all that comes before step 0.
 
@@ -126,7 +126,7 @@ def prepare(
     encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
     with borrowed(components, encoders, device):
         conditions = encode_examples(opened.config, components, opened.draws, opened.items, device, processes=processes)
-        held_back = encode_held_back(opened.config, components, opened.held_back, device, processes=processes)
+        held_back = encode_validation_examples(opened.config, components, opened.held_back, device, processes=processes)
     components.to(device)
     return processes.agreed(lambda: _set_up(opened, conditions, held_back, processes))
 
@@ -139,18 +139,18 @@ class _Opened:
     components: Components
     items: tuple[Item, ...]
     held_back: tuple[Item, ...]
-    draws: Draws
+    draws: StepRandomness
     found: list[Finding]
 
 
 def _open(config: RunConfig, look: Look, processes: Processes) -> _Opened:
     """Look at the images, load the model, and settle the recipe."""
-    refuse_missing(config.train.optimizer.name)
+    refuse_missing_optimizer(config.train.optimizer.name)
     config, items, held_back = _images(config, processes)
     if processes.main:
         look(config, items, held_back)
-    logger.info(f"loading the model {named(config.model)} ...")
-    components = load_for(config)
+    logger.info(f"loading the model {model_name(config.model)} ...")
+    components = load_for_run(config)
     tight = tight_cache(config, items, components, cache_folder(config)) if config.data.cache else None
     if tight:
         logger.log(tight.level, "%s", tight)
@@ -163,10 +163,12 @@ def _open(config: RunConfig, look: Look, processes: Processes) -> _Opened:
     refuse_errors(found)
     components.freeze()
     total = train.batch_size * train.gradient_accumulation * processes.count
-    return _Opened(config, components, items, held_back, Draws(recipe, tables, config.seed, total), found)
+    return _Opened(config, components, items, held_back, StepRandomness(recipe, tables, config.seed, total), found)
 
 
-def _set_up(opened: _Opened, conditions: Conditions, held_back: HeldBack | None, processes: Processes) -> Job:
+def _set_up(
+    opened: _Opened, conditions: TrainingExamples, held_back: ValidationExamples | None, processes: Processes
+) -> Job:
     """The networks as they are trained, their optimizer, and what a step needs."""
     config, components, draws = opened.config, opened.components, opened.draws
     train, device = config.train, processes.device
@@ -211,7 +213,7 @@ def _images(config: RunConfig, processes: Processes) -> tuple[RunConfig, tuple[I
 
 
 def _probed(
-    config: RunConfig, recipe: Recipe, components: Components, conditions: Conditions, device: torch.device
+    config: RunConfig, recipe: Recipe, components: Components, conditions: TrainingExamples, device: torch.device
 ) -> list[Finding]:
     """What the probe finds, and the warning of an arithmetic that the device is bad at."""
     found = []
@@ -225,7 +227,7 @@ def _probed(
     return found
 
 
-def _release(config: RunConfig, components: Components, conditions: Conditions) -> None:
+def _release(config: RunConfig, components: Components, conditions: TrainingExamples) -> None:
     """Free what the steps do not need: what is drawn with or saved later waits on the CPU, the rest is gone."""
     networks = components.networks
     encoders = set(networks) & set(ENCODERS)

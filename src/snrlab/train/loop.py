@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snrlab.core.errors import UserError
 from snrlab.models.denoise import denoise
-from snrlab.models.nonfinite import broken_weight
+from snrlab.models.nonfinite import first_nonfinite_weight
 from snrlab.train.job import Job
 from snrlab.train.optim.learning_rate import rate_factor
 from snrlab.train.optim.optimizer import OneByOne, begin_step
@@ -53,7 +53,7 @@ class Step:
     stage: int = 0
 
 
-SHOWN = 4  # slots that are named
+_SHOWN = 4  # slots that are named
 GO_ON = "Mend it, and the same command with --resume goes on."
 FORK = (
     "The same again ends the same: go on with a lower train.learning_rate from the last checkpoint, by --fork NAME "
@@ -135,7 +135,7 @@ def _untouched(job: Job) -> Iterator[None]:
         raise
 
 
-class Found(NamedTuple):
+class GlobalBatchResult(NamedTuple):
     """What the forward passes of a step found, on the CPU: per slot [batch x accumulation], and the gradient's norm."""
 
     timesteps: Tensor
@@ -145,7 +145,7 @@ class Found(NamedTuple):
     grad_norm: float
 
 
-def _gradients(job: Job, index: int) -> Found:
+def _gradients(job: Job, index: int) -> GlobalBatchResult:
     """Forward and backward over the global batch: gradients of its mean loss, with their norm limited."""
     while True:
         scale = job.loss_scale.value
@@ -188,7 +188,7 @@ def _norm(job: Job, scale: float) -> Tensor:
     return norm
 
 
-def _collect(job: Job, index: int, passes: list[Losses], norm: Tensor) -> Found:
+def _collect(job: Job, index: int, passes: list[Losses], norm: Tensor) -> GlobalBatchResult:
     """All passes of all processes as one, with the one copy from the device that a step has."""
     own = torch.stack([torch.cat(column) for column in list(zip(*passes, strict=True))[1:]])
     columns = job.processes.gather(own)
@@ -197,7 +197,7 @@ def _collect(job: Job, index: int, passes: list[Losses], norm: Tensor) -> Found:
         timesteps = torch.cat([losses.timesteps for losses in passes])
     else:  # the others' draws are known here as well
         timesteps = job.draws.timesteps(index, np.arange(job.total))
-    return Found(timesteps, mse, weight, loss, float(last))
+    return GlobalBatchResult(timesteps, mse, weight, loss, float(last))
 
 
 def _diverged(job: Job, index: int, timesteps: Tensor, bad: Tensor) -> DivergedError:
@@ -206,9 +206,9 @@ def _diverged(job: Job, index: int, timesteps: Tensor, bad: Tensor) -> DivergedE
     _, indices = job.conditions.examples(index, slots)
     t = timesteps[torch.from_numpy(slots)].numpy()
     snr = job.draws.tables.snr[t]
-    names = ", ".join(job.conditions.names[i] for i in indices[:SHOWN])
-    drawn = ", ".join(f"{step} (SNR {ratio:.3g})" for step, ratio in zip(t[:SHOWN], snr[:SHOWN], strict=True))
-    more = f" and {len(slots) - SHOWN} more" if len(slots) > SHOWN else ""
+    names = ", ".join(job.conditions.names[i] for i in indices[:_SHOWN])
+    drawn = ", ".join(f"{step} (SNR {ratio:.3g})" for step, ratio in zip(t[:_SHOWN], snr[:_SHOWN], strict=True))
+    more = f" and {len(slots) - _SHOWN} more" if len(slots) > _SHOWN else ""
     return DivergedError(
         f"step {index}: {'the loss' if bad.any() else 'the gradient'} is not a finite number (images {names}; "
         f"t {drawn}{more}). {_cause(job, index, slots)}"
@@ -224,7 +224,7 @@ def _cause(job: Job, index: int, slots: NDArray[np.int64]) -> str:
             return f"The latents of {name} are no numbers: look at the picture, and at its cache. {GO_ON}"
         if not torch.isfinite(text).all():
             return f"The embedding of the caption of {name} is no number: look at the model's text encoder. {GO_ON}"
-    broken = broken_weight(job.components)
+    broken = first_nonfinite_weight(job.components)
     if broken is not None:
         return f"The weight {broken} holds what is not a number. {FORK}"
     return f"The training diverged. {FORK}"

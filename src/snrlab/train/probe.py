@@ -33,7 +33,7 @@ from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise
-from snrlab.models.nonfinite import broken_weight
+from snrlab.models.nonfinite import first_nonfinite_weight
 from snrlab.train.step.batch import Batch
 
 LEVELS = (0.5, 0.2, 0.1, 0.05)  # SNR; one forward pass each
@@ -105,7 +105,7 @@ def probe(components: Components, schedule: NoiseSchedule, batches: Sequence[Bat
         timesteps = torch.full((len(batch.x0),), t, device=batch.x0.device)
         output = denoise(components, alpha * batch.x0 + sigma * eps, timesteps, batch.text, batch.sizes).float()
         if not torch.isfinite(output).all():
-            broken = broken_weight(components)
+            broken = first_nonfinite_weight(components)
             why = f"its weight {broken} holds what is not a number" if broken else "it is too large for model.precision"
             raise UserError(
                 f"what {components.label} computes on your images is not a finite number: {why}.", code="not-finite"

@@ -17,7 +17,7 @@ from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
 from snrlab.data.dataset import refuse_batch_of_repeats
 from snrlab.data.items import Item
-from snrlab.distributed import ALONE, FAILED, Processes, here
+from snrlab.distributed import FAILED, SINGLE, Processes, here
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
 from snrlab.runs import changes
@@ -25,18 +25,18 @@ from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.lock import RunLock
 from snrlab.train.checks.preflight import preflight, refuse_early
-from snrlab.train.failure.error_messages import in_words, understood, way_on
+from snrlab.train.failure.error_messages import as_user_error, resume_hint, translate_errors
 from snrlab.train.job import Job, prepare
 from snrlab.train.loop import Step, steps
-from snrlab.train.outputs.export import export
-from snrlab.train.outputs.milestones import before_training, catch_up, is_work_due, on_the_way, sample
+from snrlab.train.outputs.export import export_result
+from snrlab.train.outputs.milestones import before_training, catch_up, is_work_due, run_due_work, sample_milestone
 from snrlab.train.outputs.readers import Readers, open_readers
 from snrlab.train.outputs.telemetry import Display, record
 from snrlab.train.resume import checkpoint, fingerprints
 from snrlab.train.resume import fork as forks
-from snrlab.train.resume.checkpointer import Keeper
-from snrlab.train.resume.fingerprints import Sources
-from snrlab.train.resume.open_run import Wishes, begin
+from snrlab.train.resume.checkpointer import Checkpointer
+from snrlab.train.resume.fingerprints import InputFingerprints
+from snrlab.train.resume.open_run import RunRequest, open_run
 from snrlab.train.signals import Stop, stop_on_signals
 
 logger = logging.getLogger(__name__)
@@ -75,10 +75,12 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None 
             logger.info(f"{out / config.name} is there already and stays as it is; this run goes into {folder.path}")
         config = config.model_copy(update={"name": folder.path.name})
         try:
-            with in_words(config, folder), stop_on_signals() as stop, RunLock(folder.path) as lock:
-                return _run(config, folder, Wishes(source, stop, lock), processes)
+            with translate_errors(config, folder), stop_on_signals() as stop, RunLock(folder.path) as lock:
+                return _run(config, folder, RunRequest(source, stop, lock), processes)
         except KeyboardInterrupt:
-            logger.warning(f"stopped. {way_on(folder)}" if folder.started else "stopped before anything was written")
+            logger.warning(
+                f"stopped. {resume_hint(folder)}" if folder.started else "stopped before anything was written"
+            )
             raise
         except UserError as mistake:
             if not processes.main and getattr(mistake, "everywhere", False):
@@ -102,18 +104,18 @@ def _main_process_logs(processes: Processes) -> Iterator[None]:
 def _choose(out: Path, config: RunConfig, fork: str | None, *, resume: bool) -> tuple[RunFolder | None, RunFolder]:
     """The folder to fork from, if any, and the folder of the run."""
     if fork is None:
-        return None, run_folder.choose(out, config, resume=resume)[0]
-    source, folder, _ = forks.choose(out, config, fork)
+        return None, run_folder.choose_folder(out, config, resume=resume)[0]
+    source, folder, _ = forks.choose_fork(out, config, fork)
     return source, folder
 
 
-def _run(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Processes) -> Outcome:
+def _run(config: RunConfig, folder: RunFolder, wishes: RunRequest, processes: Processes) -> Outcome:
     """The run, with whatever it meets as it comes."""
     if processes.first(lambda: _is_over(config, folder, wishes, processes)):
         return Outcome(folder, config, finished=True)
     started = datetime.now(UTC)
     job, seen = _ready(config, folder, processes)
-    done = processes.first(lambda: begin(job, seen[0], folder, wishes))
+    done = processes.first(lambda: open_run(job, seen[0], folder, wishes))
     if done:
         processes.agreed(lambda: processes.main or checkpoint.restore(job, folder.checkpoints))
         logger.info(f"resuming {folder.path} at step {done}")
@@ -121,14 +123,14 @@ def _run(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Proces
     try:
         finished = _steps_and_end(job, folder, done, wishes.stop, started)
     except Exception as reason:
-        meant = understood(reason, config, folder)
+        meant = as_user_error(reason, config, folder)
         if meant is None:
             raise
-        raise meant.followed_by(way_on(folder)) from None
+        raise meant.followed_by(resume_hint(folder)) from None
     return Outcome(folder, job.config, finished)
 
 
-def _is_over(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Processes) -> bool:
+def _is_over(config: RunConfig, folder: RunFolder, wishes: RunRequest, processes: Processes) -> bool:
     """Whether the run that is there is finished; where it is not, whether it can go on is found out (UserError)."""
     if not folder.started:
         return False
@@ -137,7 +139,7 @@ def _is_over(config: RunConfig, folder: RunFolder, wishes: Wishes, processes: Pr
         logger.info(f"{folder.path} is finished already. More steps: --fork NAME with a larger train.steps.")
         return True
     changes.refuse(folder, folder.read_config(), config, processes.count, resolved=False)
-    fingerprints.refuse_missing(folder, config)
+    fingerprints.refuse_missing_folders(folder, config)
     return False
 
 
@@ -150,7 +152,7 @@ def _steps_and_end(job: Job, folder: RunFolder, done: int, stop: Stop, started: 
             before_training(job, folder, readers)
         if not _train(job, folder, done, readers, stop):
             return False
-        sample(job, folder, job.config.train.steps, readers.trackers, logging.INFO)
+        sample_milestone(job, folder, job.config.train.steps, readers.trackers, logging.INFO)
     if job.processes.main:
         _finish(job, folder, started)
     job.processes.everyones(None)  # the others wait for it
@@ -165,22 +167,22 @@ def check(config: RunConfig, out: Path) -> None:
         UserError: whatever would keep the run from starting or from being saved.
         BugError: anything else.
     """
-    folder, config = run_folder.choose(out, config, resume=True)
-    with in_words(config, folder):
-        _ready(config, folder, ALONE, thorough=True)
+    folder, config = run_folder.choose_folder(out, config, resume=True)
+    with translate_errors(config, folder):
+        _ready(config, folder, SINGLE, thorough=True)
 
 
 def _ready(
     config: RunConfig, folder: RunFolder, processes: Processes, *, thorough: bool = False
-) -> tuple[Job, list[Sources]]:
+) -> tuple[Job, list[InputFingerprints]]:
     """The job after its pre-flight, and in the main process what it learns from."""
     processes.first(lambda: refuse_early(config, folder))
-    found: list[Sources] = []
+    found: list[InputFingerprints] = []
 
     def look(config: RunConfig, items: tuple[Item, ...], held_back: tuple[Item, ...]) -> None:
         refuse_batch_of_repeats(config.train.batch_size, items)
-        known = fingerprints.read(folder) if folder.started else None
-        found.append(fingerprints.look(config, items, held_back, known))
+        known = fingerprints.read_fingerprints(folder) if folder.started else None
+        found.append(fingerprints.fingerprint_inputs(config, items, held_back, known))
         if known is not None:
             fingerprints.refuse_changed(folder, known, found[0])
 
@@ -196,7 +198,7 @@ def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop)
     """Take every step that is left; False where the run was asked to stop, with a checkpoint at that step."""
     train, tables = job.config.train, job.draws.tables
     display = Display(train.steps, done)
-    keeper = Keeper(job, folder.checkpoints, readers.log, done)
+    keeper = Checkpointer(job, folder.checkpoints, readers.log, done)
     parameters = list(job.parameters.values())
     try:
         with stop.after_the_step():
@@ -214,7 +216,7 @@ def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop)
                             keeper.save(done)
                         stopping = job.processes.any(stop())
                         if done == train.steps or not stopping:
-                            on_the_way(job, folder, done, readers)
+                            run_due_work(job, folder, done, readers)
                             if due:  # a request may have come meanwhile; asking costs an exchange, so only here
                                 stopping = job.processes.any(stop())
                 if stopping and done < train.steps:
@@ -226,7 +228,7 @@ def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop)
     return True
 
 
-def _timed(taken: Iterator[Step], keeper: Keeper) -> Iterator[tuple[Step, float]]:
+def _timed(taken: Iterator[Step], keeper: Checkpointer) -> Iterator[tuple[Step, float]]:
     """Each step with its seconds, without what follows it; where one fails, the state before it is kept."""
     done = keeper.saved
     while True:
@@ -246,4 +248,4 @@ def _finish(job: Job, folder: RunFolder, started: datetime) -> None:
     if job.config.output.model_card:
         write_card(folder.path)
     with job.averaged():
-        export(job, folder.result(job.config), job.config.train.steps, started)
+        export_result(job, folder.result(job.config), job.config.train.steps, started)

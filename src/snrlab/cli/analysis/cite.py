@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def cite(
+def cite_command(
     source: Annotated[
         str,
         typer.Argument(
@@ -21,7 +21,7 @@ def cite(
 
     Example: snrlab cite run.toml -o methods.bib
     """
-    from snrlab.cli.output_files import free, write
+    from snrlab.cli.output_files import free, write_and_tell
     from snrlab.lab.cite import cite as cited
     from snrlab.lab.cite import to_bibtex
 
@@ -30,4 +30,4 @@ def cite(
     if out is None:
         typer.echo(text)
     else:
-        write(out, f"{text}\n".encode())
+        write_and_tell(out, f"{text}\n".encode())

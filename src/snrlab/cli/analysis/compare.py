@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.choices import DOCUMENTS, one_of
-from snrlab.cli.output_files import form, free, write
+from snrlab.cli.output_files import form, free, write_and_tell
 
-PANELS = ("weight_epsilon", "emphasis")
+_PANELS = ("weight_epsilon", "emphasis")
 
 
-def compare(
+def compare_command(
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -36,33 +36,35 @@ def compare(
     """
     from snrlab.lab import blocks
     from snrlab.lab.comparison import compare_text
-    from snrlab.lab.comparison.compare import as_data
     from snrlab.lab.comparison.compare import compare as compared
+    from snrlab.lab.comparison.compare import comparison_as_data
 
     shape = form(format, out)
     free(("--out", out), ("--figure", figure))
     found = compared(sources)
     recipes = {member.label: member.recipe for member in found.members}
-    panels = [*(["density"] if len({str(m.tables.p) for m in found.members}) > 1 else []), *PANELS]
+    panels = [*(["density"] if len({str(m.tables.p) for m in found.members}) > 1 else []), *_PANELS]
     title = compare_text.title(found)
     match shape:
         case "json":
-            text = json.dumps(as_data(found), indent=1)
+            text = json.dumps(comparison_as_data(found), indent=1)
         case "md":
-            text = blocks.to_markdown(title, compare_text.blocks(found))
+            text = blocks.to_markdown(title, compare_text.comparison_blocks(found))
         case "html":
-            from snrlab.lab.figures.plots import draw, save
+            from snrlab.lab.figures.plots import draw_figure, figure_bytes
             from snrlab.lab.report import CSS
 
-            picture = save(draw({m.label: m.tables for m in found.members}, panels, log_weight=True), "svg").decode()
-            text = blocks.to_html(title, compare_text.blocks(found), CSS, picture[picture.index("<svg") :])
+            picture = figure_bytes(
+                draw_figure({m.label: m.tables for m in found.members}, panels, log_weight=True), "svg"
+            ).decode()
+            text = blocks.to_html(title, compare_text.comparison_blocks(found), CSS, picture[picture.index("<svg") :])
         case _:
-            text = blocks.to_text(compare_text.blocks(found))
+            text = blocks.to_text(compare_text.comparison_blocks(found))
     if figure is not None:
         from snrlab.cli.analysis.plot import content
 
-        write(figure, content(recipes, figure.suffix.lower(), panels, log=True))
+        write_and_tell(figure, content(recipes, figure.suffix.lower(), panels, log=True))
     if out is None:
         typer.echo(text)
     else:
-        write(out, text.encode())
+        write_and_tell(out, text.encode())

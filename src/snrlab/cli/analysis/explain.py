@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.choices import DOCUMENTS, one_of
-from snrlab.cli.output_files import form, free, write
+from snrlab.cli.output_files import form, free, write_and_tell
 
 
-def explain(
+def explain_command(
     source: Annotated[
         Path,
         typer.Argument(
@@ -28,8 +28,8 @@ def explain(
     Nothing is loaded but the file, and of a .safetensors only its header. Example: snrlab explain my-lora.safetensors
     """
     from snrlab.lab import explain_text
-    from snrlab.lab.explain import as_data
     from snrlab.lab.explain import explain as explained_file
+    from snrlab.lab.explain import explanation_as_data
 
     shape = form(format, out)
     free(("--out", out), ("--figure", figure))
@@ -44,22 +44,24 @@ def explain(
     }
     match shape:
         case "json":
-            text = json.dumps(as_data(found), indent=1, default=str)
+            text = json.dumps(explanation_as_data(found), indent=1, default=str)
         case "md":
-            text = explain_text.to_markdown(found)
+            text = explain_text.explanation_to_markdown(found)
         case "html":
-            from snrlab.lab.figures.plots import draw, save
+            from snrlab.lab.figures.plots import draw_figure, figure_bytes
             from snrlab.lab.report import CSS
 
-            picture = save(draw({k: r.tables() for k, r in drawn.items()}, ["weight", "emphasis"]), "svg").decode()
-            text = explain_text.to_html(found, CSS, picture[picture.index("<svg") :])
+            picture = figure_bytes(
+                draw_figure({k: r.tables() for k, r in drawn.items()}, ["weight", "emphasis"]), "svg"
+            ).decode()
+            text = explain_text.explanation_to_html(found, CSS, picture[picture.index("<svg") :])
         case _:
-            text = explain_text.to_text(found)
+            text = explain_text.explanation_to_text(found)
     if figure is not None:
         from snrlab.cli.analysis.plot import content
 
-        write(figure, content(drawn, figure.suffix.lower(), ["snr", "weight", "emphasis"]))
+        write_and_tell(figure, content(drawn, figure.suffix.lower(), ["snr", "weight", "emphasis"]))
     if out is None:
         typer.echo(text)
     else:
-        write(out, text.encode())
+        write_and_tell(out, text.encode())

@@ -12,7 +12,7 @@ from snrlab.cli.choices import TEXT_OR_JSON, one_of
 from snrlab.core.errors import CombinedError, UserError
 
 
-def inspect(
+def inspect_command(
     files: Annotated[
         list[Path],
         typer.Argument(help="LoRA or checkpoint files (.safetensors) or diffusers folders.", metavar="FILE..."),
@@ -27,9 +27,9 @@ def inspect(
     Nothing in a file is run: pickles are refused. Only headers are read of checkpoints, and the matrices of LoRAs.
     Example: snrlab inspect my-lora.safetensors
     """
-    from snrlab.cli.analysis.inspection_text import as_data, blocks
+    from snrlab.cli.analysis.inspection_text import inspection_as_data, inspection_blocks
     from snrlab.lab.blocks import to_text
-    from snrlab.model_files.inspection.inspection import inspect as inspected
+    from snrlab.model_files.inspection.inspection import inspect_file as inspected
 
     found, refused = [], []
     for path in files:
@@ -40,8 +40,8 @@ def inspect(
                 raise
             refused.append(reason)
     if format == "json":
-        typer.echo(json.dumps([as_data(f, tags) for f in found], indent=1))
+        typer.echo(json.dumps([inspection_as_data(f, tags) for f in found], indent=1))
     else:
-        typer.echo("\n\n".join(to_text(blocks(f, tags)) for f in found))
+        typer.echo("\n\n".join(to_text(inspection_blocks(f, tags)) for f in found))
     if refused:
         raise CombinedError(refused)

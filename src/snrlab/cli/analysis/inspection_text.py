@@ -7,30 +7,30 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from snrlab.lab.blocks import Block, Grid, Heading, Lines
+from snrlab.lab.blocks import Block, BulletList, Heading, TableBlock
 from snrlab.model_files.inspection.inspection import Inspected, family_name
 
-SHOWN = 100  # characters of a value
-OTHERS = 20  # lines of metadata that is of no known program
-PARTS = {
+_SHOWN = 100  # characters of a value
+_OTHERS = 20  # lines of metadata that is of no known program
+_PARTS = {
     "unet": "UNet", "text_encoder": "text encoder", "text_encoder_2": "second text encoder", "vae": "autoencoder",
 }  # fmt: skip
 DATASET = ("ss_tag_frequency", "ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_datasets", "ss_bucket_info")
 GROUPS = ("Training", "Pictures", "Model specification", "Other metadata")
-FORMATS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "F64": "fp64", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
+_FORMATS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "F64": "fp64", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 
 
-def blocks(found: Inspected, tags: int) -> Iterator[Block]:
+def inspection_blocks(found: Inspected, tags: int) -> Iterator[Block]:
     """In order: what it is, what is in it, who loads it, what to know, what it says about itself."""
     yield f"{found.path.name}: {found.kind}"
-    yield Lines(tuple(_facts(found)))
+    yield BulletList(tuple(_facts(found)))
     if found.norms:
         yield Heading("Norms of what it adds" if found.adapters else "Norms of its weights")
         rows = [(n, str(v.layers), f"{v.norm:.4g}", f"{v.largest:.4g}") for n, v in found.norms.items()]
-        yield Grid((("", "layers", "norm", "largest layer"), *rows))
+        yield TableBlock((("", "layers", "norm", "largest layer"), *rows))
     if found.programs:
         yield Heading("Which programs load it")
-        yield Grid((("program", "loads it", ""), *((p.name, p.answer, p.why) for p in found.programs)))
+        yield TableBlock((("program", "loads it", ""), *((p.name, p.answer, p.why) for p in found.programs)))
     yield Heading("What to know")
     yield from found.found
     if not found.found:
@@ -46,12 +46,12 @@ def _facts(found: Inspected) -> Iterator[str]:
         zero = {True: "yes", False: "no", None: "the file does not say"}[found.zero_terminal_snr]
         yield f"zero terminal SNR: {zero}"
     numbers = sum(found.formats.values())
-    formats = ", ".join(f"{FORMATS.get(k, k)} {v / numbers:.0%}" for k, v in found.formats.items()) if numbers else "-"
+    formats = ", ".join(f"{_FORMATS.get(k, k)} {v / numbers:.0%}" for k, v in found.formats.items()) if numbers else "-"
     yield f"size: {_bytes(found.size)}, {numbers:,} numbers, {formats}"
     if found.adapters is None:
-        yield "holds: " + (", ".join(f"{PARTS.get(k, k)} {v:,}" for k, v in found.parts.items()) or "nothing")
+        yield "holds: " + (", ".join(f"{_PARTS.get(k, k)} {v:,}" for k, v in found.parts.items()) or "nothing")
     else:
-        yield "trains: " + ", ".join(f"{PARTS.get(k, k)} {v} layers" for k, v in found.parts.items())
+        yield "trains: " + ", ".join(f"{_PARTS.get(k, k)} {v} layers" for k, v in found.parts.items())
         yield f"rank: {_counted(found.adapters.ranks)}; alpha: {_counted(found.adapters.alphas)}"
         yield f"names: {found.adapters.layout}'s layout, UNet blocks by {found.adapters.names} names"
     for name, value in found.hashes.items():
@@ -75,8 +75,8 @@ def _metadata(metadata: Mapping[str, str], tags: int) -> Iterator[Block]:
         if lines:
             yield Heading(title)
             shown = [f"{name} = {_short(value)}" for name, value in lines.items()]
-            more = [f"and {len(shown) - OTHERS} more; --format json has them"] if len(shown) > OTHERS else []
-            yield Lines(tuple(shown) if title != GROUPS[-1] else (*shown[:OTHERS], *more))
+            more = [f"and {len(shown) - _OTHERS} more; --format json has them"] if len(shown) > _OTHERS else []
+            yield BulletList(tuple(shown) if title != GROUPS[-1] else (*shown[:_OTHERS], *more))
 
 
 def grouped(metadata: Mapping[str, str], tags: int) -> dict[str, dict[str, str]]:
@@ -121,7 +121,7 @@ def _pictures(key: str, value: str, tags: int) -> dict[str, str]:
 
 def _short(value: str) -> str:
     value = " ".join(value.split())
-    return value if len(value) <= SHOWN else f"{value[: SHOWN - 3]}..."
+    return value if len(value) <= _SHOWN else f"{value[: _SHOWN - 3]}..."
 
 
 def _bytes(count: int) -> str:
@@ -136,7 +136,7 @@ def _bytes(count: int) -> str:
     return f"{count} bytes"
 
 
-def as_data(found: Inspected, tags: int) -> dict[str, Any]:
+def inspection_as_data(found: Inspected, tags: int) -> dict[str, Any]:
     """As plain data, the whole metadata included."""
     adapters = found.adapters
     return {

@@ -16,10 +16,10 @@ from snrlab.lab.figures.theme import MODES
 if TYPE_CHECKING:
     from snrlab.core.recipe import Recipe
 
-SUFFIXES = (".png", ".svg", ".html", ".csv")
+_SUFFIXES = (".png", ".svg", ".html", ".csv")
 
 
-def plot(
+def plot_command(
     recipe: Annotated[
         list[str] | None,
         typer.Argument(
@@ -31,7 +31,7 @@ def plot(
     out: Annotated[
         Path,
         typer.Option(
-            "-o", "--out", help=f"File to write; its ending says what: {', '.join(SUFFIXES)}. What exists is kept."
+            "-o", "--out", help=f"File to write; its ending says what: {', '.join(_SUFFIXES)}. What exists is kept."
         ),
     ] = Path("recipes.png"),
     show: Annotated[str, typer.Option(help=f"Graphs, with commas between: {', '.join(PANELS)}.")] = ",".join(DEFAULT),
@@ -59,7 +59,7 @@ def plot(
         for path in write_article(article):
             wrote(path)
         return
-    from snrlab.cli.output_files import free_path, write
+    from snrlab.cli.output_files import free_path, write_and_tell
 
     panels = [name.strip() for name in show.split(",")]
     for name in panels:
@@ -71,7 +71,7 @@ def plot(
         )
     target = free_path(out)
     data = content(_read(recipe), target.suffix.lower(), panels, theme, log=log, ceiling=ceiling)
-    write(target, data)
+    write_and_tell(target, data)
 
 
 def _read(texts: list[str]) -> dict[str, Recipe]:
@@ -101,19 +101,19 @@ def content(
     ceiling: float | None = None,
 ) -> bytes:
     """The file of this ending with these recipes (UserError for an ending that is not drawn)."""
-    if suffix not in SUFFIXES:
-        raise unknown("ending", suffix or "(none)", SUFFIXES)
+    if suffix not in _SUFFIXES:
+        raise unknown("ending", suffix or "(none)", _SUFFIXES)
     tables = {label: recipe.tables() for label, recipe in recipes.items()}
     if suffix == ".csv":
-        from snrlab.lab.figures.data_files import to_csv
+        from snrlab.lab.figures.data_files import curves_to_csv
 
-        return to_csv(tables).encode()
+        return curves_to_csv(tables).encode()
     if suffix == ".html":
         from snrlab.lab.figures.page import page
         from snrlab.lab.tables import describe
 
         return page({label: (describe(recipe), tables[label]) for label, recipe in recipes.items()}, panels).encode()
-    from snrlab.lab.figures.plots import draw, save
+    from snrlab.lab.figures.plots import draw_figure, figure_bytes
 
-    figure = draw(tables, panels, mode=theme, log_weight=log, ceiling=ceiling)  # type: ignore[arg-type]  # one of MODES
-    return save(figure, suffix[1:])  # type: ignore[arg-type]  # one of SUFFIXES, without the dot
+    figure = draw_figure(tables, panels, mode=theme, log_weight=log, ceiling=ceiling)  # type: ignore[arg-type]  # one of MODES
+    return figure_bytes(figure, suffix[1:])  # type: ignore[arg-type]  # one of SUFFIXES, without the dot

@@ -22,7 +22,7 @@ from snrlab.core.weights.weighting import WEIGHTINGS
 if TYPE_CHECKING:
     from snrlab.lab.recipe_source import NamedRecipe
 
-FORMATS = ("table", "csv", "json")
+_FORMATS = ("table", "csv", "json")
 WIDE = 200  # where no terminal limits it
 SPEC = "NAME[:k=v,...]"
 
@@ -34,7 +34,7 @@ def _known(registry: Registry) -> str:
 
 
 # long because its signature is the command's whole interface
-def table(
+def table_command(
     recipe: Annotated[
         str | None,
         typer.Argument(
@@ -97,7 +97,7 @@ def table(
         int | None, typer.Option(help="Show the steps with t % N = 0.", metavar="N", show_default="25")
     ] = None,
     at: Annotated[str | None, typer.Option(help="Show these timesteps, such as 0,24,499.", metavar="T,T,...")] = None,
-    format: Annotated[str, one_of(FORMATS, help="Form of the answer.")] = "table",
+    format: Annotated[str, one_of(_FORMATS, help="Form of the answer.")] = "table",
 ) -> None:
     """Show a recipe by timestep: SNR, density, weight in every space, perturbation.
 
@@ -155,7 +155,7 @@ def _show(named: NamedRecipe, every: int | None, at: str | None, format: str) ->
             typer.echo(str(finding))
         return
     rows = tables.rows(timesteps)
-    typer.echo(lab.to_json(rows) if format == "json" else lab.to_csv(rows), nl=format == "json")
+    typer.echo(lab.rows_to_json(rows) if format == "json" else lab.rows_to_csv(rows), nl=format == "json")
     for finding in remarks:
         if finding.grade == "warning":
             typer.echo(str(finding), err=True)

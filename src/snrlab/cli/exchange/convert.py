@@ -13,10 +13,10 @@ from snrlab.cli.output_files import free_path
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
 
-PREDICTIONS = ("epsilon", "v_prediction")  # of the families' models
+_PREDICTIONS = ("epsilon", "v_prediction")  # of the families' models
 
 
-def convert(
+def convert_command(
     source: Annotated[Path, typer.Argument(help="Model: a .safetensors file, or a folder in diffusers layout.")],
     out: Annotated[
         Path | None,
@@ -33,7 +33,7 @@ def convert(
     ] = None,
     vae: Annotated[Path | None, typer.Option(help="Autoencoder to put in: a file or a folder.")] = None,
     prediction: Annotated[
-        str | None, one_of(PREDICTIONS, help="What the model predicts, where it does not say so itself.")
+        str | None, one_of(_PREDICTIONS, help="What the model predicts, where it does not say so itself.")
     ] = None,
     zero_terminal_snr: Annotated[
         bool, typer.Option("--zero-terminal-snr", help="Its schedule ends at SNR 0, where it does not say so itself.")
@@ -48,7 +48,7 @@ def convert(
     """  # fmt: skip
     quiet_libraries()
     from snrlab.models.lora.lora_file import convert_lora, is_lora
-    from snrlab.models.storage.convert import convert as convert_model
+    from snrlab.models.storage.convert import convert_model
     from snrlab.models.storage.source import DTYPES
 
     if source.is_file() and is_lora(source):

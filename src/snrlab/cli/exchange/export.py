@@ -10,7 +10,7 @@ import typer
 from snrlab.cli.messages import tell, wrote
 
 
-def export(
+def export_command(
     run: Annotated[Path, typer.Argument(help="Run file, or run folder.")],
     to: Annotated[str, typer.Option("--to", help="kohya or onetrainer.")],
     out: Annotated[
@@ -23,13 +23,13 @@ def export(
     Example: snrlab export run.toml --to kohya
     """
     from snrlab.cli.output_files import free_path, put
-    from snrlab.config.load import read
-    from snrlab.peers.exporting import dataset_toml, to_json, to_toml
-    from snrlab.peers.exporting import export as exported_run
+    from snrlab.config.load import read_run
+    from snrlab.peers.exporting import dataset_toml, onetrainer_json, to_toml
+    from snrlab.peers.exporting import export_settings as exported_run
     from snrlab.peers.run_file_writer import tail
 
     file = run / "run.toml" if run.is_dir() and (run / "run.toml").is_file() else run
-    exported = exported_run(read(file), to)
+    exported = exported_run(read_run(file), to)
     wanted = out or file.with_name(f"{file.stem}-{to}.{'json' if to == 'onetrainer' else 'toml'}")
     path = free_path(wanted)
     options, written = dict(exported.options), [path]
@@ -49,7 +49,7 @@ def export(
         head = [f"From {file.name} by snrlab export, for {exported.script}."]
         put(path, to_toml(replace(exported, options=options), head).encode())
     else:
-        put(path, to_json(exported).encode())
+        put(path, onetrainer_json(exported).encode())
     tell(f"for {exported.script}; {len(exported.options)} settings.")
     tell("\n".join([*tail(exported.left), ""]))
     wrote(*written)

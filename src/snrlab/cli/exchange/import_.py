@@ -10,7 +10,7 @@ import typer
 from snrlab.cli.messages import tell, wrote
 
 
-def import_(
+def import_command(
     source: Annotated[
         Path,
         typer.Argument(help="kohya TOML, kohya_ss JSON, LoRA_Easy TOML, OneTrainer JSON, or a finished .safetensors."),

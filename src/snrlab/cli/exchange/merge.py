@@ -10,11 +10,11 @@ import typer
 from snrlab.cli.choices import PRECISIONS, one_of
 from snrlab.cli.messages import wrote
 from snrlab.cli.output_files import free_path
-from snrlab.cli.strengths import refuse_endless
+from snrlab.cli.strengths import check_finite_strength
 from snrlab.cli.training.train import quiet_libraries
 
 
-def merge(
+def merge_command(
     base: Annotated[Path, typer.Argument(help="Checkpoint: a .safetensors file or a diffusers folder.")],
     loras: Annotated[
         list[str], typer.Argument(help="LoRA files of any layout, LoCon and DoRA too.", metavar="LORA[:STRENGTH]...")
@@ -37,21 +37,21 @@ def merge(
     Example: snrlab merge base.safetensors style.safetensors:0.8 -o merged.safetensors
     """
     target, chosen = free_path(out, or_folder=True), [_with_strength(text) for text in loras]
-    refuse_endless("LORA", [strength for _, strength in chosen])
+    check_finite_strength("LORA", [strength for _, strength in chosen])
     quiet_libraries()
     from dataclasses import replace
 
     from snrlab.models.lora.lora_file import load_lora
-    from snrlab.models.lora.merge import merge as merge_into
-    from snrlab.models.storage.convert import save
-    from snrlab.models.storage.source import DTYPES, load
+    from snrlab.models.lora.merge import merge_lora as merge_into
+    from snrlab.models.storage.convert import save_model
+    from snrlab.models.storage.source import DTYPES, load_model
 
-    model = load(base, None, None, field="BASE")
+    model = load_model(base, None, None, field="BASE")
     for path, strength in chosen:
         merge_into(model, load_lora(path, model.unet.config), strength, name=path.name)
     merged_from = ", ".join([model.label, *(f"{path.stem}:{strength:g}" for path, strength in chosen)])
     dtype = DTYPES[precision] if precision else None
-    save(replace(model, label=target.stem), target, dtype, {"modelspec.merged_from": merged_from})
+    save_model(replace(model, label=target.stem), target, dtype, {"modelspec.merged_from": merged_from})
     wrote(target)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from snrlab.cli.machine.diagnosis import Check
 
 
-def doctor(
+def doctor_command(
     out: Annotated[Path, typer.Option("--out", help="Folder that runs would go into.", metavar="DIR")] = Path("runs"),
     format_: Annotated[str, one_of(TEXT_OR_JSON, "--format", help="Form of the answer.")] = "text",
 ) -> None:
@@ -31,12 +31,12 @@ def doctor(
     if format_ == "json":
         typer.echo(json.dumps({"ok": healthy, "checks": [asdict(check) for check in checks]}, indent=1))
     else:
-        typer.echo(as_text(checks))
+        typer.echo(diagnosis_text(checks))
     if not healthy:
         sys.exit(1)
 
 
-def as_text(checks: list[Check]) -> str:
+def diagnosis_text(checks: list[Check]) -> str:
     """One line a check, under it what to do; then how many problems there are."""
     width = max(len(check.name) for check in checks)
     lines = []

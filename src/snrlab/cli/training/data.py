@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snrlab.core.errors import UserError
-from snrlab.core.regular_file import refuse_endless
+from snrlab.core.regular_file import check_regular_file
 from snrlab.files.text import LARGEST_TEXT
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _KOHYA_TRAINING = {"pretrained_model_name_or_path", "train_data_dir", "dataset_config", "network_module", "output_name"}
 
 
-def data(
+def data_command(
     source: Annotated[Path, typer.Argument(help="Folder of images, run file, or kohya dataset TOML.")],
     sets: Annotated[
         list[str] | None,
@@ -57,13 +57,13 @@ def _described(source: Path, overrides: list[str]) -> tuple[DataConfig, RunConfi
     """The [data] section that a source means, and the run where it is a run file."""
     if source.suffix.lower() not in (".toml", ".json") or not source.is_file():
         return _section({"folder": str(source)}, overrides), None
-    from snrlab.config.load import read
+    from snrlab.config.load import read_run
 
     content = _content(source)
     if "datasets" in content:
         return _section({"dataset_config": str(source)}, overrides), None
     if "data" in content or "model" in content:
-        run = read(source, overrides)
+        run = read_run(source, overrides)
         return run.data, run
     flat = content | {k: v for table in content.values() if isinstance(table, dict) for k, v in table.items()}
     if _KOHYA_TRAINING & flat.keys():
@@ -91,7 +91,7 @@ def _section(values: dict[str, Any], overrides: list[str]) -> DataConfig:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    refuse_endless(file, largest=LARGEST_TEXT)
+    check_regular_file(file, largest=LARGEST_TEXT)
     try:
         text = file.read_text(encoding="utf-8-sig")
         content = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from snrlab.runs.folder import RunFolder
 
 
-def demo(
+def demo_command(
     out: OutOption = Path("runs"),
     style: Annotated[str, typer.Option(help="Style to learn: ink, or the subtler fluent-3d.")] = "ink",
     no_dates: NoDatesOption = False,
@@ -47,7 +47,7 @@ def demo(
 
 def demo_config(style: str, *, dates: bool = True) -> RunConfig:
     """The demo's run for a style (UserError where there is no such style, or it is what the base already draws)."""
-    from snrlab.config import read
+    from snrlab.config import read_run
     from snrlab.core.errors import unknown
     from snrlab.data import emoji
 
@@ -56,7 +56,7 @@ def demo_config(style: str, *, dates: bool = True) -> RunConfig:
         raise unknown("--style", style, styles)
     file = Path(str(resources.files("snrlab.cli.training") / "demo.toml"))
     name = "demo" if style == "ink" else f"demo-{style}"
-    return read(file, [f'name="{name}"', f'data.shipped="{style}"', f"output.dates={str(dates).lower()}"])
+    return read_run(file, [f'name="{name}"', f'data.shipped="{style}"', f"output.dates={str(dates).lower()}"])
 
 
 def _show_recipe(config: RunConfig) -> None:

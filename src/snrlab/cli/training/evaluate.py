@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snrlab.cli.choices import TEXT_OR_JSON, one_of
-from snrlab.cli.strengths import refuse_endless
+from snrlab.cli.strengths import check_finite_strength
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
 from snrlab.lab.blocks import columns
@@ -29,7 +29,7 @@ def _styles() -> Sequence[str]:
     return emoji.styles()
 
 
-def evaluate(
+def evaluate_command(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(help="Run folder, diffusers folder, small or small_v, or pictures.")],
     style: Annotated[str, one_of(_styles, help="Shipped style the pictures should have.")] = "ink",
@@ -66,7 +66,7 @@ def evaluate(
 
     Example: snrlab evaluate runs/demo --style ink --features models/dinov2-small
     """
-    refuse_endless("--strength", strength or ())
+    check_finite_strength("--strength", strength or ())
     quiet_libraries()
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
@@ -90,7 +90,7 @@ def evaluate(
             strengths=strength,
             net=net,
         )
-    typer.echo(json.dumps(asdict(found)) if format == "json" else as_text(found))
+    typer.echo(json.dumps(asdict(found)) if format == "json" else evaluation_text(found))
 
 
 def _refuse_options_of_drawing(context: typer.Context) -> None:
@@ -103,7 +103,7 @@ def _refuse_options_of_drawing(context: typer.Context) -> None:
             )
 
 
-def as_text(found: Evaluation) -> str:
+def evaluation_text(found: Evaluation) -> str:
     """The evaluation as a plain table: all about one LoRA, or a line for each where there are several."""
     head = f"{found.count} pictures against the true pictures of {found.style}; 95 % intervals over concepts"
     if found.left_out is None:

@@ -13,7 +13,7 @@ from snrlab.config.wrong_file import quoted
 from snrlab.core.errors import UserError
 
 
-def init(
+def init_command(
     images: Annotated[Path | None, typer.Argument(help="Folder of images.")] = None,
     model: Annotated[
         str, typer.Option("--model", help="SD 1.5, SD 2 or SDXL model: file or folder; or small, which ships.")
@@ -41,11 +41,11 @@ def init(
         raise UserError(
             "--model is missing: a .safetensors file, a folder in diffusers layout, or small.", code="missing-value"
         )
-    from snrlab.init.run_file import start
+    from snrlab.init.run_file import draft_run_file
 
     path = free_path(out)
     try:
-        started = start(images, model, preset, name)
+        started = draft_run_file(images, model, preset, name)
     except ImportError:
         raise UserError('reading images needs Pillow: pip install "snrlab[train]".', code="missing-package") from None
     put(path, started.text.encode())
@@ -56,12 +56,12 @@ def init(
 
 def listing() -> str:
     """The presets: what each is for, then memory and steps by family."""
-    from snrlab.config.presets import NAMES, load, names
+    from snrlab.config.presets import PRESET_NAMES, load_preset, names
 
     lines = []
     for name in names():
-        preset = load(name)
-        memory = ", ".join(f"{NAMES[base]} {size} GB" for base, size in preset.memory.items())
+        preset = load_preset(name)
+        memory = ", ".join(f"{PRESET_NAMES[base]} {size} GB" for base, size in preset.memory.items())
         lines += [
             f"{name}: {preset.summary}",
             f"    fits a card with: {memory}; each picture is seen {preset.views} times, "

@@ -9,7 +9,7 @@ import typer
 
 from snrlab.cli.messages import wrote
 from snrlab.cli.output_files import free_path
-from snrlab.cli.strengths import refuse_endless
+from snrlab.cli.strengths import check_finite_strength
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def sample(
+def sample_command(
     source: Annotated[Path, typer.Argument(help="Run folder, model in diffusers layout, or small or small_v.")],
     prompt: Annotated[list[str] | None, typer.Option(help="Prompt; repeat for more. A run has its own.")] = None,
     lora: Annotated[Path | None, typer.Option(help="LoRA file to put on a model.", metavar="FILE")] = None,
@@ -48,17 +48,17 @@ def sample(
 
     Example: snrlab sample runs/demo --prompt "red apple" --strength 0 --strength 0.5 --strength 1
     """
-    refuse_endless("--strength", strength or ())
+    check_finite_strength("--strength", strength or ())
     path = free_path(out)
     quiet_libraries()
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
-    from snrlab.evaluate.open_model import open_source
+    from snrlab.evaluate.open_model import open_model
     from snrlab.pictures.grids import labelled, parameters, save_grid, save_png
-    from snrlab.pictures.sampling import sample as make
+    from snrlab.pictures.sampling import draw_pictures as make
     from snrlab.progress import Throughput
 
-    saved = open_source(source, lora, step or ())
+    saved = open_model(source, lora, step or ())
     if strength and not saved.adapters:
         raise UserError("--strength is of a LoRA, and here is none; give one with --lora FILE.", code="unused-option")
     size = resolution or saved.resolution

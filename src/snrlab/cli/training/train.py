@@ -26,7 +26,7 @@ NoDatesOption = Annotated[
 ]
 
 
-def train(
+def train_command(
     run: Annotated[Path, typer.Argument(help="Run file, such as configs/lora.toml or a run folder's run.toml.")],
     out: OutOption = Path("runs"),
     set_: Annotated[
@@ -56,7 +56,7 @@ def train(
 
     On several GPUs: --processes N, or accelerate launch -m snrlab train RUN.
     """
-    from snrlab.config import read
+    from snrlab.config import read_run
 
     if debug:
         os.environ[DEBUG] = "1"
@@ -65,7 +65,7 @@ def train(
             "--resume goes on with a run, --fork starts another from it; give one of them.", code="conflicting-options"
         )
 
-    config = read(run, [*(set_ or []), *(["output.dates=false"] if no_dates else [])])
+    config = read_run(run, [*(set_ or []), *(["output.dates=false"] if no_dates else [])])
     logger.debug(f"read {run}" + "".join(f", {override}" for override in set_ or ()))
     if check:
         if processes > 1 or launched():

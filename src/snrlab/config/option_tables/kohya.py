@@ -2,7 +2,7 @@
 
 Each row has the option's type and default there, the field of the run file that has its meaning here, an example of the
 field's value, a note, and the rule by which its value is carried over. Read in the program's sources at the commit that
-`VERSION` names.
+`KOHYA_VERSION` names.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, Literal
 from snrlab.core.errors import alike
 from snrlab.core.registries.parameters import parse_value
 
-VERSION = "kohya sd-scripts 48d368f (February 2026)"
-Part = Literal["run", "network", "dataset", "gui"]
+KOHYA_VERSION = "kohya sd-scripts 48d368f (February 2026)"
+OptionTable = Literal["run", "network", "dataset", "gui"]
 SECRETS = ("wandb_api_key", "huggingface_token")  # never shown
 SHORTEST = 4  # letters of a beginning that says which option is meant
 LIKE = 0.75  # of the letters of a misspelt name; below it, hints are about something else
@@ -39,7 +39,7 @@ class Option:
         example: of the field's value, as TOML, where the field holds more than this option.
     """
 
-    part: Part
+    part: OptionTable
     name: str
     type: str
     default: str
@@ -67,7 +67,7 @@ class Option:
     def is_default(self, value: Any) -> bool:
         """Whether a value is what the program does anyway; none, empty text and an empty list mean not stated.
 
-        >>> OPTIONS["noise_offset"].is_default(0), OPTIONS["network_alpha"].is_default("1")
+        >>> KOHYA_OPTIONS["noise_offset"].is_default(0), KOHYA_OPTIONS["network_alpha"].is_default("1")
         (True, True)
         """
         if value is None or value == "" or value == [] or value == {}:
@@ -87,8 +87,8 @@ def _load() -> dict[str, Option]:
     return {option.name: option for option in rows}
 
 
-OPTIONS: Mapping[str, Option] = _load()
-RUN: Mapping[str, Option] = {name: option for name, option in OPTIONS.items() if option.part == "run"}
+KOHYA_OPTIONS: Mapping[str, Option] = _load()
+RUN: Mapping[str, Option] = {name: option for name, option in KOHYA_OPTIONS.items() if option.part == "run"}
 
 
 def meant(name: str, names: Iterable[str]) -> str | None:
@@ -115,9 +115,9 @@ def hint(option: str) -> str | None:
     >>> hint("seed")
     'it belongs elsewhere: seed, at the top of the file'
     """
-    if option not in OPTIONS or OPTIONS[option].part == "gui":
+    if option not in KOHYA_OPTIONS or KOHYA_OPTIONS[option].part == "gui":
         return None
-    known = OPTIONS[option]
+    known = KOHYA_OPTIONS[option]
     if known.field.rpartition(".")[2] == option:
         return f"it belongs elsewhere: {known.here}"
     return f"that is kohya's name; {'here it is ' if known.field else ''}{known.here}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from snrlab.config.option_tables.kohya import Option
 
-PARTS = ("unet", "text_encoder", "text_encoder_2", "vae", "optimizer")
+_PARTS = ("unet", "text_encoder", "text_encoder_2", "vae", "optimizer")
 
 
 def _load() -> dict[str, Option]:
@@ -20,7 +20,7 @@ def _load() -> dict[str, Option]:
     return {row["name"]: Option(part="run", **row) for row in csv.DictReader(text.splitlines())}
 
 
-OPTIONS: Mapping[str, Option] = _load()
+ONETRAINER_FIELDS: Mapping[str, Option] = _load()
 
 
 def flat(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def flat(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, value in options.items():
-        if name in PARTS and isinstance(value, dict):
+        if name in _PARTS and isinstance(value, dict):
             found |= {f"{name}.{inner}": item for inner, item in value.items()}
         else:
             found[name] = value

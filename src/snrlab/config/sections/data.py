@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from snrlab.config.sections.section import FREE, PLACE, Section
 from snrlab.core.errors import UserError
 
-Size = tuple[int, int]
+WidthHeight = tuple[int, int]
 SMALLEST_SIDE, LARGEST_SIDE, SIDE_STEP = 16, 4096, 8
 OWN_BUCKET_NAMES = {name: name for name in ("bucket_min", "bucket_max", "bucket_step")}
 
@@ -105,7 +105,7 @@ class ImageOptions(Section):
     token_warmup_min: int = Field(1, ge=0, description="Tags after the first keep_tokens at the start of the warm-up.")
 
     @property
-    def size(self) -> Size:
+    def size(self) -> WidthHeight:
         """Width and height of `resolution`."""
         given = self.resolution
         return (given, given) if isinstance(given, int) else (given[0], given[1])

@@ -11,7 +11,7 @@ OnResume = Literal["fixed", "free", "place", "batch"]
 # what a started run does with another value, stated on a field as json_schema_extra; without a statement it is refused
 FREE: dict[str, Any] = {"resume": "free"}  # it goes on with the new one
 PLACE: dict[str, Any] = {"resume": "place"}  # where files are: it goes on where they are the same
-BATCH: dict[str, Any] = {"resume": "batch"}  # it goes on where the global batch is the same
+BATCH_RULE: dict[str, Any] = {"resume": "batch"}  # it goes on where the global batch is the same
 
 
 class Section(BaseModel):

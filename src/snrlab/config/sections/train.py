@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from snrlab.config.sections.section import BATCH, FREE, Section
+from snrlab.config.sections.section import BATCH_RULE, FREE, Section
 from snrlab.config.sections.strategy import LearningRateField, LossField, OptimizerField
 from snrlab.core.errors import UserError
 from snrlab.core.learning_rate import LR_SCHEDULES
@@ -173,8 +173,8 @@ def _refuse_fused(train: TrainConfig) -> None:
         )
 
 
-Part = Literal["unet", "text_encoder", "text_encoder_2"]
-PARTS: tuple[Part, ...] = get_args(Part)
+TrainedPart = Literal["unet", "text_encoder", "text_encoder_2"]
+_PARTS: tuple[TrainedPart, ...] = get_args(TrainedPart)
 
 
 class TrainConfig(Section):
@@ -188,9 +188,11 @@ class TrainConfig(Section):
     epochs: int | None = Field(
         None, ge=1, description="Instead of steps: how often every example is seen.", json_schema_extra=FREE
     )
-    batch_size: int = Field(1, ge=1, description="Images per forward pass, on each device.", json_schema_extra=BATCH)
+    batch_size: int = Field(
+        1, ge=1, description="Images per forward pass, on each device.", json_schema_extra=BATCH_RULE
+    )
     gradient_accumulation: int = Field(
-        1, ge=1, description="Forward passes per optimizer step.", json_schema_extra=BATCH
+        1, ge=1, description="Forward passes per optimizer step.", json_schema_extra=BATCH_RULE
     )
     learning_rate: float = Field(1e-4, gt=0, description="Learning rate after warm-up.")
     unet_learning_rate: float | None = Field(None, gt=0, description="Rate of the UNet; by default learning_rate.")
@@ -268,16 +270,16 @@ class TrainConfig(Section):
         return value
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[TrainedPart, ...]:
         """The networks that are trained."""
-        return tuple(part for part in PARTS if getattr(self, part))
+        return tuple(part for part in _PARTS if getattr(self, part))
 
     @property
     def trains_text(self) -> bool:
         """Whether a text encoder is trained, so that its embeddings change from step to step."""
         return self.text_encoder or self.text_encoder_2
 
-    def rate(self, part: Part) -> float:
+    def rate(self, part: TrainedPart) -> float:
         """The learning rate of a network after warm-up."""
         return getattr(self, f"{part}_learning_rate") or self.learning_rate
 
@@ -289,7 +291,7 @@ class TrainConfig(Section):
                 code="nothing-to-do",
                 field="unet",
             )
-        for part in PARTS:
+        for part in _PARTS:
             if getattr(self, f"{part}_learning_rate") is not None and part not in self.parts:
                 raise UserError(
                     f"{part}_learning_rate is set but {part} is not trained; set {part} = true.",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Grade = Literal["error", "warning", "info"]
 GRADES: tuple[Grade, ...] = ("error", "warning", "info")
-LEVELS: dict[Grade, int] = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
+_LEVELS: dict[Grade, int] = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,17 @@ class Finding:
         >>> Finding("fp16_on_cpu", "warning", "It is slow.").level == logging.WARNING
         True
         """
-        return LEVELS[self.grade]
+        return _LEVELS[self.grade]
 
     def __str__(self) -> str:
         """Grade, message and action on one line."""
         return f"{self.grade}: {self.in_full} [{self.code}]"
 
 
-def in_words(at: NDArray[np.int64]) -> str:
+def timestep_ranges(at: NDArray[np.int64]) -> str:
     """Timesteps, rising, as ranges.
 
-    >>> in_words(np.array([0, 1, 2, 999]))
+    >>> timestep_ranges(np.array([0, 1, 2, 999]))
     't = 0..2 and 999'
     """
     breaks = np.flatnonzero(np.diff(at) > 1)

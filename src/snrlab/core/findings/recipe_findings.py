@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError
-from snrlab.core.findings.finding import GRADES, Finding, in_words
+from snrlab.core.findings.finding import GRADES, Finding, timestep_ranges
 from snrlab.core.recipe import SELDOM, Recipe, Tables
 from snrlab.core.registries.registry import Choice
 from snrlab.core.weights.loss_weight import is_multiplier, loss_weight
@@ -41,7 +41,7 @@ def learns(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         )
 
 
-Rule = Callable[[Recipe, Tables], Iterator[Finding]]
+FindingRule = Callable[[Recipe, Tables], Iterator[Finding]]
 
 
 def epsilon_without_signal(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
@@ -64,7 +64,7 @@ def weight_infinite(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "weight_infinite",
             "error",
-            f"the training weight is infinite at {in_words(at)}.",
+            f"the training weight is infinite at {timestep_ranges(at)}.",
             "Set max_weight, or choose a weighting that is finite at SNR = 0.",
             {"steps": len(at), "first": float(at[0])},
         )
@@ -77,7 +77,7 @@ def weight_zero(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "weight_zero",
             "warning",
-            f"the training weight is 0 at {in_words(at)}: drawn, computed and not learnt.",
+            f"the training weight is 0 at {timestep_ranges(at)}: drawn, computed and not learnt.",
             "Set min_weight (for example 0.01) so that it is not starved.",
             {"steps": len(at), "first": float(at[0])},
         )
@@ -124,7 +124,7 @@ def damped_twice(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "damped_twice",
             "warning",
-            f"{_names(weightings)} each push {in_words(at)} below half; together down to {product:.2g} of plain "
+            f"{_names(weightings)} each push {timestep_ranges(at)} below half; together down to {product:.2g} of plain "
             "epsilon.",
             "Fine detail is learnt there; keep one of them if you want it.",
             {"steps": len(at), "smallest": product},
@@ -164,7 +164,9 @@ def limits(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
             continue
         at = _where(tables, np.asarray(mask))
         acts = (
-            f"{name} {value:g} acts on {in_words(at)}." if len(at) else f"{name} {value:g} never acts on this recipe."
+            f"{name} {value:g} acts on {timestep_ranges(at)}."
+            if len(at)
+            else f"{name} {value:g} never acts on this recipe."
         )
         yield Finding(name, "info" if len(at) else "warning", acts, "", {"steps": len(at)})
 
@@ -226,7 +228,7 @@ def never_trained(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "never_trained",
             "warning" if terminal else "info",
-            f"{in_words(at)} {'is' if len(at) == 1 else 'are'} {rarely}never trained"
+            f"{timestep_ranges(at)} {'is' if len(at) == 1 else 'are'} {rarely}never trained"
             + (", the step without signal among them, which sampling starts from." if terminal else "."),
             "Widen the density." if terminal else "",
             {"steps": len(at)},
@@ -239,7 +241,7 @@ def noise_shape(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding("noise_shape", "info", f"noise {recipe.noise.name}: {recipe.noise.entry.properties.changes}.")
 
 
-RULES: tuple[Rule, ...] = (
+_RULES: tuple[FindingRule, ...] = (
     epsilon_without_signal,
     weight_infinite,
     weight_zero,
@@ -280,7 +282,7 @@ def findings(recipe: Recipe, tables: Tables | None = None) -> list[Finding]:
 
 def _of_stage(recipe: Recipe, tables: Tables) -> list[Finding]:
     with np.errstate(all="ignore"):
-        return [finding for rule in RULES for finding in rule(recipe, tables)]
+        return [finding for rule in _RULES for finding in rule(recipe, tables)]
 
 
 def refuse_errors(found: list[Finding]) -> None:

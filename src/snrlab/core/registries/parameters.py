@@ -16,7 +16,7 @@ _WORDS = {"true": True, "false": False, "none": None}
 
 
 @runtime_checkable
-class Text(Protocol):
+class TextParameter(Protocol):
     """A marker in `Annotated[str, ...]` that checks a text and gives it its lasting form."""
 
     example: str
@@ -73,7 +73,7 @@ class Parameter:
         """A value that is allowed: the default, or the example its marker carries."""
         if not self.required:
             return self.default
-        return next(b.example for b in self.bounds if isinstance(b, Text))
+        return next(b.example for b in self.bounds if isinstance(b, TextParameter))
 
     @property
     def allowed(self) -> str:
@@ -107,7 +107,7 @@ class Parameter:
         if type(value) is not kind or (kind is float and not math.isfinite(value)):
             raise self._refusal(value, where, code="not-a-number" if kind in (int, float) else "wrong-type")
         for bound in self.bounds:
-            if isinstance(bound, Text):
+            if isinstance(bound, TextParameter):
                 value = bound.check(value)
             elif not _within(value, bound):
                 raise self._refusal(value, where, code="out-of-range")

@@ -19,7 +19,7 @@ from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError
 from snrlab.core.registries.registry import Properties, Registry
 from snrlab.core.schedule import NoiseSchedule
-from snrlab.core.timesteps.timestep_sampling import Bins, Decay, Floor, mixed
+from snrlab.core.timesteps.timestep_sampling import Bins, Floor, LossDecay, mixed
 from snrlab.core.weights import curve as curves
 
 
@@ -117,7 +117,7 @@ def curve(schedule: NoiseSchedule, *, points: curves.Curve) -> Array:
     >>> curve(rectified_flow(num_train_timesteps=2), points="-1/3;1/1")
     array([0.25, 0.75])
     """
-    height = curves.evaluate(points, schedule.log_snr)
+    height = curves.curve_value(points, schedule.log_snr)
     if height.sum() == 0:
         raise UserError(
             f"density curve '{points}': it is 0 at every timestep of the schedule.", code="unusable-weights"
@@ -140,7 +140,7 @@ def attention(p: Array, weight: Array, mse: Array, *, floor: float, decay: float
     of_errors=attention,
     changes="it changes the objective to one that is learnt: about the square of the weight counts, times the error",
 )
-def loss_attention(schedule: NoiseSchedule, *, floor: Floor = 0.3, decay: Decay = 0.99, bins: Bins = 20) -> Array:
+def loss_attention(schedule: NoiseSchedule, *, floor: Floor = 0.3, decay: LossDecay = 0.99, bins: Bins = 20) -> Array:
     """More often where the weighted loss is large, and nothing divides by it: another objective, learnt on the way.
 
     It starts uniform, which is what tables and plots show; a part `floor` of the draws stays so. The sampling

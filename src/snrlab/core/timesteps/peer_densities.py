@@ -27,7 +27,7 @@ SHIFTED = (
     "u = timestep_shift*x/((timestep_shift - 1)*x + 1); x = a + (b - a)*y; "
     "a = min_noising_strength; b = max_noising_strength"
 )
-LISTED = "p = w/total; total = sum(w)"
+_LISTED = "p = w/total; total = sum(w)"
 STRETCHED = (
     "x = v/(timestep_shift - timestep_shift*v + v); m = timestep_shift/(timestep_shift + v - v*timestep_shift)**2"
 )
@@ -131,7 +131,7 @@ def onetrainer_beta(
     return _drawn(schedule, cdf, timestep_shift, min_noising_strength, max_noising_strength)
 
 
-@register(f"{LISTED}; w = 2*m/(pi - 2*pi*x + 2*pi*x**2); {STRETCHED}")
+@register(f"{_LISTED}; w = 2*m/(pi - 2*pi*x + 2*pi*x**2); {STRETCHED}")
 def onetrainer_cos_map(
     schedule: NoiseSchedule,
     *,
@@ -151,7 +151,7 @@ def onetrainer_cos_map(
 
 
 @register(
-    f"{LISTED}; w = m/(1 + exp(-noising_weight*(z - noising_bias - 0.5))); "
+    f"{_LISTED}; w = m/(1 + exp(-noising_weight*(z - noising_bias - 0.5))); "
     f"z = x/(timestep_shift - timestep_shift*x + x); {STRETCHED}"
 )
 def onetrainer_sigmoid(
@@ -176,7 +176,7 @@ def onetrainer_sigmoid(
     return _listed(schedule, first, stop, m * height)
 
 
-@register(f"{LISTED}; w = m*max(2 - noising_weight*(x - noising_bias - 0.5)**2, 0); {STRETCHED}")
+@register(f"{_LISTED}; w = m*max(2 - noising_weight*(x - noising_bias - 0.5)**2, 0); {STRETCHED}")
 def onetrainer_inverted_parabola(
     schedule: NoiseSchedule,
     *,

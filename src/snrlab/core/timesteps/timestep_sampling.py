@@ -36,7 +36,7 @@ class SamplingProperties(Properties):
 
 SAMPLINGS = Registry("sampling", properties=SamplingProperties)
 Floor = Annotated[float, Gt(0), Le(1)]
-Decay = Annotated[float, Ge(0), Lt(1)]
+LossDecay = Annotated[float, Ge(0), Lt(1)]
 Bins = Annotated[int, Ge(2), Le(1000)]
 
 
@@ -73,7 +73,7 @@ def importance(
     *,
     by: Literal["gradient", "loss"] = "gradient",
     floor: Floor = 0.3,
-    decay: Decay = 0.99,
+    decay: LossDecay = 0.99,
     bins: Bins = 20,
 ) -> Array:
     """More often where the loss says most, each loss divided by how much more often: the objective is unchanged.

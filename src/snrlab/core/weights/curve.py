@@ -15,9 +15,9 @@ import numpy as np
 
 from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError
-from snrlab.core.regular_file import refuse_endless
+from snrlab.core.regular_file import check_regular_file
 
-LARGEST = 2**23  # bytes of a CSV file
+_LARGEST = 2**23  # bytes of a CSV file
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Points:
 
     def check(self, value: str) -> str:
         """The curve as text, sorted by log_snr, with numbers in their shortest form."""
-        nodes, values = parse(value)
+        nodes, values = parse_curve(value)
         return ";".join(f"{x:.12g}/{y:.12g}" for x, y in zip(nodes, values, strict=True))
 
 
 Curve = Annotated[str, Points()]
 
 
-def parse(text: str) -> tuple[Array, Array]:
+def parse_curve(text: str) -> tuple[Array, Array]:
     """Nodes (log_snr, rising) and values (>= 0) of a curve.
 
-    >>> parse("0/1;-5/0.2")
+    >>> parse_curve("0/1;-5/0.2")
     (array([-5.,  0.]), array([0.2, 1. ]))
 
     Raises:
@@ -60,18 +60,18 @@ def parse(text: str) -> tuple[Array, Array]:
     return points[:, 0], points[:, 1]
 
 
-def evaluate(text: str, log_snr: Array) -> Array:
+def curve_value(text: str, log_snr: Array) -> Array:
     """The curve's value at each log_snr.
 
-    >>> evaluate("-5/0.2;0/1;5/0.1", np.array([-np.inf, -2.5, 0.0, 9.0]))
+    >>> curve_value("-5/0.2;0/1;5/0.1", np.array([-np.inf, -2.5, 0.0, 9.0]))
     array([0.2, 0.6, 1. , 0.1])
     """
-    nodes, values = parse(text)
+    nodes, values = parse_curve(text)
     return np.interp(log_snr, nodes, values)
 
 
 def _read_csv(name: str) -> list[list[str]]:
-    refuse_endless(Path(name), f"curve '@{name}'", LARGEST)
+    check_regular_file(Path(name), f"curve '@{name}'", _LARGEST)
     try:
         with Path(name).open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if row]

@@ -20,7 +20,7 @@ from snrlab.core.schedule import sd
 from snrlab.core.weights.loss_weight import loss_weight
 from snrlab.core.weights.weighting import WEIGHTINGS, Gamma, Peer
 
-KOHYA = "kohya-ss/sd-scripts, library/custom_train_functions.py"
+_KOHYA = "kohya-ss/sd-scripts, library/custom_train_functions.py"
 ONETRAINER = "Nerogar/OneTrainer, modules/modelSetup/mixin/ModelSetupDiffusionLossMixin.py"
 SNR_CAP = 1000.0  # in both programs, before the formula; on the SD schedule it touches step 0 only
 
@@ -31,7 +31,7 @@ def _on_v(weight: Array, log_snr: Array) -> Array:
 
 
 @WEIGHTINGS.register(
-    paper=KOHYA,
+    paper=_KOHYA,
     formula="w_v = 1/(min(S, 1000) + 1)",
     peer=Peer(
         "kohya sd-scripts",
@@ -158,7 +158,7 @@ def ai_toolkit_snr_gamma(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
 
 
 @WEIGHTINGS.register(
-    paper=KOHYA,
+    paper=_KOHYA,
     formula="factor = min(S, 1000)/(min(S, 1000) + 1)",
     peer=Peer(
         "kohya sd-scripts",
@@ -177,7 +177,7 @@ def scale_v_pred_loss_like_noise_pred(log_snr: Array) -> Array:
 
 
 @WEIGHTINGS.register(
-    paper=KOHYA,
+    paper=_KOHYA,
     formula="factor = 1 + scale*(min(S, 1000) + 1)/min(S, 1000)",
     peer=Peer(
         "kohya sd-scripts",

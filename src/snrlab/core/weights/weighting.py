@@ -176,7 +176,7 @@ def curve(log_snr: Array, *, points: curves.Curve, space: PredictionType = "epsi
     >>> curve(np.array([0.0, -2.5]), points="-5/0.2;0/1;5/0.1", space="sample")
     array([1. , 0.6])
     """
-    return curves.evaluate(points, log_snr) * GAINS[space](log_snr)
+    return curves.curve_value(points, log_snr) * GAINS[space](log_snr)
 
 
 def _sigmoid(x: Array) -> Array:

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Literal
 
 from snrlab.core.errors import UserError, nearest
-from snrlab.core.regular_file import refuse_endless
+from snrlab.core.regular_file import check_regular_file
 from snrlab.files.text import LARGEST_TEXT
 
-SUFFIXES = (".txt", ".caption", ".cap")
-Lines = Literal["join", "first", "alternatives"]
+_SUFFIXES = (".txt", ".caption", ".cap")
+CaptionLines = Literal["join", "first", "alternatives"]
 _NO_CAPTIONS = {"readme", "license", "licence", "notice", "credits", "copying", "changelog"}
 
 
-def key(stem: str) -> str:
+def caption_key(stem: str) -> str:
     """What an image and its caption have in common; the same however the file system writes accents."""
     return unicodedata.normalize("NFC", stem)
 
@@ -28,7 +28,7 @@ class CaptionFiles:
 
     Attributes:
         by_stem: files by the stem they share with an image, then by suffix in small letters.
-        extension: the only suffix that is read, or None for any of `SUFFIXES`.
+        extension: the only suffix that is read, or None for any of `_SUFFIXES`.
     """
 
     by_stem: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
@@ -37,11 +37,11 @@ class CaptionFiles:
     @classmethod
     def among(cls, files: Iterable[Path], extension: str | None) -> CaptionFiles:
         """Those among the files of a folder."""
-        wanted = {*SUFFIXES, extension}
+        wanted = {*_SUFFIXES, extension}
         found: dict[str, dict[str, Path]] = {}
         for file in files:
             if file.suffix.lower() in wanted and file.stem.lower() not in _NO_CAPTIONS:
-                found.setdefault(key(file.stem), {})[file.suffix.lower()] = file
+                found.setdefault(caption_key(file.stem), {})[file.suffix.lower()] = file
         return cls(found, extension)
 
     def of(self, image: Path) -> Path | None:
@@ -50,7 +50,7 @@ class CaptionFiles:
         Raises:
             UserError: it has several; the message names them.
         """
-        found = self.by_stem.get(key(image.stem), {})
+        found = self.by_stem.get(caption_key(image.stem), {})
         if self.extension is not None:
             return found.get(self.extension)
         if len(found) > 1:
@@ -63,7 +63,7 @@ class CaptionFiles:
 
     def strays(self, images: Iterable[Path]) -> tuple[Path, ...]:
         """Caption files that belong to no image, or have another suffix than the one that is read."""
-        stems = {key(image.stem) for image in images}
+        stems = {caption_key(image.stem) for image in images}
         return tuple(
             file
             for stem, files in sorted(self.by_stem.items())
@@ -72,13 +72,13 @@ class CaptionFiles:
         )
 
 
-def read_caption(file: Path, lines: Lines) -> tuple[str, ...]:
+def read_caption(file: Path, lines: CaptionLines) -> tuple[str, ...]:
     """What a caption file says: its lines joined to one text, its first line, or all of them as alternatives.
 
     Raises:
         UserError: it cannot be read, is empty or not UTF-8.
     """
-    refuse_endless(file, largest=LARGEST_TEXT)
+    check_regular_file(file, largest=LARGEST_TEXT)
     try:
         data = file.read_bytes()
     except OSError as reason:
@@ -107,8 +107,8 @@ def unmatched(strays: Sequence[Path], images: Sequence[Path]) -> str:
     """What to say of caption files that match no image, with the likely reason where there is one."""
     first = strays[0]
     text = f"{len(strays)} caption {'file is' if len(strays) == 1 else 'files are'} not used, {first.name} the first"
-    stems = {key(image.stem): image for image in images}
-    if key(first.stem) in stems:
+    stems = {caption_key(image.stem): image for image in images}
+    if caption_key(first.stem) in stems:
         return f'{text}: set caption_extension = "{first.suffix}" to read {"it" if len(strays) == 1 else "them"}'
     if first.stem in {image.name for image in images}:
         return f"{text}: name it {Path(first.stem).stem}{first.suffix}, without the image's own suffix"

@@ -15,7 +15,7 @@ import numpy as np
 from snrlab.core.errors import UserError
 from snrlab.data.items import BucketRule
 
-Size = tuple[int, int]
+PixelSize = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,23 @@ class Fit:
         exact: whether the image's aspect ratio is kept to a fraction of a pixel when the middle is cut out.
     """
 
-    target: Size
-    scaled: Size
+    target: PixelSize
+    scaled: PixelSize
     exact: bool = False
 
     @property
-    def slack(self) -> Size:
+    def slack(self) -> PixelSize:
         """Pixels cut off in all, across and down."""
         return self.scaled[0] - self.target[0], self.scaled[1] - self.target[1]
 
     @property
-    def middle(self) -> Size:
+    def middle(self) -> PixelSize:
         """Left and top of the window in the middle."""
         return self.slack[0] // 2, self.slack[1] // 2
 
 
 @lru_cache(maxsize=16)
-def bucket_sizes(resolution: Size, rule: BucketRule) -> tuple[Size, ...]:
+def bucket_sizes(resolution: PixelSize, rule: BucketRule) -> tuple[PixelSize, ...]:
     """All bucket sizes for images that may be enlarged, sorted.
 
     >>> bucket_sizes((192, 192), BucketRule(smallest=128, largest=256))
@@ -71,7 +71,7 @@ def bucket_sizes(resolution: Size, rule: BucketRule) -> tuple[Size, ...]:
     return tuple(sorted(sizes))
 
 
-def fit(size: Size, resolution: Size, rule: BucketRule | None) -> Fit:
+def fit(size: PixelSize, resolution: PixelSize, rule: BucketRule | None) -> Fit:
     """Where an image of this size goes.
 
     Args:
@@ -98,7 +98,7 @@ def fit(size: Size, resolution: Size, rule: BucketRule | None) -> Fit:
     return Fit(target, scaled)
 
 
-def _nearest(size: Size, buckets: tuple[Size, ...]) -> Size:
+def _nearest(size: PixelSize, buckets: tuple[PixelSize, ...]) -> PixelSize:
     """The bucket of the image's own size, else of the nearest aspect ratio (width / height), the first of equals."""
     if size in buckets:
         return size
@@ -106,14 +106,14 @@ def _nearest(size: Size, buckets: tuple[Size, ...]) -> Size:
     return buckets[int(np.abs(ratios - size[0] / size[1]).argmin())]
 
 
-def _cover(size: Size, target: Size) -> Size:
+def _cover(size: PixelSize, target: PixelSize) -> PixelSize:
     """The image scaled so that it just covers the target."""
     wider = size[0] / size[1] > target[0] / target[1]
     scale = target[1] / size[1] if wider else target[0] / size[0]
     return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
 
 
-def _shrunk(size: Size, area: int, multiple: int) -> Size:
+def _shrunk(size: PixelSize, area: int, multiple: int) -> PixelSize:
     """The image at its size, or scaled down to about the area so that one side is a multiple.
 
     Of the two sides, that is made a multiple whose rounded size is nearer to the image's aspect ratio.
@@ -135,5 +135,5 @@ def _shrunk(size: Size, area: int, multiple: int) -> Size:
     return int(height * ratio + 0.5), height
 
 
-def _ratio_error(size: Size, ratio: float) -> float:
+def _ratio_error(size: PixelSize, ratio: float) -> float:
     return abs(size[0] / size[1] - ratio) if size[1] else math.inf

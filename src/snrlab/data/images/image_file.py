@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from snrlab.core.errors import UserError
-from snrlab.core.regular_file import refuse_endless
+from snrlab.core.regular_file import check_regular_file
 
 # what Pillow lists among its formats but is no picture, or not without other programs
 _NO_PICTURES = {".mpg", ".mpeg", ".pdf", ".eps", ".ps", ".wmf", ".emf", ".h5", ".hdf", ".grib", ".bufr", ".fli", ".flc"}
@@ -36,7 +36,7 @@ def shown_size(path: Path) -> tuple[int, int]:
     """
     from PIL import Image
 
-    refuse_endless(path)
+    check_regular_file(path)
     try:
         with Image.open(path) as image:
             if image.format == "TIFF" or (image.format == "PNG" and _exif_comes_last(path)):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from snrlab.core.errors import UserError
-from snrlab.data.images.buckets import Fit, Size
+from snrlab.data.images.buckets import Fit, PixelSize
 from snrlab.data.items import Item
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def decode(path: Path) -> Picture:
     return image
 
 
-def view(item: Item, fit: Fit) -> View:
+def centre_crop(item: Item, fit: Fit) -> View:
     """The middle of an image, as it is trained on where nothing is drawn.
 
     Raises:
@@ -91,21 +91,23 @@ def scaled(item: Item, fit: Fit) -> View:
     """The whole image, scaled to cover its size: what windows are cut out of.
 
     Raises:
-        UserError: as `view`.
+        UserError: as `centre_crop`.
     """
     picture, mask = _layers(item)
     pixels = picture if picture.size == fit.scaled else picture.resize(fit.scaled, Image.Resampling.LANCZOS)
     return _view(pixels, None if mask is None else mask.resize(fit.scaled, MASK_FILTER))
 
 
-def cut(whole: View, fit: Fit, window: Size) -> View:
+def cut(whole: View, fit: Fit, window: PixelSize) -> View:
     """The window of a scaled image with this left and top."""
     left, top = window
     part = slice(top, top + fit.target[1]), slice(left, left + fit.target[0])
     return View(whole.pixels[part], None if whole.mask is None else whole.mask[part])
 
 
-def size_facts(size: Size, fit: Fit, window: Size | None = None, *, mirrored: bool = False) -> tuple[int, ...]:
+def size_facts(
+    size: PixelSize, fit: Fit, window: PixelSize | None = None, *, mirrored: bool = False
+) -> tuple[int, ...]:
     """What SDXL is told: original height and width, crop top and left, height and width, in pixels.
 
     The crop is counted in the scaled image, as Podell et al. 2023 (arXiv:2307.01952, section 2.2) do; where the picture

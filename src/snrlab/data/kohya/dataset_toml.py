@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snrlab.config.load import code_of, explain
+from snrlab.config.load import code_of, schema_error_text
 from snrlab.config.sections.data import DataConfig, ImageOptions
 from snrlab.core.errors import UserError
-from snrlab.core.regular_file import refuse_endless
+from snrlab.core.regular_file import check_regular_file
 from snrlab.data.image_folder import missing
 from snrlab.data.image_source import Source
 from snrlab.data.kohya.dataset_schema import DATASET_ONLY, IDLE, OURS, Dataset, DatasetFile, Subset
@@ -83,7 +83,7 @@ def refusal(file: Path) -> str:
 
 
 def _parsed(file: Path) -> dict[str, Any]:
-    refuse_endless(file, largest=LARGEST_TEXT)
+    check_regular_file(file, largest=LARGEST_TEXT)
     try:
         text = file.read_text(encoding="utf-8-sig")
         found = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
@@ -117,7 +117,8 @@ def _validated(file: Path, data: dict[str, Any]) -> DatasetFile:
         return DatasetFile.model_validate(data)
     except ValidationError as mistakes:
         raise UserError(
-            f"{file.name}: " + "\n".join(explain(m, DatasetFile) for m in mistakes.errors()), code=code_of(mistakes)
+            f"{file.name}: " + "\n".join(schema_error_text(m, DatasetFile) for m in mistakes.errors()),
+            code=code_of(mistakes),
         ) from None
 
 

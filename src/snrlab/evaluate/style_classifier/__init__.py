@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 WIDTHS = (32, 64, 96, 128)
-FEATURES = 256
+_FEATURES = 256
 CONTENT = 96
 
 
@@ -35,7 +35,7 @@ class Views(NamedTuple):
     style: Tensor
 
 
-class Block(nn.Module):
+class DownBlock(nn.Module):
     """Halve the resolution, then one residual convolution."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -58,10 +58,10 @@ class Judge(nn.Module):
     def __init__(self, styles: int) -> None:
         """A judge that knows this number of styles."""
         super().__init__()
-        self.blocks = nn.Sequential(*(Block(a, b) for a, b in zip((3, *WIDTHS), WIDTHS, strict=False)))
-        self.features = nn.Linear(WIDTHS[-1] * 4, FEATURES)
-        self.content = nn.Linear(FEATURES, CONTENT)
-        self.style = nn.Linear(FEATURES, styles)
+        self.blocks = nn.Sequential(*(DownBlock(a, b) for a, b in zip((3, *WIDTHS), WIDTHS, strict=False)))
+        self.features = nn.Linear(WIDTHS[-1] * 4, _FEATURES)
+        self.content = nn.Linear(_FEATURES, CONTENT)
+        self.style = nn.Linear(_FEATURES, styles)
 
     def forward(self, pictures: Tensor) -> Views:
         """Features, content and style of the pictures."""
@@ -92,7 +92,7 @@ def load_judge() -> tuple[Judge, tuple[str, ...]]:
 
 
 @torch.no_grad()
-def view(judge: Judge, pictures: Tensor, batch: int = 256) -> Views:
+def feature_views(judge: Judge, pictures: Tensor, batch: int = 256) -> Views:
     """The judge's views of many pictures, uint8 [N, H, W, 3] of any size."""
     found = []
     for part in pictures.split(batch):

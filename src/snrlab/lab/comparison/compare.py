@@ -12,7 +12,7 @@ import numpy as np
 from snrlab.core.errors import UserError
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.lab.comparison.distance import SPACE, Law, emphasis_law, total_variation, wasserstein
-from snrlab.lab.profile import Profile, by_band, gradient_size, shares, shipped_profile
+from snrlab.lab.profile import Profile, gradient_size, shares, shares_by_band, shipped_profile
 from snrlab.lab.recipe_source import NamedRecipe, read_recipes
 
 
@@ -107,8 +107,8 @@ def _member(named: NamedRecipe, profile: Profile) -> Member:
     if tables.mean_weight == 0:
         raise UserError(f"{label}: every weight is 0, so nothing is trained.", code="unusable-weights")
     bands = {
-        "weight": by_band(tables.weight_share(SPACE), tables.snr),
-        "gradient": by_band(shares(tables, profile)["gradient"], tables.snr),
+        "weight": shares_by_band(tables.weight_share(SPACE), tables.snr),
+        "gradient": shares_by_band(shares(tables, profile)["gradient"], tables.snr),
     }
     law, gradient = emphasis_law(tables), gradient_size(tables, profile)
     return Member(label, named.description, recipe, tables, named.learning_rate, law, bands, gradient, named.assumption)
@@ -119,7 +119,7 @@ def _distance(one: Member, other: Member) -> Distance:
     return Distance(one.label, other.label, total_variation(a, b), wasserstein(a, b), b.mean - a.mean)
 
 
-def as_data(found: Comparison) -> dict[str, Any]:
+def comparison_as_data(found: Comparison) -> dict[str, Any]:
     """The comparison as plain data."""
     return {
         "profile": found.profile,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from snrlab.core.bands import BANDS
-from snrlab.lab.blocks import Block, Code, Grid, Heading, Lines
+from snrlab.lab.blocks import Block, BulletList, Code, Heading, TableBlock
 from snrlab.lab.comparison.compare import Comparison, Member
 from snrlab.lab.recipe_text import write_recipe
 
@@ -24,21 +24,21 @@ def title(found: Comparison) -> str:
     return " against ".join(m.label for m in found.members)
 
 
-def blocks(found: Comparison) -> Iterator[Block]:
+def comparison_blocks(found: Comparison) -> Iterator[Block]:
     """The comparison in its order: what, where effort goes, how far apart, learning rate."""
-    yield Lines(tuple(f"{m.label}: {m.what}" for m in found.members))
+    yield BulletList(tuple(f"{m.label}: {m.what}" for m in found.members))
     yield from dict.fromkeys(f"{m.label}: {m.assumption}" for m in found.members if m.assumption)
     yield Heading("Where the effort goes")
     yield "Share of the weight, with every prediction type told in v space:"
-    yield Grid(tuple(_shares(found, "weight")))
+    yield TableBlock(tuple(_shares(found, "weight")))
     yield f"Share of the gradient energy, from the profile of {found.profile}; another model has another one:"
-    yield Grid(tuple(_shares(found, "gradient")))
+    yield TableBlock(tuple(_shares(found, "gradient")))
     yield Heading("How far apart")
-    yield Grid(tuple(_distances(found)))
-    yield Lines(TERMS)
+    yield TableBlock(tuple(_distances(found)))
+    yield BulletList(TERMS)
     yield Heading("What the same learning rate means")
-    yield Grid(tuple(_rates(found)))
-    yield Lines(tuple(_rate_remarks(found)))
+    yield TableBlock(tuple(_rates(found)))
+    yield BulletList(tuple(_rate_remarks(found)))
     yield Heading("See it")
     yield Code(f"snrlab plot {' '.join(_named(m) for m in found.members)} -o compare.html")
 

@@ -14,7 +14,7 @@ from snrlab.core.arrays import Array
 from snrlab.core.recipe import Tables
 
 SPACE = "v_prediction"  # finite at both ends of the axis, so every prediction type can be told in it
-WIDTH = 0.02  # of the axis' cells, in nats
+_WIDTH = 0.02  # of the axis' cells, in nats
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,4 +80,4 @@ def wasserstein(one: Law, other: Law) -> float:
 
 def _points(one: Law, other: Law) -> Array:
     low, high = min(one.edges[0], other.edges[0]), max(one.edges[-1], other.edges[-1])
-    return np.linspace(low, high, int((high - low) / WIDTH) + 2)
+    return np.linspace(low, high, int((high - low) / _WIDTH) + 2)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from snrlab.core.errors import UserError
 from snrlab.core.findings.recipe_findings import findings
-from snrlab.lab.figures.plots import draw, save
+from snrlab.lab.figures.plots import draw_figure, figure_bytes
 from snrlab.lab.recipe_text import parse_recipe
-from snrlab.lab.tables import notable_steps, to_csv
+from snrlab.lab.tables import notable_steps, rows_to_csv
 
-EVERY = 25
+_EVERY = 25
 EPSILON, V = "epsilon", "v_prediction zero_terminal_snr"
 
 
@@ -116,7 +116,7 @@ def _write(folder: Path) -> list[Path]:
         table.write_text(_table(prediction), encoding="utf-8")
         written.append(table)
         lines += [
-            f"Min-SNR-5 x Debiased every {EVERY} steps and where something changes: [{table.name}]({table.name})",
+            f"Min-SNR-5 x Debiased every {_EVERY} steps and where something changes: [{table.name}]({table.name})",
             "",
         ]
     page = folder / "README.md"
@@ -127,7 +127,7 @@ def _write(folder: Path) -> list[Path]:
 def _picture(plate: Plate, prediction: str) -> bytes:
     parsed = dict(parse_recipe(f"{text} {prediction}") for text in plate.recipes)
     tables = {label: recipe.tables() for label, recipe in parsed.items()}
-    return save(draw(tables, plate.panels, ceiling=plate.ceiling), "png")
+    return figure_bytes(draw_figure(tables, plate.panels, ceiling=plate.ceiling), "png")
 
 
 def _remarks(recipes: Sequence[str], prediction: str) -> list[str]:
@@ -144,5 +144,5 @@ def _remarks(recipes: Sequence[str], prediction: str) -> list[str]:
 def _table(prediction: str) -> str:
     _, recipe = parse_recipe(f"Both = min_snr:gamma=5 debiased {prediction}")
     tables = recipe.tables()
-    steps = sorted({*range(0, len(tables.t), EVERY), *notable_steps(recipe, tables)})
-    return to_csv(tables.rows(steps))
+    steps = sorted({*range(0, len(tables.t), _EVERY), *notable_steps(recipe, tables)})
+    return rows_to_csv(tables.rows(steps))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from snrlab.core.recipe import Recipe, Tables
 
-BLOCKS = " ▁▂▃▄▅▆▇█"
+_BLOCKS = " ▁▂▃▄▅▆▇█"
 ASCII = " ..:::###"
 COMPARED = "with equal weights on the network's own loss"
 
@@ -34,7 +34,7 @@ def emphasis_chart(recipe: Recipe, width: int = 60, height: int = 7, *, unicode:
     curve, reference = (_sampled(t, at) for t in (tables, plain))
     differs = not np.allclose(curve, reference, rtol=1e-3)
     top = max(curve.max(), reference.max() if differs else 0.0)
-    blocks = BLOCKS if unicode else ASCII
+    blocks = _BLOCKS if unicode else ASCII
     lines = []
     for row in range(height, 0, -1):
         filled = np.clip(curve / top * height - (row - 1), 0, 1)

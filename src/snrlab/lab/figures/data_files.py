@@ -12,7 +12,7 @@ from snrlab.core.recipe import Tables
 from snrlab.lab.figures.panels import PANELS
 
 
-def to_csv(recipes: Mapping[str, Tables]) -> str:
+def curves_to_csv(recipes: Mapping[str, Tables]) -> str:
     """One row a recipe and timestep, one column a panel; empty where there is no finite value."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -14,7 +14,7 @@ from snrlab.core.recipe import Tables
 from snrlab.lab.figures.panels import PANELS
 from snrlab.lab.figures.theme import THEMES
 
-DASHES: tuple[list[int], ...] = (
+_DASHES: tuple[list[int], ...] = (
     [],
     [12, 4],
     [2, 3],
@@ -22,7 +22,7 @@ DASHES: tuple[list[int], ...] = (
     [20, 6],
     [6, 2, 2, 2, 2, 2],
 )  # as theme.DASHES, in pixels
-CSS = """
+_CSS = """
 :root { color-scheme: light dark; --ink: #1b1b1f; --paper: #ffffff; --line: #d4d6df; }
 @media (prefers-color-scheme: dark) { :root { --ink: #ececf1; --paper: #17181c; --line: #3a3d47; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
@@ -42,7 +42,7 @@ def page(recipes: Mapping[str, tuple[str, Tables]], panels: Sequence[str]) -> st
     data = {
         "panels": [_panel(name, {label: tables for label, (_, tables) in recipes.items()}) for name in panels],
         "colors": {mode: theme.lines for mode, theme in THEMES.items()},
-        "dashes": DASHES,
+        "dashes": _DASHES,
     }
     described = "".join(
         f"<li><b>{html.escape(label)}</b>: {html.escape(text)}{_terminal(tables)}</li>"
@@ -56,7 +56,7 @@ def page(recipes: Mapping[str, tuple[str, Tables]], panels: Sequence[str]) -> st
     content = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>snrlab: {html.escape(", ".join(recipes))}</title><style>{_asset("uPlot.min.css")}{CSS}</style></head><body>
+<title>snrlab: {html.escape(", ".join(recipes))}</title><style>{_asset("uPlot.min.css")}{_CSS}</style></head><body>
 <h1>{html.escape(" / ".join(recipes))}</h1><ul>{described}</ul>
 <p>Drag over a graph to look closer, double-click to go back; click a name to hide its line.</p>
 {sections}

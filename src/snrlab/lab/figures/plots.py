@@ -18,7 +18,7 @@ from snrlab.lab.figures.panels import AXIS, PANELS, Panel
 from snrlab.lab.figures.theme import THEMES, Mode
 
 Format = Literal["png", "svg"]
-WIDTH, HEIGHT = 8.0, 3.4  # inches a panel; narrower ones have larger words where they are shown
+_WIDTH, HEIGHT = 8.0, 3.4  # inches a panel; narrower ones have larger words where they are shown
 DPI = 150
 PANEL_PAD = 0.1  # above and below a panel of several, inches
 NOISIEST = -12.0  # the last log SNR that is drawn, where a schedule goes on towards none
@@ -26,14 +26,14 @@ TICK_GAP = 0.72  # smallest distance of two timesteps, inches
 LABEL_GAP = 0.085  # smallest distance of two labels, in heights of a panel
 
 
-def draw(
+def draw_figure(
     recipes: Mapping[str, Tables],
     panels: Sequence[str],
     *,
     mode: Mode = "light",
     log_weight: bool = False,
     ceiling: float | None = None,
-    width: float = WIDTH,
+    width: float = _WIDTH,
 ) -> Figure:
     """A figure with one panel below the other; every recipe has the same colour and dashes in each.
 
@@ -67,7 +67,7 @@ def draw(
         return figure
 
 
-def save(figure: Figure, format: Format) -> bytes:
+def figure_bytes(figure: Figure, format: Format) -> bytes:
     """The figure as the bytes of a file, without dates."""
     with mpl.rc_context({"svg.hashsalt": "snrlab", "svg.fonttype": "path"}):
         data = io.BytesIO()

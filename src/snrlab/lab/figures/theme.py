@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Mode = Literal["light", "dark"]
 MODES: tuple[Mode, ...] = ("light", "dark")
-DASHES = ("-", (0, (6, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (10, 3)), (0, (3, 1, 1, 1, 1, 1)))
+_DASHES = ("-", (0, (6, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (10, 3)), (0, (3, 1, 1, 1, 1, 1)))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Theme:
 
     def line(self, index: int) -> dict[str, Any]:
         """Colour and dashes of the `index`-th line; they repeat only after thirty."""
-        return {"color": self.lines[index % len(self.lines)], "linestyle": DASHES[index % len(DASHES)]}
+        return {"color": self.lines[index % len(self.lines)], "linestyle": _DASHES[index % len(_DASHES)]}
 
 
 THEMES: dict[Mode, Theme] = {

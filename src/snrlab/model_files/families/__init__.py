@@ -7,7 +7,11 @@ from importlib import resources
 from typing import Any, Literal
 
 Family = Literal["sd1", "sd2", "sdxl"]
-NAMES: dict[Family, str] = {"sd1": "Stable Diffusion 1.5", "sd2": "Stable Diffusion 2", "sdxl": "Stable Diffusion XL"}
+FAMILY_NAMES: dict[Family, str] = {
+    "sd1": "Stable Diffusion 1.5",
+    "sd2": "Stable Diffusion 2",
+    "sdxl": "Stable Diffusion XL",
+}
 PARTS: dict[Family, tuple[str, ...]] = {
     "sd1": ("unet", "vae", "text_encoder"),
     "sd2": ("unet", "vae", "text_encoder"),

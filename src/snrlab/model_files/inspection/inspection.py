@@ -13,7 +13,7 @@ from typing import Any
 from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import GRADES, Finding
 from snrlab.files.text import read_json
-from snrlab.model_files.families import NAMES, TEXT_WIDTHS, Family
+from snrlab.model_files.families import FAMILY_NAMES, TEXT_WIDTHS, Family
 from snrlab.model_files.header import Header, read_header
 from snrlab.model_files.inspection.compatibility import Program, for_checkpoint, for_folder, for_lora
 from snrlab.model_files.inspection.lora import Adapters, adapters, file_family, measured
@@ -22,7 +22,7 @@ from snrlab.model_files.lora_names import place
 from snrlab.model_files.recognise import OtherKindError, recognise, stated_prediction
 from snrlab.model_files.tensors import elements
 
-FIELD = "FILE"
+_FIELD = "FILE"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Inspected:
     hashes: Mapping[str, str] = field(default_factory=dict)
 
 
-def inspect(path: Path, *, norms: bool = False, hashes: bool = False) -> Inspected:
+def inspect_file(path: Path, *, norms: bool = False, hashes: bool = False) -> Inspected:
     """Look at a file or diffusers folder.
 
     Args:
@@ -70,12 +70,12 @@ def inspect(path: Path, *, norms: bool = False, hashes: bool = False) -> Inspect
     """
     if path.is_dir():
         return _folder(path)
-    header = read_header(path, FIELD)
+    header = read_header(path, _FIELD)
     is_adapter = any(place(name) for name in header.shapes)
     found = _lora(header) if is_adapter else _checkpoint(header, norms)
     remarks = [*found.found, *_of_the_file(header)]
     if hashes:
-        made = file_hashes(header)
+        made = inspection_hashes(header)
         found = replace(found, hashes=made)
         remarks += _of_the_hashes(header, made)
     return replace(found, found=tuple(sorted(remarks, key=lambda f: GRADES.index(f.grade))))
@@ -117,13 +117,13 @@ def _folder(path: Path) -> Inspected:
         files = sorted(p.name for p in path.glob("*.safetensors"))[:5]
         hint = f" It holds {', '.join(files)}: name one of them." if files else ""
         raise UserError(
-            f"{FIELD}: {path} is a folder without model_index.json, so it is no model.{hint}", code="wrong-file"
+            f"{_FIELD}: {path} is a folder without model_index.json, so it is no model.{hint}", code="wrong-file"
         )
     kind = str(read_json(path / "model_index.json").get("_class_name"))
     scheduler = path / "scheduler" / "scheduler_config.json"
     stated: dict[str, Any] = read_json(scheduler) if scheduler.is_file() else {}
     headers = {
-        part.name: [read_header(file, FIELD) for file in sorted(part.glob("*.safetensors"))]
+        part.name: [read_header(file, _FIELD) for file in sorted(part.glob("*.safetensors"))]
         for part in sorted(path.iterdir())
         if part.is_dir()
     }
@@ -211,7 +211,7 @@ def _of_the_file(header: Header) -> list[Finding]:
     return found
 
 
-def file_hashes(header: Header) -> dict[str, str]:
+def inspection_hashes(header: Header) -> dict[str, str]:
     """The hashes by which programs know a file.
 
     sha256 of the whole file (A1111 shows its first ten digits, CivitAI calls those AutoV2); of the tensors alone
@@ -238,4 +238,4 @@ def _of_the_hashes(header: Header, made: Mapping[str, str]) -> list[Finding]:
 
 def family_name(family: Family | None) -> str:
     """In words."""
-    return NAMES[family] if family else "not known"
+    return FAMILY_NAMES[family] if family else "not known"

@@ -10,10 +10,10 @@ import numpy as np
 
 from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
-from snrlab.model_files.families import NAMES, TEXT_WIDTHS, Family
+from snrlab.model_files.families import FAMILY_NAMES, TEXT_WIDTHS, Family
 from snrlab.model_files.header import Header
 from snrlab.model_files.inspection.weights import Norms, not_finite, tensor_square
-from snrlab.model_files.lora_names import Place, place
+from snrlab.model_files.lora_names import TensorPlace, place
 from snrlab.model_files.tensors import elements, read_tensor
 
 WIDEST = 4096  # a rank beyond which the product of the matrices is not looked at
@@ -39,7 +39,7 @@ class Adapters:
     dora: bool
     layout: str
     layers: Mapping[str, Mapping[str, str]]
-    places: Mapping[str, Place]
+    places: Mapping[str, TensorPlace]
     parts: Mapping[str, int]
     parameters: int
     ranks: Mapping[int, int]
@@ -53,7 +53,7 @@ class Adapters:
 def adapters(header: Header) -> Adapters:
     """Read the layers of an adapter file; of its tensors only the alphas, which are single numbers."""
     layers: dict[str, dict[str, str]] = {}
-    places: dict[str, Place] = {}
+    places: dict[str, TensorPlace] = {}
     kinds: Counter[str] = Counter()
     layouts: set[str] = set()
     alone = []
@@ -115,7 +115,7 @@ def _is_dora(kinds: Counter[str], layers: Mapping[str, Mapping[str, str]]) -> bo
     return set(kinds) <= {"LoRA"} and any("magnitude" in roles or "rows" in roles for roles in layers.values())
 
 
-def _names(places: Mapping[str, Place]) -> str:
+def _names(places: Mapping[str, TensorPlace]) -> str:
     blocks = {at.block.split("_")[0] for at in places.values() if at.part == "unet"}
     return "original" if blocks & {"input", "middle", "output"} else "diffusers" if blocks - {"-"} else "-"
 
@@ -127,7 +127,7 @@ def file_family(header: Header, found: Adapters) -> tuple[Family | None, str]:
             shape = header.shapes[roles["down"]]
             if len(shape) > 1 and shape[1] in TEXT_WIDTHS:
                 family = TEXT_WIDTHS[shape[1]]
-                return family, f"its layers read text of width {shape[1]}, as {NAMES[family]}'s do"
+                return family, f"its layers read text of width {shape[1]}, as {FAMILY_NAMES[family]}'s do"
     if "text_encoder_2" in found.parts:
         return "sdxl", "it has layers of a second text encoder"
     if any(word in layer for layer in found.layers for word in ("double_blocks", "joint_blocks", "single_blocks")):

@@ -9,7 +9,7 @@ import numpy as np
 
 from snrlab.core.findings.finding import Finding
 from snrlab.model_files.header import Header
-from snrlab.model_files.tensors import PLAIN, pieces
+from snrlab.model_files.tensors import PLAIN_FORMATS, pieces
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def weight_norms(header: Header) -> tuple[Mapping[str, Norms], list[Finding]]:
     sums: dict[str, list[float]] = {}
     broken, zero = [], []
     for name, kind in header.formats.items():
-        if kind in PLAIN and kind[0] in "IUB" and not kind.startswith("BF"):  # position numbers and the like
+        if kind in PLAIN_FORMATS and kind[0] in "IUB" and not kind.startswith("BF"):  # position numbers and the like
             continue
         square = tensor_square(header, name)
         if not np.isfinite(square):

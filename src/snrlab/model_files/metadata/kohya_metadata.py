@@ -25,7 +25,7 @@ from snrlab.model_files.families import Family
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseHashes:
     """The model that was trained on.
 
     Attributes:
@@ -68,7 +68,7 @@ class Images:
 class Training:
     """What was trained on what, how far, and when; `devices` trained it together."""
 
-    base: Base
+    base: BaseHashes
     images: Images
     steps: int
     epochs: int
@@ -108,7 +108,7 @@ def kohya_metadata(config: RunConfig, recipe: Recipe, training: Training) -> dic
     }
 
 
-def _base_keys(config: RunConfig, recipe: Recipe, base: Base) -> dict[str, object]:
+def _base_keys(config: RunConfig, recipe: Recipe, base: BaseHashes) -> dict[str, object]:
     version = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}[base.family]
     if recipe.prediction_type == "v_prediction" and base.family != "sdxl":
         version += "_v"

@@ -8,7 +8,7 @@ from datetime import UTC
 import numpy as np
 
 from snrlab import __version__
-from snrlab.config.redact import shareable
+from snrlab.config.redact import without_paths
 from snrlab.config.run import RunConfig
 from snrlab.core.recipe import Recipe
 from snrlab.model_files.families import Family
@@ -25,7 +25,7 @@ def lora_metadata(config: RunConfig, recipe: Recipe, training: Training) -> dict
         **_modelspec(config, recipe, training),
         "snrlab.version": __version__,
         "snrlab.recipe": recipe.as_dict(),
-        "snrlab.config": shareable(config).model_dump(mode="json"),
+        "snrlab.config": without_paths(config).model_dump(mode="json"),
     }
     if config.output.dates and training.started and training.finished:
         plain |= {
@@ -51,11 +51,11 @@ def _modelspec(config: RunConfig, recipe: Recipe, training: Training) -> dict[st
         "modelspec.prediction_type": "v" if v else recipe.prediction_type,
         "modelspec.timestep_range": f"{drawn[0]},{drawn[-1] + 1}",  # as kohya's: the end is not among them
         "modelspec.encoder_layer": config.model.clip_skip or (1 if family == "sd1" else 2),
-        **described(config),
+        **description_metadata(config),
     }
 
 
-def described(config: RunConfig) -> dict[str, str]:
+def description_metadata(config: RunConfig) -> dict[str, str]:
     """What [output] says of the result for people, in the keys that model browsers show."""
     output = config.output
     words = {

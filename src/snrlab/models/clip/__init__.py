@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from transformers import CLIPTokenizer
 
-START, END = "<|startoftext|>", "<|endoftext|>"
+_START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77
 # bytes that are written as themselves; the others as characters from 256 on
 PRINTABLE = (*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1))
@@ -45,7 +45,7 @@ def merges() -> tuple[tuple[str, str], ...]:
 def vocabulary() -> Mapping[str, int]:
     """Numbers of the tokens: bytes, bytes that end a word, what merges make, start, end."""
     bytes_ = [chr(b) for b in PRINTABLE] + [chr(256 + n) for n in range(256 - len(PRINTABLE))]
-    tokens = [*bytes_, *(b + "</w>" for b in bytes_), *(a + b for a, b in merges()), START, END]
+    tokens = [*bytes_, *(b + "</w>" for b in bytes_), *(a + b for a, b in merges()), _START, END]
     return MappingProxyType({token: number for number, token in enumerate(tokens)})
 
 
@@ -56,7 +56,7 @@ def with_plain_padding(tokenizer: CLIPTokenizer) -> CLIPTokenizer:
     padding; the models were trained with it as a word.
     """
     pad = tokenizer.pad_token
-    if pad in (START, END, None):
+    if pad in (_START, END, None):
         return tokenizer
     if tokenizer.model_max_length == LENGTH and tokenizer.get_vocab() == vocabulary():
         return clip_tokenizer(pad)  # made from ours in a moment

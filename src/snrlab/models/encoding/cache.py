@@ -177,10 +177,10 @@ def checksum(tensor: Tensor) -> int:
     return zlib.crc32(_raw(tensor))
 
 
-def key(**facts: object) -> str:
+def cache_key(**facts: object) -> str:
     """The key of what is made from these facts: their hash, the same for equal facts.
 
-    >>> key(a=1, b="x") == key(b="x", a=1) != key(a=2, b="x")
+    >>> cache_key(a=1, b="x") == cache_key(b="x", a=1) != cache_key(a=2, b="x")
     True
     """
     text = json.dumps(facts | {"format": FORMAT}, sort_keys=True, ensure_ascii=True, separators=(",", ":"))

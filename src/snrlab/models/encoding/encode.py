@@ -19,12 +19,12 @@ from snrlab.models.encoding.tokens import Tokens, tokenize
 if TYPE_CHECKING:
     from snrlab.models.components import Network
 
-BATCH = 32
-AREA = 2**20  # pixels that are decoded at once: 4 pictures of 512 x 512
+ENCODE_BATCH = 32
+_AREA = 2**20  # pixels that are decoded at once: 4 pictures of 512 x 512
 
 
 @dataclass(frozen=True, eq=False)
-class Text:
+class TextEmbeddings:
     """What a UNet is told about the captions.
 
     Attributes:
@@ -35,18 +35,18 @@ class Text:
     hidden: Tensor
     pooled: Tensor | None = None
 
-    def __getitem__(self, rows: Any) -> Text:
+    def __getitem__(self, rows: Any) -> TextEmbeddings:
         """These rows."""
-        return Text(self.hidden[rows], None if self.pooled is None else self.pooled[rows])
+        return TextEmbeddings(self.hidden[rows], None if self.pooled is None else self.pooled[rows])
 
-    def to(self, device: torch.device) -> Text:
+    def to(self, device: torch.device) -> TextEmbeddings:
         """The same on a device."""
-        return Text(self.hidden.to(device), None if self.pooled is None else self.pooled.to(device))
+        return TextEmbeddings(self.hidden.to(device), None if self.pooled is None else self.pooled.to(device))
 
 
 @torch.no_grad()
 def encode_pixels(
-    components: Components, pixels: NDArray[np.uint8], device: torch.device, batch_size: int = BATCH
+    components: Components, pixels: NDArray[np.uint8], device: torch.device, batch_size: int = ENCODE_BATCH
 ) -> Tensor:
     """Scaled latents, the mean of the autoencoder's posterior, fp32 on the CPU: [N, C, h, w].
 
@@ -79,13 +79,13 @@ def decode_latents(components: Components, latents: Tensor, device: torch.device
     """Pictures of latents [N, C, h, w], fp32 on the CPU: [N, 3, H, W], mostly within -1..1."""
     vae, factor = components.vae, components.latent_factor
     shift = vae.config.get("shift_factor") or 0.0
-    at_once = AREA // (latents.shape[2] * latents.shape[3] * factor**2)
-    batches = latents.split(min(BATCH, max(1, at_once)))
+    at_once = _AREA // (latents.shape[2] * latents.shape[3] * factor**2)
+    batches = latents.split(min(ENCODE_BATCH, max(1, at_once)))
     scaled = (batch.to(device) / vae.config.scaling_factor + shift for batch in batches)
     return torch.cat([vae.decode(batch.to(vae.dtype), return_dict=False)[0].float().cpu() for batch in scaled])
 
 
-def encode_text(components: Components, captions: Sequence[str]) -> Text:
+def encode_text(components: Components, captions: Sequence[str]) -> TextEmbeddings:
     """Text embeddings by the components' encode rule, on the text encoder's device, with gradients where it is trained.
 
     SDXL conditions on the second last layer of both encoders, side by side, and on the second one's projected vector
@@ -95,20 +95,22 @@ def encode_text(components: Components, captions: Sequence[str]) -> Text:
     with computing(components.arithmetic or first.dtype, first.device):
         tokens = tokenize(components.tokenizer, captions, rule)
         if components.text_encoder_2 is None or components.tokenizer_2 is None:
-            return Text(tokens.join(_layer(first, tokens, rule.clip_skip or 1)))
+            return TextEmbeddings(tokens.join(_layer(first, tokens, rule.clip_skip or 1)))
         tokens_2 = tokenize(components.tokenizer_2, captions, rule)
         said = _read(first, tokens, output_hidden_states=True).hidden_states[-2]
         second = _read(components.text_encoder_2, tokens_2, output_hidden_states=True)
         hidden = torch.cat([tokens.join(said), tokens_2.join(second.hidden_states[-2])], dim=-1)
-        return Text(hidden, second.text_embeds[:: rule.chunks])
+        return TextEmbeddings(hidden, second.text_embeds[:: rule.chunks])
 
 
 @torch.no_grad()
-def encode_captions(components: Components, captions: Sequence[str]) -> Text:
+def encode_captions(components: Components, captions: Sequence[str]) -> TextEmbeddings:
     """Text embeddings, fp32 on the CPU, made batch by batch."""
-    found = [encode_text(components, captions[i : i + BATCH]) for i in range(0, len(captions), BATCH)]
+    found = [encode_text(components, captions[i : i + ENCODE_BATCH]) for i in range(0, len(captions), ENCODE_BATCH)]
     pooled = [part.pooled.float().cpu() for part in found if part.pooled is not None]
-    return Text(torch.cat([part.hidden.float().cpu() for part in found]), torch.cat(pooled) if pooled else None)
+    return TextEmbeddings(
+        torch.cat([part.hidden.float().cpu() for part in found]), torch.cat(pooled) if pooled else None
+    )
 
 
 def _read(encoder: Network, tokens: Tokens, **kwargs: bool) -> Any:

@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Family = Literal["sd", "sdxl"]
+CacheFamily = Literal["sd", "sdxl"]
 Latents = NDArray[np.float32]
-LARGEST = 2**27  # bytes that a file may unpack to
+_LARGEST = 2**27  # bytes that a file may unpack to
 
 
 class UnusableError(ValueError):
@@ -32,7 +32,7 @@ class KohyaLatents:
     mirrored: Latents | None
 
 
-def cache_file(image: Path, size: tuple[int, int], family: Family) -> Path | None:
+def cache_file(image: Path, size: tuple[int, int], family: CacheFamily) -> Path | None:
     """The cache of an image of this width and height, or None.
 
     Raises:
@@ -41,13 +41,13 @@ def cache_file(image: Path, size: tuple[int, int], family: Family) -> Path | Non
     name = f"{image.stem}_{size[0]:04d}x{size[1]:04d}"
     candidates = [image.with_name(f"{image.stem}.npz"), image.with_name(f"{name}_{family}.npz")]
     found = next((path for path in candidates if path.is_file()), None)
-    other: Family = "sd" if family == "sdxl" else "sdxl"
+    other: CacheFamily = "sd" if family == "sdxl" else "sdxl"
     if found is None and image.with_name(f"{name}_{other}.npz").is_file():
         raise UnusableError(f"it is for {other.upper()}")
     return found
 
 
-def read(file: Path, image: Path, size: tuple[int, int], shape: tuple[int, int, int]) -> KohyaLatents:
+def read_kohya_latents(file: Path, image: Path, size: tuple[int, int], shape: tuple[int, int, int]) -> KohyaLatents:
     """The latents in a cache file.
 
     Args:
@@ -67,10 +67,10 @@ def read(file: Path, image: Path, size: tuple[int, int], shape: tuple[int, int, 
         with zipfile.ZipFile(file) as members:
             whole = sum(member.file_size for member in members.infolist())
         with np.load(file, allow_pickle=False) as arrays:
-            found = {} if whole > LARGEST else {name: arrays[name] for name in arrays.files}
+            found = {} if whole > _LARGEST else {name: arrays[name] for name in arrays.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as reason:
         raise UnusableError(f"it cannot be read ({type(reason).__name__})") from None
-    if whole > LARGEST:
+    if whole > _LARGEST:
         raise UnusableError("it unpacks to more than latents have")
     return _chosen(found, size, shape)
 

@@ -16,19 +16,19 @@ from snrlab.core.errors import UserError
 from snrlab.model_files.families import Family
 from snrlab.models.layouts.original_layout import diffusers_module, sai_module
 
-PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_"}
+_PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_"}
 SDXL_PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
-PARTS = {prefix: part for table in (PREFIXES, SDXL_PREFIXES) for part, prefix in table.items()}
+_PARTS = {prefix: part for table in (_PREFIXES, SDXL_PREFIXES) for part, prefix in table.items()}
 
 # parts of a layer's name that have a `_` of their own; every other `_` stands for a `.`
-WORDS = (
+_WORDS = (
     "down_blocks", "mid_block", "up_blocks", "input_blocks", "middle_block", "output_blocks", "transformer_blocks",
     "proj_in", "proj_out", "to_q", "to_k", "to_v", "to_out", "conv_in", "conv_out", "conv_shortcut", "time_emb_proj",
     "in_layers", "out_layers", "emb_layers", "skip_connection", "time_embedding", "add_embedding", "time_embed",
     "label_emb", "linear_1", "linear_2", "text_model", "text_projection", "self_attn", "q_proj", "k_proj", "v_proj",
     "out_proj",
 )  # fmt: skip
-_WORD = re.compile(rf"(?:{'|'.join(sorted(WORDS, key=len, reverse=True))}|[^_]+)(?=_|$)")
+_WORD = re.compile(rf"(?:{'|'.join(sorted(_WORDS, key=len, reverse=True))}|[^_]+)(?=_|$)")
 _ORIGINAL = ("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out.")
 
 
@@ -48,27 +48,27 @@ def kohya_name(path: str, family: Family, unet_config: Mapping[str, Any]) -> str
     part, _, layer = path.partition(".")
     if family == "sdxl" and part == "unet":
         layer = sai_module(layer, unet_config)
-    return (SDXL_PREFIXES if family == "sdxl" else PREFIXES)[part] + layer.replace(".", "_")
+    return (SDXL_PREFIXES if family == "sdxl" else _PREFIXES)[part] + layer.replace(".", "_")
 
 
-def layer_path(name: str, unet_config: Mapping[str, Any]) -> str:
+def path_of_kohya_name(name: str, unet_config: Mapping[str, Any]) -> str:
     """The path of the layer that has this name; the UNet's may be in the original layout or in diffusers'.
 
     Raises:
         UserError: it is none of kohya's names.
 
-    >>> layer_path("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0", {})
+    >>> path_of_kohya_name("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0", {})
     'unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0'
-    >>> layer_path("lora_te2_text_model_encoder_layers_0_self_attn_q_proj", {})
+    >>> path_of_kohya_name("lora_te2_text_model_encoder_layers_0_self_attn_q_proj", {})
     'text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj'
     """
-    prefix = next((p for p in PARTS if name.startswith(p)), None)
+    prefix = next((p for p in _PARTS if name.startswith(p)), None)
     if prefix is None:
         raise UserError(
-            f"'{name}' is not the name of a LoRA's layer; such names start with {', '.join(PARTS)}.",
+            f"'{name}' is not the name of a LoRA's layer; such names start with {', '.join(_PARTS)}.",
             code="unknown-name",
         )
     layer = ".".join(_WORD.findall(name.removeprefix(prefix)))
     if layer.startswith(_ORIGINAL):
         layer = diffusers_module(layer, unet_config)
-    return f"{PARTS[prefix]}.{layer}"
+    return f"{_PARTS[prefix]}.{layer}"

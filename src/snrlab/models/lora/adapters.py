@@ -29,7 +29,7 @@ UNET_TARGETS: dict[LoraLayers, str] = {
 TEXT_TARGETS: dict[LoraLayers, str] = {"attention": r"[qkv]_proj|out_proj", "feed_forward": "fc1|fc2"}
 
 
-class Size(NamedTuple):
+class AdapterSize(NamedTuple):
     """Of an adapter: its rank and the alpha that scales it."""
 
     rank: int
@@ -45,7 +45,7 @@ def add_lora(components: Components, config: LoraConfig, parts: Sequence[str], s
     Raises:
         UserError: a block that is none, or networks without a layer of the kinds asked for.
     """
-    plans = {part: sizes(components.networks[part], part, config) for part in parts}
+    plans = {part: adapter_sizes(components.networks[part], part, config) for part in parts}
     # peft initialises from torch's global generator: lend it our seed, then give it back
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -60,7 +60,7 @@ def add_lora(components: Components, config: LoraConfig, parts: Sequence[str], s
             layer.cast_input_dtype_enabled = False
 
 
-def sizes(network: nn.Module, part: str, config: LoraConfig) -> dict[str, Size]:
+def adapter_sizes(network: nn.Module, part: str, config: LoraConfig) -> dict[str, AdapterSize]:
     """Which layers of a network get an adapter, and its size, in the network's order.
 
     Raises:
@@ -88,7 +88,7 @@ def sizes(network: nn.Module, part: str, config: LoraConfig) -> dict[str, Size]:
 def lora_layers(components: Components) -> dict[str, LoraLayer]:
     """The layers with a trained adapter by their path, in a fixed order."""
     return {
-        layer_path(part, name): module
+        adapter_layer_path(part, name): module
         for part in ("unet", "text_encoder", "text_encoder_2")
         if part in components.networks
         for name, module in components.networks[part].named_modules()
@@ -157,14 +157,14 @@ def limit_norms(layers: Iterable[LoraLayer], max_norm: float) -> None:
         up.mul_(factor)
 
 
-def layer_path(part: str, name: str) -> str:
+def adapter_layer_path(part: str, name: str) -> str:
     """The path of a network's layer, with the level `text_model` that transformers 5 dropped from one text encoder."""
     if part != "unet" and not name.startswith(("text_model.", "text_projection")):
         name = f"text_model.{name}"
     return f"{part}.{name}"
 
 
-def _size(name: str, module: nn.Module, part: str, config: LoraConfig) -> Size:
+def _size(name: str, module: nn.Module, part: str, config: LoraConfig) -> AdapterSize:
     rank, alpha = config.rank, config.alpha
     convolution = _is_convolution(module)
     if convolution:
@@ -176,7 +176,7 @@ def _size(name: str, module: nn.Module, part: str, config: LoraConfig) -> Size:
             rank = ranks[block]
         if (block := _block(name, alphas)) is not None:
             alpha = alphas[block]
-    return Size(rank, float(alpha or rank))
+    return AdapterSize(rank, float(alpha or rank))
 
 
 def _is_convolution(module: nn.Module) -> bool:
@@ -198,7 +198,7 @@ def _refuse_unknown_blocks(layers: Mapping[str, nn.Module], config: LoraConfig) 
                 raise unknown(f"lora.{field}", block, blocks)
 
 
-def _peft_config(plan: Mapping[str, Size], dora: bool) -> PeftConfig:
+def _peft_config(plan: Mapping[str, AdapterSize], dora: bool) -> PeftConfig:
     rank, alpha = (Counter(column).most_common(1)[0][0] for column in zip(*plan.values(), strict=True))
     return PeftConfig(
         r=rank,

@@ -23,7 +23,7 @@ from snrlab.model_files import families
 from snrlab.model_files.families import Family
 from snrlab.model_files.header import read_header
 from snrlab.model_files.lora_names import KOHYA, PEFT, ROLES
-from snrlab.models.layouts.kohya_names import kohya_name, layer_path
+from snrlab.models.layouts.kohya_names import kohya_name, path_of_kohya_name
 from snrlab.models.lora.adapter import Adapter
 from snrlab.models.storage.safetensors_file import kohya_hashes, to_bytes
 
@@ -160,7 +160,7 @@ def _place(key: str, unet_config: Mapping[str, Any], file: str) -> tuple[str, st
     """The path of the layer that a tensor belongs to, and what it is there."""
     if match := KOHYA.fullmatch(key):
         try:
-            return layer_path(match[1], unet_config), ROLES[match[2]]
+            return path_of_kohya_name(match[1], unet_config), ROLES[match[2]]
         except UserError as reason:
             raise UserError(f"{file}: {reason}", code=reason.code) from None
     match = PEFT.fullmatch(key)

@@ -11,7 +11,7 @@ from snrlab.models.lora.lora_file import Lora
 
 
 @torch.no_grad()
-def merge(components: Components, lora: Lora, strength: float = 1.0, *, name: str = "the LoRA") -> None:
+def merge_lora(components: Components, lora: Lora, strength: float = 1.0, *, name: str = "the LoRA") -> None:
     """Add a LoRA to the weights in place, computed in fp32 and kept in each weight's number format.
 
     Args:

@@ -17,7 +17,7 @@ from snrlab.models.layouts.original_layout import PREFIXES, layout
 from snrlab.models.networks import empty, fill, fitted, opened
 from snrlab.models.storage.diffusers_folder import fill_from, load_network
 
-FIELD = "model.vae"
+_FIELD = "model.vae"
 
 
 def load_vae(path: Path, dtype: torch.dtype | None, config: Mapping[str, Any]) -> nn.Module:
@@ -34,12 +34,12 @@ def load_vae(path: Path, dtype: torch.dtype | None, config: Mapping[str, Any]) -
         UserError: nothing there, something else, or an autoencoder of another family.
     """
     if not path.exists():
-        raise UserError(f"{FIELD}: there is no file or folder {path}.", code="missing-file")
+        raise UserError(f"{_FIELD}: there is no file or folder {path}.", code="missing-file")
     if path.is_dir():
         folder = path / "vae" if (path / "vae").is_dir() else path
         _refuse_other_latents(folder, config)
-        return load_network(folder, "vae", dtype, FIELD)
-    header = read_header(path, FIELD)
+        return load_network(folder, "vae", dtype, _FIELD)
+    header = read_header(path, _FIELD)
     prefix = PREFIXES["sd1"]["vae"]
     if header.has("encoder.down_blocks."):
         return fill_from(empty("vae", config), [header], dtype, header.where)
@@ -67,12 +67,12 @@ def _original(header: Header, prefix: str, config: Mapping[str, Any], dtype: tor
 
 
 def _refuse_other_latents(folder: Path, config: Mapping[str, Any]) -> None:
-    own = read_model_json(folder, "config.json", FIELD)
+    own = read_model_json(folder, "config.json", _FIELD)
     for key, usual in (("scaling_factor", 0.18215), ("latent_channels", 4)):
         found, needed = own.get(key, usual), config.get(key, usual)
         if found != needed:
             raise UserError(
-                f"{FIELD}: {folder} has {key} {found}, but the model was trained with {needed}: it is the autoencoder "
+                f"{_FIELD}: {folder} has {key} {found}, but the model was trained with {needed}: it is the autoencoder "
                 "of another family.",
                 code="does-not-fit-model",
             )

@@ -14,13 +14,13 @@ from snrlab.files.writing import folder_atomically, unfinished
 from snrlab.models.components import Components
 from snrlab.models.storage.save_folder import save_folder
 from snrlab.models.storage.save_single_file import save_single_file
-from snrlab.models.storage.source import load
+from snrlab.models.storage.source import load_model
 from snrlab.progress import timed
 
 logger = logging.getLogger(__name__)
 
 
-def convert(
+def convert_model(
     source: Path,
     target: Path,
     dtype: torch.dtype | None = None,
@@ -42,12 +42,14 @@ def convert(
     Raises:
         UserError: the source does not load, says otherwise, or holds what the layout has no place for.
     """
-    model = _stated(load(source, None, None, vae, "SOURCE"), prediction_type, zero_terminal_snr)
-    save(model, target, dtype)
+    model = _stated(load_model(source, None, None, vae, "SOURCE"), prediction_type, zero_terminal_snr)
+    save_model(model, target, dtype)
     return model
 
 
-def save(model: Components, target: Path, dtype: torch.dtype | None, metadata: Mapping[str, str] | None = None) -> None:
+def save_model(
+    model: Components, target: Path, dtype: torch.dtype | None, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write a model whole or not at all: a single file where the target's name ends in .safetensors, else a folder.
 
     Args:

@@ -25,13 +25,13 @@ STEMS = {
     "text_encoder": "model",
     "text_encoder_2": "model",
 }
-PARTS = {
+_PARTS = {
     "StableDiffusionPipeline": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
     "StableDiffusionXLPipeline": (
         "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler",
     ),
 }  # fmt: skip
-CLASSES = {"unet": ("UNet2DConditionModel",), "vae": ("AutoencoderKL", "PixelIdentity")}
+_CLASSES = {"unet": ("UNet2DConditionModel",), "vae": ("AutoencoderKL", "PixelIdentity")}
 # names in autoencoders that were saved before diffusers had one attention module for all
 FORMER = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
@@ -57,13 +57,13 @@ def load_folder(
     """
     index = read_model_json(path, "model_index.json", field)
     kind = str(index.get("_class_name"))
-    if kind not in PARTS:
-        raise UserError(f"{field}: {path} holds a {kind}; allowed: {', '.join(PARTS)}.", code="not-supported")
-    parts = [part for part in PARTS[kind] if not (part == "vae" and vae is not None)]
+    if kind not in _PARTS:
+        raise UserError(f"{field}: {path} holds a {kind}; allowed: {', '.join(_PARTS)}.", code="not-supported")
+    parts = [part for part in _PARTS[kind] if not (part == "vae" and vae is not None)]
     for part in parts:
         if not (path / part).is_dir():
             raise UserError(
-                f"{field}: {path} has no folder '{part}'; a {kind} has {', '.join(PARTS[kind])}.", code="missing-file"
+                f"{field}: {path} has no folder '{part}'; a {kind} has {', '.join(_PARTS[kind])}.", code="missing-file"
             )
     facts = folder_facts(path, field)
     networks: dict[str, Any] = {"vae": vae} if vae is not None else {}
@@ -97,8 +97,10 @@ def load_network(folder: Path, part: str, dtype: torch.dtype | None, field: str 
     """
     config = read_model_json(folder, "config.json", field)
     kind = config.get("_class_name")
-    if part in CLASSES and kind is not None and kind not in CLASSES[part]:
-        raise UserError(f"{field}: {folder} holds a {kind}; allowed: {', '.join(CLASSES[part])}.", code="not-supported")
+    if part in _CLASSES and kind is not None and kind not in _CLASSES[part]:
+        raise UserError(
+            f"{field}: {folder} holds a {kind}; allowed: {', '.join(_CLASSES[part])}.", code="not-supported"
+        )
     try:
         network = empty(part, config)
     except (ValueError, TypeError, KeyError) as reason:

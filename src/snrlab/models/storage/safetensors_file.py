@@ -18,14 +18,14 @@ from torch import Tensor
 from snrlab.files.writing import atomically
 
 # number formats by their names in a file
-FORMATS = {
+_FORMATS = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 SEAL = "checksum"
 UNSEALED = "0" * 8
-BLOCK = 16 * 2**20  # bytes that are read at once
+_BLOCK = 16 * 2**20  # bytes that are read at once
 LARGEST_HEADER = 100 * 10**6  # bytes; the library reads no larger ones
 
 
@@ -74,7 +74,7 @@ def write_tensors(
     end = 0
     for tensor in ordered:
         place = [end, end := end + tensor.size]
-        header[tensor.name] = {"dtype": FORMATS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": place}
+        header[tensor.name] = {"dtype": _FORMATS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": place}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     head = struct.pack("<Q", len(text)) + text
@@ -100,7 +100,7 @@ def damage(path: Path) -> str | None:
             text = file.read(min(length, LARGEST_HEADER))
             stated = json.loads(text)["__metadata__"][SEAL]
             checksum = zlib.crc32(struct.pack("<Q", length) + text.replace(_stated(stated), _stated(UNSEALED), 1))
-            while block := file.read(BLOCK):
+            while block := file.read(_BLOCK):
                 checksum = zlib.crc32(block, checksum)
     except OSError as reason:
         return f"it cannot be read ({reason.strerror or reason})"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from snrlab import __version__
 from snrlab.core.errors import UserError
-from snrlab.core.schedule import SCHEDULES, NoiseSchedule, recognise
+from snrlab.core.schedule import SCHEDULES, NoiseSchedule, recognise_schedule
 from snrlab.model_files import families
 from snrlab.model_files.recognise import CONFIG_KEY
 from snrlab.models.clip import vocabulary
@@ -92,7 +92,7 @@ def refuse_unsavable(components: Components) -> None:
     elif kind not in ("epsilon", "v_prediction"):
         reason = f"predicts {kind}, and programs read from it epsilon or v"
     else:
-        known = recognise(_schedule(components))
+        known = recognise_schedule(_schedule(components))
         if known is None or known[0].name != "sd":
             reason = "has another noise schedule than Stable Diffusion's, which programs take for granted"
     if reason:

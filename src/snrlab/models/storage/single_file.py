@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snrlab.core.errors import UserError
-from snrlab.model_files.families import NAMES, PARTS
+from snrlab.model_files.families import FAMILY_NAMES, PARTS
 from snrlab.model_files.header import read_header
 from snrlab.model_files.model_facts import checkpoint_facts
 from snrlab.model_files.recognise import Checkpoint, recognise
@@ -95,7 +95,7 @@ def _refuse_missing(part: str, found: Checkpoint, names: Iterable[str]) -> None:
     missing = [name for name in wanted if name not in found.header.shapes]
     if not missing:
         return
-    where = f"{found.header.where} is a {NAMES[found.family]} file"
+    where = f"{found.header.where} is a {FAMILY_NAMES[found.family]} file"
     if len(missing) == len(wanted):
         way_out = "; give one as model.vae" if part == "vae" else ""
         raise UserError(f"{where} without a {part}{way_out}.", code="incomplete-weights")
@@ -117,7 +117,7 @@ def _left_over(found: Checkpoint, used: set[str], vae_replaced: bool) -> list[st
     strange = [name for name in over if name.startswith(PREFIXES[found.family]["unet"])]
     if strange:
         raise UserError(
-            f"{found.header.where} is a {NAMES[found.family]} file, but its UNet has {len(strange)} tensors "
+            f"{found.header.where} is a {FAMILY_NAMES[found.family]} file, but its UNet has {len(strange)} tensors "
             f"more, such as {strange[0]}: a changed architecture that is not known here.",
             code="does-not-fit-model",
         )

@@ -30,7 +30,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 def load_base(config: ModelConfig, seed: int, dtype: torch.dtype = torch.float32) -> Components:
     """Load or build the base model on the CPU, its autoencoder in fp32 (UserError where it cannot be)."""
     if config.path is not None:
-        return load(Path(config.path), dtype, vae=Path(config.vae) if config.vae else None)
+        return load_model(Path(config.path), dtype, vae=Path(config.vae) if config.vae else None)
     made = shipped(config.shipped) if config.shipped is not None else build(config.random or "small", seed)
     for name, network in made.networks.items():
         if name != "vae":
@@ -38,7 +38,7 @@ def load_base(config: ModelConfig, seed: int, dtype: torch.dtype = torch.float32
     return made
 
 
-def load(
+def load_model(
     path: Path,
     dtype: torch.dtype | None = torch.float32,
     vae_dtype: torch.dtype | None = torch.float32,
@@ -85,7 +85,9 @@ def shipped(name: ShippedModel) -> Components:
     in no other place.
     """
     facts = shipped_facts(name)
-    model = replace(load(shipped_folder("small")), label=facts.label, scheduler_config=dict(facts.scheduler_config))
+    model = replace(
+        load_model(shipped_folder("small")), label=facts.label, scheduler_config=dict(facts.scheduler_config)
+    )
     if name == "small":
         return model
     unet = UNet2DConditionModel.from_pretrained(

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from snrlab.config.sections.lora import LoraConfig
-from snrlab.peers.conversion import Transfer
+from snrlab.peers.conversion import Conversion
 
 BLOCKS = {"block_dims": ("lora.block_ranks", int), "block_alphas": ("lora.block_alphas", float),
           "conv_block_dims": ("lora.conv_block_ranks", int),
           "conv_block_alphas": ("lora.conv_block_alphas", float)}  # fmt: skip
 
 
-def blocks(inner: Transfer, name: str, field: str, kind: type, *, sdxl: bool) -> None:
+def block_table(inner: Conversion, name: str, field: str, kind: type, *, sdxl: bool) -> None:
     """A list of numbers by block as a table of names."""
     try:
         values = [kind(part) for part in str(inner.stated[name]).split(",")]

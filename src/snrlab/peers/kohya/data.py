@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.option_tables.kohya import OPTIONS
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.data import DataConfig, ImageOptions
-from snrlab.peers.conversion import Left, Transfer, shown
+from snrlab.peers.conversion import Conversion, Dropped, shown
 from snrlab.peers.kohya.network import is_sdxl_run
 from snrlab.peers.value_rules import RULES, carry, read_size, write_size
 
@@ -24,12 +24,12 @@ OF_RUN = ("vae_batch_size", "prior_loss_weight", "weighted_captions")  # not of 
 # what a dataset TOML may say of images: kohya takes from the training file what it leaves out
 IMAGE_OPTIONS = tuple(
     name
-    for name, option in OPTIONS.items()
+    for name, option in KOHYA_OPTIONS.items()
     if option.field.startswith("data.") and option.rule in RULES and name not in (*OF_RUN, "dataset_repeats")
 )
 
 
-def image_options(transfer: Transfer, prefix: str = "data.") -> None:
+def image_options(transfer: Conversion, prefix: str = "data.") -> None:
     """The options of images and captions, where they mean something together."""
     transfer.put(f"{prefix}resolution", *_resolution(transfer))
     buckets = bool(transfer.value("enable_bucket"))
@@ -45,16 +45,16 @@ def image_options(transfer: Transfer, prefix: str = "data.") -> None:
         elif name == "alpha_mask" and not transfer.value(name):
             transfer.take(name)
         else:
-            carry(transfer, name, f"{prefix}{OPTIONS[name].field.removeprefix('data.')}")
+            carry(transfer, name, f"{prefix}{KOHYA_OPTIONS[name].field.removeprefix('data.')}")
     if transfer.has("conditioning_data_dir"):
         transfer.put(f"{prefix}masked_loss", True, "masked_loss", why="The folder of masks is used.")
 
 
-def _resolution(transfer: Transfer) -> tuple[Any, str]:
+def _resolution(transfer: Conversion) -> tuple[Any, str]:
     return read_size(transfer.value("resolution"))[0], "resolution"
 
 
-def data(transfer: Transfer, dataset: Mapping[str, Any] | None, path: Path | None) -> None:
+def data(transfer: Conversion, dataset: Mapping[str, Any] | None, path: Path | None) -> None:
     """[data] from a dataset TOML that is kept, from its subsets, or from folders of the training file.
 
     Args:
@@ -88,7 +88,7 @@ def data(transfer: Transfer, dataset: Mapping[str, Any] | None, path: Path | Non
         transfer.put("data.cache", True, "cache_latents_to_disk", "cache_text_encoder_outputs_to_disk")
 
 
-def _batch(transfer: Transfer, dataset: Mapping[str, Any] | None) -> None:
+def _batch(transfer: Conversion, dataset: Mapping[str, Any] | None) -> None:
     """train.batch_size: what the dataset TOML says goes before the training file."""
     levels = [] if dataset is None else [*dataset.get("datasets", []), dataset.get("general", {})]
     sizes = [level["batch_size"] for level in levels if level.get("batch_size")]
@@ -98,10 +98,12 @@ def _batch(transfer: Transfer, dataset: Mapping[str, Any] | None) -> None:
     transfer.leave("train_batch_size", "batch_size of the dataset TOML goes before it", grade="idle")
     transfer.put("train.batch_size", sizes[0], why=f"batch_size = {sizes[0]} in the dataset TOML.")
     if len(set(sizes)) > 1:
-        transfer.left.append(Left(f"batch_size = {shown(sizes)}", "a run has one batch size here; the first is taken"))
+        transfer.left.append(
+            Dropped(f"batch_size = {shown(sizes)}", "a run has one batch size here; the first is taken")
+        )
 
 
-def folders(transfer: Transfer) -> None:
+def folders(transfer: Conversion) -> None:
     """Folders that the training file names, and its options of images."""
     transfer.leave("in_json")
     if transfer.has("train_data_dir"):
@@ -119,7 +121,7 @@ def folders(transfer: Transfer) -> None:
     image_options(transfer)
 
 
-def sets(transfer: Transfer, dataset: Mapping[str, Any]) -> None:
+def sets(transfer: Conversion, dataset: Mapping[str, Any]) -> None:
     """[[data.sets]]: the subsets, each with what the levels above it and the training file say."""
     usual = {name: transfer.stated[name] for name in IMAGE_OPTIONS if transfer.has(name)}
     general = dataset.get("general", {})
@@ -127,7 +129,7 @@ def sets(transfer: Transfer, dataset: Mapping[str, Any]) -> None:
     for group in dataset.get("datasets", []):
         above = {**usual, **general, **{name: value for name, value in group.items() if name != "subsets"}}
         for subset in group.get("subsets", []):
-            inner = Transfer({**above, **subset}, OPTIONS, "kohya")
+            inner = Conversion({**above, **subset}, KOHYA_OPTIONS, "kohya")
             inner.take("batch_size", *(set(usual) - set(IMAGE_OPTIONS)))
             _set(inner)
             transfer.lines += [
@@ -145,7 +147,7 @@ def sets(transfer: Transfer, dataset: Mapping[str, Any]) -> None:
         transfer.stated.pop("prior_loss_weight", None)
 
 
-def _set(inner: Transfer) -> None:
+def _set(inner: Conversion) -> None:
     folder = inner.value("image_dir")
     inner.leave("metadata_file")
     inner.put("data.folder", str(folder or IMAGES), *(["image_dir"] if folder else []),
@@ -162,21 +164,21 @@ def _set(inner: Transfer) -> None:
 
 # fields of [data] that kohya has under other names, by field
 BACK = {
-    OPTIONS[name].field.removeprefix("data."): name
+    KOHYA_OPTIONS[name].field.removeprefix("data."): name
     for name in IMAGE_OPTIONS
     if name not in ("caption_extention", "masked_loss")
 }
 
 
-def data_back(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any] | None, list[Left]]:
+def data_back(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any] | None, list[Dropped]]:
     """What kohya calls it: options of [data], the dataset TOML beside them, and what has no place in either."""
     data, left = config.data, _left(config.data)
     every = [image_set.options(data) for image_set in data.sets] or [data]
     cached = not any(options.random_crop for options in every)  # kohya stops where crops are cached
     if data.cache and not cached:
-        left.append(Left("data.cache = true", "kohya stops where random crops are cached"))
+        left.append(Dropped("data.cache = true", "kohya stops where random crops are cached"))
     if not config.data.dataset_config:
-        left += [Left(f"data.bucket_step = {step}", BUCKETS) for step in _odd_steps(config, every)]
+        left += [Dropped(f"data.bucket_step = {step}", BUCKETS) for step in _odd_steps(config, every)]
     options: dict[str, Any] = {
         "train_batch_size": config.train.batch_size,
         "cache_latents": True if cached else None,
@@ -189,7 +191,7 @@ def data_back(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any] | None,
     if data.dataset_config is not None:
         return {**options, "dataset_config": data.dataset_config}, None, left
     if data.shipped is not None or (data.folder is None and not data.sets):
-        left.append(Left(f"data.shipped = {shown(data.shipped)}", "images that ship with snrlab; name a folder"))
+        left.append(Dropped(f"data.shipped = {shown(data.shipped)}", "images that ship with snrlab; name a folder"))
         return options, None, left
     subsets = []
     for image_set in data.sets:
@@ -198,7 +200,7 @@ def data_back(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any] | None,
             own["is_reg"] = True
         for name in ("ratio", "importance"):
             if (value := getattr(image_set, name)) is not None:
-                left.append(Left(f"data.sets: {name} = {value:g}", "kohya weighs sets by num_repeats alone"))
+                left.append(Dropped(f"data.sets: {name} = {value:g}", "kohya weighs sets by num_repeats alone"))
         subsets.append(own)
     if data.folder is not None:
         subsets.append(_subset(data.folder, data, left))
@@ -213,33 +215,35 @@ def _odd_steps(config: RunConfig, every: Sequence[ImageOptions]) -> list[int]:
     return sorted({options.bucket_step for options in every if options.buckets and options.bucket_step % least})
 
 
-def _left(data: DataConfig) -> list[Left]:
+def _left(data: DataConfig) -> list[Dropped]:
     found = []
     for name in ("limit", "cache_folder", "kohya_cache"):
         value = getattr(data, name)
         if value:
-            found.append(Left(f"data.{name} = {shown(value)}", "kohya has nothing like it"))
+            found.append(Dropped(f"data.{name} = {shown(value)}", "kohya has nothing like it"))
     return found
 
 
-def _subset(folder: str, options: ImageOptions, left: list[Left]) -> dict[str, Any]:
+def _subset(folder: str, options: ImageOptions, left: list[Dropped]) -> dict[str, Any]:
     """A subset of a dataset TOML with what differs from kohya's defaults."""
     found: dict[str, Any] = {"image_dir": folder, "num_repeats": options.repeats}
     for field, name in BACK.items():
         value = getattr(options, field)
         if field == "resolution" or (name in OF_TAGS and not options.moves_tags) or value is None:
             continue
-        value = RULES[OPTIONS[name].rule].back(value)
+        value = RULES[KOHYA_OPTIONS[name].rule].back(value)
         if name in OF_BUCKETS and not options.buckets:
             continue
-        if not OPTIONS[name].is_default(value):
+        if not KOHYA_OPTIONS[name].is_default(value):
             found[name] = value
     if options.buckets:
         sides = [options.resolution] * 2 if isinstance(options.resolution, int) else options.resolution
         found |= {"min_bucket_reso": options.bucket_min or max(64, min(sides) // 2 // 64 * 64),
                   "max_bucket_reso": options.bucket_max or 2 * max(sides)}  # fmt: skip
     if options.masked_loss and options.masks is None:
-        left.append(Left("data.masked_loss = true", "kohya looks for masks in a folder of their own; state data.masks"))
+        left.append(
+            Dropped("data.masked_loss = true", "kohya looks for masks in a folder of their own; state data.masks")
+        )
     found["resolution"] = options.resolution
     return found
 

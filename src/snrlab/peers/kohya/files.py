@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from snrlab.config.option_tables.kohya import OPTIONS, RUN
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS, RUN
 from snrlab.core.errors import UserError
 from snrlab.core.registries.parameters import parse_value
 from snrlab.peers.other_models import CHECKBOXES
@@ -20,22 +20,22 @@ GUI_NAMES = {
 }  # fmt: skip
 EASY_NAMES = {"batch_size": "train_batch_size", "warmup_ratio": "lr_warmup_steps"}
 OF_LORA_SCRIPTS = ("model_train_type", "train_type", "model_type")  # which program of kohya's it starts
-NUMBERS = ("int", "float", "int_or_float")
+_NUMBERS = ("int", "float", "int_or_float")
 LYCORIS = "LyCORIS/"
-OTHER_MODELS = ("flux1_", "flux_", "sd3_", "hunyuan_", "anima_", "lumina_")  # beginnings of fields of the window
+_OTHER_MODELS = ("flux1_", "flux_", "sd3_", "hunyuan_", "anima_", "lumina_")  # beginnings of fields of the window
 MODULES = {"LoRA-FA": "networks.lora_fa", "Kohya DyLoRA": "networks.dylora", "Kohya LoHa": "networks.loha",
            "Kohya LoKr": "networks.lokr"}  # fmt: skip
 # which network options the window passes on, by the type of LoRA
-EVERY = ("rank_dropout", "module_dropout", "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
+_EVERY = ("rank_dropout", "module_dropout", "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
          "loraplus_text_encoder_lr_ratio")  # fmt: skip
 CONVOLUTIONS = ("conv_dim", "conv_alpha")
-BLOCKS = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold", "block_dims", "block_alphas",
+_BLOCKS = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold", "block_dims", "block_alphas",
           "conv_block_dims", "conv_block_alphas")  # fmt: skip
 OF_LYCORIS = (*CONVOLUTIONS, "preset", "use_tucker", "rank_dropout_scale", "train_norm")
 OF_LOCON = (*OF_LYCORIS, "bypass_mode", "dora_wd", "use_scalar")
 PASSED_ON: Mapping[str, tuple[str, ...]] = {
-    "Standard": BLOCKS, "LoRA-FA": BLOCKS, "Kohya LoCon": (*BLOCKS, *CONVOLUTIONS), "LoCon": OF_LOCON,
-    "Kohya DyLoRA": (*BLOCKS, *CONVOLUTIONS, "unit"), "Kohya LoHa": (*CONVOLUTIONS, "use_tucker"),
+    "Standard": _BLOCKS, "LoRA-FA": _BLOCKS, "Kohya LoCon": (*_BLOCKS, *CONVOLUTIONS), "LoCon": OF_LOCON,
+    "Kohya DyLoRA": (*_BLOCKS, *CONVOLUTIONS, "unit"), "Kohya LoHa": (*CONVOLUTIONS, "use_tucker"),
     "Kohya LoKr": (*CONVOLUTIONS, "use_tucker", "factor"), f"{LYCORIS}iA3": (*OF_LYCORIS, "train_on_input"),
     f"{LYCORIS}LoCon": OF_LOCON, f"{LYCORIS}LoHa": OF_LOCON,
     f"{LYCORIS}LoKr": (*OF_LOCON, "factor", "use_cp", "decompose_both"),
@@ -53,7 +53,7 @@ def of_gui(found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     stated = {GUI_NAMES.get(name, name): value for name, value in found.items() if value not in ("", None)}
     options = {name: _typed(name, value) for name, value in stated.items() if name in RUN}
     beside = {name: _typed(name, value) for name, value in stated.items() if name not in RUN}
-    shown = {name for name in beside if name in CHECKBOXES or not name.startswith(OTHER_MODELS)}
+    shown = {name for name in beside if name in CHECKBOXES or not name.startswith(_OTHER_MODELS)}
     beside = {name: value for name, value in beside.items() if name in shown}
     _length(options, beside)
     if (per_cent := _number(beside.pop("lr_warmup", 0))) and not options.get("lr_warmup_steps"):
@@ -71,7 +71,7 @@ def of_gui(found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         options["train_text_encoder"] = trained
     if "LoRA_type" in beside:
         options |= _network(beside)
-    options |= read_arguments(str(beside.pop("additional_parameters", "")))
+    options |= read_command_arguments(str(beside.pop("additional_parameters", "")))
     return options, beside
 
 
@@ -111,7 +111,7 @@ def of_easy(tables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
     if stated.get("train_mode", "lora") == "lora":
         algorithm = isinstance(stated.get("network_args"), dict) and "algo" in stated["network_args"]
         stated.setdefault("network_module", "lycoris.kohya" if algorithm else "networks.lora")
-    gui = {name for name, option in OPTIONS.items() if option.part == "gui"}
+    gui = {name for name, option in KOHYA_OPTIONS.items() if option.part == "gui"}
     subsets = tables.get("subsets", [])
     return (
         {name: value for name, value in stated.items() if name not in gui},
@@ -120,10 +120,10 @@ def of_easy(tables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
     )
 
 
-def read_arguments(text: str) -> dict[str, Any]:
+def read_command_arguments(text: str) -> dict[str, Any]:
     """Options as a command line writes them.
 
-    >>> read_arguments('--debiased_estimation_loss --log_prefix=xl --optimizer_args "a=1" "b=2"')
+    >>> read_command_arguments('--debiased_estimation_loss --log_prefix=xl --optimizer_args "a=1" "b=2"')
     {'debiased_estimation_loss': True, 'log_prefix': 'xl', 'optimizer_args': ['a=1', 'b=2']}
 
     Raises:
@@ -164,10 +164,12 @@ def _length(options: dict[str, Any], beside: dict[str, Any]) -> None:
 def _network(beside: dict[str, Any]) -> dict[str, Any]:
     """The network options that the window passes on for the type of LoRA, as network_args."""
     kind = str(beside["LoRA_type"])
-    passed = {*PASSED_ON.get(kind, OF_LYCORIS), *EVERY}
-    names = [name for name in beside if name in passed and name in OPTIONS and OPTIONS[name].part == "network"]
+    passed = {*PASSED_ON.get(kind, OF_LYCORIS), *_EVERY}
+    names = [
+        name for name in beside if name in passed and name in KOHYA_OPTIONS and KOHYA_OPTIONS[name].part == "network"
+    ]
     stated = {name: beside.pop(name) for name in names}
-    arguments = {name: value for name, value in stated.items() if not OPTIONS[name].is_default(value)}
+    arguments = {name: value for name, value in stated.items() if not KOHYA_OPTIONS[name].is_default(value)}
     if kind.startswith(LYCORIS):
         arguments["algo"] = kind.removeprefix(LYCORIS).lower()
         if (preset := beside.pop("LyCORIS_preset", None)) not in (None, "", "full"):
@@ -192,12 +194,12 @@ def _trains_text(options: Mapping[str, Any], beside: Mapping[str, Any]) -> bool 
 
 def _typed(name: str, value: Any) -> Any:
     """A number that the GUI keeps as text, or as false where the field is empty."""
-    if name not in OPTIONS or OPTIONS[name].type not in NUMBERS:
+    if name not in KOHYA_OPTIONS or KOHYA_OPTIONS[name].type not in _NUMBERS:
         return value
     if value is False:
         return 0
     number = parse_value(value) if isinstance(value, str) else value
-    whole = OPTIONS[name].type == "int" and isinstance(number, float) and number.is_integer()
+    whole = KOHYA_OPTIONS[name].type == "int" and isinstance(number, float) and number.is_integer()
     return int(number) if whole else number
 
 

@@ -10,10 +10,10 @@ from snrlab.core.findings.finding import Finding
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
 from snrlab.core.weights.weighting import WEIGHTINGS
-from snrlab.peers.kohya.settings import SQUARED, STEPS, Settings
+from snrlab.peers.kohya.settings import SQUARED, STEPS, KohyaSettings
 from snrlab.peers.settings import other_loss
 
-LONGEST = 60  # characters of a value
+_LONGEST = 60  # characters of a value
 FORKS = {
     "debias_limit_val": "EasyTrainer_Wasabi_addon",
     "timestep_attention": "EasyTrainer_Wasabi_addon",
@@ -55,10 +55,10 @@ def _holds(name: str, stated: Mapping[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def formulas(options: Settings) -> list[Finding]:
+def formulas(options: KohyaSettings) -> list[Finding]:
     """Where the program's numbers are not those of the methods it names."""
     found = [] if options.loss == SQUARED else [other_loss(f"loss_type {options.loss}")]
     weights = [n for n, on in (("min_snr_gamma", options.min_snr), ("debiased_estimation_loss", options.debiased),

@@ -1,6 +1,6 @@
 """What kohya sd-scripts computes from its options, and the recipe that was meant.
 
-Read in the program's sources at the commit that `VERSION` names: library/custom_train_functions.py,
+Read in the program's sources at the commit that `KOHYA_VERSION` names: library/custom_train_functions.py,
 library/train_util.py, train_network.py, sdxl_train.py.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from snrlab.config.option_tables.kohya import VERSION
+from snrlab.config.option_tables.kohya import KOHYA_VERSION
 from snrlab.core.errors import UserError
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
@@ -19,29 +19,31 @@ from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
 from snrlab.peers.floor import with_floor
 from snrlab.peers.kohya.findings import formulas, unknown_options
-from snrlab.peers.kohya.settings import STEPS, Settings
+from snrlab.peers.kohya.settings import STEPS, KohyaSettings
 from snrlab.peers.other_models import refuse_other_models
-from snrlab.peers.settings import Asked, Change, Understood
+from snrlab.peers.settings import Interpretation, RecipeChange, Settings
 
 
-def understand(asked: Asked) -> Understood:
+def interpret_kohya(asked: Settings) -> Interpretation:
     """What the options do and what they were meant to do.
 
     Raises:
         UserError: a value that the program itself would stop at, or a model that is not explained here.
     """
     refuse_other_models(asked.options, asked.beside)
-    options = Settings(asked.options)
+    options = KohyaSettings(asked.options)
     _refuse_what_stops(options)
     weighting, product = _as_is_weighting(options)
     shared = _shared(options)
     as_is = Recipe(weighting=weighting, product_on=product, **shared)
     as_meant, changes = _as_meant(options, as_is, shared)
     found = [*asked.remarks, *unknown_options(asked.options), *formulas(options)]
-    return Understood(asked, tuple(_does(options, asked)), as_is, as_meant, tuple(found), tuple(changes), VERSION)
+    return Interpretation(
+        asked, tuple(_does(options, asked)), as_is, as_meant, tuple(found), tuple(changes), KOHYA_VERSION
+    )
 
 
-def _refuse_what_stops(options: Settings) -> None:
+def _refuse_what_stops(options: KohyaSettings) -> None:
     if options.scale_v and not options.v:
         raise UserError(
             "scale_v_pred_loss_like_noise_pred needs v_parameterization; kohya's program stops here.",
@@ -59,7 +61,7 @@ def _refuse_what_stops(options: Settings) -> None:
         )
 
 
-def _as_is_weighting(options: Settings) -> tuple[tuple[Choice[WeightingProperties], ...], Any]:
+def _as_is_weighting(options: KohyaSettings) -> tuple[tuple[Choice[WeightingProperties], ...], Any]:
     """The weights as the program multiplies them: on the network's own loss."""
     chosen = []
     if options.min_snr is not None:
@@ -77,7 +79,7 @@ def _as_is_weighting(options: Settings) -> tuple[tuple[Choice[WeightingPropertie
     return tuple(chosen), "network" if len(chosen) > 1 else "epsilon"
 
 
-def _shared(options: Settings) -> dict[str, Any]:
+def _shared(options: KohyaSettings) -> dict[str, Any]:
     """What the right formulas do not change."""
     parts: dict[str, Any] = {
         "prediction_type": "v_prediction" if options.v else "epsilon",
@@ -99,7 +101,7 @@ def _shared(options: Settings) -> dict[str, Any]:
     return parts
 
 
-def _as_meant(options: Settings, as_is: Recipe, shared: dict[str, Any]) -> tuple[Recipe, list[Change]]:
+def _as_meant(options: KohyaSettings, as_is: Recipe, shared: dict[str, Any]) -> tuple[Recipe, list[RecipeChange]]:
     chosen, changes = [], []
     if options.min_snr is not None:
         chosen.append(WEIGHTINGS.bind("min_snr", gamma=options.min_snr))
@@ -107,23 +109,27 @@ def _as_meant(options: Settings, as_is: Recipe, shared: dict[str, Any]) -> tuple
         chosen.append(WEIGHTINGS.bind("debiased"))
     if options.debiased and options.v:
         changes.append(
-            Change("weighting", "Debiased with the paper's weight on v, sqrt(S) / (S + 1), instead of 1 / (S + 1)")
+            RecipeChange(
+                "weighting", "Debiased with the paper's weight on v, sqrt(S) / (S + 1), instead of 1 / (S + 1)"
+            )
         )
     if options.scale_v and chosen:
         text = "no scale_v_pred_loss_like_noise_pred: the other weights on v contain its factor already"
-        changes.append(Change("weighting", text))
+        changes.append(RecipeChange("weighting", text))
     elif options.scale_v:
         chosen.append(WEIGHTINGS.bind("epsilon"))
     if options.v_like is not None:
         chosen.append(WEIGHTINGS.bind("v_pred_like_loss", scale=options.v_like))
     if options.zero_terminal and options.v and as_is.weighting:
-        changes.append(Change("weighting", "weights from the rescaled SNR, the one that is trained with"))
+        changes.append(RecipeChange("weighting", "weights from the rescaled SNR, the one that is trained with"))
     if len(chosen) > 1 and options.v:
-        changes.append(Change("weighting", "the product taken on epsilon, so that the conversion to v counts once"))
+        changes.append(
+            RecipeChange("weighting", "the product taken on epsilon, so that the conversion to v counts once")
+        )
     parts = shared | {"sampling": SAMPLINGS.bind("stratified")}
     if options.stop == STEPS - 1:
         text = f"max_timestep {STEPS}, so that the last step is trained: the program leaves the bound out"
-        changes.append(Change("density", text, starts_with_name=True))
+        changes.append(RecipeChange("density", text, starts_with_name=True))
         first = {"min_timestep": options.first} if options.first else {}
         parts["density"] = DENSITIES.bind("uniform", **first)
     recipe = Recipe(weighting=tuple(chosen), **parts)
@@ -133,7 +139,7 @@ def _as_meant(options: Settings, as_is: Recipe, shared: dict[str, Any]) -> tuple
     return recipe, changes
 
 
-def _does(options: Settings, asked: Asked) -> list[str]:
+def _does(options: KohyaSettings, asked: Settings) -> list[str]:
     """One sentence for each option that changes the recipe."""
     space = "v" if options.v else "epsilon"
     said = [f"predicts {space}; timesteps uniform from {options.first} to {options.stop - 1}, drawn independently"]

@@ -6,17 +6,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.option_tables.kohya import OPTIONS
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
 from snrlab.config.prompts import check_lines, read_lines
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
-from snrlab.peers.conversion import Left, Transfer, shown
+from snrlab.peers.conversion import Conversion, Dropped, shown
 from snrlab.peers.kohya.network import is_sdxl, is_sdxl_run, trains_lora
 from snrlab.peers.value_rules import FULL_PRECISION, carry
 
 TRACKERS = {"tensorboard": ["tensorboard"], "wandb": ["wandb"], "all": ["tensorboard", "wandb"]}
 MODEL = "model.safetensors"
-PLAIN = ("output_name", "seed", "vae", "max_token_length", "mixed_precision", "gradient_accumulation_steps",
+_PLAIN = ("output_name", "seed", "vae", "max_token_length", "mixed_precision", "gradient_accumulation_steps",
          "gradient_checkpointing", "save_precision", "metadata_title", "metadata_author", "metadata_license",
          "metadata_tags", "metadata_trigger_phrase")  # fmt: skip
 OF_LORA = ("network_dropout", "scale_weight_norms", "network_weights")
@@ -25,10 +25,10 @@ RHYTHMS = {"output": ("save_every_n_steps", "save_every_n_epochs"),
            "validation": ("validate_every_n_steps", "validate_every_n_epochs")}  # fmt: skip
 
 
-def rest(transfer: Transfer, folder: Path) -> None:
+def rest(transfer: Conversion, folder: Path) -> None:
     """Everything whose rule is simple, then prompts, rhythms and logs; relative files are looked for in `folder`."""
-    model(transfer)
-    for name in PLAIN:
+    import_model(transfer)
+    for name in _PLAIN:
         carry(transfer, name)
     for name in OF_LORA:
         if trains_lora(transfer):
@@ -40,10 +40,10 @@ def rest(transfer: Transfer, folder: Path) -> None:
     else:
         carry(transfer, "max_grad_norm")
     description(transfer)
-    rhythm(transfer, "output")
+    import_interval(transfer, "output")
     kept(transfer)
-    if prompts(transfer, folder):
-        rhythm(transfer, "sample")
+    if import_prompts(transfer, folder):
+        import_interval(transfer, "sample")
         carry(transfer, "sample_at_first")
     else:
         for name in (*RHYTHMS["sample"], "sample_at_first"):
@@ -54,7 +54,7 @@ def rest(transfer: Transfer, folder: Path) -> None:
     logs(transfer)
 
 
-def model(transfer: Transfer) -> None:
+def import_model(transfer: Conversion) -> None:
     """[model]: the file or folder; a placeholder where the source names none."""
     path = str(transfer.stated.get("pretrained_model_name_or_path") or "")
     if path.lower().endswith((".ckpt", ".pt")):
@@ -70,14 +70,14 @@ def model(transfer: Transfer) -> None:
         carry(transfer, "clip_skip")
 
 
-def description(transfer: Transfer) -> None:
+def description(transfer: Conversion) -> None:
     """output.description: kohya's two places for it."""
     names = [name for name in ("metadata_description", "training_comment") if transfer.has(name)]
     if names:
         transfer.put("output.description", "; ".join(str(transfer.value(name)) for name in names), *names)
 
 
-def rhythm(transfer: Transfer, section: str) -> None:
+def import_interval(transfer: Conversion, section: str) -> None:
     """How often, in steps or epochs; with both, which kohya follows both, steps are taken."""
     steps, epochs = RHYTHMS[section]
     if transfer.value(steps):
@@ -87,7 +87,7 @@ def rhythm(transfer: Transfer, section: str) -> None:
         transfer.put(f"{section}.every_epochs", int(transfer.value(epochs)), epochs)
 
 
-def kept(transfer: Transfer) -> None:
+def kept(transfer: Conversion) -> None:
     """output.keep_last: kohya counts steps or epochs back, here results are counted."""
     for every, last in (("save_every_n_steps", "save_last_n_steps"), ("save_every_n_epochs", "save_last_n_epochs")):
         if transfer.value(last) and transfer.value(every):
@@ -98,7 +98,7 @@ def kept(transfer: Transfer) -> None:
         transfer.leave("save_n_epoch_ratio")
 
 
-def prompts(transfer: Transfer, folder: Path) -> bool:
+def import_prompts(transfer: Conversion, folder: Path) -> bool:
     """[sample]: prompts, or the file of them where it is there and can be read."""
     if not transfer.has("sample_prompts"):
         return False
@@ -117,7 +117,7 @@ def prompts(transfer: Transfer, folder: Path) -> bool:
     return bool(lines)
 
 
-def _prompts_file(transfer: Transfer, text: str, folder: Path) -> bool:
+def _prompts_file(transfer: Conversion, text: str, folder: Path) -> bool:
     beside = folder / text
     file = Path(text) if Path(text).is_file() or not beside.is_file() else beside
     try:
@@ -129,7 +129,7 @@ def _prompts_file(transfer: Transfer, text: str, folder: Path) -> bool:
     return True
 
 
-def logs(transfer: Transfer) -> None:
+def logs(transfer: Conversion) -> None:
     """[log]: trackers; with a logging_dir alone kohya writes TensorBoard's."""
     kind = str(transfer.value("log_with") or ("wandb" if transfer.stated.get("use_wandb") is True else ""))
     if kind in TRACKERS:
@@ -146,7 +146,7 @@ def logs(transfer: Transfer) -> None:
         transfer.leave("log_tracker_name", "there is no tracker that it names anything for", grade="idle")
 
 
-def rest_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
+def rest_back(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
     """What kohya calls it: options for what is neither training, network, data nor recipe."""
     model, output, sample = config.model, config.output, config.sample
     left = _left(config)
@@ -183,16 +183,18 @@ def rest_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         options["log_with"] = kind
         options["log_tracker_name"] = config.log.project if config.log.project != "snrlab" else None
         if kind is None:
-            left.append(Left(f"log.trackers = {shown(config.log.trackers)}", OPTIONS["log_with"].type + " of kohya's"))
+            left.append(
+                Dropped(f"log.trackers = {shown(config.log.trackers)}", KOHYA_OPTIONS["log_with"].type + " of kohya's")
+            )
     return options, left
 
 
-def _left(config: RunConfig) -> list[Left]:
+def _left(config: RunConfig) -> list[Dropped]:
     """Fields that kohya has nothing for, where they are not at their default."""
     found = []
     nothing = "kohya has nothing like it"
     if config.model.path is None:
-        found.append(Left("model.shipped or model.random", "no file that kohya could load; convert it first"))
+        found.append(Dropped("model.shipped or model.random", "no file that kohya could load; convert it first"))
     for section, names in (
         ("model", ("convert",)), ("sample", ("steps", "guidance", "negative", "seed", "epsilon_scaling")),
         ("output", ("base_model", "lora_format")), ("validation", ("images", "folder", "every", "every_epochs")),
@@ -202,5 +204,5 @@ def _left(config: RunConfig) -> list[Left]:
         for name in names:
             value = getattr(table, name)
             if value != type(table).model_fields[name].get_default(call_default_factory=True):
-                found.append(Left(f"{section}.{name} = {shown(value)}", nothing))
+                found.append(Dropped(f"{section}.{name} = {shown(value)}", nothing))
     return found

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from snrlab.config.option_tables.kohya import OPTIONS
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.lora import LoraConfig
 from snrlab.core.errors import UserError
-from snrlab.peers.conversion import Left, Transfer, shown
-from snrlab.peers.kohya.blocks import BLOCKS, blocks, blocks_back
+from snrlab.peers.conversion import Conversion, Dropped, shown
+from snrlab.peers.kohya.blocks import BLOCKS, block_table, blocks_back
 from snrlab.peers.value_rules import carry
 
 OF_FULL_TRAINING = (
@@ -23,12 +23,12 @@ FULL_FORMATS = {"safetensors": "single_file", "ckpt": "single_file", "diffusers"
 PRESETS = {"full": ["attention", "feed_forward", "convolution"], "attn-mlp": ["attention", "feed_forward"],
            "attn-only": ["attention"]}  # fmt: skip
 XL = ("sdxl", "sd_xl", "stable-diffusion-xl", "-xl-")  # in names of models
-LARGEST = 1024  # rank that lora.rank may have
+_LARGEST = 1024  # rank that lora.rank may have
 OWN_RANK = LoraConfig.model_fields["rank"].default
 SIMPLE_ARGUMENTS = ("rank_dropout", "module_dropout", "loraplus_lr_ratio")
 
 
-def is_sdxl(transfer: Transfer) -> bool:
+def is_sdxl(transfer: Conversion) -> bool:
     """Whether the settings are for SDXL, as far as they tell."""
     version = str(transfer.stated.get("base_model_version") or "")
     for known, xl in (("sdxl", True), ("sd_v", False)):
@@ -53,7 +53,7 @@ def is_sdxl_run(config: RunConfig) -> bool:
     return config.train.text_encoder_2 or any(word in (config.model.path or "").lower() for word in XL)
 
 
-def trains_lora(transfer: Transfer) -> bool:
+def trains_lora(transfer: Conversion) -> bool:
     """Whether it is a LoRA that is trained; without a network a program of kohya's for all weights is meant."""
     if any(transfer.has(name) for name in ("network_module", "network_dim", "network_args", "network_alpha")):
         return True
@@ -63,7 +63,7 @@ def trains_lora(transfer: Transfer) -> bool:
     return not whole and not any(transfer.has(name) for name in OF_FULL_TRAINING)
 
 
-def method(transfer: Transfer) -> None:
+def import_method(transfer: Conversion) -> None:
     """[train]: method and number format, and the format of the result."""
     if trains_lora(transfer):
         transfer.leave("network_module", "a LoRA is what is trained by default", grade="idle")
@@ -78,20 +78,20 @@ def method(transfer: Transfer) -> None:
     transfer.put("output.format", FULL_FORMATS.get(str(transfer.value("save_model_as"))), "save_model_as")
 
 
-def network(transfer: Transfer) -> None:
+def import_network(transfer: Conversion) -> None:
     """[lora] from network_dim, network_alpha and network_args."""
     arguments = transfer.stated.get("network_args")
     stated = dict(arguments) if isinstance(arguments, Mapping) else {}
     transfer.take("network_args", "network_dim", "network_alpha")
-    transfer.leave("LoRA_type", f"{OPTIONS['LoRA_type'].here}; a LoRA of this rank is written instead")
+    transfer.leave("LoRA_type", f"{KOHYA_OPTIONS['LoRA_type'].here}; a LoRA of this rank is written instead")
     rank = int(transfer.value("network_dim") or 4)
-    if rank > LARGEST:
+    if rank > _LARGEST:
         for name in ("network_dim", "network_alpha"):
             transfer.leave(name, f"a rank of {rank} asks LyCORIS for whole matrices; choose lora.rank, here {OWN_RANK}")
     else:
         transfer.put("lora.rank", rank, "network_dim")
         transfer.put("lora.alpha", float(transfer.value("network_alpha") or 0) or None, "network_alpha")
-    inner = Transfer(stated, OPTIONS, "kohya")
+    inner = Conversion(stated, KOHYA_OPTIONS, "kohya")
     lycoris = str(transfer.stated.get("network_module", "")).startswith("lycoris")
     _layers(inner, lycoris, transfer)
     for name in SIMPLE_ARGUMENTS:
@@ -100,7 +100,7 @@ def network(transfer: Transfer) -> None:
         inner.put("lora.dora", True, "dora_wd")
     for name, (field, kind) in BLOCKS.items():
         if inner.has(name):
-            blocks(inner, name, field, kind, sdxl=is_sdxl(transfer))
+            block_table(inner, name, field, kind, sdxl=is_sdxl(transfer))
     inner.leave_the_rest("reads over it or stops at it")
     transfer.lines += inner.lines
     transfer.left += [
@@ -108,18 +108,18 @@ def network(transfer: Transfer) -> None:
     ]
 
 
-def _layers(inner: Transfer, lycoris: bool, outer: Transfer) -> None:
+def _layers(inner: Conversion, lycoris: bool, outer: Conversion) -> None:
     inner.take("preset")
     algorithm = str(inner.value("algo"))
     inner.take("algo")
     if algorithm not in ("lora", "locon") and not outer.has("LoRA_type"):
-        inner.leave("algo", f"{OPTIONS['algo'].here}; a LoRA of this rank is written instead")
+        inner.leave("algo", f"{KOHYA_OPTIONS['algo'].here}; a LoRA of this rank is written instead")
     preset = str(inner.value("preset"))
     if lycoris and preset in PRESETS:
         inner.put("lora.layers", PRESETS[preset], "preset", why=f"LyCORIS' preset {preset}.")
     elif lycoris:
         inner.leave("preset")
-    if inner.has("conv_dim") and int(inner.value("conv_dim")) > LARGEST:
+    if inner.has("conv_dim") and int(inner.value("conv_dim")) > _LARGEST:
         for name in ("conv_dim", "conv_alpha"):
             inner.leave(name, "as of network_dim; convolutions get the rank of the rest")
     elif inner.has("conv_dim") and not (lycoris and preset != "full"):
@@ -133,10 +133,10 @@ def _layers(inner: Transfer, lycoris: bool, outer: Transfer) -> None:
         inner.leave("conv_alpha", "no convolutions are trained, as there is no conv_dim")
 
 
-def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
+def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
     """What kohya calls it: network options of a run."""
     lora = config.lora
-    left: list[Left] = []
+    left: list[Dropped] = []
     if config.train.method == "full":
         options: dict[str, Any] = {"full_bf16": True} if config.train.weights == "bf16" else {}
         if config.output.format is not None:
@@ -150,10 +150,10 @@ def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         preset = next((name for name, layers in PRESETS.items() if layers == list(lora.layers)), None)
         arguments |= {"algo": "lora", "preset": preset or "full", "dora_wd": True}
         if preset is None:
-            left.append(Left(f"lora.layers = {shown(lora.layers)}", "LyCORIS has no preset for it"))
+            left.append(Dropped(f"lora.layers = {shown(lora.layers)}", "LyCORIS has no preset for it"))
     missing = [layer for layer in ("attention", "feed_forward") if layer not in lora.layers]
     if missing and not lora.dora:
-        left.append(Left(f"lora.layers = {shown(lora.layers)}", f"kohya always adapts {' and '.join(missing)} too"))
+        left.append(Dropped(f"lora.layers = {shown(lora.layers)}", f"kohya always adapts {' and '.join(missing)} too"))
     for name, value in (("rank_dropout", lora.rank_dropout), ("module_dropout", lora.module_dropout),
                         ("loraplus_lr_ratio", lora.loraplus_ratio)):  # fmt: skip
         if value:
@@ -162,7 +162,7 @@ def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         if table := getattr(lora, field.partition(".")[2]):
             found = blocks_back(table, lora, name)
             if found is None:
-                left.append(Left(f"{field} = {shown(table)}", "kohya's list of blocks cannot say this"))
+                left.append(Dropped(f"{field} = {shown(table)}", "kohya's list of blocks cannot say this"))
             else:
                 arguments[name] = found
     options = {
@@ -177,7 +177,7 @@ def network_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
     return options, left
 
 
-def refuse_other_training(transfer: Transfer) -> None:
+def refuse_other_training(transfer: Conversion) -> None:
     """Refuse settings for a kind of training that is not here (UserError)."""
     if transfer.has("token_string"):
         raise UserError("token_string is of Textual Inversion: embeddings are not trained here.", code="not-supported")

@@ -8,16 +8,16 @@ from typing import Any
 
 from snrlab.config.run import RunConfig
 from snrlab.core.registries.tensor_registries import OPTIMIZERS, usual
-from snrlab.peers.conversion import Left, Transfer, shown
+from snrlab.peers.conversion import Conversion, Dropped, shown
 
-OPTIMIZER_NAMES = {
+_OPTIMIZER_NAMES = {
     "": "adamw", "adamw": "adamw", "adamw8bit": "adamw8bit", "pagedadamw8bit": "paged_adamw8bit", "lion": "lion",
     "prodigy": "prodigy", "adafactor": "adafactor", "adamwschedulefree": "schedule_free",
 }  # fmt: skip
 KOHYAS_NAMES = {"adamw": "AdamW", "adamw8bit": "AdamW8bit", "paged_adamw8bit": "PagedAdamW8bit", "lion": "Lion",
                 "prodigy": "Prodigy", "adafactor": "Adafactor", "schedule_free": "AdamWScheduleFree"}  # fmt: skip
 # names that kohya has for classes which stand for themselves here: path, and what it sets besides
-CLASSES = {
+_CLASSES = {
     "sgdnesterov": ("torch.optim:SGD", {"nesterov": True, "momentum": 0.9}),
     "sgdnesterov8bit": ("bitsandbytes.optim:SGD8bit", {"nesterov": True, "momentum": 0.9}),
     "lion8bit": ("bitsandbytes.optim:Lion8bit", {}), "pagedlion8bit": ("bitsandbytes.optim:PagedLion8bit", {}),
@@ -35,10 +35,10 @@ THEIR_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "prodigy": {"weight_decay": 0.0, "use_bias_correction": False, "safeguard_warmup": False},
     "adafactor": {"scale_parameter": True}, "schedule_free": {"weight_decay": 0.0},
 }  # fmt: skip
-ALWAYS_SO = {"decouple": True, "relative_step": False, "warmup_init": False, "foreach": False, "slice_p": 1}
+_ALWAYS_SO = {"decouple": True, "relative_step": False, "warmup_init": False, "foreach": False, "slice_p": 1}
 
 
-def optimizer(transfer: Transfer) -> None:
+def import_optimizer(transfer: Conversion) -> None:
     """train.optimizer from its name and arguments."""
     names = ("optimizer_type", "optimizer_args")
     kind = str(transfer.value("optimizer_type") or "")
@@ -49,9 +49,9 @@ def optimizer(transfer: Transfer) -> None:
     stated = transfer.stated.get("optimizer_args")
     arguments = {k: _literal(_literal(v)) for k, v in stated.items()} if isinstance(stated, Mapping) else {}
     plain = kind.rpartition(".")[2].lower()
-    name = OPTIMIZER_NAMES.get(kind.lower(), OPTIMIZER_NAMES.get(plain, "custom"))
+    name = _OPTIMIZER_NAMES.get(kind.lower(), _OPTIMIZER_NAMES.get(plain, "custom"))
     if name == "custom":
-        path, extra = CLASSES.get(kind.lower(), (_class_path(kind), {}))
+        path, extra = _CLASSES.get(kind.lower(), (_class_path(kind), {}))
         text = ", ".join(f"{k}={v!r}" for k, v in {**extra, **arguments}.items())
         value: dict[str, Any] = {"name": name, "path": path} | ({"args": text} if text else {})
         transfer.put(
@@ -67,7 +67,7 @@ def optimizer(transfer: Transfer) -> None:
     transfer.put("train.optimizer", value, *names, why=why)
 
 
-def _known(transfer: Transfer, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _known(transfer: Conversion, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that the optimizer has here; the others are left."""
     parameters = usual(OPTIMIZERS, name).entry.parameters
     found: dict[str, Any] = {}
@@ -77,14 +77,14 @@ def _known(transfer: Transfer, name: str, arguments: Mapping[str, Any]) -> dict[
         elif key in parameters:
             whole = float in parameters[key].types and isinstance(value, int) and not isinstance(value, bool)
             found[key] = float(value) if whole else value
-        elif ALWAYS_SO.get(key) == value:
-            transfer.left.append(Left(f"optimizer_args: {key} = {shown(value)}", "always so here", "idle"))
+        elif _ALWAYS_SO.get(key) == value:
+            transfer.left.append(Dropped(f"optimizer_args: {key} = {shown(value)}", "always so here", "idle"))
         elif key in ("relative_step", "warmup_init"):
             why = "Adafactor goes by learning_rate here, never by a step size of its own"
-            transfer.left.append(Left(f"optimizer_args: {key} = {shown(value)}", why))
+            transfer.left.append(Dropped(f"optimizer_args: {key} = {shown(value)}", why))
         else:
             text = shown(value if not isinstance(value, tuple) else list(value))
-            transfer.left.append(Left(f"optimizer_args: {key} = {text}", f"{name} has no such parameter here"))
+            transfer.left.append(Dropped(f"optimizer_args: {key} = {text}", f"{name} has no such parameter here"))
     return found
 
 
@@ -102,17 +102,17 @@ def _class_path(kind: str) -> str:
     return f"{module or 'torch.optim'}:{name}"
 
 
-def optimizer_back(config: RunConfig, left: list[Left]) -> dict[str, Any]:
+def optimizer_back(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
     """The optimizer and its arguments; what has no counterpart is added to `left`."""
     choice = config.train.optimizer
     if choice.name == "custom":
         arguments = choice.params["args"]
         path = choice.params["path"].replace(":", ".")
-        back = {ours: theirs for theirs, (ours, extra) in CLASSES.items() if not extra}
+        back = {ours: theirs for theirs, (ours, extra) in _CLASSES.items() if not extra}
         return {"optimizer_type": back.get(choice.params["path"], path),
                 "optimizer_args": _split(arguments)}  # fmt: skip
     if choice.name not in KOHYAS_NAMES:
-        left.append(Left(f"train.optimizer = {choice.spec}", "kohya has no such optimizer"))
+        left.append(Dropped(f"train.optimizer = {choice.spec}", "kohya has no such optimizer"))
         return {}
     own = {**choice.entry.bind().params, **THEIR_DEFAULTS.get(choice.name, {})}
     changed = {key: value for key, value in choice.params.items() if value != own[key]}
@@ -142,7 +142,7 @@ SCHEDULE_PARAMETERS: Mapping[str, tuple[tuple[str, ...], str, type]] = {
 }
 
 
-def schedule(transfer: Transfer) -> None:
+def import_lr_schedule(transfer: Conversion) -> None:
     """train.lr_schedule and train.warmup."""
     name = str(transfer.value("lr_scheduler"))
     if transfer.has("lr_scheduler_type"):
@@ -184,7 +184,7 @@ def _of_class(kind: str, stated: str) -> str:
     return {"ConstantLR": "constant", "LinearLR": "linear", "PolynomialLR": "polynomial"}.get(name, stated)
 
 
-def _decay(transfer: Transfer, name: str, found: dict[str, Any], used: list[str]) -> None:
+def _decay(transfer: Conversion, name: str, found: dict[str, Any], used: list[str]) -> None:
     decay = transfer.value("lr_decay_steps")
     if name != "warmup_stable_decay" or not decay:
         return
@@ -198,7 +198,7 @@ def _decay(transfer: Transfer, name: str, found: dict[str, Any], used: list[str]
     used.append("lr_decay_steps")
 
 
-def schedule_back(config: RunConfig, left: list[Left]) -> dict[str, Any]:
+def schedule_back(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
     """The schedule and its warm-up in kohya's words; what has none is added to `left`."""
     choice = config.train.lr_schedule
     warmup = config.train.warmup
@@ -206,7 +206,7 @@ def schedule_back(config: RunConfig, left: list[Left]) -> dict[str, Any]:
     if name == "constant" and warmup:
         name = WARMED
     if name not in KNOWN_SCHEDULES:
-        left.append(Left(f"train.lr_schedule = {choice.spec}", "kohya has no such schedule"))
+        left.append(Dropped(f"train.lr_schedule = {choice.spec}", "kohya has no such schedule"))
         return {"lr_warmup_steps": warmup}
     options: dict[str, Any] = {"lr_scheduler": name, "lr_warmup_steps": warmup}
     params = choice.params
@@ -218,5 +218,5 @@ def schedule_back(config: RunConfig, left: list[Left]) -> dict[str, Any]:
     if name == "piecewise_constant":
         options["lr_scheduler_args"] = [f"step_rules='{params['rules']}'"]
     if name == "polynomial" and params["end"]:
-        left.append(Left(f"end = {params['end']:g} of train.lr_schedule", "kohya's ends at a rate of 1e-7"))
+        left.append(Dropped(f"end = {params['end']:g} of train.lr_schedule", "kohya's ends at a rate of 1e-7"))
     return options

@@ -20,7 +20,7 @@ OF_A_DATASET = ("resolution", "batch_size_per_device", "enable_bucket", "min_buc
 OF_A_SUBSET = ("shuffle_caption", "keep_tokens", "flip_aug", "random_crop", "color_aug", "caption_prefix",
                "caption_suffix", "num_repeats")  # fmt: skip
 
-RENAMED = {"debiased_estimation": "debiased_estimation_loss", "batch_size_per_device": "train_batch_size",
+_RENAMED = {"debiased_estimation": "debiased_estimation_loss", "batch_size_per_device": "train_batch_size",
            "num_repeats": "dataset_repeats",
            "sd_model_name": "pretrained_model_name_or_path", "vae_name": "vae"}  # fmt: skip
 
@@ -43,7 +43,7 @@ def from_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], tuple[st
     found: dict[str, Any] = {}
     for key, text in metadata.items():
         if key.startswith("ss_"):
-            name = RENAMED.get(key[3:], key[3:])
+            name = _RENAMED.get(key[3:], key[3:])
             if name in RUN and text not in ("None", ""):
                 found[name] = _value(name, text)
     found = _pictures(metadata) | found
@@ -78,7 +78,7 @@ def _pictures(metadata: Mapping[str, str]) -> dict[str, Any]:
         return {}
     if isinstance(found.get("resolution"), list):
         found["resolution"] = ",".join(str(side) for side in found["resolution"])
-    return {RENAMED.get(name, name): value for name, value in found.items()}
+    return {_RENAMED.get(name, name): value for name, value in found.items()}
 
 
 def _shared(tables: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from snrlab.core.errors import UserError
 
 STEPS = 1000
 SQUARED = "l2"  # the loss_type of the program's default
-NAMES = (
+RECIPE_OPTIONS = (
     "v_parameterization", "zero_terminal_snr", "min_snr_gamma", "debiased_estimation_loss",
     "scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "ip_noise_gamma", "ip_noise_gamma_random_strength",
     "noise_offset", "noise_offset_random_strength", "adaptive_noise_scale", "multires_noise_iterations",
@@ -19,7 +19,7 @@ NAMES = (
 )  # fmt: skip
 
 
-class Settings:
+class KohyaSettings:
     """The options that make up a recipe, with the program's defaults for what is not stated."""
 
     def __init__(self, stated: Mapping[str, Any]) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from snrlab.config.option_tables.kohya import OPTIONS
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
 from snrlab.config.run import RunConfig
-from snrlab.peers.conversion import Left, Transfer
+from snrlab.peers.conversion import Conversion, Dropped
 from snrlab.peers.kohya.network import is_sdxl, is_sdxl_run, trains_lora
 from snrlab.peers.kohya.optimizer import optimizer_back, schedule_back
 
 LOSS_NAMES = {"l2": "mse", "l1": "l1", "huber": "huber", "smooth_l1": "smooth_l1"}
-TEXT = ("text_encoder", "text_encoder_2")
+_TEXT = ("text_encoder", "text_encoder_2")
 SEVERAL = "kohya's networks.lora takes the first of the rates for both text encoders; here each has its own."
 ONE_RATE = "kohya's networks.lora takes one rate, the first, for both text encoders"
 OF_ALL_WEIGHTS = ("learning_rate_te", "learning_rate_te1", "learning_rate_te2")
 
 
-def parts_and_rates(transfer: Transfer, *, as_is: bool = False) -> None:
+def parts_and_rates(transfer: Conversion, *, as_is: bool = False) -> None:
     """Which networks are trained, and at which rate; as it is, kohya takes the first of several for all of a kind."""
     lora, sdxl = trains_lora(transfer), is_sdxl(transfer)
     rates = _text_rates(transfer, lora, sdxl)
@@ -48,15 +48,15 @@ def parts_and_rates(transfer: Transfer, *, as_is: bool = False) -> None:
     transfer.take("network_train_unet_only", "text_encoder_lr", "train_text_encoder", "network_train_text_encoder_only")
 
 
-def _is_switched_off(transfer: Transfer, name: str) -> bool:
+def _is_switched_off(transfer: Conversion, name: str) -> bool:
     """Whether it is by a rate of 0 that a text encoder is not trained."""
     stated = transfer.stated.get(name)
     return name != "network_train_unet_only" and (stated == 0 or (isinstance(stated, list) and 0 in stated))
 
 
-def _text_rates(transfer: Transfer, lora: bool, sdxl: bool) -> dict[str, tuple[float | None, str]]:
+def _text_rates(transfer: Conversion, lora: bool, sdxl: bool) -> dict[str, tuple[float | None, str]]:
     """By text encoder its own rate, None for learning_rate, 0 where it is not trained; and the option that says so."""
-    parts = TEXT if sdxl else TEXT[:1]
+    parts = _TEXT if sdxl else _TEXT[:1]
     if lora:
         for name in OF_ALL_WEIGHTS:
             why = "kohya reads it where all weights are trained; of a LoRA it is text_encoder_lr"
@@ -81,7 +81,7 @@ def _text_rates(transfer: Transfer, lora: bool, sdxl: bool) -> dict[str, tuple[f
     return {part: (transfer.value(name) if on else 0.0, name) for part, name in zip(parts, names, strict=True)}
 
 
-def length(transfer: Transfer) -> None:
+def length(transfer: Conversion) -> None:
     """train.steps or train.epochs; kohya goes by epochs where both are given."""
     if transfer.value("max_train_epochs"):
         transfer.put("train.epochs", int(transfer.value("max_train_epochs")), "max_train_epochs")
@@ -90,7 +90,7 @@ def length(transfer: Transfer) -> None:
         transfer.put("train.steps", int(transfer.value("max_train_steps")), "max_train_steps")
 
 
-def loss(transfer: Transfer) -> None:
+def loss(transfer: Conversion) -> None:
     """train.loss; its threshold where it has one."""
     kind = str(transfer.value("loss_type"))
     name = LOSS_NAMES.get(kind)
@@ -105,14 +105,14 @@ def loss(transfer: Transfer) -> None:
         used += ["huber_schedule", "huber_c", "huber_scale"]
     transfer.put("train.loss", value, *used)
     for option in ("huber_schedule", "huber_c", "huber_scale"):
-        if option not in used and not OPTIONS[option].is_default(transfer.stated.get(option)):
+        if option not in used and not KOHYA_OPTIONS[option].is_default(transfer.stated.get(option)):
             transfer.leave(option, f"loss_type is {kind}, which has no threshold", grade="idle")
 
 
-def train_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
+def train_back(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
     """What kohya calls it: options of [train]."""
     train = config.train
-    left: list[Left] = []
+    left: list[Dropped] = []
     lora = train.method == "lora"
     options: dict[str, Any] = {"learning_rate": train.learning_rate}
     rates = [train.rate(part) if part in train.parts else 0.0 for part in ("text_encoder", "text_encoder_2")]
@@ -124,10 +124,10 @@ def train_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
         if train.trains_text and own:
             options["text_encoder_lr"] = [rates[0] or rates[1]]
         if train.text_encoder_2 and rates[0] != rates[1]:
-            left.append(Left("train.text_encoder_2_learning_rate", ONE_RATE))
+            left.append(Dropped("train.text_encoder_2_learning_rate", ONE_RATE))
         if train.text_encoder and not train.text_encoder_2:
             why = "if this is SDXL, kohya trains the second text encoder with the first"
-            left.append(Left("train.text_encoder_2 = false", why))
+            left.append(Dropped("train.text_encoder_2 = false", why))
     elif not train.trains_text:
         options["stop_text_encoder_training"] = -1  # train_db.py trains the text encoder unless it is told so
     else:
@@ -141,9 +141,9 @@ def train_back(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
     options |= optimizer_back(config, left) | schedule_back(config, left)
     options["loss_type"] = {ours: theirs for theirs, ours in LOSS_NAMES.items()}.get(train.loss.name)
     if options["loss_type"] is None:
-        left.append(Left(f"train.loss = {train.loss.spec}", "kohya has no such loss"))
+        left.append(Dropped(f"train.loss = {train.loss.spec}", "kohya has no such loss"))
     names = {"c_schedule": "huber_schedule", "c": "huber_c", "scale": "huber_scale"}
     options |= {names[key]: value for key, value in train.loss.params.items() if key in names}
     if train.ema is not None:
-        left.append(Left(f"train.ema = {train.ema:g}", "kohya keeps no average of the weights"))
+        left.append(Dropped(f"train.ema = {train.ema:g}", "kohya keeps no average of the weights"))
     return options, left

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.run_file_text import Stated
+from snrlab.config.run_file_text import Line
 from snrlab.core.errors import UserError
 from snrlab.files.text import read_json_list
-from snrlab.peers.conversion import Left, Transfer, readable, shown
+from snrlab.peers.conversion import Conversion, Dropped, readable, shown
 from snrlab.peers.kohya.data import IMAGES
 from snrlab.peers.onetrainer.versions import concept_as_today
 from snrlab.peers.value_rules import read_size
 
 # of a concept: (part, field) -> (ours, what does nothing)
-IDLE: Mapping[tuple[str, str], Any] = {
+_IDLE: Mapping[tuple[str, str], Any] = {
     ("image", "enable_fixed_flip"): False, ("image", "enable_random_rotate"): False,
     ("image", "enable_fixed_rotate"): False, ("image", "enable_random_brightness"): False,
     ("image", "enable_random_contrast"): False, ("image", "enable_random_saturation"): False,
@@ -32,13 +32,13 @@ PROMPTS = {
 }
 
 
-def images(transfer: Transfer, folder: Path) -> None:
+def import_images(transfer: Conversion, folder: Path) -> None:
     """[data]: a folder, or a set for each concept."""
-    found = sizes(transfer.value("resolution"))
+    found = read_sizes(transfer.value("resolution"))
     transfer.put("data.resolution", found[0], "resolution")
     if len(found) > 1:
         transfer.left.append(
-            Left(transfer.shown("resolution"), "one size is trained; sets of images may have their own")
+            Dropped(transfer.shown("resolution"), "one size is trained; sets of images may have their own")
         )
     listed = read_list(transfer, "concepts", "concept_file_name", folder) or []
     concepts = [concept_as_today(concept) for concept in listed if concept.get("enabled", True)]
@@ -50,14 +50,14 @@ def images(transfer: Transfer, folder: Path) -> None:
         _concept(transfer, concept, f"data.sets[{number}]")
 
 
-def _concept(transfer: Transfer, concept: Mapping[str, Any], place: str) -> None:
+def _concept(transfer: Conversion, concept: Mapping[str, Any], place: str) -> None:
     """One concept as a set of images."""
     text, image = _part(concept, "text"), _part(concept, "image")
     name = str(concept.get("name") or concept.get("path") or place)
 
     def put(field: str, value: Any, said: str) -> None:
         if value is not None:
-            transfer.lines.append(Stated(f"{place}.{field}", value, said=said))
+            transfer.lines.append(Line(f"{place}.{field}", value, said=said))
 
     put("folder", str(concept.get("path") or IMAGES), "path of the concept")
     balance = _number(concept, "balancing", 1.0)
@@ -86,7 +86,7 @@ def _concept(transfer: Transfer, concept: Mapping[str, Any], place: str) -> None
     if text.get("prompt_source", "sample") != "sample":
         why = PROMPTS.get(str(text["prompt_source"]), "captions are beside the images here")
         _leave(transfer, name, "text.prompt_source", text["prompt_source"], why)
-    for (part, field), neutral in IDLE.items():
+    for (part, field), neutral in _IDLE.items():
         value = (text if part == "text" else image).get(field, neutral)
         if value != neutral:
             _leave(transfer, name, f"{part}.{field}", value, "nothing like it is done here")
@@ -102,11 +102,11 @@ def _part(concept: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _leave(transfer: Transfer, concept: str, field: str, value: Any, why: str) -> None:
-    transfer.left.append(Left(f"concept {concept}: {field} = {shown(value)}", why))
+def _leave(transfer: Conversion, concept: str, field: str, value: Any, why: str) -> None:
+    transfer.left.append(Dropped(f"concept {concept}: {field} = {shown(value)}", why))
 
 
-def prompts(transfer: Transfer, folder: Path) -> None:
+def import_onetrainer_prompts(transfer: Conversion, folder: Path) -> None:
     """sample.prompts, each with what its sample says of the picture."""
     samples = read_list(transfer, "samples", "sample_definition_file_name", folder) or []
     lines = []
@@ -123,7 +123,7 @@ def prompts(transfer: Transfer, folder: Path) -> None:
         transfer.put("sample.prompts", lines, name)
 
 
-def read_list(transfer: Transfer, name: str, file_name: str, folder: Path) -> list[dict[str, Any]] | None:
+def read_list(transfer: Conversion, name: str, file_name: str, folder: Path) -> list[dict[str, Any]] | None:
     """A list that stands in the configuration or in a file that it names; None where there is none."""
     if isinstance(transfer.stated.get(name), list):
         transfer.take(name)
@@ -140,15 +140,15 @@ def read_list(transfer: Transfer, name: str, file_name: str, folder: Path) -> li
         return [item for item in read_json_list(path) if isinstance(item, dict)]
     except UserError as reason:
         transfer.left.append(
-            Left(f"{file_name} = {shown(stated)}", str(reason), code="missing-file", names=(file_name,))
+            Dropped(f"{file_name} = {shown(stated)}", str(reason), code="missing-file", names=(file_name,))
         )
         return None
 
 
-def sizes(text: Any) -> list[Any]:
+def read_sizes(text: Any) -> list[Any]:
     """The resolutions of a configuration: one or several, `512` or `512x768`.
 
-    >>> sizes("512"), sizes("512x768,1024")
+    >>> read_sizes("512"), read_sizes("512x768,1024")
     ([512], [[512, 768], 1024])
     """
     return [read_size(part)[0] for part in str(text).split(",")]

@@ -12,9 +12,9 @@ from snrlab.core.registries.registry import Choice
 from snrlab.core.timesteps.density import DENSITIES
 
 DISTRIBUTIONS = ("UNIFORM", "SIGMOID", "LOGIT_NORMAL", "HEAVY_TAIL", "COS_MAP", "INVERTED_PARABOLA", "BETA")
-STEPS = 1000
+_STEPS = 1000
 OWN = "onetrainer_"  # beginning of the names of the program's own densities
-NUMBERS = {"noising_weight": 0.0, "noising_bias": 0.0, "timestep_shift": 1.0,
+_NUMBERS = {"noising_weight": 0.0, "noising_bias": 0.0, "timestep_shift": 1.0,
            "min_noising_strength": 0.0, "max_noising_strength": 1.0}  # fmt: skip
 
 
@@ -28,12 +28,12 @@ def density(options: Mapping[str, Any]) -> Choice:
         UserError: a number out of range.
     """
     kind = str(options.get("timestep_distribution", "UNIFORM"))
-    numbers = {name: number(options, name, default) for name, default in NUMBERS.items()}
-    limits = [int(STEPS * numbers[f"{end}_noising_strength"]) for end in ("min", "max")]
+    numbers = {name: number(options, name, default) for name, default in _NUMBERS.items()}
+    limits = [int(_STEPS * numbers[f"{end}_noising_strength"]) for end in ("min", "max")]
     if numbers["timestep_shift"] == 1 and kind == "UNIFORM":
-        stated = {} if limits == [0, STEPS] else {"min_timestep": limits[0], "max_timestep": limits[1]}
+        stated = {} if limits == [0, _STEPS] else {"min_timestep": limits[0], "max_timestep": limits[1]}
         return DENSITIES.bind("uniform", **stated)
-    if numbers["timestep_shift"] == 1 and kind == "LOGIT_NORMAL" and limits == [0, STEPS]:
+    if numbers["timestep_shift"] == 1 and kind == "LOGIT_NORMAL" and limits == [0, _STEPS]:
         return DENSITIES.bind("logit_normal", mean=numbers["noising_bias"], std=numbers["noising_weight"] + 1)
     entry = DENSITIES[OWN + kind.lower()]
     return entry.bind(**{name: value for name, value in numbers.items() if name in entry.parameters})
@@ -48,8 +48,8 @@ def options_of(choice: Choice) -> dict[str, Any] | None:
     params = choice.params
     if choice.name == "uniform":
         low, high = params["min_timestep"], params["max_timestep"]
-        stated = {"min_noising_strength": low / STEPS if low else None,
-                  "max_noising_strength": high / STEPS if high else None}  # fmt: skip
+        stated = {"min_noising_strength": low / _STEPS if low else None,
+                  "max_noising_strength": high / _STEPS if high else None}  # fmt: skip
         return {name: value for name, value in stated.items() if value is not None}
     if choice.name == "logit_normal":
         return {

@@ -9,32 +9,32 @@ from snrlab.config.prompts import parse_line
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.data import ImageOptions
 from snrlab.core.registries.registry import Choice
-from snrlab.peers.conversion import Left, shown
+from snrlab.peers.conversion import Dropped, shown
 from snrlab.peers.kohya.network import is_sdxl_run
 from snrlab.peers.onetrainer.density import options_of
 from snrlab.peers.onetrainer.importer import LAYERS, PATTERNS
 from snrlab.peers.onetrainer.training import OPTIMIZER_NAMES, TEXT
 from snrlab.peers.onetrainer.versions import CONCEPT_NOW, NOW
 
-TYPES = {"fp16": "FLOAT_16", "bf16": "BFLOAT_16", "fp32": "FLOAT_32"}
+_TYPES = {"fp16": "FLOAT_16", "bf16": "BFLOAT_16", "fp32": "FLOAT_32"}
 NOTHING = "OneTrainer has nothing like it"
-SCHEDULES = {"constant": "CONSTANT", "linear": "LINEAR", "cosine": "COSINE",
+_SCHEDULES = {"constant": "CONSTANT", "linear": "LINEAR", "cosine": "COSINE",
              "cosine_with_restarts": "COSINE_WITH_HARD_RESTARTS"}  # fmt: skip
-WEIGHTS = {"min_snr": "MIN_SNR_GAMMA", "debiased": "DEBIASED_ESTIMATION",
+_WEIGHTS = {"min_snr": "MIN_SNR_GAMMA", "debiased": "DEBIASED_ESTIMATION",
            "onetrainer_debiased_v": "DEBIASED_ESTIMATION",
            "p2": "P2", "onetrainer_p2_v": "P2"}  # fmt: skip
 
 
-def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
+def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
     """(fields, flat, as `unet.train`; what is left)."""
-    left: list[Left] = []
+    left: list[Dropped] = []
     train, model = config.train, config.model
     sdxl = is_sdxl_run(config)
     options: dict[str, Any] = {
         "__version": NOW,  # without it OneTrainer takes a file for its oldest kind, and stops at it
         "training_method": "LORA" if train.method == "lora" else "FINE_TUNE",
         "base_model_name": model.path or "",
-        "train_dtype": TYPES[model.precision], "output_dtype": TYPES[config.output.precision],
+        "train_dtype": _TYPES[model.precision], "output_dtype": _TYPES[config.output.precision],
         "output_model_destination": f"models/{config.name}.safetensors",
         "epochs": train.epochs, "batch_size": train.batch_size,
         "gradient_accumulation_steps": train.gradient_accumulation, "learning_rate": train.learning_rate,
@@ -47,7 +47,9 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
     if sdxl:
         options["model_type"] = "STABLE_DIFFUSION_XL_10_BASE"
     else:
-        left.append(Left("model_type", "OneTrainer has to be told what the model is; by itself it takes it for SD 1.5"))
+        left.append(
+            Dropped("model_type", "OneTrainer has to be told what the model is; by itself it takes it for SD 1.5")
+        )
     for part in TEXT:
         options |= {f"{part}.train": getattr(train, part),
                     f"{part}.learning_rate": getattr(train, f"{part}_learning_rate"),
@@ -58,7 +60,9 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Left]]:
     if model.clip_skip and model.clip_skip > 1:
         options["text_encoder_layer_skip"] = model.clip_skip - 1
     if train.epochs is None:
-        left.append(Left(f"train.steps = {train.steps}", "OneTrainer counts epochs alone; set epochs for your images"))
+        left.append(
+            Dropped(f"train.steps = {train.steps}", "OneTrainer counts epochs alone; set epochs for your images")
+        )
         del options["epochs"]
     if train.ema is not None:
         options |= {"ema": "GPU", "ema_decay": train.ema, "ema_update_step_interval": 1}
@@ -86,16 +90,16 @@ def _size(value: int | list[int]) -> str:
     return str(value) if isinstance(value, int) else f"{value[0]}x{value[1]}"
 
 
-def _network(config: RunConfig, left: list[Left]) -> dict[str, Any]:
+def _network(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
     lora = config.lora
     presets = {tuple(layers): name for name, layers in LAYERS.items() if name}
     preset = presets.get(tuple(lora.layers))
     if preset is None:
-        left.append(Left(f"lora.layers = {shown(lora.layers)}", "OneTrainer has no preset for it"))
+        left.append(Dropped(f"lora.layers = {shown(lora.layers)}", "OneTrainer has no preset for it"))
     for name in ("conv_rank", "conv_alpha", "block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas",
                  "rank_dropout", "module_dropout", "loraplus_ratio", "max_norm"):  # fmt: skip
         if value := getattr(lora, name):
-            left.append(Left(f"lora.{name} = {shown(value)}", NOTHING))
+            left.append(Dropped(f"lora.{name} = {shown(value)}", NOTHING))
     return {
         "lora_rank": lora.rank, "lora_alpha": lora.alpha or float(lora.rank), "lora_decompose": lora.dora,
         "dropout_probability": lora.dropout, "layer_filter_preset": preset, "lora_model_name": lora.start_from,
@@ -104,7 +108,7 @@ def _network(config: RunConfig, left: list[Left]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _schedule(choice: Choice, left: list[Left]) -> dict[str, Any]:
+def _schedule(choice: Choice, left: list[Dropped]) -> dict[str, Any]:
     params = choice.params
     if choice.name == "cosine_with_min_lr":
         least = {"learning_rate_min_factor": params["min_ratio"]}
@@ -117,25 +121,25 @@ def _schedule(choice: Choice, left: list[Left]) -> dict[str, Any]:
         }
     if choice.name == "polynomial" and params["power"] == 1:
         return {"learning_rate_scheduler": "LINEAR", "learning_rate_min_factor": params["end"]}
-    if choice.name in SCHEDULES:
+    if choice.name in _SCHEDULES:
         cycles = {"learning_rate_cycles": float(params["cycles"])} if "cycles" in params else {}
-        return {"learning_rate_scheduler": SCHEDULES[choice.name], **cycles}
-    left.append(Left(f"train.lr_schedule = {choice.spec}", NOTHING))
+        return {"learning_rate_scheduler": _SCHEDULES[choice.name], **cycles}
+    left.append(Dropped(f"train.lr_schedule = {choice.spec}", NOTHING))
     return {}
 
 
-def _optimizer(config: RunConfig, left: list[Left]) -> dict[str, Any]:
+def _optimizer(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
     choice = config.train.optimizer
     names = {ours: theirs for theirs, ours in OPTIMIZER_NAMES.items()}
     if choice.name not in names:
-        left.append(Left(f"train.optimizer = {choice.spec}", NOTHING))
+        left.append(Dropped(f"train.optimizer = {choice.spec}", NOTHING))
         return {}
     params = {f"optimizer.{key}": value for key, value in choice.params.items()}
     fused = {"optimizer.fused_back_pass": True} if config.train.fused_backward else {}
     return {"optimizer.optimizer": names[choice.name], **params, **fused}
 
 
-def _recipe(config: RunConfig, left: list[Left]) -> dict[str, Any]:
+def _recipe(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
     recipe = config.recipe
     v = recipe.prediction_type == "v_prediction"
     options: dict[str, Any] = {
@@ -146,42 +150,44 @@ def _recipe(config: RunConfig, left: list[Left]) -> dict[str, Any]:
     options |= _weight(config, v, left)
     if recipe.perturbation is not None:
         why = "OneTrainer's perturbation goes into the target too, which is no input perturbation"
-        left.append(Left(f"recipe.perturbation = {recipe.perturbation.spec}", why))
+        left.append(Dropped(f"recipe.perturbation = {recipe.perturbation.spec}", why))
     if recipe.noise is not None and recipe.noise.name == "offset":
         options["offset_noise_weight"] = recipe.noise.params["strength"]
         for name in ("random_strength", "adaptive_scale"):
             if value := recipe.noise.params[name]:
-                left.append(Left(f"{name} = {shown(value)} of recipe.noise", NOTHING))
+                left.append(Dropped(f"{name} = {shown(value)} of recipe.noise", NOTHING))
     elif recipe.noise is not None and recipe.noise.name != "gaussian":
-        left.append(Left(f"recipe.noise = {recipe.noise.spec}", NOTHING))
+        left.append(Dropped(f"recipe.noise = {recipe.noise.spec}", NOTHING))
     if recipe.density is not None:
         drawn = options_of(recipe.density)
         options |= drawn or {}
         if drawn is None:
-            left.append(Left(f"recipe.density = {recipe.density.name}", "OneTrainer's distributions are others"))
+            left.append(Dropped(f"recipe.density = {recipe.density.name}", "OneTrainer's distributions are others"))
     for name in ("schedule", "max_weight", "min_weight", "normalize"):
         if value := getattr(recipe, name):
-            left.append(Left(f"recipe.{name} = {value.spec if isinstance(value, Choice) else shown(value)}", NOTHING))
+            left.append(
+                Dropped(f"recipe.{name} = {value.spec if isinstance(value, Choice) else shown(value)}", NOTHING)
+            )
     return options
 
 
-def _weight(config: RunConfig, v: bool, left: list[Left]) -> dict[str, Any]:
+def _weight(config: RunConfig, v: bool, left: list[Dropped]) -> dict[str, Any]:
     recipe = config.recipe
     for number, choice in enumerate(recipe.weighting):
-        name = WEIGHTS.get(choice.name)
+        name = _WEIGHTS.get(choice.name)
         other = choice.name in ("debiased", "p2") and v
         if number or name is None or other or choice.params.get("k", 1.0) != 1.0:
             why = "under v OneTrainer computes another weight" if other else "OneTrainer has one of a few weights"
-            left.append(Left(f"recipe.weighting {choice.spec}", why))
+            left.append(Dropped(f"recipe.weighting {choice.spec}", why))
             return {}
     if not recipe.weighting:
         return {}
     choice = recipe.weighting[0]
     strength = {"loss_weight_strength": choice.params["gamma"]} if "gamma" in choice.params else {}
-    return {"loss_weight_fn": WEIGHTS[choice.name], **strength}
+    return {"loss_weight_fn": _WEIGHTS[choice.name], **strength}
 
 
-def _concepts(config: RunConfig, left: list[Left]) -> list[dict[str, Any]]:
+def _concepts(config: RunConfig, left: list[Dropped]) -> list[dict[str, Any]]:
     data = config.data
     found = [_concept(s.folder, s.options(data), s.importance, s.regularisation) for s in data.sets]
     if data.folder is not None:
@@ -189,7 +195,7 @@ def _concepts(config: RunConfig, left: list[Left]) -> list[dict[str, Any]]:
     if data.regularisation is not None:
         found.append(_concept(data.regularisation, ImageOptions(), None, True))
     if data.dataset_config or data.shipped:
-        left.append(Left("data.dataset_config or data.shipped", "OneTrainer reads folders; name them as concepts"))
+        left.append(Dropped("data.dataset_config or data.shipped", "OneTrainer reads folders; name them as concepts"))
     return found
 
 
@@ -235,14 +241,14 @@ def _rhythm(config: RunConfig, section: str) -> dict[str, Any]:
     return {}
 
 
-def _leave(config: RunConfig, left: list[Left]) -> None:
+def _leave(config: RunConfig, left: list[Dropped]) -> None:
     """Fields without a place there, where they are not at their default."""
     if config.seed != RunConfig.model_fields["seed"].default:
-        left.append(Left(f"seed = {config.seed}", "OneTrainer's random numbers follow from the step alone", "idle"))
+        left.append(Dropped(f"seed = {config.seed}", "OneTrainer's random numbers follow from the step alone", "idle"))
     if others := [name for name in config.log.trackers if name != "tensorboard"]:
-        left.append(Left(f"log.trackers = {shown(others)}", "OneTrainer has TensorBoard alone"))
+        left.append(Dropped(f"log.trackers = {shown(others)}", "OneTrainer has TensorBoard alone"))
     if config.model.path is None:
-        left.append(Left("model.shipped or model.random", "no file that OneTrainer could load; convert it first"))
+        left.append(Dropped("model.shipped or model.random", "no file that OneTrainer could load; convert it first"))
     for section, names in (
         ("data", ("alpha_mask", "caption_prefix", "caption_suffix", "caption_dropout", "weighted_captions", "caption",
                   "keep_tokens_separator", "wildcards", "token_warmup_steps", "caption_dropout_every_n_epochs")),
@@ -255,4 +261,4 @@ def _leave(config: RunConfig, left: list[Left]) -> None:
             value, default = getattr(table, name), type(table).model_fields[name].get_default(call_default_factory=True)
             if value != default:
                 text = value.spec if isinstance(value, Choice) else shown(value)
-                left.append(Left(f"{section}.{name} = {text}", NOTHING))
+                left.append(Dropped(f"{section}.{name} = {text}", NOTHING))

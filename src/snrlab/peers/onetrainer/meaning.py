@@ -21,11 +21,11 @@ from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
 from snrlab.peers.floor import with_floor
 from snrlab.peers.onetrainer.density import DISTRIBUTIONS, density, number
 from snrlab.peers.other_models import HERE
-from snrlab.peers.settings import Asked, Change, Understood, other_loss
+from snrlab.peers.settings import Interpretation, RecipeChange, Settings, other_loss
 
-VERSION = "OneTrainer 23df383 (August 2026)"
+ONETRAINER_VERSION = "OneTrainer 23df383 (August 2026)"
 LOSS_WEIGHTS = ("CONSTANT", "P2", "MIN_SNR_GAMMA", "DEBIASED_ESTIMATION", "SIGMA")
-NAMES = (
+RECIPE_FIELDS = (
     "model_type", "force_v_prediction", "force_epsilon_prediction", "rescale_noise_scheduler_to_zero_terminal_snr",
     "loss_weight_fn", "loss_weight_strength", "perturbation_noise_weight", "offset_noise_weight",
     "generalized_offset_noise", "timestep_distribution", "min_noising_strength", "max_noising_strength",
@@ -37,7 +37,7 @@ V_MODELS = ("STABLE_DIFFUSION_20", "STABLE_DIFFUSION_20_INPAINTING", "STABLE_DIF
 
 
 @dataclass(frozen=True)
-class Settings:
+class OneTrainerSettings:
     """The fields that make up a recipe, with the program's defaults for what is not stated."""
 
     v: bool
@@ -51,7 +51,7 @@ class Settings:
     distribution: str
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Settings:
+    def of(cls, options: Mapping[str, Any]) -> OneTrainerSettings:
         """Read them; a value that the program would stop at is a UserError."""
         zero = _flag(options, "rescale_noise_scheduler_to_zero_terminal_snr")
         model = str(options.get("model_type", "STABLE_DIFFUSION_15"))
@@ -82,10 +82,10 @@ class Settings:
         )
 
 
-def understand(asked: Asked) -> Understood:
+def interpret_onetrainer(asked: Settings) -> Interpretation:
     """What the configuration does and what it was meant to do (UserError where the program would stop)."""
     options = asked.options
-    settings = Settings.of(options)
+    settings = OneTrainerSettings.of(options)
     shared: dict[str, Any] = {
         "prediction_type": "v_prediction" if settings.v else "epsilon",
         "zero_terminal_snr": settings.zero_terminal,
@@ -93,22 +93,22 @@ def understand(asked: Asked) -> Understood:
         "noise": NOISES.bind("offset", strength=settings.offset) if settings.offset > 0 else None,
     }
     as_is = Recipe(weighting=_weighting(settings, right=False), sampling=SAMPLINGS.bind("plain"), **shared)
-    changes: list[Change] = []
+    changes: list[RecipeChange] = []
     parts = dict(shared)
     if settings.perturbation > 0:
         parts["perturbation"] = PERTURBATIONS.bind("ip_noise", gamma=settings.perturbation)
         text = "the perturbation in the network's input only, as input perturbation is defined"
-        changes.append(Change("perturbation", text))
+        changes.append(RecipeChange("perturbation", text))
     weighting = _weighting(settings, right=True)
     if settings.v and weighting != as_is.weighting:
-        changes.append(Change("weighting", f"{weighting[0].name} with the paper's weight on v"))
+        changes.append(RecipeChange("weighting", f"{weighting[0].name} with the paper's weight on v"))
     as_meant, effect = with_floor(Recipe(weighting=weighting, **parts))
     changes += effect
     found = (*asked.remarks, *_remarks(settings, options))
-    return Understood(asked, tuple(_does(settings)), as_is, as_meant, found, tuple(changes), VERSION)
+    return Interpretation(asked, tuple(_does(settings)), as_is, as_meant, found, tuple(changes), ONETRAINER_VERSION)
 
 
-def _weighting(settings: Settings, *, right: bool) -> tuple[Choice[WeightingProperties], ...]:
+def _weighting(settings: OneTrainerSettings, *, right: bool) -> tuple[Choice[WeightingProperties], ...]:
     as_paper = right or not settings.v
     match settings.loss_weight:
         case "MIN_SNR_GAMMA":
@@ -124,7 +124,7 @@ def _weighting(settings: Settings, *, right: bool) -> tuple[Choice[WeightingProp
     return ()
 
 
-def _does(settings: Settings) -> list[str]:
+def _does(settings: OneTrainerSettings) -> list[str]:
     space, one = ("v", " + 1") if settings.v else ("epsilon", "")
     predicts = f"predicts {space}" if settings.stated else "predicts what the model was made for, here taken as epsilon"
     said = [f"{predicts}; timesteps drawn by {settings.distribution}"]
@@ -144,7 +144,7 @@ def _does(settings: Settings) -> list[str]:
     return said
 
 
-def _remarks(settings: Settings, options: Mapping[str, Any]) -> list[Finding]:
+def _remarks(settings: OneTrainerSettings, options: Mapping[str, Any]) -> list[Finding]:
     found = []
     if settings.perturbation > 0:
         scale = (1 + settings.perturbation**2) ** 0.5

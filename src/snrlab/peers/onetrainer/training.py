@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from snrlab.config.option_tables.onetrainer import OPTIONS
+from snrlab.config.option_tables.onetrainer import ONETRAINER_FIELDS
 from snrlab.core.registries.tensor_registries import OPTIMIZERS, usual
-from snrlab.peers.conversion import Left, Transfer
+from snrlab.peers.conversion import Conversion, Dropped
 
 OPTIMIZER_NAMES = {"ADAMW": "adamw", "ADAMW_8BIT": "adamw8bit", "LION": "lion", "PRODIGY": "prodigy",
                    "ADAFACTOR": "adafactor", "SCHEDULE_FREE_ADAMW": "schedule_free"}  # fmt: skip
 TEXT = ("text_encoder", "text_encoder_2")
 # what every optimizer does here anyway, and what changes no number
-ALWAYS_SO = {"decouple": True, "relative_step": False, "warmup_init": False, "adam_w_mode": True,
+_ALWAYS_SO = {"decouple": True, "relative_step": False, "warmup_init": False, "adam_w_mode": True,
              "bias_correction": True, "percentile_clipping": 100, "slice_p": 1,
              "eps": 1e-30, "eps2": 1e-3}  # fmt: skip
 UNSEEN = ("fused", "foreach", "capturable", "differentiable", "log_every", "use_triton", "is_paged", "min_8bit_size",
           "fsdp_in_use", "block_wise", "optim_bits")  # fmt: skip
-ELSEWHERE = ("optimizer", "fused_back_pass")  # of an optimizer, but no parameter of it
+_ELSEWHERE = ("optimizer", "fused_back_pass")  # of an optimizer, but no parameter of it
 
 
-def parts(transfer: Transfer, model_type: str) -> None:
+def import_parts(transfer: Conversion, model_type: str) -> None:
     """Which networks are trained, at which rate, with checkpointing or not."""
     names = ("unet", *(TEXT if "XL" in model_type else TEXT[:1]))
     for part in names:
@@ -40,7 +40,7 @@ def parts(transfer: Transfer, model_type: str) -> None:
                  "unet.gradient_checkpointing")  # fmt: skip
 
 
-def average(transfer: Transfer) -> None:
+def average(transfer: Conversion) -> None:
     """train.ema; OneTrainer takes the average every few steps."""
     if transfer.value("ema") != "OFF":
         every = int(transfer.value("ema_update_step_interval") or 1)
@@ -53,7 +53,7 @@ def average(transfer: Transfer) -> None:
     transfer.take("ema")
 
 
-def stop(transfer: Transfer, part: str) -> None:
+def stop(transfer: Conversion, part: str) -> None:
     """Where OneTrainer stops training a network before the end, by itself a text encoder after 30 epochs."""
     names = (f"{part}.stop_training_after", f"{part}.stop_training_after_unit")
     after, unit = (transfer.value(name) for name in names)
@@ -64,14 +64,14 @@ def stop(transfer: Transfer, part: str) -> None:
         return
     why = "a network is trained to the end here; give it a smaller learning rate"
     if not any(transfer.has(name) for name in names):
-        transfer.left.append(Left(f"{names[0]} = {after:g}, {names[1]} = {unit}", f"OneTrainer's default; {why}"))
+        transfer.left.append(Dropped(f"{names[0]} = {after:g}, {names[1]} = {unit}", f"OneTrainer's default; {why}"))
     for name in names:
         transfer.take(name)
         if transfer.has(name):
-            transfer.left.append(Left(transfer.shown(name), why))
+            transfer.left.append(Dropped(transfer.shown(name), why))
 
 
-def schedule(transfer: Transfer) -> None:
+def import_onetrainer_lr_schedule(transfer: Conversion) -> None:
     """train.lr_schedule and train.warmup."""
     kind = str(transfer.value("learning_rate_scheduler"))
     least = float(transfer.value("learning_rate_min_factor") or 0)
@@ -105,31 +105,31 @@ def schedule(transfer: Transfer) -> None:
     transfer.put("train.warmup", steps, "learning_rate_warmup_steps", why=why)
 
 
-def batches(transfer: Transfer, count: float) -> int:
+def batches(transfer: Conversion, count: float) -> int:
     """OneTrainer's steps, each of one batch, as updates of the weights."""
     return max(1, round(count / int(transfer.value("gradient_accumulation_steps") or 1)))
 
 
-def batches_why(transfer: Transfer) -> str:
+def batches_why(transfer: Conversion) -> str:
     """What `batches` does, in words; empty where nothing."""
     accumulated = int(transfer.value("gradient_accumulation_steps") or 1)
     return f"OneTrainer counts batches, {accumulated} of which make a step here." if accumulated > 1 else ""
 
 
-def _other_parameter(transfer: Transfer, option: str, optimizer_name: str) -> None:
+def _other_parameter(transfer: Conversion, option: str, optimizer_name: str) -> None:
     """Leave a parameter that the optimizer does not have here; nothing is lost where it is so anyway."""
     key, value = option.partition(".")[2], transfer.value(option)
     if key in UNSEEN:
         transfer.leave(option, "how it is computed, not what", grade="idle")
     elif key == "stochastic_rounding":
         transfer.leave(option, 'of weights in bf16, which train.weights = "bf16" always rounds so', grade="idle")
-    elif key in ALWAYS_SO and ALWAYS_SO[key] == value:
+    elif key in _ALWAYS_SO and _ALWAYS_SO[key] == value:
         transfer.leave(option, "always so here", grade="idle")
-    elif option in OPTIONS:
+    elif option in ONETRAINER_FIELDS:
         transfer.leave(option, f"{optimizer_name} has no such parameter here")
 
 
-def optimizer(transfer: Transfer) -> None:
+def import_onetrainer_optimizer(transfer: Conversion) -> None:
     """train.optimizer with the parameters that it has here."""
     kind = str(transfer.value("optimizer.optimizer"))
     name = OPTIMIZER_NAMES.get(kind)
@@ -149,7 +149,7 @@ def optimizer(transfer: Transfer) -> None:
             found[key] = float(value) if float in parameters[key].types else value
             names.append(option)
     transfer.put("train.optimizer", found, *names)
-    for option in (option for option in stated if option not in names and option.partition(".")[2] not in ELSEWHERE):
+    for option in (option for option in stated if option not in names and option.partition(".")[2] not in _ELSEWHERE):
         _other_parameter(transfer, option, name)
     if transfer.value("optimizer.fused_back_pass") is True and name in ("adafactor", "adamw"):
         transfer.put("train.fused_backward", True, "optimizer.fused_back_pass")

@@ -14,9 +14,9 @@ NOW = 11  # of a file that the program writes today
 CONCEPT_NOW = 2
 NETWORKS = ("unet", "text_encoder", "text_encoder_2", "vae")
 OTHER_NETWORKS = ("prior", "effnet_encoder", "decoder", "decoder_text_encoder", "decoder_vqgan")
-LISTED = 6  # names that are listed; of more, their number
+_LISTED = 6  # names that are listed; of more, their number
 CENTRED = 3  # the last version with a noising_bias around 0.5
-RENAMED = {
+_RENAMED = {
     "save_after": "save_every", "save_after_unit": "save_every_unit", "lora_layers": "layer_filter",
     "lora_layer_preset": "layer_filter_preset", "lora_layers_regex": "layer_filter_regex",
     "enable_async_offloading": "async_offloading",
@@ -34,7 +34,7 @@ def as_today(options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Finding,
     >>> as_today({"__version": 5, "save_after": 2, "unet": {"__version": 0, "train": True}})[0]
     {'__version': 5, 'save_every': 2, 'unet': {'train': True}}
     """
-    found = {RENAMED.get(name, name): _without_version(value) for name, value in options.items()}
+    found = {_RENAMED.get(name, name): _without_version(value) for name, value in options.items()}
     found = _optimizer_apart(found)
     found = _networks_apart(found)
     _weight(found)
@@ -70,7 +70,7 @@ def _names(options: Mapping[str, Any]) -> set[str]:
 
 def _listed(names: Iterable[str]) -> str:
     every = list(names)
-    if len(every) > LISTED:
+    if len(every) > _LISTED:
         return f"{len(every)} settings"
     return every[0] if len(every) == 1 else f"{', '.join(every[:-1])} and {every[-1]}"
 

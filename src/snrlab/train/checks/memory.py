@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from snrlab.config.sections.train import TrainConfig
 from snrlab.models.components import Components
 from snrlab.models.denoise import denoise
-from snrlab.models.encoding.encode import Text, encode_text
+from snrlab.models.encoding.encode import TextEmbeddings, encode_text
 from snrlab.train.checks.memory_peak import like, peak, without_data
 from snrlab.train.job import Job
 from snrlab.train.step.batch import Batch
@@ -118,7 +118,7 @@ def _activations(components: Components, parameters: Mapping[str, nn.Parameter],
         timesteps = torch.zeros(len(x_t), dtype=torch.int64)
 
     def loss() -> torch.Tensor:
-        text = encode_text(model, [""] * len(x_t)) if trained_text else Text(hidden, pooled)
+        text = encode_text(model, [""] * len(x_t)) if trained_text else TextEmbeddings(hidden, pooled)
         return denoise(model, x_t, timesteps, text, sizes).float().square().mean()
 
     return peak(mode, networks.values(), loss)

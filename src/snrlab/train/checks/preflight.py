@@ -18,10 +18,10 @@ from snrlab.files.writing import in_bytes
 from snrlab.runs.folder import RunFolder, refuse_name
 from snrlab.train.checks.memory import estimate
 from snrlab.train.checks.rehearsal import Rehearsal, rehearse
-from snrlab.train.checks.run_findings import remarks
+from snrlab.train.checks.run_findings import run_findings
 from snrlab.train.job import Job
 from snrlab.train.outputs.telemetry import memory_mb
-from snrlab.train.outputs.trackers import refuse_missing
+from snrlab.train.outputs.trackers import refuse_missing_trackers
 
 
 def refuse_early(config: RunConfig, folder: RunFolder) -> None:
@@ -31,7 +31,7 @@ def refuse_early(config: RunConfig, folder: RunFolder) -> None:
         UserError: a tracker that is not installed, a name that a run's folder has for something else, or a run folder
             among the images.
     """
-    refuse_missing(config)
+    refuse_missing_trackers(config)
     refuse_name(folder, config)
     where = folder.path.resolve()
     sources = [config.data.folder, config.validation.folder, *(image_set.folder for image_set in config.data.sets)]
@@ -56,7 +56,7 @@ def preflight(job: Job, folder: RunFolder, *, thorough: bool = False) -> list[Fi
         UserError: no finite loss of the first batch, a result that cannot be
             written and read back, too little memory or too small a disk.
     """
-    findings = remarks(job)
+    findings = run_findings(job)
     with _made(folder.path.parent):
         rehearsal = rehearse(job, folder)
     return [*findings, *summary(job, rehearsal), *_memory(job, rehearsal, thorough=thorough)]

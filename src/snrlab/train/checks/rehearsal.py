@@ -14,19 +14,19 @@ from safetensors import SafetensorError, safe_open
 
 from snrlab.core.errors import UserError
 from snrlab.files.writing import in_bytes
-from snrlab.models.nonfinite import broken_weight
+from snrlab.models.nonfinite import first_nonfinite_weight
 from snrlab.models.storage.source import DTYPES
 from snrlab.runs.folder import RunFolder
-from snrlab.train.failure.error_messages import is_out_of_memory, lighter
+from snrlab.train.failure.error_messages import is_out_of_memory, memory_advice
 from snrlab.train.job import Job
 from snrlab.train.loop import one_pass
-from snrlab.train.outputs.export import export
-from snrlab.train.outputs.intervals import turns
+from snrlab.train.outputs.export import export_result
+from snrlab.train.outputs.intervals import times_due
 from snrlab.train.resume.checkpoint import KEEP
 
 TRIED = 2**20  # bytes of the largest tensor of a whole model that is written in a trial
-PATIENCE = 10  # seconds after which a pass is not measured a second time
-SPARE = 256 * 2**20  # bytes of disk left free for logs, pictures and the report
+_PATIENCE = 10  # seconds after which a pass is not measured a second time
+_SPARE = 256 * 2**20  # bytes of disk left free for logs, pictures and the report
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def rehearse(job: Job, folder: RunFolder) -> Rehearsal:
             raise
         where = "the graphics card" if isinstance(reason, torch.OutOfMemoryError) else "this machine"
         raise UserError(
-            f"{where} has too little memory for a step. {lighter(job.config)}", code="out-of-memory"
+            f"{where} has too little memory for a step. {memory_advice(job.config)}", code="out-of-memory"
         ) from None
     memory = torch.cuda.max_memory_allocated(job.device) if job.device.type == "cuda" else None
     found = Rehearsal(seconds, _trial_result(job, folder.path.parent), memory)
@@ -70,7 +70,7 @@ def _pass(job: Job) -> float:
     seconds = value = 0.0
     with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
         for _ in range(2):  # the first also prepares kernels
-            if seconds > PATIENCE:
+            if seconds > _PATIENCE:
                 break
             began = time.monotonic()
             # outside of a step no optimizer updates anything, not even one that works in the backward pass
@@ -78,7 +78,7 @@ def _pass(job: Job) -> float:
             job.optimizer.zero_grad()
             seconds = time.monotonic() - began
     if not np.isfinite(value):
-        broken = broken_weight(job.components)
+        broken = first_nonfinite_weight(job.components)
         why = (
             f"its weight {broken} holds what is not a number"
             if broken
@@ -93,7 +93,7 @@ def _trial_result(job: Job, out: Path) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix=".snrlab-", dir=out) as name:
             path = Path(name) / RunFolder(Path(name)).result(job.config).name
-            export(job, path, 0, largest=TRIED)
+            export_result(job, path, 0, largest=TRIED)
             files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
             for file in files:
                 _read_back(file)
@@ -139,11 +139,11 @@ def _refuse_full_disk(job: Job, folder: RunFolder, result: int) -> None:
     """Compare what the run will write, as far as it is not there already, with the room there is (UserError)."""
     trained = sum(p.numel() for p in job.parameters.values())
     state = 4 * trained * (3 + (job.ema is not None))  # weights, two moments and the average, in fp32
-    kept = turns(job.config.output, job)
+    kept = times_due(job.config.output, job)
     if job.config.output.keep_last is not None:
         kept = min(kept, job.config.output.keep_last + 1)
     there = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
-    needed = max(state * (KEEP + 1) + result * (kept + 1) - there, 0) + SPARE
+    needed = max(state * (KEEP + 1) + result * (kept + 1) - there, 0) + _SPARE
     out = folder.path.parent
     free = shutil.disk_usage(out).free
     if free < needed:

@@ -11,13 +11,13 @@ from snrlab.train.job import Job
 HIGH_RATE = {"lora": 0.1, "full": 1e-3}  # of AdamW; nobody's recipe is near
 
 
-def remarks(job: Job) -> list[Finding]:
+def run_findings(job: Job) -> list[Finding]:
     """All remarks on a run.
 
     Raises:
         UserError: a batch that would hold the same image twice.
     """
-    return [finding for rule in RULES for finding in rule(job)]
+    return [finding for rule in _RULES for finding in rule(job)]
 
 
 def small_buckets(job: Job) -> Iterator[Finding]:
@@ -81,7 +81,7 @@ def cut_captions(job: Job) -> Iterator[Finding]:
         )
 
 
-RULES: tuple[Callable[[Job], Iterator[Finding]], ...] = (
+_RULES: tuple[Callable[[Job], Iterator[Finding]], ...] = (
     small_buckets,
     unseen_images,
     high_rate,

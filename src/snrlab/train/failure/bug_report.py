@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snrlab import __version__
 from snrlab.config import RunConfig, dump
-from snrlab.config.redact import shareable, without_folders
+from snrlab.config.redact import cut_paths, without_paths
 from snrlab.core.errors import BugError, first_line
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow")
@@ -39,7 +39,7 @@ def report(reason: Exception, config: RunConfig) -> str:
     lines = "".join(traceback.format_exception(reason))
     versions = [f"{name} {_version(name)}" for name in PACKAGES]
     head = f"snrlab {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    parts = [head, ", ".join(versions), _device(), "", without_folders(lines, config), dump(shareable(config))]
+    parts = [head, ", ".join(versions), _device(), "", cut_paths(lines, config), dump(without_paths(config))]
     return "\n".join(parts)
 
 

@@ -26,7 +26,7 @@ CHANGEABLE = (
 
 
 @contextmanager
-def in_words(config: RunConfig, folder: RunFolder) -> Iterator[None]:
+def translate_errors(config: RunConfig, folder: RunFolder) -> Iterator[None]:
     """Within it whatever goes wrong comes out in words.
 
     Raises:
@@ -36,7 +36,7 @@ def in_words(config: RunConfig, folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except Exception as reason:
-        meant = understood(reason, config, folder)
+        meant = as_user_error(reason, config, folder)
         if meant is None:
             raise as_bug(reason, config, folder.path) from reason
         if meant is reason:
@@ -44,13 +44,13 @@ def in_words(config: RunConfig, folder: RunFolder) -> Iterator[None]:
         raise meant from None
 
 
-def understood(reason: Exception, config: RunConfig, folder: RunFolder) -> UserError | None:
+def as_user_error(reason: Exception, config: RunConfig, folder: RunFolder) -> UserError | None:
     """What an exception means where it is the user's or the machine's matter; None where it is a bug."""
     if isinstance(reason, UserError):
         return reason
     if is_out_of_memory(reason):
         where = "the graphics card has" if isinstance(reason, torch.OutOfMemoryError) else "this machine has"
-        return UserError(f"{where} too little memory. {lighter(config)} {CHANGEABLE}", code="out-of-memory")
+        return UserError(f"{where} too little memory. {memory_advice(config)} {CHANGEABLE}", code="out-of-memory")
     system = _of_system(reason)
     if system is not None:
         if system.errno in (*FULL, *FORBIDDEN, errno.EFBIG):
@@ -75,7 +75,7 @@ def is_out_of_memory(reason: BaseException) -> bool:
     return isinstance(reason, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)
 
 
-def lighter(config: RunConfig) -> str:
+def memory_advice(config: RunConfig) -> str:
     """What needs less memory and is not chosen yet, the gentlest first."""
     train, found = config.train, []
     if config.model.precision == "fp32":
@@ -89,7 +89,7 @@ def lighter(config: RunConfig) -> str:
     return f"What needs less: {'; '.join([*found, 'a smaller data.resolution'])}."
 
 
-def way_on(folder: RunFolder) -> str:
+def resume_hint(folder: RunFolder) -> str:
     """From where a run that stopped goes on, and how."""
     found = checkpoint.checkpoints(folder.checkpoints)
     if not found:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snrlab.core.errors import UserError
-from snrlab.data.images.buckets import Fit, Size, fit
+from snrlab.data.images.buckets import Fit, PixelSize, fit
 from snrlab.data.images.pixels import size_facts
 from snrlab.data.items import Item
 from snrlab.models.components import Components
@@ -33,7 +33,7 @@ class Bucket:
         importance: factors on the losses [n].
     """
 
-    size: Size
+    size: PixelSize
     members: NDArray[np.int64]
     fits: tuple[Fit, ...]
     flips: NDArray[np.bool_]
@@ -57,7 +57,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class BucketSlot:
     """Where an image's tensors belong."""
 
     item: Item
@@ -97,14 +97,14 @@ def has_mask(item: Item) -> bool:
     return item.mask is not None or item.part.alpha_mask
 
 
-def places(components: Components, items: Sequence[Item]) -> list[Place]:
+def bucket_slots(components: Components, items: Sequence[Item]) -> list[BucketSlot]:
     """A place for each image in a bucket made for its size, bucket by bucket."""
     fits = [_fit(item, components.latent_factor) for item in items]
-    found: list[Place] = []
+    found: list[BucketSlot] = []
     for size in sorted({f.target for f in fits}):
         members = [i for i, f in enumerate(fits) if f.target == size]
         bucket = _empty(components, size, members, items, fits)
-        found += [Place(items[i], fits[i], bucket, row) for row, i in enumerate(members)]
+        found += [BucketSlot(items[i], fits[i], bucket, row) for row, i in enumerate(members)]
     return found
 
 
@@ -124,7 +124,7 @@ def _fit(item: Item, factor: int) -> Fit:
 
 
 def _empty(
-    components: Components, size: Size, members: list[int], items: Sequence[Item], fits: Sequence[Fit]
+    components: Components, size: PixelSize, members: list[int], items: Sequence[Item], fits: Sequence[Fit]
 ) -> Bucket:
     parts, factor = [items[i].part for i in members], components.latent_factor
     flips, crops = (np.array([getattr(p, name) for p in parts]) for name in ("flip", "random_crop"))

@@ -16,8 +16,8 @@ from snrlab.models.encoding.cache import Cache
 
 logger = logging.getLogger(__name__)
 CACHE_FOLDER = Path("~/.cache/snrlab")
-CHUNK = 77  # embeddings of a caption for every 75 tokens that are read
-FP32 = 4  # bytes
+_CHUNK = 77  # embeddings of a caption for every 75 tokens that are read
+_FP32 = 4  # bytes
 
 
 def cache_folder(config: RunConfig) -> Path:
@@ -43,11 +43,11 @@ def cache_size(config: RunConfig, items: Sequence[Item], components: Components)
     for item in items:
         width, height = item.part.resolution
         area = width * height // components.latent_factor**2
-        latents += FP32 * channels * area * (2 if item.part.flip else 1)
+        latents += _FP32 * channels * area * (2 if item.part.flip else 1)
     text = 0
     if not config.train.trains_text:
-        length = CHUNK * config.model.max_tokens // 75
-        text = FP32 * components.unet.config.cross_attention_dim * length * (len(items) + 1)
+        length = _CHUNK * config.model.max_tokens // 75
+        text = _FP32 * components.unet.config.cross_attention_dim * length * (len(items) + 1)
     return latents + text
 
 

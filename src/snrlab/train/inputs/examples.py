@@ -16,22 +16,22 @@ from snrlab.core.random_streams import stream
 from snrlab.data.captions.captions import caption_at, is_dropped
 from snrlab.data.example_order import Order
 from snrlab.data.items import Item
-from snrlab.distributed import ALONE, Processes
+from snrlab.distributed import SINGLE, Processes
 from snrlab.models.components import Components
-from snrlab.models.encoding.encode import Text, encode_text
+from snrlab.models.encoding.encode import TextEmbeddings, encode_text
 from snrlab.train.inputs.buckets import Bucket
 from snrlab.train.inputs.cache_folder import opened_cache
 from snrlab.train.inputs.caption_embeddings import Embeddings, embed
 from snrlab.train.inputs.images import encode_images
 from snrlab.train.inputs.random_crops import RandomCrops
 from snrlab.train.step.batch import Batch
-from snrlab.train.step.draws import Draws, Slots
+from snrlab.train.step.draws import Slots, StepRandomness
 
 ON_DEVICE = 256 * 2**20  # bytes of latents, and of embeddings, up to which all of them go to the training device
 
 
 @dataclass(frozen=True, eq=False)
-class Conditions:
+class TrainingExamples:
     """Latents and text of the examples, and which of them a slot gets.
 
     Attributes:
@@ -42,7 +42,7 @@ class Conditions:
     """
 
     config: RunConfig
-    draws: Draws
+    draws: StepRandomness
     items: tuple[Item, ...]
     buckets: tuple[Bucket, ...]
     order: Order
@@ -106,7 +106,7 @@ class Conditions:
             None if (importance == 1).all() else importance.to(device),
         )
 
-    def _text(self, components: Components, captions: Sequence[str]) -> Text:
+    def _text(self, components: Components, captions: Sequence[str]) -> TextEmbeddings:
         known = None if self.text is None else self.text.of(captions)
         return encode_text(components, captions) if known is None else known
 
@@ -144,11 +144,11 @@ def _stored(
 def encode_examples(
     config: RunConfig,
     components: Components,
-    draws: Draws,
+    draws: StepRandomness,
     items: tuple[Item, ...],
     device: torch.device,
-    processes: Processes = ALONE,
-) -> Conditions:
+    processes: Processes = SINGLE,
+) -> TrainingExamples:
     """Encode what can be encoded once, each of the processes a part.
 
     Raises:
@@ -184,4 +184,4 @@ def encode_examples(
         buckets = tuple(bucket.to(device) for bucket in buckets)
     if text is not None and text.bytes <= ON_DEVICE:
         text = text.to(device)
-    return Conditions(config, draws, items, buckets, order, text)
+    return TrainingExamples(config, draws, items, buckets, order, text)

@@ -12,8 +12,8 @@ from pathlib import Path
 from torch import Tensor
 
 from snrlab.models.components import Components
-from snrlab.models.encoding.cache import Cache, file_hash, fingerprint, key
-from snrlab.train.inputs.buckets import Place
+from snrlab.models.encoding.cache import Cache, cache_key, file_hash, fingerprint
+from snrlab.train.inputs.buckets import BucketSlot
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class ImageCache:
         self._hashes: dict[Path, str] = {}
         self._changed: dict[Path, int] = {}  # when each was edited last before that
 
-    def fill(self, left: dict[Place, list[str]]) -> None:
+    def fill(self, left: dict[BucketSlot, list[str]]) -> None:
         """Take what is there, and off the lists of what is left to make."""
         todo = {place: names for place, names in left.items() if names}
         files = {path for place in todo for path in (place.item.file, place.item.mask) if path is not None}
@@ -43,11 +43,11 @@ class ImageCache:
         there = sum(not names for names in todo.values())
         logger.info(f"{there} of {len(todo)} images were in the cache {self._cache.folder}")
 
-    def add(self, made: Iterable[tuple[Place, str, Tensor]]) -> None:
+    def add(self, made: Iterable[tuple[BucketSlot, str, Tensor]]) -> None:
         """Keep what has been made together, but for images whose files have been edited since they were hashed."""
         self._cache.add({self._key(place, name): value for place, name, value in made if self._unchanged(place)})
 
-    def _unchanged(self, place: Place) -> bool:
+    def _unchanged(self, place: BucketSlot) -> bool:
         files = [path for path in (place.item.file, place.item.mask) if path is not None]
         return all(path.stat().st_mtime_ns == self._changed[path] for path in files)
 
@@ -55,17 +55,17 @@ class ImageCache:
     def _autoencoder(self) -> str:
         return fingerprint(self._components.vae)
 
-    def _key(self, place: Place, name: str) -> str:
+    def _key(self, place: BucketSlot, name: str) -> str:
         """The key of an image's latents, or of its mask, by all that decides their values."""
         item, cut = place.item, {"scaled": place.fit.scaled, "target": place.fit.target, "exact": place.fit.exact}
         if name == "masks":
             source = self._hash(item.mask) if item.mask is not None else self._picture(place)
             via = "file" if item.mask is not None else "alpha"
-            return key(kind="mask", source=source, via=via, factor=self._components.latent_factor, **cut)
+            return cache_key(kind="mask", source=source, via=via, factor=self._components.latent_factor, **cut)
         picture = self._picture(place)
-        return key(kind="latents", picture=picture, vae=self._autoencoder, mirrored=name == "mirrored", **cut)
+        return cache_key(kind="latents", picture=picture, vae=self._autoencoder, mirrored=name == "mirrored", **cut)
 
-    def _picture(self, place: Place) -> str:
+    def _picture(self, place: BucketSlot) -> str:
         item = place.item
         if item.file is not None:
             return self._hash(item.file)

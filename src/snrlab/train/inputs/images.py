@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from snrlab.data.images.buckets import Fit
-from snrlab.data.images.pixels import View, to_latent_size, view
+from snrlab.data.images.pixels import View, centre_crop, to_latent_size
 from snrlab.data.items import Item
-from snrlab.distributed import ALONE, Processes
+from snrlab.distributed import SINGLE, Processes
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Cache
 from snrlab.models.encoding.encode import encode_pixels
 from snrlab.progress import Throughput
-from snrlab.train.inputs.buckets import Bucket, Place, places
+from snrlab.train.inputs.buckets import Bucket, BucketSlot, bucket_slots
 from snrlab.train.inputs.image_cache import ImageCache
 from snrlab.train.inputs.kohya_latents import KohyaReader
 
-NAMES = ("latents", "mirrored", "masks")  # the tensors of an image that can be made once
+_NAMES = ("latents", "mirrored", "masks")  # the tensors of an image that can be made once
 AT_ONCE = 32
 AHEAD = 32  # images that are decoded before their turn
 PIXELS_AT_ONCE = 1024 * 1024  # with no batch size stated: one picture of SDXL's size, four of SD 1.5's
@@ -36,7 +36,7 @@ def encode_images(
     batch: int | None = None,
     cache: Cache | None = None,
     kohya: bool = False,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE,
 ) -> tuple[Bucket, ...]:
     """The images by size, the smallest width first.
 
@@ -52,7 +52,7 @@ def encode_images(
     Raises:
         UserError: an image that cannot be read or fits no bucket, or an autoencoder that makes no numbers of it.
     """
-    everything = places(components, items)
+    everything = bucket_slots(components, items)
     left = {place: place.wanted for place in everything}
     known = ImageCache(cache, components) if cache is not None else None
 
@@ -72,16 +72,16 @@ def encode_images(
 
 def _encode(
     components: Components,
-    chunks: Sequence[list[Place]],
-    left: dict[Place, list[str]],
+    chunks: Sequence[list[BucketSlot]],
+    left: dict[BucketSlot, list[str]],
     known: ImageCache | None,
     device: torch.device,
 ) -> None:
     """Decode and encode the images of these chunks."""
     throughput = Throughput("images", sum(map(len, chunks)))
     for chunk, views in _viewed(iter(chunks)):
-        made: list[tuple[Place, str, Tensor]] = []
-        for name in NAMES:
+        made: list[tuple[BucketSlot, str, Tensor]] = []
+        for name in _NAMES:
             rows = [i for i, place in enumerate(chunk) if name in left[place]]
             if rows:
                 values = _make(name, components, [chunk[i] for i in rows], [views[i] for i in rows], device)
@@ -94,7 +94,7 @@ def _encode(
     throughput.close()
 
 
-def _agree(left: dict[Place, list[str]], processes: Processes) -> None:
+def _agree(left: dict[BucketSlot, list[str]], processes: Processes) -> None:
     """Make what one process is missing, as where it found a shard damaged, be missing for all."""
     if processes.count == 1:
         return
@@ -107,17 +107,17 @@ def _agree(left: dict[Place, list[str]], processes: Processes) -> None:
         names.sort()
 
 
-def _missing(left: dict[Place, list[str]]) -> set[tuple[int, str]]:
+def _missing(left: dict[BucketSlot, list[str]]) -> set[tuple[int, str]]:
     return {(index, name) for index, names in enumerate(left.values()) for name in names}
 
 
-def _share(chunks: Sequence[list[Place]], left: dict[Place, list[str]], processes: Processes) -> None:
+def _share(chunks: Sequence[list[BucketSlot]], left: dict[BucketSlot, list[str]], processes: Processes) -> None:
     """Give every process what the others have encoded: rows that are its own, and zeros for the rest, added up."""
     if processes.count == 1:
         return
     mine = {id(chunk) for chunk in processes.mine(chunks)}
     for chunk in chunks:
-        for name in NAMES:
+        for name in _NAMES:
             rows = [place for place in chunk if name in left[place]]
             if not rows:
                 continue
@@ -129,7 +129,7 @@ def _share(chunks: Sequence[list[Place]], left: dict[Place, list[str]], processe
                 place.put(name, value)
 
 
-def _chunks(todo: list[Place], batch: int | None) -> Iterator[list[Place]]:
+def _chunks(todo: list[BucketSlot], batch: int | None) -> Iterator[list[BucketSlot]]:
     """Places of one bucket each, as many as are encoded at once."""
     for bucket in dict.fromkeys(place.bucket for place in todo):
         mine = [place for place in todo if place.bucket is bucket]
@@ -138,24 +138,24 @@ def _chunks(todo: list[Place], batch: int | None) -> Iterator[list[Place]]:
             yield mine[start : start + count]
 
 
-def _viewed(chunks: Iterator[list[Place]]) -> Iterator[tuple[list[Place], list[View]]]:
+def _viewed(chunks: Iterator[list[BucketSlot]]) -> Iterator[tuple[list[BucketSlot], list[View]]]:
     """Each chunk with its decoded images; those of the next ones are decoded meanwhile by other threads."""
-    ahead: deque[tuple[list[Place], list[Future[View]]]] = deque()
+    ahead: deque[tuple[list[BucketSlot], list[Future[View]]]] = deque()
     with ThreadPoolExecutor() as pool:
         for chunk in chunks:
-            ahead.append((chunk, [pool.submit(view, place.item, place.fit) for place in chunk]))
+            ahead.append((chunk, [pool.submit(centre_crop, place.item, place.fit) for place in chunk]))
             while len(ahead) > 1 and sum(len(c) for c, _ in ahead) > AHEAD:
                 yield _decoded(*ahead.popleft())
         while ahead:
             yield _decoded(*ahead.popleft())
 
 
-def _decoded(chunk: list[Place], views: list[Future[View]]) -> tuple[list[Place], list[View]]:
+def _decoded(chunk: list[BucketSlot], views: list[Future[View]]) -> tuple[list[BucketSlot], list[View]]:
     return chunk, [view.result() for view in views]
 
 
 def _make(
-    name: str, components: Components, chunk: list[Place], views: list[View], device: torch.device
+    name: str, components: Components, chunk: list[BucketSlot], views: list[View], device: torch.device
 ) -> Sequence[Tensor]:
     """One tensor of each image."""
     if name == "masks":

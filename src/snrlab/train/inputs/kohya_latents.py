@@ -8,8 +8,8 @@ from collections import defaultdict
 import torch
 
 from snrlab.models.components import Components
-from snrlab.models.encoding.kohya_cache import Family, KohyaLatents, UnusableError, cache_file, read
-from snrlab.train.inputs.buckets import Place
+from snrlab.models.encoding.kohya_cache import CacheFamily, KohyaLatents, UnusableError, cache_file, read_kohya_latents
+from snrlab.train.inputs.buckets import BucketSlot
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +20,9 @@ class KohyaReader:
     def __init__(self, components: Components) -> None:
         """For a model, whose scaling the latents get."""
         self._components = components
-        self._family: Family = "sdxl" if components.family == "sdxl" else "sd"
+        self._family: CacheFamily = "sdxl" if components.family == "sdxl" else "sd"
 
-    def fill(self, left: dict[Place, list[str]]) -> None:
+    def fill(self, left: dict[BucketSlot, list[str]]) -> None:
         """Take what fits, and off the lists of what is left to make."""
         used = 0
         refused: dict[str, list[str]] = defaultdict(list)
@@ -45,13 +45,13 @@ class KohyaReader:
             more = f" and {len(images) - 1} more" if len(images) > 1 else ""
             logger.warning(f"kohya's cache of {images[0]}{more} is not used: {why}")
 
-    def _read(self, place: Place) -> KohyaLatents | None:
+    def _read(self, place: BucketSlot) -> KohyaLatents | None:
         image = place.item.file
         file = None if image is None else cache_file(image, place.item.size, self._family)
         if image is None or file is None:
             return None
         _, channels, height, width = place.bucket.latents.shape
-        found = read(file, image, place.item.size, (channels, height, width))
+        found = read_kohya_latents(file, image, place.item.size, (channels, height, width))
         if place.item.part.flip and found.mirrored is None:
             raise UnusableError("it has no latents of the mirror image, which data.flip needs")
         return found

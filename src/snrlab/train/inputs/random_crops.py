@@ -15,7 +15,7 @@ from snrlab.data.items import Item
 from snrlab.models.components import Components
 from snrlab.models.encoding.encode import encode_pixels
 
-KEPT = 2**30  # bytes of scaled images that are held; those beyond are decoded each time
+_KEPT = 2**30  # bytes of scaled images that are held; those beyond are decoded each time
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class RandomCrops:
             return self._held[id(item)]
         found = scaled(item, fit)
         size = found.pixels.nbytes + (0 if found.mask is None else found.mask.nbytes)
-        if self._bytes + size <= KEPT:
+        if self._bytes + size <= _KEPT:
             self._held[id(item)] = found
             self._bytes += size
         return found

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from snrlab.config.run import RunConfig
 from snrlab.data.items import Item
-from snrlab.distributed import ALONE, Processes
+from snrlab.distributed import SINGLE, Processes
 from snrlab.models.components import Components
-from snrlab.models.encoding.encode import Text
+from snrlab.models.encoding.encode import TextEmbeddings
 from snrlab.train.inputs.cache_folder import opened_cache
 from snrlab.train.inputs.caption_embeddings import embed
 from snrlab.train.inputs.examples import fixed_caption
@@ -33,12 +33,12 @@ class HeldBackSize:
     latents: Tensor
     sizes: Tensor | None
     captions: tuple[str, ...]
-    text: Text | None
+    text: TextEmbeddings | None
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class HeldBack:
+class ValidationExamples:
     """Examples for validation, those of one size together."""
 
     by_size: tuple[HeldBackSize, ...]
@@ -49,13 +49,13 @@ class HeldBack:
         return tuple(name for group in self.by_size for name in group.names)
 
 
-def encode_held_back(
+def encode_validation_examples(
     config: RunConfig,
     components: Components,
     items: Sequence[Item],
     device: torch.device,
-    processes: Processes = ALONE,
-) -> HeldBack | None:
+    processes: Processes = SINGLE,
+) -> ValidationExamples | None:
     """The examples for validation, or None: the middle of each image, never mirrored, with its whole caption."""
     if not items:
         return None
@@ -72,4 +72,4 @@ def encode_held_back(
         names = tuple(still[i].name for i in bucket.members)
         sizes = bucket.sizes[0] if components.family == "sdxl" else None
         found.append(HeldBackSize(bucket.latents, sizes, mine, None if text is None else text.of(mine), names))
-    return HeldBack(tuple(found))
+    return ValidationExamples(tuple(found))

@@ -29,14 +29,14 @@ class Arguments:
 
     def check(self, value: str) -> str:
         """The arguments as they are; UserError if they cannot be read."""
-        read_arguments(value)
+        read_optimizer_arguments(value)
         return value
 
 
-def read_arguments(text: str) -> dict[str, Any]:
+def read_optimizer_arguments(text: str) -> dict[str, Any]:
     """The arguments by name; values are literals, nothing is run.
 
-    >>> read_arguments("betas=(0.9, 0.99), nesterov=True")
+    >>> read_optimizer_arguments("betas=(0.9, 0.99), nesterov=True")
     {'betas': (0.9, 0.99), 'nesterov': True}
     """
     wrong = UserError(

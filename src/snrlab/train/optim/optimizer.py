@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from snrlab.config.sections.train import TrainConfig
 from snrlab.core.errors import UserError
-from snrlab.distributed import ALONE, Processes
-from snrlab.train.optim.properties import refuse_missing
+from snrlab.distributed import SINGLE, Processes
+from snrlab.train.optim.properties import refuse_missing_optimizer
 from snrlab.train.optim.rounding import generator, stochastic_bf16
 from snrlab.train.optim.trainable import Trainable
 
@@ -29,7 +29,7 @@ class OneByOne:
     """
 
     def __init__(
-        self, make: Make, trained: Trainable, *, seed: int, in_backward: bool, processes: Processes = ALONE
+        self, make: Make, trained: Trainable, *, seed: int, in_backward: bool, processes: Processes = SINGLE
     ) -> None:
         """Make an optimizer for each weight; `make` takes groups."""
         self._parameters, self._seed, self.in_backward = trained.parameters, seed, in_backward
@@ -100,14 +100,16 @@ class OneByOne:
 RunOptimizer: TypeAlias = "torch.optim.Optimizer | OneByOne"
 
 
-def make_optimizer(train: TrainConfig, trained: Trainable, seed: int = 0, processes: Processes = ALONE) -> RunOptimizer:
+def make_optimizer(
+    train: TrainConfig, trained: Trainable, seed: int = 0, processes: Processes = SINGLE
+) -> RunOptimizer:
     """The optimizer over these weights, one group for each learning rate; `rate` in a group is that rate.
 
     Raises:
         UserError: its package is missing, it needs a GPU, or it takes one rate where there are several.
     """
     choice = train.optimizer
-    refuse_missing(choice.name)
+    refuse_missing_optimizer(choice.name)
     rates = sorted(set(trained.rates.values()))
     if choice.entry.properties.one_rate and len(rates) > 1:
         shown = ", ".join(f"{rate:g}" for rate in rates)
@@ -166,7 +168,7 @@ def evaluating(optimizer: RunOptimizer, parameters: dict[str, nn.Parameter]) -> 
                 parameter.copy_(kept[name])
 
 
-def parts(
+def named_optimizers(
     optimizer: RunOptimizer, parameters: dict[str, nn.Parameter]
 ) -> list[tuple[torch.optim.Optimizer, dict[str, nn.Parameter]]]:
     """The torch optimizers in it, each with its weights by name: what a checkpoint holds."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snrlab.core.errors import UserError
 
-PLAIN = (bool, int, float, str, type(None))
+_PLAIN = (bool, int, float, str, type(None))
 STATED = ("params", "lr", "rate")  # of a group; the run says these
 
 
@@ -93,9 +93,9 @@ def _split(values: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> dic
     for key, value in values.items():
         if isinstance(value, Tensor):
             tensors[f"{key}/{name}"] = value.detach()
-        elif isinstance(value, PLAIN):
+        elif isinstance(value, _PLAIN):
             plain[key] = value
-        elif isinstance(value, list | tuple) and all(isinstance(item, PLAIN) for item in value):
+        elif isinstance(value, list | tuple) and all(isinstance(item, _PLAIN) for item in value):
             plain[key] = list(value)
         else:
             raise UserError(

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from snrlab.core.errors import UserError
 from snrlab.core.registries.tensor_registries import OPTIMIZERS, Shape
 
-FP32 = 4
-BLOCK = 256  # weights that share a scale in an 8-bit state
-SMALL = 4096  # weights below which bitsandbytes keeps 32 bits
+_FP32 = 4
+_BLOCK = 256  # weights that share a scale in an 8-bit state
+_SMALL = 4096  # weights below which bitsandbytes keeps 32 bits
 
 
 def moments(count: int, *, counter: bool = False) -> Callable[[Shape], int]:
@@ -20,7 +20,7 @@ def moments(count: int, *, counter: bool = False) -> Callable[[Shape], int]:
     >>> moments(2, counter=True)((10, 10))
     804
     """
-    return lambda shape: count * FP32 * math.prod(shape) + FP32 * counter
+    return lambda shape: count * _FP32 * math.prod(shape) + _FP32 * counter
 
 
 def factored(shape: Shape) -> int:
@@ -30,8 +30,8 @@ def factored(shape: Shape) -> int:
     [444, 404]
     """
     if len(shape) < 2:
-        return FP32 * math.prod(shape) + FP32
-    return FP32 * (math.prod(shape[:-1]) + math.prod((*shape[:-2], shape[-1]))) + FP32
+        return _FP32 * math.prod(shape) + _FP32
+    return _FP32 * (math.prod(shape[:-1]) + math.prod((*shape[:-2], shape[-1]))) + _FP32
 
 
 def eight_bit(shape: Shape) -> int:
@@ -41,12 +41,12 @@ def eight_bit(shape: Shape) -> int:
     [8320, 800]
     """
     size = math.prod(shape)
-    if size < SMALL:
-        return 2 * FP32 * size
-    return 2 * (size + FP32 * -(-size // BLOCK))
+    if size < _SMALL:
+        return 2 * _FP32 * size
+    return 2 * (size + _FP32 * -(-size // _BLOCK))
 
 
-def refuse_missing(name: str) -> None:
+def refuse_missing_optimizer(name: str) -> None:
     """Refuse an optimizer whose package is not installed, or that needs a GPU where there is none (UserError)."""
     import torch
 

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from snrlab.core.errors import UserError
 from snrlab.core.registries.tensor_registries import OPTIMIZERS
-from snrlab.train.optim.by_class import Arguments, ClassPath, load_class, read_arguments
+from snrlab.train.optim.by_class import Arguments, ClassPath, load_class, read_optimizer_arguments
 from snrlab.train.optim.properties import eight_bit, factored, moments
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Groups = list[dict[str, Any]]
 Beta = Annotated[float, Ge(0), Lt(1)]
-Decay = Annotated[float, Ge(0), Le(10)]
+WeightDecay = Annotated[float, Ge(0), Le(10)]
 Epsilon = Annotated[float, Gt(0), Le(1)]
 
 
@@ -32,7 +32,7 @@ Epsilon = Annotated[float, Gt(0), Le(1)]
     paper="arXiv:1711.05101", class_name="torch.optim.AdamW", state_bytes=moments(2, counter=True), one_by_one=True
 )
 def adamw(
-    groups: Groups, *, beta1: Beta = 0.9, beta2: Beta = 0.999, eps: Epsilon = 1e-8, weight_decay: Decay = 0.01
+    groups: Groups, *, beta1: Beta = 0.9, beta2: Beta = 0.999, eps: Epsilon = 1e-8, weight_decay: WeightDecay = 0.01
 ) -> Optimizer:
     """AdamW, torch's in one kernel for all weights (fused).
 
@@ -56,7 +56,7 @@ def adafactor(
     *,
     clip_threshold: Annotated[float, Gt(0), Le(1000)] = 1.0,
     decay_rate: Annotated[float, Ge(-1), Le(0)] = -0.8,
-    weight_decay: Decay = 0.0,
+    weight_decay: WeightDecay = 0.0,
     scale_parameter: bool = False,
 ) -> Optimizer:
     """Adafactor, transformers': second moments as row and column sums; the rate is learning_rate, not a relative step.
@@ -91,7 +91,7 @@ def adafactor(
     one_by_one=True,
 )
 def adamw8bit(
-    groups: Groups, *, beta1: Beta = 0.9, beta2: Beta = 0.999, eps: Epsilon = 1e-8, weight_decay: Decay = 0.01
+    groups: Groups, *, beta1: Beta = 0.9, beta2: Beta = 0.999, eps: Epsilon = 1e-8, weight_decay: WeightDecay = 0.01
 ) -> Optimizer:
     """AdamW with moments of 8 bits, bitsandbytes': a quarter of AdamW's state.
 
@@ -113,7 +113,7 @@ def adamw8bit(
     paged=True,
 )
 def paged_adamw8bit(
-    groups: Groups, *, beta1: Beta = 0.9, beta2: Beta = 0.999, eps: Epsilon = 1e-8, weight_decay: Decay = 0.01
+    groups: Groups, *, beta1: Beta = 0.9, beta2: Beta = 0.999, eps: Epsilon = 1e-8, weight_decay: WeightDecay = 0.01
 ) -> Optimizer:
     """The same with its state in memory that moves between GPU and CPU as needed; only beside a GPU.
 
@@ -132,7 +132,7 @@ def paged_adamw8bit(
     state_bytes=moments(1),
     one_by_one=True,
 )
-def lion(groups: Groups, *, beta1: Beta = 0.9, beta2: Beta = 0.99, weight_decay: Decay = 0.0) -> Optimizer:
+def lion(groups: Groups, *, beta1: Beta = 0.9, beta2: Beta = 0.99, weight_decay: WeightDecay = 0.0) -> Optimizer:
     """Lion, lion-pytorch's: steps by the sign alone; a third to a tenth of AdamW's learning rate.
 
     >>> import torch
@@ -160,7 +160,7 @@ def prodigy(
     *,
     beta1: Beta = 0.9,
     beta2: Beta = 0.999,
-    weight_decay: Decay = 0.01,
+    weight_decay: WeightDecay = 0.01,
     d_coef: Annotated[float, Gt(0), Le(100)] = 1.0,
     d0: Annotated[float, Gt(0), Le(1)] = 1e-6,
     growth_rate: Annotated[float, Gt(1), Le(1e6)] | None = None,
@@ -202,7 +202,7 @@ def prodigy(
     averages=True,
 )
 def schedule_free(
-    groups: Groups, *, beta1: Beta = 0.9, beta2: Beta = 0.999, eps: Epsilon = 1e-8, weight_decay: Decay = 0.01
+    groups: Groups, *, beta1: Beta = 0.9, beta2: Beta = 0.999, eps: Epsilon = 1e-8, weight_decay: WeightDecay = 0.01
 ) -> Optimizer:
     """Schedule-free AdamW, schedulefree's: an average of the weights in place of a schedule.
 
@@ -231,7 +231,7 @@ def custom(groups: Groups, *, path: Annotated[str, ClassPath()], args: Annotated
     """
     made = load_class(path)
     try:
-        optimizer = made(groups, **read_arguments(args))
+        optimizer = made(groups, **read_optimizer_arguments(args))
     except (TypeError, ValueError) as reason:
         raise UserError(
             f"train.optimizer: {path} does not take args = '{args}': {reason}", code="package-error"

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from snrlab.config.run import RunConfig
-from snrlab.config.sections.train import Part
+from snrlab.config.sections.train import TrainedPart
 from snrlab.core.errors import UserError
 from snrlab.models.components import Components
 from snrlab.models.lora.adapter_dropout import AdapterDropout
@@ -83,7 +83,7 @@ def _adapters(config: RunConfig, components: Components, processes: int) -> Trai
     return Trainable(parameters, rates, dropout, constrain)
 
 
-def _part(name: str) -> Part:
+def _part(name: str) -> TrainedPart:
     return name.partition(".")[0]  # type: ignore[return-value]  # every name starts with its network's
 
 

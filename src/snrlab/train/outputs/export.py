@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from snrlab.files.writing import folder_atomically
-from snrlab.model_files.metadata.lora_metadata import described, lora_metadata
+from snrlab.model_files.metadata.lora_metadata import description_metadata, lora_metadata
 from snrlab.model_files.resolve import trained_scheduler
 from snrlab.models.lora.adapters import trained_lora
 from snrlab.models.lora.lora_file import write_lora
@@ -21,7 +21,9 @@ from snrlab.train.job import Job
 from snrlab.train.outputs.training_metadata import training_facts
 
 
-def export(job: Job, path: Path, steps: int, started: datetime | None = None, *, largest: int | None = None) -> None:
+def export_result(
+    job: Job, path: Path, steps: int, started: datetime | None = None, *, largest: int | None = None
+) -> None:
     """Write the result after `steps` steps, whole or not at all; dates go in where `started` is known.
 
     With `largest` it is a trial of whether it can be written: tensors of a whole model that have more bytes are left
@@ -42,7 +44,9 @@ def _export_model(job: Job, path: Path, dtype: torch.dtype, started: datetime | 
     scheduler = trained_scheduler(job.components.scheduler_config, job.recipe)
     model = replace(job.components, scheduler_config=scheduler, label=job.config.name)
     if job.config.single_file:
-        metadata = described(job.config) | {"snrlab.recipe": json.dumps(job.recipe.as_dict(), sort_keys=True)}
+        metadata = description_metadata(job.config) | {
+            "snrlab.recipe": json.dumps(job.recipe.as_dict(), sort_keys=True)
+        }
         if job.config.output.dates and started:
             metadata["modelspec.date"] = datetime.now(UTC).isoformat(timespec="seconds")
         save_single_file(model, path, dtype, metadata, largest)

@@ -19,7 +19,7 @@ class Recurring(Protocol):
         """Passes over the images between."""
 
 
-def due(section: Recurring, job: Job, done: int) -> bool:
+def is_due(section: Recurring, job: Job, done: int) -> bool:
     """Whether a section's turn has come after `done` steps; the end of the run is not looked at.
 
     A pass that ends within a step counts after that step.
@@ -36,6 +36,6 @@ def passes(job: Job, done: int) -> int:
     return job.conditions.epoch(done)
 
 
-def turns(section: Recurring, job: Job) -> int:
+def times_due(section: Recurring, job: Job) -> int:
     """How often a section is due in the whole run, its end left out."""
-    return sum(due(section, job, done) for done in range(1, job.config.train.steps))
+    return sum(is_due(section, job, done) for done in range(1, job.config.train.steps))

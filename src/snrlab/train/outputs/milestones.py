@@ -17,10 +17,10 @@ from snrlab.progress import timed
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import read_validation
 from snrlab.train.job import Job
-from snrlab.train.outputs.export import export
-from snrlab.train.outputs.intervals import due
+from snrlab.train.outputs.export import export_result
+from snrlab.train.outputs.intervals import is_due
 from snrlab.train.outputs.readers import Readers
-from snrlab.train.outputs.samples import draw
+from snrlab.train.outputs.samples import draw_samples
 from snrlab.train.outputs.trackers import Trackers
 from snrlab.train.outputs.validation import validate
 
@@ -30,18 +30,18 @@ logger = logging.getLogger(__name__)
 def before_training(job: Job, folder: RunFolder, readers: Readers) -> None:
     """What the model makes and how it measures before the first step."""
     if job.config.sample.at_start:
-        sample(job, folder, 0, readers.trackers, logging.INFO)
+        sample_milestone(job, folder, 0, readers.trackers, logging.INFO)
     if job.held_back is not None:
         logger.info(f"measuring {len(job.held_back.names)} images that are not trained on ...")
     _validate(job, readers, 0)
 
 
 def is_work_due(job: Job, folder: RunFolder, done: int, readers: Readers) -> bool:
-    """Whether `on_the_way` has anything to do after `done` steps."""
+    """Whether `run_due_work` has anything to do after `done` steps."""
     return any(True for _ in _turns(job, folder, done, readers))
 
 
-def on_the_way(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
+def run_due_work(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
     """What is measured, drawn and saved after a step where its turn has come."""
     for turn in _turns(job, folder, done, readers):
         turn.act()
@@ -54,22 +54,22 @@ def catch_up(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
             turn.act()
 
 
-class Turn(NamedTuple):
+class Milestone(NamedTuple):
     """Something that is due: whether it is there, and how it is made."""
 
     there: Callable[[], bool]
     act: Callable[[], object]
 
 
-def _turns(job: Job, folder: RunFolder, done: int, readers: Readers) -> Iterator[Turn]:
+def _turns(job: Job, folder: RunFolder, done: int, readers: Readers) -> Iterator[Milestone]:
     """What is due after a step."""
     config, last = job.config, done == job.config.train.steps
-    if readers.validation is not None and (last or due(config.validation, job, done)):
-        yield Turn(lambda: _measured(readers, done), lambda: _validate(job, readers, done))
-    if config.sample.prompts and not last and due(config.sample, job, done):
-        yield Turn(folder.grid_file(done).exists, lambda: sample(job, folder, done, readers.trackers))
-    if not last and due(config.output, job, done):
-        yield Turn(folder.on_the_way(config, done).exists, lambda: _export(job, folder, done))
+    if readers.validation is not None and (last or is_due(config.validation, job, done)):
+        yield Milestone(lambda: _measured(readers, done), lambda: _validate(job, readers, done))
+    if config.sample.prompts and not last and is_due(config.sample, job, done):
+        yield Milestone(folder.grid_file(done).exists, lambda: sample_milestone(job, folder, done, readers.trackers))
+    if not last and is_due(config.output, job, done):
+        yield Milestone(folder.on_the_way(config, done).exists, lambda: _export(job, folder, done))
 
 
 def _measured(readers: Readers, done: int) -> bool:
@@ -82,7 +82,7 @@ def _export(job: Job, folder: RunFolder, done: int) -> None:
         return
     path = folder.on_the_way(job.config, done)
     with timed(logger, f"wrote {path}"), job.averaged():
-        export(job, path, done)
+        export_result(job, path, done)
     _drop_old(folder, job.config)
 
 
@@ -100,12 +100,12 @@ def _validate(job: Job, readers: Readers, done: int) -> None:
         readers.trackers.validation(line)
 
 
-def sample(job: Job, folder: RunFolder, done: int, trackers: Trackers, level: int = logging.DEBUG) -> None:
+def sample_milestone(job: Job, folder: RunFolder, done: int, trackers: Trackers, level: int = logging.DEBUG) -> None:
     """Draw the run's prompts after `done` steps, where it has any; `level` is that of the line that says so."""
     if job.config.sample.prompts and job.processes.main:
         logger.log(level, f"drawing {counted(len(job.config.sample.prompts), 'picture')} ...")
         with timed(logger, f"drew after {done} steps"), job.averaged():
-            trackers.pictures(draw(job, folder.grid_file(done)), done)
+            trackers.pictures(draw_samples(job, folder.grid_file(done)), done)
 
 
 def _drop_old(folder: RunFolder, config: RunConfig) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from snrlab.pictures.grids import request_parameters, save_grid, save_png
 from snrlab.pictures.requests import requests
-from snrlab.pictures.sampling import pipeline, sample
+from snrlab.pictures.sampling import draw_pictures, pipeline
 from snrlab.train.job import Job
 
 
-def draw(job: Job, grid: Path) -> list[Path]:
+def draw_samples(job: Job, grid: Path) -> list[Path]:
     """Draw the run's prompts: a grid into this file, which is written last, and each picture in a folder beside it.
 
     Returns:
@@ -20,7 +20,7 @@ def draw(job: Job, grid: Path) -> list[Path]:
     wanted = requests(config.sample, config.data.side)
     pipe = pipeline(model, job.draws.tables.schedule, job.recipe.prediction_type)
     scaling = config.sample.epsilon_scaling
-    pictures = sample(pipe, wanted, epsilon_scaling=scaling)
+    pictures = draw_pictures(pipe, wanted, epsilon_scaling=scaling)
     files = [grid.with_suffix("") / f"{place + 1:02d}.png" for place in range(len(wanted))]
     for request, picture, file in zip(wanted, pictures, files, strict=True):
         save_png(picture, request_parameters(request, config.name, model.encode_rule, epsilon_scaling=scaling), file)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from snrlab.config import RunConfig, dump
-from snrlab.config.redact import shareable
+from snrlab.config.redact import without_paths
 from snrlab.config.sections.log import Tracker
 from snrlab.core.bands import BANDS, EDGES, band_of
 from snrlab.core.errors import UserError, first_line
@@ -45,7 +45,7 @@ def band_keys() -> dict[str, str]:
     return dict(zip(BANDS, [first, *between, last], strict=True))
 
 
-def refuse_missing(config: RunConfig) -> None:
+def refuse_missing_trackers(config: RunConfig) -> None:
     """Say which tracker is not installed, before a run starts (UserError)."""
     for name in config.log.trackers:
         if importlib.util.find_spec(name) is None:
@@ -133,7 +133,7 @@ def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: in
     Raises:
         UserError: one that is not installed, or that does not start.
     """
-    refuse_missing(config)
+    refuse_missing_trackers(config)
     if config.log.trackers:
         from accelerate import PartialState
 
@@ -149,7 +149,7 @@ def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: in
                 f"log.trackers: {name} does not start: {first_line(reason)}", code="package-error"
             ) from None
         if name == "tensorboard":
-            tracker.log({"run": f"```\n{dump(shareable(config))}```"}, step=done)
+            tracker.log({"run": f"```\n{dump(without_paths(config))}```"}, step=done)
         started.append(tracker)
     return Trackers(started, tables, config.log.every)
 
@@ -207,7 +207,7 @@ def _remember(folder: RunFolder, name: str, tracker: GeneralTracker) -> None:
 def _flat(config: RunConfig) -> dict[str, Any]:
     """The run's fields by dotted name, without folders of this machine."""
     found: dict[str, Any] = {}
-    for name, value in shareable(config).model_dump().items():
+    for name, value in without_paths(config).model_dump().items():
         found |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
     return found
 

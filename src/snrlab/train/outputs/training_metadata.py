@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from snrlab.data.images.buckets import Size
-from snrlab.data.items import Item, Part
-from snrlab.model_files.metadata.kohya_metadata import Base, Images, Training, file_hashes
+from snrlab.data.images.buckets import PixelSize
+from snrlab.data.items import DataSet, Item
+from snrlab.model_files.metadata.kohya_metadata import BaseHashes, Images, Training, file_hashes
 from snrlab.train.job import Job
 
 
@@ -30,10 +30,10 @@ def training_facts(job: Job, steps: int, started: datetime | None, *, hashed: bo
     )
 
 
-def _base(job: Job, hashed: bool) -> Base:
+def _base(job: Job, hashed: bool) -> BaseHashes:
     model = job.config.model
     file, vae = (None if path is None else Path(path) for path in (model.path, model.vae))
-    return Base(
+    return BaseHashes(
         name=job.components.label,
         family=job.components.family,
         hashes=file_hashes(file) if hashed and file is not None and file.is_file() else None,
@@ -64,19 +64,19 @@ def _images(job: Job) -> Images:
     )
 
 
-def _by_part(items: Iterable[Item]) -> dict[Part, list[Item]]:
-    found: dict[Part, list[Item]] = {}
+def _by_part(items: Iterable[Item]) -> dict[DataSet, list[Item]]:
+    found: dict[DataSet, list[Item]] = {}
     for item in items:
         found.setdefault(item.part, []).append(item)
     return found
 
 
-def _folders(parts: Mapping[Part, Sequence[Item]], *, regularisation: bool) -> dict[str, dict[str, int]]:
+def _folders(parts: Mapping[DataSet, Sequence[Item]], *, regularisation: bool) -> dict[str, dict[str, int]]:
     chosen = ((part, members) for part, members in parts.items() if part.regularisation == regularisation)
     return {part.name: {"n_repeats": part.repeats, "img_count": len(members)} for part, members in chosen}
 
 
-def tag_frequency(parts: Mapping[Part, Sequence[Item]]) -> dict[str, dict[str, int]]:
+def tag_frequency(parts: Mapping[DataSet, Sequence[Item]]) -> dict[str, dict[str, int]]:
     """How many captions of a folder have a tag, in small letters."""
     found = {}
     for part, members in parts.items():
@@ -86,7 +86,7 @@ def tag_frequency(parts: Mapping[Part, Sequence[Item]]) -> dict[str, dict[str, i
     return found
 
 
-def _bucket_info(items: Sequence[Item], sizes: Sequence[tuple[Size, Sequence[int]]]) -> dict[str, Any]:
+def _bucket_info(items: Sequence[Item], sizes: Sequence[tuple[PixelSize, Sequence[int]]]) -> dict[str, Any]:
     """Pictures an epoch by size, and how far the images' aspect ratios are from those of their sizes."""
     buckets = {
         str(number): {"resolution": list(size), "count": sum(items[i].repeats for i in members)}
@@ -101,7 +101,7 @@ def _bucket_info(items: Sequence[Item], sizes: Sequence[tuple[Size, Sequence[int
     return {"buckets": buckets, "mean_img_ar_error": sum(errors) / len(errors)}
 
 
-def _options(parts: Iterable[Part]) -> dict[str, object]:
+def _options(parts: Iterable[DataSet]) -> dict[str, object]:
     """What is done with images and captions; of several sets the first one that does something."""
     chosen = list(parts)
     bucketed = next((part.buckets for part in chosen if part.buckets is not None), None)
@@ -122,9 +122,9 @@ def _options(parts: Iterable[Part]) -> dict[str, object]:
     }
 
 
-def _datasets(job: Job, parts: Mapping[Part, Sequence[Item]]) -> list[dict[str, Any]]:
+def _datasets(job: Job, parts: Mapping[DataSet, Sequence[Item]]) -> list[dict[str, Any]]:
     """One entry for each resolution, as in a dataset TOML: what it aims at, and its folders."""
-    groups: dict[Any, list[Part]] = {}
+    groups: dict[Any, list[DataSet]] = {}
     for part in parts:
         groups.setdefault((part.resolution, part.buckets), []).append(part)
     found = []
@@ -155,7 +155,7 @@ def _datasets(job: Job, parts: Mapping[Part, Sequence[Item]]) -> list[dict[str, 
     return found
 
 
-def _subset(part: Part, count: int) -> dict[str, Any]:
+def _subset(part: DataSet, count: int) -> dict[str, Any]:
     captions = part.captions
     return {
         "image_dir": part.name,

@@ -14,18 +14,18 @@ from snrlab.core.bands import BANDS, band_of
 from snrlab.core.prediction import gain, target
 from snrlab.core.random_streams import stream
 from snrlab.core.schedule import NoiseSchedule
-from snrlab.distributed import ALONE, Processes
+from snrlab.distributed import SINGLE, Processes
 from snrlab.lab.statistics import as_lines, mean
 from snrlab.models.arithmetic import borrowed
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.denoise import denoise
-from snrlab.models.encoding.encode import Text, encode_captions
+from snrlab.models.encoding.encode import TextEmbeddings, encode_captions
 from snrlab.runs.logs import ValidationLine
 from snrlab.train.job import Job
 
-LEVELS = 3  # noise levels in each band
-BATCH = 64
-AREA = 2**14  # latent elements of a channel that are measured at once: 4 pictures of 512 x 512
+_LEVELS = 3  # noise levels in each band
+_BATCH = 64
+_AREA = 2**14  # latent elements of a channel that are measured at once: 4 pictures of 512 x 512
 
 
 def grid(schedule: NoiseSchedule) -> NDArray[np.int64]:
@@ -36,7 +36,7 @@ def grid(schedule: NoiseSchedule) -> NDArray[np.int64]:
     for band in range(len(BANDS)):
         steps = np.flatnonzero((bands == band) & usable)
         if len(steps):
-            places = (np.arange(LEVELS) + 0.5) / LEVELS
+            places = (np.arange(_LEVELS) + 0.5) / _LEVELS
             chosen.append(steps[(places * len(steps)).astype(int)])
     return np.concatenate(chosen)
 
@@ -47,10 +47,10 @@ def epsilon_errors(
     schedule: NoiseSchedule,
     prediction_type: str,
     latents: Tensor,
-    text: Text,
+    text: TextEmbeddings,
     seed: int = 0,
     sizes: Tensor | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE,
 ) -> NDArray[np.float64]:
     """Unweighted epsilon error of every picture at every noise level of the grid: [N, levels].
 
@@ -65,7 +65,7 @@ def epsilon_errors(
         processes: those that measure it together, each at some of the noise levels.
     """
     device = components.unet.device
-    most = max(1, min(BATCH, AREA // (latents.shape[2] * latents.shape[3])))
+    most = max(1, min(_BATCH, _AREA // (latents.shape[2] * latents.shape[3])))
     levels = grid(schedule)
     found = np.zeros((len(latents), len(levels)))
     for column in processes.mine(range(len(levels))):
@@ -87,7 +87,7 @@ def epsilon_errors(
     return together.numpy()
 
 
-def by_band(errors: NDArray[np.float64], schedule: NoiseSchedule) -> dict[str, NDArray[np.float64]]:
+def errors_by_band(errors: NDArray[np.float64], schedule: NoiseSchedule) -> dict[str, NDArray[np.float64]]:
     """Each picture's mean error in each band, [N] by band."""
     bands = band_of(schedule.snr[grid(schedule)])
     return {name: errors[:, bands == i].mean(1) for i, name in enumerate(BANDS) if (bands == i).any()}
@@ -116,7 +116,7 @@ def validate(job: Job, step: int) -> ValidationLine:
                     processes=job.processes,
                 )
             )
-    errors = by_band(np.concatenate(found), schedule)
+    errors = errors_by_band(np.concatenate(found), schedule)
     return {
         "step": step,
         "bands": as_lines({band: mean(values) for band, values in errors.items()}),

@@ -44,7 +44,7 @@ def size(job: Job) -> int:
     return sum(t.numel() * t.element_size() for t in state(job).values())
 
 
-def save(job: Job, folder: Path, step: int) -> Path:
+def save_checkpoint(job: Job, folder: Path, step: int) -> Path:
     """Write the state after `step` optimizer steps and drop all but the last two checkpoints.
 
     Raises:

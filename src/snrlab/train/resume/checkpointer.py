@@ -14,7 +14,7 @@ from snrlab.train.loop import untouched
 from snrlab.train.resume import checkpoint
 
 
-class Keeper:
+class Checkpointer:
     """The checkpoints of a run; `saved` is the number of steps after which the last one was taken."""
 
     def __init__(self, job: Job, folder: Path, log: IO[str], done: int) -> None:
@@ -36,7 +36,7 @@ class Keeper:
             return
         self._log.flush()
         os.fsync(self._log.fileno())  # the log reaches the disk before the checkpoint that counts on it
-        checkpoint.save(self._job, self._folder, done)
+        checkpoint.save_checkpoint(self._job, self._folder, done)
         self.saved = done
 
     @contextmanager

@@ -20,7 +20,7 @@ from snrlab.data.items import Item
 from snrlab.models.encoding.cache import file_hash
 from snrlab.runs.folder import RunFolder
 
-SHOWN = 5
+_SHOWN = 5
 PROBES, PROBE = 64, 2**16  # of a file of weights so many pieces of so many bytes are looked at, evenly spread
 WAY_ON = (
     "What has been trained so far depends on these. Put them back as they were, and --resume goes on; or start a run "
@@ -29,7 +29,7 @@ WAY_ON = (
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImageFingerprint:
     """One image as it was used.
 
     Attributes:
@@ -47,24 +47,26 @@ class Seen:
     stamp: tuple[int, int] | None = None
 
     @property
-    def content(self) -> Seen:
+    def content(self) -> ImageFingerprint:
         """The same without what does not count."""
         return replace(self, stamp=None)
 
 
 @dataclass(frozen=True)
-class Sources:
+class InputFingerprints:
     """What a run learns from: images to train on, in order, images to validate on, and files of the model."""
 
-    images: tuple[Seen, ...]
-    held_back: tuple[Seen, ...]
+    images: tuple[ImageFingerprint, ...]
+    held_back: tuple[ImageFingerprint, ...]
     model: dict[str, str]
 
 
-Stamps = dict[tuple[str, tuple[int, int] | None], Seen]
+Stamps = dict[tuple[str, tuple[int, int] | None], ImageFingerprint]
 
 
-def look(config: RunConfig, items: Sequence[Item], held_back: Sequence[Item], known: Sources | None = None) -> Sources:
+def fingerprint_inputs(
+    config: RunConfig, items: Sequence[Item], held_back: Sequence[Item], known: InputFingerprints | None = None
+) -> InputFingerprints:
     """What is there now; an image whose file has the size and time that are `known` is not read again."""
     noted = () if known is None else (*known.images, *known.held_back)
     stamps: Stamps = {(one.name, one.stamp): one for one in noted if one.stamp}
@@ -72,24 +74,27 @@ def look(config: RunConfig, items: Sequence[Item], held_back: Sequence[Item], kn
         images, held = (tuple(pool.map(lambda i: _seen(i, stamps, config), group)) for group in (items, held_back))
     paths = {"model": config.model.path, "vae": config.model.vae}
     found = {f"{part}{file}": h for part, path in paths.items() if path for file, h in _weights(Path(path)).items()}
-    return Sources(images, held, found)
+    return InputFingerprints(images, held, found)
 
 
-def as_text(sources: Sources) -> str:
+def fingerprints_text(sources: InputFingerprints) -> str:
     """The note of a run's sources, one image a line, as text."""
     lines = [f'"{name}": [\n{_rows(getattr(sources, name))}\n]' for name in ("images", "held_back")]
     return "{\n" + ",\n".join([*lines, f'"model": {json.dumps(sources.model, sort_keys=True)}']) + "\n}\n"
 
 
-def read(folder: RunFolder) -> Sources | None:
+def read_fingerprints(folder: RunFolder) -> InputFingerprints | None:
     """The note of a started run; None where there is none."""
     try:
         data = json.loads(folder.sources_file.read_text(encoding="utf-8"))
         groups = [
-            tuple(Seen(**one | {"stamp": tuple(one["stamp"]) if one.get("stamp") else None}) for one in data[name])
+            tuple(
+                ImageFingerprint(**one | {"stamp": tuple(one["stamp"]) if one.get("stamp") else None})
+                for one in data[name]
+            )
             for name in ("images", "held_back")
         ]
-        return Sources(groups[0], groups[1], data["model"])
+        return InputFingerprints(groups[0], groups[1], data["model"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError):
@@ -99,7 +104,7 @@ def read(folder: RunFolder) -> Sources | None:
         ) from None
 
 
-def refuse_changed(folder: RunFolder, known: Sources, now: Sources) -> None:
+def refuse_changed(folder: RunFolder, known: InputFingerprints, now: InputFingerprints) -> None:
     """Refuse to go on with other pictures, captions or weights than a run began with.
 
     Raises:
@@ -118,7 +123,7 @@ def refuse_changed(folder: RunFolder, known: Sources, now: Sources) -> None:
         )
 
 
-def refuse_missing(folder: RunFolder, config: RunConfig) -> None:
+def refuse_missing_folders(folder: RunFolder, config: RunConfig) -> None:
     """Say of a started run whose folders are not where they were how to go on (UserError)."""
     data = config.data
     places = {"data.folder": data.folder, "data.regularisation": data.regularisation, "data.masks": data.masks,
@@ -133,7 +138,7 @@ def refuse_missing(folder: RunFolder, config: RunConfig) -> None:
             )
 
 
-def _differences(what: str, known: Sequence[Seen], now: Sequence[Seen]) -> list[str]:
+def _differences(what: str, known: Sequence[ImageFingerprint], now: Sequence[ImageFingerprint]) -> list[str]:
     before, after = _numbered(known), _numbered(now)
     both = [name for name in before if name in after]
     found = {
@@ -150,11 +155,11 @@ def _differences(what: str, known: Sequence[Seen], now: Sequence[Seen]) -> list[
     return lines
 
 
-def _other(before: Seen, now: Seen, part: str) -> bool:
+def _other(before: ImageFingerprint, now: ImageFingerprint, part: str) -> bool:
     return getattr(before, part) != getattr(now, part)
 
 
-def _numbered(seen: Sequence[Seen]) -> dict[tuple[str, int], Seen]:
+def _numbered(seen: Sequence[ImageFingerprint]) -> dict[tuple[str, int], ImageFingerprint]:
     """By name, and where several have the same by number."""
     count: Counter[str] = Counter()
     found = {}
@@ -165,18 +170,18 @@ def _numbered(seen: Sequence[Seen]) -> dict[tuple[str, int], Seen]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
-def _seen(item: Item, stamps: Stamps, config: RunConfig) -> Seen:
+def _seen(item: Item, stamps: Stamps, config: RunConfig) -> ImageFingerprint:
     stamp = None
     if item.file is not None and config.output.dates:  # a time would make equal runs unequal
         facts = item.file.stat()
         stamp = (facts.st_size, facts.st_mtime_ns)
     known = stamps.get((item.name, stamp))
     part = replace(item.part, name="")
-    return Seen(
+    return ImageFingerprint(
         name=item.name,
         picture=known.picture if known else _picture(item),
         mask=None if item.mask is None else file_hash(item.mask),
@@ -223,5 +228,5 @@ def _as_floats(value: object) -> object:
     return float(value) if isinstance(value, int) else value
 
 
-def _rows(seen: Iterable[Seen]) -> str:
+def _rows(seen: Iterable[ImageFingerprint]) -> str:
     return ",\n".join(json.dumps(asdict(one)) for one in seen)

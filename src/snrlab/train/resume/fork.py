@@ -8,36 +8,36 @@ import shutil
 from itertools import islice
 from pathlib import Path
 
-from snrlab.config import RunConfig, parse
+from snrlab.config import RunConfig, parse_run
 from snrlab.core.errors import UserError
 from snrlab.files.writing import folder_atomically
 from snrlab.runs import folder as run_folder
-from snrlab.runs.changes import changes, remember, table
+from snrlab.runs.changes import changes, changes_table, remember
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import read_validation
 from snrlab.train.job import Job
 from snrlab.train.resume import checkpoint
-from snrlab.train.resume.fingerprints import Sources, as_text
+from snrlab.train.resume.fingerprints import InputFingerprints, fingerprints_text
 
 logger = logging.getLogger(__name__)
 
 
-def choose(out: Path, config: RunConfig, name: str) -> tuple[RunFolder, RunFolder, RunConfig]:
+def choose_fork(out: Path, config: RunConfig, name: str) -> tuple[RunFolder, RunFolder, RunConfig]:
     """(the run to start from, the new folder, the config under the new name).
 
     Raises:
         UserError: there is no such run, or a folder of that name is there already, or it is no name.
     """
     run_folder.refuse_unwritable(out)
-    source = run_folder.latest(out, config.name)
-    parse({**config.model_dump(exclude_unset=True), "name": name}, source="--fork")
+    source = run_folder.latest_run(out, config.name)
+    parse_run({**config.model_dump(exclude_unset=True), "name": name}, source="--fork")
     folder = RunFolder(out / name)
     if folder.path.exists():
         raise UserError(f"--fork: {folder.path} is there already; choose another name.", code="run-exists")
     return source, folder, config.model_copy(update={"name": name})
 
 
-def make(job: Job, source: RunFolder, folder: RunFolder, sources: Sources) -> None:
+def make_fork(job: Job, source: RunFolder, folder: RunFolder, sources: InputFingerprints) -> None:
     """Make the new run's folder, whole or not at all, with the checkpoint and the logs up to it.
 
     Raises:
@@ -61,9 +61,9 @@ def make(job: Job, source: RunFolder, folder: RunFolder, sources: Sources) -> No
         line = {"step": done, "forked_from": source.path.name}
         new.history_file.write_text(json.dumps(line) + "\n", encoding="utf-8")
         remember(new.history_file, done, changed)
-        new.sources_file.write_text(as_text(sources), encoding="utf-8")
+        new.sources_file.write_text(fingerprints_text(sources), encoding="utf-8")
         run_folder.write_config(new, job.config, f"Forked from {source.path.name} after step {done}.")
-    values = f", with other values:\n{table(changed)}" if changed else ""
+    values = f", with other values:\n{changes_table(changed)}" if changed else ""
     logger.info(f"forked {source.path} after step {done}{values}")
 
 

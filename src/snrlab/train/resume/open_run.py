@@ -14,14 +14,14 @@ from snrlab.runs.lock import RunLock
 from snrlab.train.job import Job
 from snrlab.train.resume import checkpoint, fingerprints
 from snrlab.train.resume import fork as forks
-from snrlab.train.resume.fingerprints import Sources
+from snrlab.train.resume.fingerprints import InputFingerprints
 from snrlab.train.signals import Stop
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RunRequest:
     """What is asked of a run besides its config: the run it is forked from, when to stop; and its folder's lock."""
 
     source: RunFolder | None
@@ -29,20 +29,20 @@ class Wishes:
     lock: RunLock
 
 
-def begin(job: Job, seen: Sources, folder: RunFolder, wishes: Wishes) -> int:
+def open_run(job: Job, seen: InputFingerprints, folder: RunFolder, wishes: RunRequest) -> int:
     """Make the folder, or take up what is in it; the number of steps that are done."""
     if wishes.source is not None:
-        forks.make(job, wishes.source, folder, seen)
+        forks.make_fork(job, wishes.source, folder, seen)
     if not folder.started:
-        run_folder.make(folder)
+        run_folder.make_folder(folder)
         wishes.lock.take()
         if folder.started:
             raise UserError(f"another run has just begun in {folder.path}; choose another name.", code="run-in-use")
-        write_atomically(folder.sources_file, fingerprints.as_text(seen).encode())
+        write_atomically(folder.sources_file, fingerprints.fingerprints_text(seen).encode())
         run_folder.write_config(folder, job.config)
         return 0
     wishes.lock.take()
-    run_folder.sweep(folder)
+    run_folder.remove_unfinished(folder)
     before = folder.read_config()
     taken = changes.refuse(folder, before, job.config, job.processes.count)
     done = checkpoint.restore(job, folder.checkpoints)
@@ -57,5 +57,5 @@ def begin(job: Job, seen: Sources, folder: RunFolder, wishes: Wishes) -> int:
     if taken or before.name != job.config.name:
         changes.remember(folder.history_file, done, taken)
         run_folder.write_config(folder, job.config)
-    write_atomically(folder.sources_file, fingerprints.as_text(seen).encode())
+    write_atomically(folder.sources_file, fingerprints.fingerprints_text(seen).encode())
     return done

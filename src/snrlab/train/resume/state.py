@@ -15,7 +15,7 @@ from torch import Tensor
 
 from snrlab.core.errors import UserError
 from snrlab.train.job import Job
-from snrlab.train.optim.optimizer import parts
+from snrlab.train.optim.optimizer import named_optimizers
 from snrlab.train.optim.optimizer_state import Numbers, by_owner, put_state, take_state
 
 Tensors = Mapping[str, Tensor]
@@ -76,7 +76,7 @@ def _put_average(job: Job, tensors: Tensors, plain: Plain) -> None:
 def _take_optimizer(job: Job) -> tuple[Tensors, Plain]:
     tensors: dict[str, Tensor] = {}
     numbers = []
-    for optimizer, parameters in parts(job.optimizer, job.parameters):
+    for optimizer, parameters in named_optimizers(job.optimizer, job.parameters):
         found, plain = take_state(optimizer, parameters)
         tensors |= found
         numbers.append(plain)
@@ -84,7 +84,7 @@ def _take_optimizer(job: Job) -> tuple[Tensors, Plain]:
 
 
 def _put_optimizer(job: Job, tensors: Tensors, plain: Plain) -> None:
-    made = parts(job.optimizer, job.parameters)
+    made = named_optimizers(job.optimizer, job.parameters)
     numbers: list[Numbers] = plain["parts"]
     groups = [len(optimizer.param_groups) for optimizer, _ in made]
     if plain["class"] != _class(job) or groups != [len(part["groups"]) for part in numbers]:
@@ -95,7 +95,7 @@ def _put_optimizer(job: Job, tensors: Tensors, plain: Plain) -> None:
 
 
 def _class(job: Job) -> str:
-    return type(parts(job.optimizer, job.parameters)[0][0]).__name__
+    return type(named_optimizers(job.optimizer, job.parameters)[0][0]).__name__
 
 
 def _take_loss_scale(job: Job) -> tuple[Tensors, Plain]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from snrlab.models.encoding.encode import Text
+from snrlab.models.encoding.encode import TextEmbeddings
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class Batch:
     """
 
     x0: Tensor
-    text: Text
+    text: TextEmbeddings
     sizes: Tensor | None = None
     mask: Tensor | None = None
     importance: Tensor | None = None

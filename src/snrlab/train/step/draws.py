@@ -13,13 +13,13 @@ from torch import Tensor
 
 from snrlab.core.random_streams import Purpose, inverse_cdf, stream, uniforms
 from snrlab.core.recipe import Recipe, Tables
-from snrlab.core.timestep_sampler import Drawn, Sampler
+from snrlab.core.timestep_sampler import Sampler, TimestepLaw
 
 Slots = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class StepRandomness:
     """Draws for a recipe; every method is a pure function of the step and the slots, and of what is learnt.
 
     Attributes:
@@ -47,7 +47,7 @@ class Draws:
         """Which stage a step belongs to."""
         return bisect_right([start for start, _, _ in self.stages], step) - 1
 
-    def drawn(self, step: int) -> Drawn:
+    def drawn(self, step: int) -> TimestepLaw:
         """What a step's timesteps are drawn from, and what their losses are multiplied by for it."""
         stage = self.stage(step)
         _, recipe, tables = self.stages[stage]

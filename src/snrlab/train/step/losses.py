@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HuberSchedule = Literal["snr", "exponential", "constant"]
-KOHYA = "kohya-ss/sd-scripts, library/train_util.py"
+_KOHYA = "kohya-ss/sd-scripts, library/train_util.py"
 LINEAR = "large errors count less, outliers in the data among them; the weights of a recipe are for squared errors"
 
 
@@ -59,7 +59,7 @@ def mse(schedule: NoiseSchedule) -> Loss:
     return Loss(lambda d, c: d.square(), np.zeros_like(schedule.snr))
 
 
-@LOSSES.register(paper=KOHYA, formula="loss = abs(d)", changes=LINEAR)
+@LOSSES.register(paper=_KOHYA, formula="loss = abs(d)", changes=LINEAR)
 def l1(schedule: NoiseSchedule) -> Loss:
     """|d|: the median instead of the mean.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-Strength = Annotated[float, Ge(0), Le(2)]
+NoiseStrength = Annotated[float, Ge(0), Le(2)]
 AdaptiveScale = Annotated[float, Ge(-10), Le(10)] | None
 Levels = Annotated[int, Ge(1), Le(10)]
 Discount = Annotated[float, Gt(0), Lt(1)]
@@ -52,7 +52,7 @@ def offset(
     x0: Tensor,
     rng: np.random.Generator,
     *,
-    strength: Strength = 0.05,
+    strength: NoiseStrength = 0.05,
     random_strength: bool = False,
     adaptive_scale: AdaptiveScale = None,
 ) -> Tensor:
@@ -124,7 +124,7 @@ def offset_pyramid(
     x0: Tensor,
     rng: np.random.Generator,
     *,
-    strength: Strength = 0.05,
+    strength: NoiseStrength = 0.05,
     random_strength: bool = False,
     adaptive_scale: AdaptiveScale = None,
     iterations: Levels = 6,

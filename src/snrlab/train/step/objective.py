@@ -25,7 +25,7 @@ from snrlab.core.prediction import target
 from snrlab.core.registries.registry import Choice
 from snrlab.core.registries.tensor_registries import LOSSES, usual
 from snrlab.train.step.batch import Batch
-from snrlab.train.step.draws import Draws, Slots
+from snrlab.train.step.draws import Slots, StepRandomness
 from snrlab.train.step.losses import Loss
 
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -55,7 +55,7 @@ class Objective:
         weight: by stage of the recipe and timestep.
     """
 
-    draws: Draws
+    draws: StepRandomness
     prediction_type: str
     alpha: Tensor
     sigma: Tensor
@@ -64,7 +64,7 @@ class Objective:
     of_error: Callable[[Tensor, Tensor], Tensor]
 
     @classmethod
-    def of(cls, draws: Draws, device: torch.device, loss: Choice | None = None) -> Objective:
+    def of(cls, draws: StepRandomness, device: torch.device, loss: Choice | None = None) -> Objective:
         """The objective of a recipe with an entry of LOSSES (by default mse), cast once from float64 tables."""
         tables = draws.tables
         found: Loss = (loss or usual(LOSSES, "mse"))(tables.schedule)
