@@ -36,7 +36,10 @@ ALLOWED = {
     ("data/images/pixels.py", "decode"): "Pillow puts the whole path of the file into its messages",
     ("distributed.py", "_together"): "torch's message has the addresses of the processes in it",
     ("train/failure/error_messages.py", "is_out_of_memory"): "torch has no type for a machine without memory",
-    ("train/failure/error_messages.py", "as_user_error"): "torch has one type for all that goes wrong on a graphics card",
+    (
+        "train/failure/error_messages.py",
+        "as_user_error",
+    ): "torch has one type for all that goes wrong on a graphics card",
     (
         "train/failure/error_messages.py",
         "_of_system",
