@@ -38,11 +38,11 @@ SETS = {"known": "trained on", "held_out": "never trained on"}
 
 def reconstruction(saved: OpenedModel, count: int = COUNT) -> dict[str, float]:
     """PSNR in dB of the autoencoder on the concepts it never saw, or the first `count` of them, by style."""
-    found = {}
+    psnr_by_style = {}
     for style in emoji.styles():
         unseen = [i for i, c in enumerate(emoji.concepts(style)) if c.held_out][:count]
-        found[style] = psnr(saved.components.vae, torch.tensor(emoji.images(style)[unseen]).permute(0, 3, 1, 2))
-    return found
+        psnr_by_style[style] = psnr(saved.components.vae, torch.tensor(emoji.images(style)[unseen]).permute(0, 3, 1, 2))
+    return psnr_by_style
 
 
 def measured(saved: OpenedModel, count: int, settings: SampleConfig) -> dict[str, Row]:
@@ -110,7 +110,7 @@ Fluent 3D and ink (MIT) too. Weights: Apache-2.0, as snrlab.
 
 Reconstruction of unseen concepts by the autoencoder: {quality}.
 
-Samples ({sampler}) against the true pictures, by the judge
+Samples ({sampler}) against the true pictures, by the style classifier
 (`snrlab evaluate`): caption match is finding the concept among 100, by chance 0.01. In brackets 95 % intervals.
 
 | model | concepts | caption match | paired distance | content distance | judged as Noto |

@@ -26,9 +26,9 @@ def main() -> None:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, PACKAGE]
         subprocess.run(pip, check=True)
         wheel = next(Path(folder).glob("*.whl"))
-        found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        if found != SHA256:
-            raise SystemExit(f"{wheel.name}: sha256 is {found}, expected {SHA256}")
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        if digest != SHA256:
+            raise SystemExit(f"{wheel.name}: sha256 is {digest}, expected {SHA256}")
         with zipfile.ZipFile(wheel) as archive:
             lines = gzip.decompress(archive.read(FILE)).decode("utf-8").split("\n")
     merges = lines[1 : MERGES + 1]  # the first line is a title

@@ -43,7 +43,7 @@ def refresh() -> None:
         right = checked.check(text, str(file.relative_to(ROOT)), problems, commands=file.parent.name == "guide")
         if right != text:
             file.write_text(right, encoding="utf-8")
-        for problem in problems.found:
+        for problem in problems.messages:
             print(problem)
 
 

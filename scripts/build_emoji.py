@@ -44,9 +44,9 @@ def fetch(spec: str, cache: Path) -> Path:
     path = cache / f"{name.lstrip('@').replace('/', '-')}-{version}.tgz"
     if not path.exists():
         subprocess.run(["npm", "pack", "--silent", spec], cwd=cache, check=True, stdout=subprocess.DEVNULL)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != PACKAGES[spec]:
-        raise SystemExit(f"{path}: sha256 is {found}, expected {PACKAGES[spec]}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != PACKAGES[spec]:
+        raise SystemExit(f"{path}: sha256 is {digest}, expected {PACKAGES[spec]}")
     return path
 
 
@@ -109,15 +109,15 @@ def on_white(data: bytes) -> np.ndarray:
 
 def concepts(annotations: Package, *styles: dict[str, str]) -> list[dict[str, object]]:
     """Emoji without skin tones, flags, symbols and components that every style has, by code point."""
-    found = []
+    listed = []
     for emoji in json.loads(annotations.read("en/data.json")):
         code = bare(emoji["hexcode"])
         if emoji.get("group") not in GROUPS or any(code not in style for style in styles):
             continue
         name = emoji["label"].lower()
         tags = [t for t in dict.fromkeys(tag.lower() for tag in emoji.get("tags", [])) if t != name]
-        found.append({"code": code, "name": name, "tags": tags, "group": GROUPS[emoji["group"]]})
-    return sorted(found, key=lambda c: [int(part, 16) for part in str(c["code"]).split("-")])
+        listed.append({"code": code, "name": name, "tags": tags, "group": GROUPS[emoji["group"]]})
+    return sorted(listed, key=lambda c: [int(part, 16) for part in str(c["code"]).split("-")])
 
 
 def write_sheet(tiles: list[np.ndarray], path: Path) -> None:
@@ -134,8 +134,8 @@ def build(packages: dict[str, Package], ink: dict[str, bytes], target: Path) -> 
     """Write the sheets and the list."""
     noto = packages[NOTO].images("img/google/64", ".png")
     fluent = packages[FLUENT].images("assets", ".webp")
-    found = concepts(packages[ANNOTATIONS], noto, fluent)
-    codes = [str(concept["code"]) for concept in found]
+    listed = concepts(packages[ANNOTATIONS], noto, fluent)
+    codes = [str(concept["code"]) for concept in listed]
     pictures = {
         "noto": {code: packages[NOTO].read(noto[code]) for code in codes},
         "fluent_3d": {code: packages[FLUENT].read(fluent[code]) for code in codes},
@@ -147,10 +147,10 @@ def build(packages: dict[str, Package], ink: dict[str, bytes], target: Path) -> 
     styles = {
         s: {"sheet": f"{s}.webp", "missing": [c for c in codes if c not in files]} for s, files in pictures.items()
     }
-    listing = {"tile": TILE, "columns": COLUMNS, "styles": styles, "concepts": found}
+    listing = {"tile": TILE, "columns": COLUMNS, "styles": styles, "concepts": listed}
     (target / "concepts.json").write_text(json.dumps(listing, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for group in GROUPS.values():
-        print(f"{group:12} {sum(c['group'] == group for c in found)}")
+        print(f"{group:12} {sum(c['group'] == group for c in listed)}")
     for style, files in pictures.items():
         print(f"{style:12} {len(files)} pictures")
 

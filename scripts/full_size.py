@@ -37,9 +37,9 @@ from snrlab.model_files import families
 from snrlab.model_files.families import Family
 from snrlab.model_files.header import read_header
 from snrlab.models.layouts.original_layout import layout
-from snrlab.models.layouts.tensor_layout import Stored
-from snrlab.models.networks import empty
-from snrlab.models.storage.safetensors_file import Pending, write_tensors
+from snrlab.models.layouts.tensor_layout import StoredTensor
+from snrlab.models.networks import empty_network
+from snrlab.models.storage.safetensors_file import PendingTensor, write_tensors
 
 SEED = 0
 LIMIT = 20 * 2**30  # bytes of memory that a job may take
@@ -69,14 +69,14 @@ def build(family: Family, path: Path) -> None:
     pending = []
     for part in families.PARTS[family]:
         config = families.config(family, part)
-        shapes = empty(part, config).state_dict()
+        shapes = empty_network(part, config).state_dict()
         for entry in layout(part, shapes, config, family):
             shape = tuple(entry.join(shapes).shape)
-            pending.append(Pending(entry.name, shape, torch.bfloat16, partial(_drawn, entry, shapes)))
+            pending.append(PendingTensor(entry.name, shape, torch.bfloat16, partial(_drawn, entry, shapes)))
     write_tensors(path, pending, {"modelspec.prediction_type": "epsilon"})
 
 
-def _drawn(entry: Stored, shapes: dict[str, Tensor]) -> Tensor:
+def _drawn(entry: StoredTensor, shapes: dict[str, Tensor]) -> Tensor:
     """Weights as torch would draw them: variance 1 / (3 fan-in); norms are 1, biases 0."""
     number = int.from_bytes(hashlib.sha256(f"{SEED} {entry.name}".encode()).digest()[:7], "big")
     generator = torch.Generator().manual_seed(number)
@@ -93,12 +93,12 @@ def _drawn(entry: Stored, shapes: dict[str, Tensor]) -> Tensor:
 
 def train(name: str, state: Path) -> dict[str, Any]:
     """`snrlab train` on a full-size model, watched."""
-    from snrlab.cli.messages import install
+    from snrlab.cli.messages import install_log_handler
     from snrlab.cli.training.train import run_training
     from snrlab.config import read_run
     from snrlab.train import runner
 
-    install()
+    install_log_handler()
 
     family, sections = TRAINING[name]
     model = state / f"{family}.safetensors"
@@ -120,10 +120,10 @@ def train(name: str, state: Path) -> dict[str, Any]:
     outcome = run_training(read_run(file), state / "runs")
     if not outcome.finished:
         raise SystemExit(f"{name} was stopped")
-    found = watched[0].compare()
+    comparison = watched[0].compare()
     size = outcome.folder.result(outcome.config).stat().st_size
     shutil.rmtree(outcome.folder.checkpoints)
-    return found | {"result_mb": round(size / 1e6, 1)}
+    return comparison | {"result_mb": round(size / 1e6, 1)}
 
 
 class Watched:
@@ -158,7 +158,7 @@ class Watched:
 
         job = self.job
         slots = np.arange(job.config.train.batch_size)
-        batch = job.conditions.batch(job.components, 0, slots, job.device)
+        batch = job.examples.batch(job.components, 0, slots, job.device)
         model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
         return float(job.objective.losses(model, batch, 0, slots).mse.mean())
 
@@ -228,11 +228,11 @@ def main(words: list[str]) -> None:
     asked.state.mkdir(parents=True, exist_ok=True)
     if asked.inside:
         load_plugins()
-        found = jobs[asked.jobs[0]](asked.jobs[0], asked.state)
+        result = jobs[asked.jobs[0]](asked.jobs[0], asked.state)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if peak > LIMIT:
             raise SystemExit(f"{asked.jobs[0]}: {peak / 2**30:.1f} GiB of memory, more than {LIMIT / 2**30:.0f}")
-        print(json.dumps(found | {"peak_gib": round(peak / 2**30, 2)}))
+        print(json.dumps(result | {"peak_gib": round(peak / 2**30, 2)}))
         return
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     lines = [
@@ -247,8 +247,8 @@ def main(words: list[str]) -> None:
         done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True)
         if done.returncode:
             raise SystemExit(f"{name} failed with {done.returncode}")
-        found = json.loads(done.stdout.splitlines()[-1]) | {"seconds": round(time.monotonic() - begun)}
-        lines.append(f"{name}: " + ", ".join(f"{key} {value}" for key, value in found.items()))
+        result = json.loads(done.stdout.splitlines()[-1]) | {"seconds": round(time.monotonic() - begun)}
+        lines.append(f"{name}: " + ", ".join(f"{key} {value}" for key, value in result.items()))
         print(lines[-1], flush=True)
     if asked.log:
         asked.log.write_text("\n".join(lines) + "\n")

@@ -46,7 +46,7 @@ def measure(count: int, pictures: int) -> dict[str, object]:
     errors, energies, steps = [], [], levels(count)
     for t in steps:
         alpha, sigma = float(schedule.alpha[t]), float(schedule.sigma[t])
-        found = []
+        samples = []
         for i in range(len(rows)):
             rng = stream(SEED, "validation", int(t), i)
             eps = torch.from_numpy(rng.standard_normal(latents[i : i + 1].shape, dtype=np.float32))
@@ -54,8 +54,8 @@ def measure(count: int, pictures: int) -> dict[str, object]:
             output = model.unet(x_t, torch.tensor([int(t)]), encoder_hidden_states=text[[i]].hidden).sample
             loss = (output - eps).square().mean()
             gradients = torch.autograd.grad(loss, weights)
-            found.append((float(loss.detach()), sum(float(g.square().sum()) for g in gradients)))
-        error, energy = np.mean(found, axis=0)
+            samples.append((float(loss.detach()), sum(float(g.square().sum()) for g in gradients)))
+        error, energy = np.mean(samples, axis=0)
         errors.append(float(f"{error:.5g}"))
         energies.append(float(f"{energy:.5g}"))
         print(f"t {t:3d}  epsilon error {error:.4g}  gradient energy {energy:.4g}", flush=True)

@@ -144,13 +144,13 @@ def measure(out: Path, offsets: tuple[int, ...]) -> None:
 
 def speed(out: Path, seconds: float) -> None:
     """In a process of its own: 10^9 operations a second of products and convolutions, forward and backward."""
-    found = {}
+    rates = {}
     for name, (function, shapes, _) in operations().items():
         if name.startswith(("linear", "conv", "matmul")):
-            found[name] = _rate(function, [torch.randn(shape) for shape in shapes], seconds)
+            rates[name] = _rate(function, [torch.randn(shape) for shape in shapes], seconds)
     for side in (256, 1024):
-        found[f"matmul {side}x{side}x{side}"] = _rate(torch.matmul, [torch.randn(side, side)] * 2, seconds)
-    (out / "speed.json").write_text(json.dumps(found))
+        rates[f"matmul {side}x{side}x{side}"] = _rate(torch.matmul, [torch.randn(side, side)] * 2, seconds)
+    (out / "speed.json").write_text(json.dumps(rates))
 
 
 def _rate(function: Callable[..., Tensor], operands: list[Tensor], seconds: float) -> float:
@@ -182,9 +182,9 @@ def _load(folder: Path) -> dict[str, list[Tensor]]:
 
 
 def _print_changed(title: str, changed: Mapping[str, float]) -> None:
-    there = {name: value for name, value in changed.items() if value}
-    print(f"  {title}: {len(there)} of {len(changed)} give other bits")
-    for name, value in there.items():
+    nonzero = {name: value for name, value in changed.items() if value}
+    print(f"  {title}: {len(nonzero)} of {len(changed)} give other bits")
+    for name, value in nonzero.items():
         print(f"    {name:44} {value:.1e}")
 
 

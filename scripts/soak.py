@@ -139,10 +139,10 @@ def round_of(number: int, kinds: Sequence[str], seed: int, state: Path, most: in
             if wrong is not None:
                 tally.wrong.append(f"round {number}, {name}, after a kill at {at}: {file.name}: {wrong}")
     wrong = finish(kind, run, place)
-    found = [wrong] if wrong else differences(state / "whole" / name / NAME, place.run)
-    tally.wrong += [f"round {number}, {name}: {one}" for one in found]
+    faults = [wrong] if wrong else differences(state / "whole" / name / NAME, place.run)
+    tally.wrong += [f"round {number}, {name}: {one}" for one in faults]
     tally.rounds[name] += 1
-    if not found:
+    if not faults:
         shutil.rmtree(place.out)
 
 
@@ -174,11 +174,11 @@ def prepare(kinds: Sequence[str], state: Path) -> None:
 
 def merged(*tables: dict[str, Any]) -> dict[str, Any]:
     """Run files laid over each other, section by section."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for table in tables:
         for key, value in table.items():
-            found[key] = {**found.get(key, {}), **value} if isinstance(value, dict) else value
-    return found
+            result[key] = {**result.get(key, {}), **value} if isinstance(value, dict) else value
+    return result
 
 
 def report(tally: Tally, seed: int, wanted: int) -> str:

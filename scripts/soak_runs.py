@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snrlab.files.writing import UNFINISHED
+from snrlab.files.writing import TEMPORARY_SUFFIX
 
 NAME = "soak"
 RUN: dict[str, Any] = {
@@ -74,7 +74,7 @@ def lines(log: Path) -> int:
 
 def unfinished(folder: Path, pattern: str = "*") -> bool:
     """Whether something is being written there."""
-    return any(folder.glob(f"{pattern}{UNFINISHED}"))
+    return any(folder.glob(f"{pattern}{TEMPORARY_SUFFIX}"))
 
 
 def moment(name: str, place: Place, rng: random.Random) -> Callable[[], bool]:

@@ -41,14 +41,14 @@ def pictures() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
 def batch(train: torch.Tensor, step: int) -> torch.Tensor:
     """A batch that depends on the step alone: [B, 3, 64, 64] in -1..1."""
     rng = np.random.default_rng((SEED, step))
-    found = []
+    images = []
     for index in rng.integers(len(train), size=BATCH):
         image = train[index]
         dy, dx = rng.integers(-8, 9, size=2)
         image = torch.nn.functional.pad(image, (8, 8, 8, 8), value=255)[:, 8 + dy : 72 + dy, 8 + dx : 72 + dx]
         image = image.flip(2) if rng.random() < 0.5 else image
-        found.append(image[rng.permutation(3)] if rng.random() < 0.5 else image)
-    return torch.stack(found).float() / 127.5 - 1
+        images.append(image[rng.permutation(3)] if rng.random() < 0.5 else image)
+    return torch.stack(images).float() / 127.5 - 1
 
 
 @torch.no_grad()

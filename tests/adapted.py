@@ -62,5 +62,5 @@ def predict(model: Components) -> torch.Tensor:
         return model.unet(x, t, encoder_hidden_states=first[0]).sample
     second = model.text_encoder_2(ids, output_hidden_states=True)
     hidden = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
-    told = {"text_embeds": second.text_embeds, "time_ids": torch.ones(2, 6)}
-    return model.unet(x, t, encoder_hidden_states=hidden, added_cond_kwargs=told).sample
+    conditions = {"text_embeds": second.text_embeds, "time_ids": torch.ones(2, 6)}
+    return model.unet(x, t, encoder_hidden_states=hidden, added_cond_kwargs=conditions).sample

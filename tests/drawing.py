@@ -63,15 +63,15 @@ def values(parameter: Parameter) -> st.SearchStrategy:
     if parameter.types[0] is int:
         low = (0 if low is None else low) + open_low
         high = min(1000 if high is None else high - open_high, 1000)
-        found: st.SearchStrategy = st.integers(low, max(low, high))
+        strategy: st.SearchStrategy = st.integers(low, max(low, high))
     elif parameter.types[0] is bool:
-        found = st.booleans()
+        strategy = st.booleans()
     else:
         margin = 1e-3  # numbers a person would give, not the smallest float
         low = (-1e3 if low is None else low) + (margin if open_low else 0)
         high = (1e3 if high is None else high) - (margin if open_high else 0)
-        found = st.floats(low, high)
-    return st.none() | found if parameter.optional else found
+        strategy = st.floats(low, high)
+    return st.none() | strategy if parameter.optional else strategy
 
 
 def choices(entry: Entry) -> st.SearchStrategy[Choice]:

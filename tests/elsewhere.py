@@ -37,9 +37,9 @@ class Published:
         """The configuration; refused where it is not the one that was read."""
         if self.lines is not None:
             whole = b"".join(whole.splitlines(keepends=True)[self.lines[0] - 1 : self.lines[1]])
-        found = hashlib.sha256(whole).hexdigest()
-        if found != self.sha256:
-            raise SystemExit(f"{self.repository} {self.path}: its checksum is {found}, not that of the list")
+        digest = hashlib.sha256(whole).hexdigest()
+        if digest != self.sha256:
+            raise SystemExit(f"{self.repository} {self.path}: its checksum is {digest}, not that of the list")
         return whole
 
     def fetch(self, clones: Path | None) -> bytes:

@@ -33,10 +33,10 @@ def model() -> Components:
 
 @dataclass
 class Encoded:
-    """Conditions with what was said and how many pictures each encoding had."""
+    """Examples with what was said and how many pictures each encoding had."""
 
-    conditions: TrainingExamples
-    said: list[str] = field(default_factory=list)
+    examples: TrainingExamples
+    messages: list[str] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
 
     @property
@@ -44,11 +44,11 @@ class Encoded:
         return sum(self.batches)
 
     def batch(self, step=0, slots=4, components=None):
-        return self.conditions.batch(components or model(), step, np.arange(slots), CPU)
+        return self.examples.batch(components or model(), step, np.arange(slots), CPU)
 
 
 def encode(pictures: Path, components: Components | None = None, **sections) -> Encoded:
-    """The conditions of a run on the tiny model."""
+    """The examples of a run on the tiny model."""
     components = components or model()
     data = {"caption_dropout": 0.0, **sections.pop("data", {})}
     config = tiny.run_config(Path("model"), pictures, data=data, **sections)
@@ -56,15 +56,15 @@ def encode(pictures: Path, components: Components | None = None, **sections) -> 
     draws = StepRandomness(
         recipe, recipe.tables(), config.seed, config.train.batch_size * config.train.gradient_accumulation
     )
-    found = Encoded(None)
-    hook = components.vae.encoder.register_forward_pre_hook(lambda _, inputs: found.batches.append(len(inputs[0])))
+    result = Encoded(None)
+    hook = components.vae.encoder.register_forward_pre_hook(lambda _, inputs: result.batches.append(len(inputs[0])))
     try:
         items, _ = load_items(config.data, config.seed)
-        with tiny.messages() as found.said:
-            found.conditions = encode_examples(config, components, draws, items, CPU)
+        with tiny.messages() as result.messages:
+            result.examples = encode_examples(config, components, draws, items, CPU)
     finally:
         hook.remove()
-    return found
+    return result
 
 
 def save_mixed(folder: Path, sizes=SIZES, mode="RGB") -> Path:

@@ -53,10 +53,10 @@ def imported(name: str, folder: Path, *, as_is: bool = False) -> Imported:
 
 def text(name: str, folder: Path) -> str:
     """The golden text of a configuration."""
-    found = imported(name, folder)
-    told = explain_text.explanation_to_text(explain(source(name, folder)))
-    missing = "\n".join(found.missing)
-    whole = f"{told}\n\n{'=' * 100}\n\n{found.written.text}\n{'=' * 100}\n\n{missing}\n"
+    result = imported(name, folder)
+    explanation = explain_text.explanation_to_text(explain(source(name, folder)))
+    missing = "\n".join(result.missing)
+    whole = f"{explanation}\n\n{'=' * 100}\n\n{result.written.text}\n{'=' * 100}\n\n{missing}\n"
     for place in (FILES, elsewhere.FOLDER):
         whole = whole.replace(f"{place}/", "").replace(f"{place}\\", "")
     return whole

@@ -22,12 +22,12 @@ GENERATED = {ROOT / "docs" / name for name in reference.PAGES}
 def test_numbers_outputs_and_examples_are_true(page):
     problems, text = Problems(), page.read_text()
     assert checked.check(text, page.name, problems, commands=page.parent.name == "guide") == text
-    assert problems.found == []
+    assert problems.messages == []
 
 
 def test_the_guide_computes_its_numbers():
-    found = [e for p in (ROOT / "docs" / "guide").glob("*.md") for e in checked.expressions(p.read_text())]
-    assert len(found) > 60
+    expressions = [e for p in (ROOT / "docs" / "guide").glob("*.md") for e in checked.expressions(p.read_text())]
+    assert len(expressions) > 60
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_guide_computes_its_numbers():
 def test_a_stale_number_is_found_and_put_right(written, right):
     problems = Problems()
     assert checked.check(f"It is {written}.", "page.md", problems) == f"It is {right}."
-    assert problems.found[0].startswith(f"page.md:1: {written.partition('<')[0]} is stale")
+    assert problems.messages[0].startswith(f"page.md:1: {written.partition('<')[0]} is stale")
     assert checked.strip(right) == right.partition("<")[0]
 
 
@@ -59,8 +59,8 @@ def test_a_stale_number_is_found_and_put_right(written, right):
 def test_what_does_not_hold_is_found(text, fault, tmp_path):
     problems = Problems()
     pictures.put_in(checked.check(text, "page.md", problems), "page.md", tmp_path, 0, problems)
-    assert len(problems.found) == 1
-    assert fault in problems.found[0]
+    assert len(problems.messages) == 1
+    assert fault in problems.messages[0]
 
 
 def test_a_stale_output_is_put_right():
@@ -69,7 +69,7 @@ def test_a_stale_output_is_put_right():
     assert "14.61" in right
     again = Problems()
     assert checked.check(right, "p", again) == right
-    assert again.found == []
+    assert again.messages == []
 
 
 def test_a_command_that_fails_shows_its_message():
@@ -86,7 +86,7 @@ def test_dead_links_anchors_and_what_comes_from_elsewhere_are_found(tmp_path):
     (tmp_path / "s.css").write_text("a { background: url(https://example.org/font.woff) }")
     problems = Problems()
     links.check(tmp_path, problems)
-    assert [p.partition(": ")[2].split(" ")[0].strip(":") for p in problems.found] == [
+    assert [p.partition(": ")[2].split(" ")[0].strip(":") for p in problems.messages] == [
         "b.html#there", "c.html", "d.png", "loads", "loads",
     ]  # fmt: skip
 
@@ -94,7 +94,7 @@ def test_dead_links_anchors_and_what_comes_from_elsewhere_are_found(tmp_path):
 def test_links_of_the_repository_lead_somewhere():
     problems = Problems()
     links.check_sources(ROOT, problems)
-    assert problems.found == []
+    assert problems.messages == []
 
 
 def test_every_entry_symbol_and_command_has_a_place():
@@ -121,7 +121,7 @@ def test_the_gate_notices_what_is_missing(tmp_path):
         (tmp_path / f"{page}.html").write_text("")
     problems = Problems()
     coverage.check(tmp_path, problems)
-    missing = "\n".join(problems.found)
+    missing = "\n".join(problems.messages)
     for name in ("weighting-min-snr", "snrlab.Recipe", "snrlab-plot", "recipe.min_weight"):
         assert f"{name} is missing" in missing
 
@@ -144,9 +144,9 @@ def test_formulas_are_typeset_without_a_script():
 def test_a_table_of_words_knows_its_headings_in_each_cell():
     table = '<table><tr><th>t</th><th>what <code>it</code> is</th></tr><tr><td>1</td><td class="a">{}</td></tr></table>'
     assert tables.carded(table.format("0.5")) == table.format("0.5")
-    found = tables.carded(table.format("more words than a column of a telephone holds"))
-    assert found.startswith("<table data-cards>")
-    assert '<td class="a" data-heading="what it is">more words' in found
+    carded = tables.carded(table.format("more words than a column of a telephone holds"))
+    assert carded.startswith("<table data-cards>")
+    assert '<td class="a" data-heading="what it is">more words' in carded
 
 
 def test_a_folded_output_is_checked_and_opens_under_its_command(tmp_path):
@@ -173,14 +173,14 @@ def test_navigation_takes_every_page_that_is_there():
 
 
 def test_what_trainers_compute_comes_from_the_fixtures():
-    found = trainers.cases(ROOT / "tests" / "parity" / "peers")
-    text = trainers.page(found, lambda svg, alt, caption: f"[picture of {alt}]")
-    for name, case in found.items():
+    cases = trainers.cases(ROOT / "tests" / "parity" / "peers")
+    text = trainers.page(cases, lambda svg, alt, caption: f"[picture of {alt}]")
+    for name, case in cases.items():
         assert f"{case['repository']}/blob/{case['commit']}/{case['file']}" in text
         assert (f"(#{trainers.anchor(name)})" in text) == (not case["agrees"])
     assert "| 999 | 0.9953 | 0.06811 |" in text, "kohya's Debiased on v"
     first = text[text.index("## What is not as meant") : text.index("\n## ", text.index("## What is not as meant") + 1)]
-    assert first.count("](#case-") == sum(not case["agrees"] for case in found.values())
+    assert first.count("](#case-") == sum(not case["agrees"] for case in cases.values())
     assert "At t = 0: 0.000999 instead of 0.02914." in first
 
 

@@ -23,18 +23,18 @@ def nested(annotation: object) -> list[type]:
     """The classes in an annotation such as `list[X] | None`."""
     if isinstance(annotation, type) and not get_args(annotation):
         return [annotation]
-    return [found for part in get_args(annotation) for found in nested(part)]
+    return [inner for part in get_args(annotation) for inner in nested(part)]
 
 
 def shown() -> dict[str, str]:
-    found = {}
+    by_option = {}
     for file in Path(__file__).parent.rglob("test_*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.FunctionDef):
                 for mark in node.decorator_list:
                     if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "shows":
-                        found |= {ast.literal_eval(a): f"{file.name}::{node.name}" for a in mark.args}
-    return found
+                        by_option |= {ast.literal_eval(a): f"{file.name}::{node.name}" for a in mark.args}
+    return by_option
 
 
 def test_each_has_a_test_of_its_effect():

@@ -52,9 +52,9 @@ def stated(recipe):
 
 def in_words(text):
     """The same out of a description."""
-    found = re.search(r"schedule (\w+)( with zero terminal SNR)?, predicts (\w+)", text, re.IGNORECASE)
-    assert found, text
-    return found[1], bool(found[2]), found[3]
+    match = re.search(r"schedule (\w+)( with zero terminal SNR)?, predicts (\w+)", text, re.IGNORECASE)
+    assert match, text
+    return match[1], bool(match[2]), match[3]
 
 
 def test_explain_and_compare(run_file):
@@ -79,9 +79,9 @@ def test_table_and_plot(run_file, tmp_path):
 def test_cite(run_file):
     file, name = run_file
     cited = tiny.snrlab("cite", file).stdout
-    own = expected(name)[2]
-    assert f"predicting {own}" in cited
-    assert not any(f"predicting {other}" in cited for other in PAPERS if other != own)
+    predicted = expected(name)[2]
+    assert f"predicting {predicted}" in cited
+    assert not any(f"predicting {other}" in cited for other in PAPERS if other != predicted)
     assert ("zero terminal SNR" in cited) == expected(name)[1]
 
 
@@ -112,11 +112,11 @@ def test_a_model_that_is_not_there_is_said(run_file, tmp_path):
         return
     text = file.read_text().replace(f"{name}.safetensors", "gone.safetensors")
     (tmp_path / "run.toml").write_text(text)
-    said = "taken as SD 1.5, for it could not be read"
-    assert said in tiny.snrlab("explain", tmp_path / "run.toml").stdout.split("What was asked")[0]
-    assert said in tiny.snrlab("compare", tmp_path / "run.toml", "min_snr").stdout
-    assert said in tiny.snrlab("table", tmp_path / "run.toml").stdout
-    assert said in tiny.snrlab("plot", tmp_path / "run.toml", "-o", tmp_path / "a.svg").stderr
+    message = "taken as SD 1.5, for it could not be read"
+    assert message in tiny.snrlab("explain", tmp_path / "run.toml").stdout.split("What was asked")[0]
+    assert message in tiny.snrlab("compare", tmp_path / "run.toml", "min_snr").stdout
+    assert message in tiny.snrlab("table", tmp_path / "run.toml").stdout
+    assert message in tiny.snrlab("plot", tmp_path / "run.toml", "-o", tmp_path / "a.svg").stderr
 
 
 def test_what_contradicts_the_model_is_an_error_to_explain_too(run_file, tmp_path):

@@ -26,38 +26,38 @@ def nodes():
 
 
 def test_no_module_or_call_of_one_system_alone():
-    found = []
+    offending = []
     for place, node in nodes():
         match node:
             case ast.Import(names=names) if {name.name for name in names} & ONE_SYSTEM:
-                found.append(place)
+                offending.append(place)
             case ast.ImportFrom(module=str(module)) if module.split(".")[0] in ONE_SYSTEM:
-                found.append(place)
+                offending.append(place)
             case ast.Attribute(value=ast.Name(id="os"), attr=name) if name in OF_POSIX:
-                found.append(f"{place} os.{name}")
+                offending.append(f"{place} os.{name}")
             case ast.Attribute(value=ast.Name(id="signal"), attr=name) if name in SIGNALS:
-                found.append(f"{place} signal.{name}")
+                offending.append(f"{place} signal.{name}")
             case ast.Attribute(attr="rename"):  # refuses to replace a file on Windows, where replace does not
-                found.append(f"{place} rename")
-    assert not found, "\n".join(found)
+                offending.append(f"{place} rename")
+    assert not offending, "\n".join(offending)
 
 
 def test_text_files_say_their_encoding():
     """Without it Windows reads and writes the code page of the country."""
-    found = []
+    offending = []
     for place, node in nodes():
         if not isinstance(node, ast.Call):
             continue
         keywords = {keyword.arg for keyword in node.keywords}
         match node.func:
             case ast.Attribute(attr=name) if name in TEXT and "encoding" not in keywords:
-                found.append(place)
+                offending.append(place)
             case ast.Attribute(attr="open") | ast.Name(id="open"):
                 modes = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
                 opens_path = isinstance(node.func, ast.Name) or "encoding" in keywords or modes
                 if opens_path and not any("b" in mode for mode in modes) and "encoding" not in keywords:
-                    found.append(place)
-    assert not found, "\n".join(found)
+                    offending.append(place)
+    assert not offending, "\n".join(offending)
 
 
 @pytest.fixture

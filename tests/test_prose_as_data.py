@@ -16,13 +16,17 @@ import snrlab
 SOURCE = Path(snrlab.__file__).parent
 # attributes that hold sentences, whatever they are of
 PROSE = {
-    "__notes__", "action", "advice", "changes_in_words", "description", "does", "here", "message", "msg", "notes",
-    "problems", "reason", "remark", "remarks", "said", "sentence", "strerror", "summaries", "summary", "why", "words",
+    "__notes__", "action", "advice", "all_notes", "assumption", "caption_problems", "changes_in_words", "counterpart",
+    "description", "disagreement", "effects", "message", "msg", "notes", "origin", "problems", "reason", "sentence",
+    "strerror", "summaries", "summary", "words",
 }  # fmt: skip
 # attributes that hold sentences in some classes: the name of the variable, and the attribute
-PROSE_OF = {"change.text", "asked.kind", "other.kind", "found.kind", "option.note", "known.note", "code.meaning"}
+PROSE_OF = {
+    "change.text", "settings.kind", "other.kind", "adapters.kind", "lora.kind", "option.note", "known.note",
+    "code.meaning",
+}  # fmt: skip
 # parameters and variables that are sentences by their names
-NAMES = {"message", "remark", "sentence", "why"}
+NAMES = {"message", "reason", "remark", "sentence", "why"}
 METHODS = {
     "count", "endswith", "find", "index", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind",
     "rindex", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "translate",
@@ -34,15 +38,12 @@ ALLOWED = {
     ("core/findings/recipe_findings.py", "findings"): "what would be the same line twice is printed once",
     ("data/images/image_file.py", "shown_size"): "Pillow puts the whole path of the file into its messages",
     ("data/images/pixels.py", "decode"): "Pillow puts the whole path of the file into its messages",
-    ("distributed.py", "_together"): "torch's message has the addresses of the processes in it",
+    ("distributed.py", "_lost_process_errors"): "torch's message has the addresses of the processes in it",
     ("train/failure/error_messages.py", "is_out_of_memory"): "torch has no type for a machine without memory",
+    ("train/failure/error_messages.py", "as_user_error"): "torch has one type for every failure of a graphics card",
     (
         "train/failure/error_messages.py",
-        "as_user_error",
-    ): "torch has one type for all that goes wrong on a graphics card",
-    (
-        "train/failure/error_messages.py",
-        "_of_system",
+        "_system_error",
     ): "safetensors passes the number of the system's error on in its text alone",
 }
 
@@ -145,8 +146,8 @@ class Checker(ast.NodeVisitor):
 
     # -- what is done with them --------------------------------------------------------------------------------------
 
-    def hit(self, node, what):
-        entry = (self.functions[-1], node.lineno, what)
+    def hit(self, node, operation):
+        entry = (self.functions[-1], node.lineno, operation)
         if entry not in self.hits:
             self.hits.append(entry)
 
@@ -181,13 +182,13 @@ def prose_as_data(source):
 
 
 def test_no_sentence_is_data():
-    found = {
-        (file.relative_to(SOURCE).as_posix(), function): f"{file}:{line}: {what} on a sentence, in {function}"
+    hits = {
+        (file.relative_to(SOURCE).as_posix(), function): f"{file}:{line}: {operation} on a sentence, in {function}"
         for file in sorted(SOURCE.rglob("*.py"))
-        for function, line, what in prose_as_data(file.read_text(encoding="utf-8"))
+        for function, line, operation in prose_as_data(file.read_text(encoding="utf-8"))
     }
-    assert [text for place, text in found.items() if place not in ALLOWED] == []
-    assert sorted(set(ALLOWED) - set(found)) == [], "allowed, and not there any more"
+    assert [text for place, text in hits.items() if place not in ALLOWED] == []
+    assert sorted(set(ALLOWED) - set(hits)) == [], "allowed, and not there any more"
 
 
 PLANTED = {
@@ -213,8 +214,8 @@ PLANTED = {
     "a finding's message": "found = [f for f in findings if f.message == 'the weight is infinite']",
     "a finding's action": "def f(finding):\n    return finding.action.partition('=')[2]",
     "comments searched": """
-        def idle(transfer, name):
-            comments = {line.said for line in transfer.lines}
+        def drop_unused(conversion, name):
+            comments = {line.origin for line in conversion.lines}
             return any(f"{name} =" in text for text in comments)
         """,
     "problems rewritten": """
@@ -231,7 +232,7 @@ PLANTED = {
         """,
     "a parameter": "def culprit(loc, message, lines):\n    return [x for x in lines if re.search(x.name, message)]",
     "a kind in words": "def f(other):\n    return other.kind.split('. ')[0]",
-    "the note of an option": "section = option.here.startswith('data.')",
+    "the note of an option": "section = option.counterpart.startswith('data.')",
     "a match": """
         def f(finding):
             match finding.message:
@@ -241,7 +242,7 @@ PLANTED = {
     "an inner function": """
         def f(items):
             def g(item):
-                return item.why.replace("here", "there")
+                return item.reason.replace("here", "there")
             return map(g, items)
         """,
 }
@@ -255,19 +256,19 @@ def test_the_checker_sees_a_sentence_used_as_data(planted):
 CLEAN = {
     "a message passed on": "def f(error: UserError):\n    raise UserError(f'{where}: {error}', code=error.code)",
     "a code": "def f(finding):\n    return finding.code == 'weight_infinite'",
-    "nothing said": "def f(line):\n    return line.why == '' or not line.said",
+    "nothing said": "def f(line):\n    return line.reason == '' or not line.origin",
     "other texts": "def f(name):\n    return name.removeprefix('train.') in NAMES and re.match('a', name)",
-    "a dataclass changed": "def f(left):\n    return replace(left, why=left.why + ' here')",
+    "a dataclass changed": "def f(item):\n    return replace(item, reason=item.reason + ' here')",
     "a sentence with a capital": "def f(message):\n    return message[0].upper() + message[1:]",
     "a name that is no error elsewhere": """
         def f():
             try:
                 g()
-            except ValueError as reason:
-                raise UserError(str(reason), code="invalid-syntax") from None
+            except ValueError as mistake:
+                raise UserError(str(mistake), code="invalid-syntax") from None
 
-        def h(reason):
-            return str(reason).split()
+        def h(mistake):
+            return str(mistake).split()
         """,
 }
 

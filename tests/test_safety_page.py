@@ -8,12 +8,12 @@ PAGE = (TESTS.parent / "docs" / "safety.md").read_text(encoding="utf-8")
 
 
 def test_every_test_that_is_named_is_there():
-    there = {
+    defined = {
         name for file in TESTS.rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)
     }
     named = set(re.findall(r"\b(test_\w+)(?!\w|\.py)", PAGE))
     assert len(named) > 25
-    assert named - there == set()
+    assert named - defined == set()
 
 
 def test_every_promise_names_one():

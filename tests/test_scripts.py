@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import tiny_families
 from snrlab.data import emoji
-from snrlab.evaluate import style_classifier as shipped_judge
+from snrlab.evaluate import style_classifier as shipped_classifier
 from snrlab.evaluate.open_model import open_model
 from snrlab.model_files.model_facts import shipped_folder
 from snrlab.models.storage.save_single_file import save_single_file
@@ -42,10 +42,10 @@ def test_the_base_can_be_rebuilt(tmp_path):
     assert (tmp_path / "base" / "base" / "model_index.json").is_file()
     made = {name: load_model(tmp_path / "models" / name) for name in ("small", "small_v")}
     for name, model in made.items():
-        own = load_model(shipped_folder(name))
-        assert model.scheduler_config == own.scheduler_config
+        shipped = load_model(shipped_folder(name))
+        assert model.scheduler_config == shipped.scheduler_config
         for part in ("vae", "unet", "text_encoder"):
-            new, old = (getattr(m, part).state_dict() for m in (model, own))
+            new, old = (getattr(m, part).state_dict() for m in (model, shipped))
             assert {k: v.shape for k, v in new.items()} == {k: v.shape for k, v in old.items()}
             assert not all(torch.equal(v, old[k]) for k, v in new.items()), f"{part} of {name} was trained anew"
     assert torch.equal(made["small"].vae.decoder.conv_in.weight, made["small_v"].vae.decoder.conv_in.weight)
@@ -148,17 +148,17 @@ def test_no_operation_depends_on_its_place_in_memory(capsys):
 @pytest.mark.slow
 def test_the_tokenizer_can_be_rebuilt_byte_for_byte(tmp_path):
     script("build_tokenizer").build(tmp_path)
-    own = shipped_folder("small") / "tokenizer"
-    assert {f.name for f in tmp_path.iterdir()} == {f.name for f in own.iterdir()}
+    shipped = shipped_folder("small") / "tokenizer"
+    assert {f.name for f in tmp_path.iterdir()} == {f.name for f in shipped.iterdir()}
     for file in tmp_path.iterdir():
-        assert file.read_bytes() == (own / file.name).read_bytes(), file.name
+        assert file.read_bytes() == (shipped / file.name).read_bytes(), file.name
 
 
 @pytest.mark.slow
-def test_the_judge_can_be_trained(tmp_path, capsys):
+def test_the_style_classifier_can_be_trained(tmp_path, capsys):
     script("train_judge").main(["--steps", "2", "--target", str(tmp_path / "judge")])
     assert "unseen concepts (62)" in capsys.readouterr().out
-    own = Path(shipped_judge.__file__).parent
+    own = Path(shipped_classifier.__file__).parent
     new, old = (load_file(folder / "judge.safetensors") for folder in (tmp_path / "judge", own))
     assert {k: (v.shape, v.dtype) for k, v in new.items()} == {k: (v.shape, v.dtype) for k, v in old.items()}
     assert not all(torch.equal(v, old[k]) for k, v in new.items())
@@ -183,10 +183,10 @@ def test_the_card_can_be_written(tmp_path):
 
 @pytest.mark.slow
 def test_the_autoencoder_is_as_good_as_its_card_says():
-    found = script("build_card").reconstruction(open_model(Path("small")))
-    assert set(found) == set(emoji.styles())
-    assert min(found.values()) >= 29
-    quality = ", ".join(f"{style} {value:.2f} dB" for style, value in found.items())
+    psnr_by_style = script("build_card").reconstruction(open_model(Path("small")))
+    assert set(psnr_by_style) == set(emoji.styles())
+    assert min(psnr_by_style.values()) >= 29
+    quality = ", ".join(f"{style} {value:.2f} dB" for style, value in psnr_by_style.items())
     assert quality in (shipped_folder("small") / "README.md").read_text()
 
 

@@ -19,7 +19,7 @@ import tiny
 from snrlab import UserError
 from snrlab.config import parse_run
 from snrlab.core.registries.registry import load_plugins
-from snrlab.distributed import SINGLE, Processes, here
+from snrlab.distributed import SINGLE, Processes, current_processes
 from snrlab.train.job import Job, prepare
 from snrlab.train.loop import DivergedError, steps
 from snrlab.train.runner import run
@@ -30,10 +30,10 @@ def trained(config: dict, processes: Processes = SINGLE, broken_rank: int | None
     job = prepare(parse_run(config), processes=processes)
     if broken_rank == processes.rank:
         break_losses(job)
-    found: dict = {"slots": job.processes.slots(0, 1, job.config.train.batch_size).tolist(), "steps": []}
+    facts: dict = {"slots": job.processes.slots(0, 1, job.config.train.batch_size).tolist(), "steps": []}
     try:
         for step in steps(job):
-            found["steps"].append(
+            facts["steps"].append(
                 {
                     "t": step.timesteps.tolist(),
                     "mse": step.mse.tolist(),
@@ -43,10 +43,10 @@ def trained(config: dict, processes: Processes = SINGLE, broken_rank: int | None
                 }
             )
     except DivergedError as reason:
-        found["diverged"] = str(reason)
-    found["weights"] = np.concatenate([p.detach().float().numpy().ravel() for p in job.parameters.values()]).tolist()
-    found["hash"] = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in averages(job))).hexdigest()
-    return found
+        facts["diverged"] = str(reason)
+    facts["weights"] = np.concatenate([p.detach().float().numpy().ravel() for p in job.parameters.values()]).tolist()
+    facts["hash"] = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in averages(job))).hexdigest()
+    return facts
 
 
 def averages(job: Job) -> list:
@@ -58,8 +58,8 @@ def break_losses(job: Job) -> None:
     whole = job.objective.losses
 
     def losses(model, batch, step, slots):
-        found = whole(model, batch, step, slots)
-        return found._replace(loss=found.loss * float("nan")) if step else found
+        losses_of_step = whole(model, batch, step, slots)
+        return losses_of_step._replace(loss=losses_of_step.loss * float("nan")) if step else losses_of_step
 
     object.__setattr__(job.objective, "losses", losses)
 
@@ -104,17 +104,17 @@ def _launch(words: list[str]) -> None:
 
 def main(plan: Path, out: Path) -> None:
     load_plugins()
-    processes = here()
-    found = {}
+    processes = current_processes()
+    facts = {}
     for name, scenario in json.loads(plan.read_text()).items():
         if "out" in scenario:
-            with tiny.messages() as said:
+            with tiny.messages() as messages:
                 outcome = run(parse_run(scenario["config"]), Path(scenario["out"]), resume=True)
-            found[name] = {"said": said, "finished": outcome.finished}
+            facts[name] = {"said": messages, "finished": outcome.finished}
         else:
-            found[name] = trained(scenario["config"], processes, scenario.get("broken_rank"))
-    found["drift"] = drifted(processes)
-    (out / f"{processes.rank}.json").write_text(json.dumps(found))
+            facts[name] = trained(scenario["config"], processes, scenario.get("broken_rank"))
+    facts["drift"] = drifted(processes)
+    (out / f"{processes.rank}.json").write_text(json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -22,15 +22,15 @@ def page() -> str:
     """Markdown of the whole reference."""
     parts = ["# Python reference", "", NOTE, "", "## `snrlab` { #snrlab }", "", *docstring(snrlab), ""]
     for name in snrlab.__all__:
-        found = getattr(snrlab, name)
-        parts += registry(name, found) if isinstance(found, Registry) else symbol(name, found, f"snrlab.{name}")
+        value = getattr(snrlab, name)
+        parts += registry(name, value) if isinstance(value, Registry) else symbol(name, value, f"snrlab.{name}")
     for module in modules():
         parts += [f"## `{module.__name__}` {{ #{module.__name__} }}", "", *docstring(module), ""]
-        for name, found in defined(module).items():
-            if getattr(snrlab, name, None) is found and name in snrlab.__all__:
+        for name, value in defined(module).items():
+            if getattr(snrlab, name, None) is value and name in snrlab.__all__:
                 parts += [f"`{name}`: [above](#snrlab.{name}).", ""]
             else:
-                parts += symbol(name, found, f"{module.__name__}.{name}")
+                parts += symbol(name, value, f"{module.__name__}.{name}")
     return "\n".join(parts)
 
 
@@ -42,15 +42,15 @@ def modules() -> list[ModuleType]:
 
 def defined(module: ModuleType) -> dict[str, Any]:
     """The public functions and classes that a module defines, in its order; entries of registries have their page."""
-    own = {
-        name: found
-        for name, found in vars(module).items()
+    public = {
+        name: member
+        for name, member in vars(module).items()
         if not name.startswith("_")
-        and (inspect.isfunction(found) or inspect.isclass(found))
-        and found.__module__ == module.__name__
-        and not _is_entry(found)
+        and (inspect.isfunction(member) or inspect.isclass(member))
+        and member.__module__ == module.__name__
+        and not _is_entry(member)
     }
-    return dict(sorted(own.items(), key=lambda pair: inspect.getsourcelines(pair[1])[1]))
+    return dict(sorted(public.items(), key=lambda pair: inspect.getsourcelines(pair[1])[1]))
 
 
 def wanted() -> list[str]:
@@ -62,35 +62,35 @@ def wanted() -> list[str]:
     return anchors
 
 
-def registry(name: str, found: Registry) -> list[str]:
+def registry(name: str, table: Registry) -> list[str]:
     """A registry: what it lists."""
-    kind = found.kind.replace("_", "-")
-    items = ", ".join(f"[`{e}`](strategies.md#{kind}-{e.replace('_', '-')})" for e in found)
-    return [f"### `{name}` {{ #snrlab.{name} }}", "", f"The registry of every {found.kind.replace('_', ' ')}: {items}.",
+    kind = table.kind.replace("_", "-")
+    items = ", ".join(f"[`{e}`](strategies.md#{kind}-{e.replace('_', '-')})" for e in table)
+    return [f"### `{name}` {{ #snrlab.{name} }}", "", f"The registry of every {table.kind.replace('_', ' ')}: {items}.",
             ""]  # fmt: skip
 
 
-def symbol(name: str, found: Any, anchor: str) -> list[str]:
+def symbol(name: str, documented: Any, anchor: str) -> list[str]:
     """A function, or a class with its public methods."""
-    lines = [f"### `{name}` {{ #{anchor} }}", "", "```python", f"{name}{_signature(found)}", "```", ""]
-    lines += [*docstring(found), ""]
-    if inspect.isclass(found):
-        for own, member in vars(found).items():
+    lines = [f"### `{name}` {{ #{anchor} }}", "", "```python", f"{name}{_signature(documented)}", "```", ""]
+    lines += [*docstring(documented), ""]
+    if inspect.isclass(documented):
+        for member_name, member in vars(documented).items():
             method = member.fget if isinstance(member, property) else getattr(member, "func", member)
-            if own.startswith("_") or not (inspect.isfunction(method) or isinstance(method, classmethod)):
+            if member_name.startswith("_") or not (inspect.isfunction(method) or isinstance(method, classmethod)):
                 continue
             method = method.__func__ if isinstance(method, classmethod) else method
             kind = "" if member is method or isinstance(member, classmethod) else " (attribute)"
             shown = "" if kind else _signature(method)
-            lines += [f"**`{own}{shown}`**{kind}", "", *docstring(method), ""]
+            lines += [f"**`{member_name}{shown}`**{kind}", "", *docstring(method), ""]
     return lines
 
 
-def docstring(found: Any) -> list[str]:
+def docstring(documented: Any) -> list[str]:
     """A Google docstring as Markdown."""
     lines: list[str] = []
     code = item = False
-    for line in (inspect.getdoc(found) or "").splitlines():
+    for line in (inspect.getdoc(documented) or "").splitlines():
         indented = line.startswith("    ")
         if line.startswith(">>>") and not code:
             lines += ["", "```python"]
@@ -117,8 +117,8 @@ def docstring(found: Any) -> list[str]:
     return [*lines, "```"] if code else lines
 
 
-def _is_entry(found: Any) -> bool:
-    return any(found is e.fn for r in vars(snrlab).values() if isinstance(r, Registry) for e in r.values())
+def _is_entry(candidate: Any) -> bool:
+    return any(candidate is e.fn for r in vars(snrlab).values() if isinstance(r, Registry) for e in r.values())
 
 
 def _safe(line: str) -> str:
@@ -126,9 +126,9 @@ def _safe(line: str) -> str:
     return "`".join(re.sub(r"([*_<])", r"\\\1", p) if i % 2 == 0 else p for i, p in enumerate(parts))
 
 
-def _signature(found: Any) -> str:
+def _signature(documented: Any) -> str:
     try:
-        text = str(inspect.signature(found))
+        text = str(inspect.signature(documented))
     except (TypeError, ValueError):
         return ""
     text = re.sub(r"<factory>|<[^>]*object at[^>]*>", "...", text)

@@ -50,9 +50,9 @@ def tables(recipe: str) -> Tables:
 
 def share(recipe: str, kind: str = "weight", first: int = 0, last: int = 999, *, ideal: bool = False) -> float:
     """Per cent of weight, loss or gradient energy at first <= t <= last, by the shipped or the ideal profile."""
-    found = tables(recipe)
-    profile = ideal_profile(found.log_snr) if ideal else shipped_profile()
-    return float(100 * shares(found, profile)[kind][first : last + 1].sum())
+    computed = tables(recipe)
+    profile = ideal_profile(computed.log_snr) if ideal else shipped_profile()
+    return float(100 * shares(computed, profile)[kind][first : last + 1].sum())
 
 
 def loss(recipe: str, against: str = "plain", *, ideal: bool = False) -> float:
@@ -66,17 +66,17 @@ def gradient(recipe: str, against: str = "plain", *, ideal: bool = False) -> flo
 
 
 def _ratio(measure: Any, recipe: str, against: str, ideal: bool) -> float:
-    found = [tables(text) for text in (recipe, against)]
-    profile = ideal_profile(found[0].log_snr) if ideal else shipped_profile()
-    one, other = (measure(t, profile) for t in found)
+    compared = [tables(text) for text in (recipe, against)]
+    profile = ideal_profile(compared[0].log_snr) if ideal else shipped_profile()
+    one, other = (measure(t, profile) for t in compared)
     return float(one / other)
 
 
 def spread(recipe: str) -> tuple[float, float]:
     """Mean and standard deviation of log SNR over the steps that a recipe draws."""
-    found = tables(recipe)
-    mean = float(np.sum(found.p * found.log_snr))
-    return mean, float(np.sqrt(np.sum(found.p * (found.log_snr - mean) ** 2)))
+    computed = tables(recipe)
+    mean = float(np.sum(computed.p * computed.log_snr))
+    return mean, float(np.sqrt(np.sum(computed.p * (computed.log_snr - mean) ** 2)))
 
 
 SD = SCHEDULES.bind("sd")()

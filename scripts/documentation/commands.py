@@ -12,18 +12,18 @@ from snrlab.cli import app
 
 def commands() -> dict[str, Any]:
     """The commands by their full name, such as `snrlab plot`."""
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
 
     def collect(name: str, command: Any) -> None:
         nested = getattr(command, "commands", None)
         if nested is None:
-            found[name] = command
+            by_name[name] = command
             return
-        for own, child in nested.items():
-            collect(f"{name} {own}", child)
+        for child_name, child in nested.items():
+            collect(f"{name} {child_name}", child)
 
     collect("snrlab", typer.main.get_command(app))
-    return found
+    return by_name
 
 
 def page() -> str:
@@ -57,9 +57,9 @@ def anchor(name: str) -> str:
 
 def _words(text: str | None) -> list[str]:
     """Help as Markdown: an example becomes code."""
-    words, found, example = (text or "").partition("Example: ")
+    words, separator, example = (text or "").partition("Example: ")
     lines = [_cell(words.strip())]
-    return [*lines, "", "```text", " ".join(example.split()), "```"] if found else lines
+    return [*lines, "", "```text", " ".join(example.split()), "```"] if separator else lines
 
 
 def _usage(argument: Any) -> str:

@@ -39,9 +39,9 @@ def check(site: Path, problems: Problems) -> None:
     fields = (site / "run-file.html").read_text(encoding="utf-8")
     for name, field in RunConfig.model_fields.items():
         section = reference.section_of(field)
-        for own in section.model_fields if section else [name]:
-            if f"<code>{own}</code>" not in fields:
-                problems.add("run-file.html", f"{name}.{own} is missing")
+        for key in section.model_fields if section else [name]:
+            if f"<code>{key}</code>" not in fields:
+                problems.add("run-file.html", f"{name}.{key} is missing")
 
 
 def lacks(entry: Entry) -> Iterator[str]:
@@ -60,8 +60,8 @@ def undocumented() -> Iterator[str]:
         if not (getattr(snrlab, name).__doc__ or "").strip():
             yield f"snrlab.{name}"
     for module in api.modules():
-        for name, found in api.defined(module).items():
-            if not (found.__doc__ or "").strip():
+        for name, member in api.defined(module).items():
+            if not (member.__doc__ or "").strip():
                 yield f"{module.__name__}.{name}"
 
 

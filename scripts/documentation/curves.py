@@ -51,23 +51,23 @@ def weighting(entry: Entry[WeightingProperties]) -> str:
 
 def schedule(entry: Entry) -> str:
     """SNR(t), beside Stable Diffusion's."""
-    found = {"sd": Recipe().tables()} if entry.name != "sd" else {}
-    found[entry.name] = Recipe(schedule=example(entry), prediction_type="v_prediction").tables()
-    return _recipes(found, "snr")
+    recipes = {"sd": Recipe().tables()} if entry.name != "sd" else {}
+    recipes[entry.name] = Recipe(schedule=example(entry), prediction_type="v_prediction").tables()
+    return _recipes(recipes, "snr")
 
 
 def density(entry: Entry) -> str:
     """How often each step is drawn; nothing of a density that learns, and is uniform until it has."""
-    uniform, own = Recipe().tables(), Recipe(density=example(entry)).tables()
+    uniform, drawn = Recipe().tables(), Recipe(density=example(entry)).tables()
     if entry.name == "uniform":
-        return _recipes({entry.name: own}, "density")
-    return "" if np.allclose(own.p, uniform.p) else _recipes({"uniform": uniform, entry.name: own}, "density")
+        return _recipes({entry.name: drawn}, "density")
+    return "" if np.allclose(drawn.p, uniform.p) else _recipes({"uniform": uniform, entry.name: drawn}, "density")
 
 
 def perturbation(entry: Entry) -> str:
     """The loss that no training removes."""
-    found = {"ip_noise": Recipe(perturbation=_constant()).tables()} if entry.name != "ip_noise" else {}
-    return _recipes({**found, entry.name: Recipe(perturbation=example(entry)).tables()}, "perturbation")
+    recipes = {"ip_noise": Recipe(perturbation=_constant()).tables()} if entry.name != "ip_noise" else {}
+    return _recipes({**recipes, entry.name: Recipe(perturbation=example(entry)).tables()}, "perturbation")
 
 
 def noise(entry: Entry) -> str:
@@ -87,8 +87,8 @@ def noise(entry: Entry) -> str:
             axes.set(xticks=[], yticks=[])
             axes.grid(visible=False)
         if entry.name in STRONG:
-            said = ", ".join(f"{name} {value:g}" for name, value in STRONG[entry.name].items())
-            figure.suptitle(f"with {said}", fontsize=11, x=0.02, ha="left")
+            parameters = ", ".join(f"{name} {value:g}" for name, value in STRONG[entry.name].items())
+            figure.suptitle(f"with {parameters}", fontsize=11, x=0.02, ha="left")
         return _svg(figure)
 
 
@@ -128,8 +128,8 @@ def _constant() -> Any:
     return PERTURBATIONS.bind("ip_noise")
 
 
-def _recipes(found: Mapping[str, Tables], panel: str, *, log: bool = False) -> str:
-    return _text(figure_bytes(draw_figure(found, [panel], log_weight=log, width=WIDTH), "svg"))
+def _recipes(recipes: Mapping[str, Tables], panel: str, *, log: bool = False) -> str:
+    return _text(figure_bytes(draw_figure(recipes, [panel], log_weight=log, width=WIDTH), "svg"))
 
 
 def _curves(x: Any, curves: Mapping[str, Any], across: str, up: str) -> str:
@@ -151,5 +151,5 @@ def _svg(figure: Figure) -> str:
 
 
 def _text(content: bytes) -> str:
-    found = content.decode()
-    return found[found.index("<svg") :]
+    text = content.decode()
+    return text[text.index("<svg") :]

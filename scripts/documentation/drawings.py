@@ -84,9 +84,9 @@ def effort(recipe: str) -> str:
         grid = figure.subplots(2, 1, sharey=True)
         edges = np.linspace(0, len(tables.t), FIFTHS + 1).astype(int)
         for axes, (title, profile) in zip(grid, profiles.items(), strict=True):
-            found = shares(tables, profile)
+            by_kind = shares(tables, profile)
             for index, kind in enumerate(SHARES):
-                values = 100 * np.array(shares_by_fifth(found[kind]))
+                values = 100 * np.array(shares_by_fifth(by_kind[kind]))
                 axes.bar(np.arange(FIFTHS) + 0.28 * (index - 1), values, 0.26, color=LIGHT.lines[index],
                          hatch=("", "///", "...")[index], edgecolor=LIGHT.paper, label=kind)  # fmt: skip
             axes.set_xticks(range(FIFTHS), [f"{a}-{b - 1}" for a, b in pairwise(edges)])

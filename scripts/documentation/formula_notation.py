@@ -34,13 +34,13 @@ def clauses(formula: str) -> list[tuple[ast.expr, ast.expr]]:
     Raises:
         ValueError: not of the form `left = right; left = right`.
     """
-    found = []
+    sides = []
     for text in formula.split(";"):
         left, equals, right = text.partition(" = ")
         if not equals:
             raise ValueError(f"formula '{formula}': '{text.strip()}' is not of the form left = right")
-        found.append((ast.parse(left.strip(), mode="eval").body, ast.parse(right.strip(), mode="eval").body))
-    return found
+        sides.append((ast.parse(left.strip(), mode="eval").body, ast.parse(right.strip(), mode="eval").body))
+    return sides
 
 
 def to_latex(formula: str) -> str:

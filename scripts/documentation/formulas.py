@@ -40,10 +40,10 @@ def _unbroken(match: re.Match[str]) -> str:
 @cache
 def _mathml(tex: str, block: bool) -> str:
     spaced = re.sub(r"\\ln\s+(?=\w)", r"\\ln \\, ", tex)
-    found = convert(spaced, display="block" if block else "inline")
-    if "\\" in re.sub(r"&#x[0-9A-F]+;", "", re.sub(r"<[^>]*>", "", found)):
+    mathml = convert(spaced, display="block" if block else "inline")
+    if "\\" in re.sub(r"&#x[0-9A-F]+;", "", re.sub(r"<[^>]*>", "", mathml)):
         raise ValueError(f"formula not understood: {tex}")
-    return f'<div class="formula">{found}</div>' if block else found
+    return f'<div class="formula">{mathml}</div>' if block else mathml
 
 
 def typeset_site(site: Path) -> int:

@@ -13,13 +13,13 @@ class DocumentationError(Exception):
 class Problems:
     """A list of faults, each with its place."""
 
-    found: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
-    def add(self, place: str, what: str) -> None:
+    def add(self, place: str, message: str) -> None:
         """Note a fault."""
-        self.found.append(f"{place}: {what}")
+        self.messages.append(f"{place}: {message}")
 
     def raise_if_any(self) -> None:
         """Raise DocumentationError with all faults noted."""
-        if self.found:
-            raise DocumentationError("\n".join(self.found) + f"\n{len(self.found)} problem(s)")
+        if self.messages:
+            raise DocumentationError("\n".join(self.messages) + f"\n{len(self.messages)} problem(s)")

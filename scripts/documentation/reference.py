@@ -68,11 +68,11 @@ def nested_tables(name: str, section: type[BaseModel]) -> list[str]:
         nested = section_of(field)
         if nested is not None:
             as_above = {k: f.description for k, f in section.model_fields.items()}
-            own = [(k, f) for k, f in nested.model_fields.items() if as_above.get(k) != f.description]
-            shared = [f"`{k}`" for k in nested.model_fields if k not in dict(own)]
-            what = (nested.__doc__ or "").partition(": ")[2]
-            parts += ["", f"## [[{name}.{key}]]", "", f"{what[0].upper()}{what[1:]} Besides its own fields it may "
-                      f"state any of these, as in [{name}]: {', '.join(shared)}.", "", *field_table(own)]  # fmt: skip
+            extra = [(k, f) for k, f in nested.model_fields.items() if as_above.get(k) != f.description]
+            shared = [f"`{k}`" for k in nested.model_fields if k not in dict(extra)]
+            about = (nested.__doc__ or "").partition(": ")[2]
+            parts += ["", f"## [[{name}.{key}]]", "", f"{about[0].upper()}{about[1:]} Besides its own fields it may "
+                      f"state any of these, as in [{name}]: {', '.join(shared)}.", "", *field_table(extra)]  # fmt: skip
     return parts
 
 

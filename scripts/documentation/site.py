@@ -108,8 +108,8 @@ def collect(root: Path, assets: Path, problems: Problems) -> dict[str, str]:
         light = curves.picture(entry)
         if not light:
             return ""
-        what = f"{entry.kind.replace('_', ' ')} {entry.name}"
-        return pictures.as_figure(light, what, "", assets, 0)
+        alt = f"{entry.kind.replace('_', ' ')} {entry.name}"
+        return pictures.as_figure(light, alt, "", assets, 0)
 
     def figure(light: str, alt: str, caption: str) -> str:
         return pictures.as_figure(light, alt, caption, assets, 0)
@@ -119,8 +119,8 @@ def collect(root: Path, assets: Path, problems: Problems) -> dict[str, str]:
     pages["error-codes.md"] = reference.error_codes()
     pages["python.md"] = api.page()
     pages["commands.md"] = commands.page()
-    if found := trainers.cases(root / FIXTURES):
-        pages["trainers.md"] = trainers.page(found, figure)
+    if cases := trainers.cases(root / FIXTURES):
+        pages["trainers.md"] = trainers.page(cases, figure)
     else:
         problems.add(FIXTURES.as_posix(), "there are no fixtures to say what trainers compute")
     return pages
@@ -137,8 +137,8 @@ def dressed(name: str, text: str, assets: Path, problems: Problems) -> str:
 
 def interactive() -> str:
     """The well-known weightings as a page of the lab's: values under the pointer, zoom, lines that hide."""
-    found = dict(map(parse_recipe, INTERACTIVE))
-    return page({label: (describe(r), r.tables()) for label, r in found.items()}, ["weight", "emphasis", "snr"])
+    recipes = dict(map(parse_recipe, INTERACTIVE))
+    return page({label: (describe(r), r.tables()) for label, r in recipes.items()}, ["weight", "emphasis", "snr"])
 
 
 def navigation(pages: Mapping[str, str]) -> str:
@@ -146,15 +146,15 @@ def navigation(pages: Mapping[str, str]) -> str:
     left = [name for name in sorted(pages) if name != "index.md"]
     lines = ['{ "Start" = "index.md" }'] if "index.md" in pages else []
     for title, wanted in SECTIONS.items():
-        own: list[str] = []
+        section: list[str] = []
         for place in wanted:
-            own += [n for n in left if n == place or (place.endswith("/") and n.startswith(place))]
+            section += [n for n in left if n == place or (place.endswith("/") and n.startswith(place))]
         if title == "How to":
             known = {n for names in SECTIONS.values() for n in names}
-            own += [n for n in left if "/" not in n and n not in known]
-        left = [n for n in left if n not in own]
-        if own:
-            items = ", ".join(f'{{ "{_title(pages[n], n)}" = "{n}" }}' for n in own)
+            section += [n for n in left if "/" not in n and n not in known]
+        left = [n for n in left if n not in section]
+        if section:
+            items = ", ".join(f'{{ "{_title(pages[n], n)}" = "{n}" }}' for n in section)
             lines.append(f'{{ "{title}" = [{items}] }}')
     return "[\n  " + ",\n  ".join(lines) + ",\n]"
 
@@ -176,5 +176,5 @@ def _folded(match: re.Match[str]) -> str:
 
 
 def _title(text: str, name: str) -> str:
-    found = TITLE.search(re.sub(r"^```.*?^```", "", text, flags=re.S | re.M))
-    return (found[1] if found else name).replace("`", "").replace('"', "'").partition(" {")[0]
+    match = TITLE.search(re.sub(r"^```.*?^```", "", text, flags=re.S | re.M))
+    return (match[1] if match else name).replace("`", "").replace('"', "'").partition(" {")[0]

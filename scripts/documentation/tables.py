@@ -40,9 +40,9 @@ def _table(match: re.Match[str]) -> str:
 def _row(match: re.Match[str], headings: list[str]) -> str:
     left = iter(headings)
 
-    def cell(found: re.Match[str]) -> str:
+    def cell(cell_match: re.Match[str]) -> str:
         heading = html.escape(next(left, ""), quote=True)
-        return f'<td{found["kept"]} data-heading="{heading}">{found["content"]}</td>'
+        return f'<td{cell_match["kept"]} data-heading="{heading}">{cell_match["content"]}</td>'
 
     return f"<tr>{CELL.sub(cell, match[1])}</tr>"
 

@@ -48,24 +48,24 @@ def cases(folder: Path) -> dict[str, Case]:
     return {f.stem: json.loads(f.read_text(encoding="utf-8")) for f in sorted(folder.glob("*.json"))}
 
 
-def page(found: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> str:
+def page(by_name: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> str:
     """Markdown of the page.
 
     Args:
-        found: fixtures by name.
+        by_name: fixtures by name.
         figure: (SVG, what it shows, caption) to a figure.
     """
-    programs = sorted(_by_repository(found).items(), key=lambda p: -sum(not c["agrees"] for c in p[1].values()))
-    parts = [INTRO, *summary(found, programs)]
-    for repository, own in programs:
-        parts += section(repository, own, figure)
+    programs = sorted(_by_repository(by_name).items(), key=lambda p: -sum(not c["agrees"] for c in p[1].values()))
+    parts = [INTRO, *summary(by_name, programs)]
+    for repository, program_cases in programs:
+        parts += section(repository, program_cases, figure)
     return "\n".join(parts)
 
 
-def summary(found: Mapping[str, Case], programs: Sequence[tuple[str, Mapping[str, Case]]]) -> list[str]:
+def summary(by_name: Mapping[str, Case], programs: Sequence[tuple[str, Mapping[str, Case]]]) -> list[str]:
     """Every case that is not as meant, a row for each."""
-    wrong = [(name, case) for _, own in programs for name, case in own.items() if not case["agrees"]]
-    lines = ["## What is not as meant", "", f"{len(wrong)} of {len(found)} cases of {len(programs)} programs.", "",
+    wrong = [(name, case) for _, of_program in programs for name, case in of_program.items() if not case["agrees"]]
+    lines = ["## What is not as meant", "", f"{len(wrong)} of {len(by_name)} cases of {len(programs)} programs.", "",
              "| case | what is set | what comes out |", "|---|---|---|"]  # fmt: skip
     for name, case in wrong:
         link = f"[{name.replace('-', ' ')}](#{anchor(name)})"
@@ -78,22 +78,22 @@ def anchor(name: str) -> str:
     return f"case-{name}"
 
 
-def section(repository: str, own: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> list[str]:
+def section(repository: str, program_cases: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> list[str]:
     """One program: a table, then each case that is not as meant."""
-    commits = sorted({case["commit"] for case in own.values()})
-    licences = sorted({case["licence"] for case in own.values()})
+    commits = sorted({case["commit"] for case in program_cases.values()})
+    licences = sorted({case["licence"] for case in program_cases.values()})
     links = ", ".join(f"[`{c[:8]}`](https://github.com/{repository}/tree/{c})" for c in commits)
     about = f"[{repository}](https://github.com/{repository}) at {links}; licence: {', '.join(licences)}."
     lines = [f"## {NAMES.get(repository, repository)}", "", about, ""]
     lines += ["| as meant | what is set | function |", "|---|---|---|"]
-    for name, case in own.items():
+    for name, case in program_cases.items():
         where = f"https://github.com/{repository}/blob/{case['commit']}/{case['file']}"
         verdict = "yes" if case["agrees"] else f"**no**: [see](#{anchor(name)})"
         derived = " (formula derived, not run)" if case["derived"] else ""
         function = case["function"].replace("_", "\\_<wbr>")
         lines.append(f"| {verdict} | {_set(case)} | [{function}]({where}){derived} |")
     lines.append("")
-    for name, case in own.items():
+    for name, case in program_cases.items():
         if not case["agrees"]:
             lines += detail(name, case, figure)
     return lines
@@ -135,16 +135,16 @@ def _furthest(case: Case) -> str:
     """The step where a weight is off by the largest factor, with both weights, in words."""
     with np.errstate(divide="ignore"):
         off = [(abs(np.log(theirs) - np.log(meant)), t, theirs, meant) for t, theirs, meant in _weights(case)]
-    off = [found for found in off if not np.isnan(found[0])]
+    off = [row for row in off if not np.isnan(row[0])]
     if not off:
         return ""
     _, t, theirs, meant = max(off)
     return f"At t = {t}: {_number(theirs)} instead of {_number(meant)}."
 
 
-def _by_repository(found: Mapping[str, Case]) -> dict[str, dict[str, Case]]:
+def _by_repository(by_name: Mapping[str, Case]) -> dict[str, dict[str, Case]]:
     groups: dict[str, dict[str, Case]] = {}
-    for name, case in found.items():
+    for name, case in by_name.items():
         groups.setdefault(case["repository"], {})[name] = case
     return groups
 

@@ -25,8 +25,8 @@ from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights import peer_weightings as _peer_weightings  # noqa: F401  (registers its entries)
 from snrlab.core.weights.weighting import WEIGHTINGS
 
-logging.getLogger(__name__).addHandler(logging.NullHandler())  # who uses the package decides what is shown
-fix_mkl_rounding()  # every entry imports this package before torch computes anything
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # the application decides what is shown
+fix_mkl_rounding()  # must run before torch computes anything, and every entry point imports this package first
 __version__ = metadata.version("snrlab")
 __all__ = [
     "DENSITIES",

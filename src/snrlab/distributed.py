@@ -1,7 +1,7 @@
-"""The processes that train one run together, one for each device: what they share, and who of them writes.
+"""Processes that train one run together, one for each device: collectives, errors that end them all, and the main one.
 
-Each draws its own slots of one global batch, so that together they do what one process would. All that goes between
-them goes through here. The main process, rank 0, is the only one that writes and speaks.
+Each process computes its own slots of one global batch, so that together they do what one process would do alone. All
+communication between them goes through this module. Only the main process, rank 0, writes files and log lines.
 """
 
 from __future__ import annotations
@@ -23,29 +23,31 @@ from torch import Tensor
 
 from snrlab.core.errors import UserError, first_line
 
-WAIT = timedelta(minutes=30)  # for the others at most: the main one may draw pictures or write a model meanwhile
-BUCKET = 2**24  # numbers that are added up over the processes at once
-FAILED = 2  # exit code of a user's mistake
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the main process may draw pictures or write a model meanwhile
+BUCKET_ELEMENTS = 2**24  # elements that one all-reduce sums
+FAILURE_EXIT_CODE = 2  # exit code after an error that the user can mend
 
 _T = TypeVar("_T")
 
 
 class LostProcessError(UserError):
-    """Another process of the run is gone, so that this one cannot go on."""
+    """Another process of the run has ended, so this one cannot continue."""
 
     def __init__(self, message: str) -> None:
-        """With what is known of it."""
+        """With the message for the user."""
         super().__init__(message, code="lost-process")
 
 
 @dataclass(frozen=True)
 class Processes:
-    """One of the processes of a run, and what it does with the others; alone, nothing.
+    """This process among the processes of a run, and the operations that involve all of them.
 
     Attributes:
-        rank: which one it is, from 0.
-        count: how many there are.
-        device: where it trains.
+        rank: number of this process, from 0.
+        count: number of processes.
+        device: the device that this process trains on.
+
+    With a single process the operations return at once.
     """
 
     rank: int = 0
@@ -54,96 +56,96 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether it is the one that writes and speaks."""
+        """Whether this is the process that writes files and log lines."""
         return self.rank == 0
 
     def slots(self, micro: int, accumulation: int, batch: int) -> NDArray[np.int64]:
-        """The slots of the global batch that it takes in one of its forward passes."""
+        """The slots of the global batch that this process computes in its forward pass `micro`, shape [batch]."""
         first = (self.rank * accumulation + micro) * batch
         return np.arange(first, first + batch)
 
     def mine(self, items: Sequence[_T]) -> list[_T]:
-        """Its part of a list, of which every item is some process's."""
+        """This process's share of a list; the shares of all processes make up the whole list."""
         return list(items[self.rank :: self.count])
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors by their sums over the processes, which are the same to the bit on each."""
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors in place by their sums over the processes, which are bit-identical on all of them."""
         if self.count == 1:
             return
-        for some in _buckets(tensors):
-            wide = torch.float64 if some[0].dtype == torch.float64 else torch.float32
-            flat = torch.cat([t.reshape(-1).to(self.device, wide) for t in some])
-            with _together():
+        for bucket in _buckets(tensors):
+            wide = torch.float64 if bucket[0].dtype == torch.float64 else torch.float32
+            flat = torch.cat([t.reshape(-1).to(self.device, wide) for t in bucket])
+            with _lost_process_errors():
                 dist.all_reduce(flat)
-            for tensor, total in zip(some, flat.split([t.numel() for t in some]), strict=True):
+            for tensor, total in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
                 tensor.copy_(total.view_as(tensor))
 
     def gather(self, columns: Tensor) -> Tensor:
-        """Columns [k, n] of each process side by side in the order of ranks: [k, n x count]."""
+        """The columns [k, n] of all processes side by side, in the order of ranks: [k, n x count]."""
         if self.count == 1:
             return columns
-        found = [torch.empty_like(columns) for _ in range(self.count)]
-        with _together():
-            dist.all_gather(found, columns.contiguous())
-        return torch.cat(found, dim=1)
+        parts = [torch.empty_like(columns) for _ in range(self.count)]
+        with _lost_process_errors():
+            dist.all_gather(parts, columns.contiguous())
+        return torch.cat(parts, dim=1)
 
-    def everyones(self, value: _T) -> list[_T]:
-        """A value of each process, in the order of ranks."""
+    def gather_objects(self, value: _T) -> list[_T]:
+        """The values of all processes, in the order of ranks."""
         if self.count == 1:
             return [value]
-        found: list[_T | None] = [None] * self.count
-        with _together():
-            dist.all_gather_object(found, value)
-        return found  # type: ignore[return-value]  # all are there now
+        values: list[_T | None] = [None] * self.count
+        with _lost_process_errors():
+            dist.all_gather_object(values, value)
+        return values  # type: ignore[return-value]  # all are filled in now
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true for one of them."""
+        """Whether the flag is true in at least one process."""
         if self.count == 1:
             return flag
-        found = torch.tensor(int(flag), device=self.device)
-        with _together():
-            dist.all_reduce(found, dist.ReduceOp.MAX)
-        return bool(found)
+        maximum = torch.tensor(int(flag), device=self.device)
+        with _lost_process_errors():
+            dist.all_reduce(maximum, dist.ReduceOp.MAX)
+        return bool(maximum)
 
-    def agreed(self, make: Callable[[], _T]) -> _T:
-        """What this process makes, if every one of them can: a mistake is said once, and all end.
+    def all_or_none(self, make: Callable[[], _T]) -> _T:
+        """The result of `make` in this process, provided that it succeeds in all; otherwise all of them end.
 
-        `make` must not ask the other processes anything.
+        `make` must not communicate with the other processes.
 
         Raises:
-            UserError: in the main process, that of the first to fail; the others end without a word.
+            UserError: in the main process, the error of the lowest rank that failed; the others exit silently.
         """
         if self.count == 1:
             return make()
         try:
             value = make()
-        except UserError as mistake:
-            self.refuse(mistake)
+        except UserError as error:
+            self.refuse(error)
             raise
         self.refuse(None)
         return value
 
-    def refuse(self, wrong: UserError | None) -> None:
-        """End all processes if one of them found something wrong, which the main one says (UserError)."""
-        found = next((w for w in self.everyones(wrong) if w is not None), None)
-        if found is not None:
+    def refuse(self, error: UserError | None) -> None:
+        """End all processes if one of them has an error: the main process raises the first (UserError)."""
+        first = next((e for e in self.gather_objects(error) if e is not None), None)
+        if first is not None:
             if self.main:
-                raise found
-            sys.exit(FAILED)
+                raise first
+            sys.exit(FAILURE_EXIT_CODE)
 
-    def first(self, make: Callable[[], _T]) -> _T:
-        """What the main process makes, in all of them; only it does anything."""
-        made = self.agreed(lambda: make() if self.main else None)
-        return self.everyones(made)[0]  # type: ignore[return-value]  # that of the main one
+    def on_main(self, make: Callable[[], _T]) -> _T:
+        """The result of `make`, called in the main process only and returned in all of them."""
+        result = self.all_or_none(lambda: make() if self.main else None)
+        return self.gather_objects(result)[0]  # type: ignore[return-value]  # the main process's
 
     def refuse_drift(self, tensors: Sequence[Tensor]) -> None:
-        """Make sure that all processes have the same weights (UserError, which the main one says)."""
+        """Check that all processes have the same weights; otherwise end them (UserError in the main process)."""
         if self.count == 1:
             return
         sums = torch.stack([tensor.detach().double().sum() for tensor in tensors]).cpu()
-        everyones = self.everyones(sums.numpy().tobytes())
-        if len(set(everyones)) > 1:
-            different = [rank for rank, own in enumerate(everyones) if own != everyones[0]]
+        by_rank = self.gather_objects(sums.numpy().tobytes())
+        if len(set(by_rank)) > 1:
+            different = [rank for rank, sums_of_rank in enumerate(by_rank) if sums_of_rank != by_rank[0]]
             drift = UserError(
                 f"the processes no longer have the same weights: rank {different[0]} differs from rank 0. Their "
                 "devices compute differently, or one of them is broken; train on devices of one kind.",
@@ -152,7 +154,7 @@ class Processes:
             self.refuse(drift)
 
     def close(self) -> None:
-        """Part from the others, at the end."""
+        """Leave the process group, at the end of the run."""
         if self.count > 1:
             dist.destroy_process_group()
 
@@ -160,18 +162,18 @@ class Processes:
 SINGLE = Processes()
 
 
-def here() -> Processes:
-    """The process that this one is, as whoever launched it says; alone without a launcher.
+def current_processes() -> Processes:
+    """This process's place among those that a launcher started, from the environment; SINGLE without a launcher.
 
     Raises:
-        UserError: a launcher that started several, which do not find each other.
+        UserError: the launcher started several processes, and they cannot reach each other.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return SINGLE
     from accelerate import PartialState
 
     try:
-        state = PartialState(cpu=not torch.cuda.is_available(), timeout=WAIT)
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=COLLECTIVE_TIMEOUT)
     except (RuntimeError, ValueError) as reason:
         raise UserError(
             f"the processes of the run do not find each other: {first_line(reason)}", code="lost-process"
@@ -180,8 +182,8 @@ def here() -> Processes:
 
 
 @contextmanager
-def _together() -> Iterator[None]:
-    """Say so where another process is gone."""
+def _lost_process_errors() -> Iterator[None]:
+    """Turn the failure of a collective into LostProcessError."""
     try:
         yield
     except torch.cuda.OutOfMemoryError:
@@ -195,12 +197,14 @@ def _together() -> Iterator[None]:
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """The tensors in their order, together as far as they are small."""
-    some: list[Tensor] = []
+    """The tensors in their order, in groups of one dtype and at most BUCKET elements (a larger tensor is alone)."""
+    bucket: list[Tensor] = []
     for tensor in tensors:
-        if some and (sum(t.numel() for t in some) + tensor.numel() > BUCKET or tensor.dtype != some[0].dtype):
-            yield some
-            some = []
-        some.append(tensor)
-    if some:
-        yield some
+        if bucket and (
+            sum(t.numel() for t in bucket) + tensor.numel() > BUCKET_ELEMENTS or tensor.dtype != bucket[0].dtype
+        ):
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket

@@ -75,15 +75,15 @@ def test_what_a_file_does_not_say(monkeypatch, tmp_path, capsys):
 def test_mistakes(model, monkeypatch, tmp_path, capsys):
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
     (tmp_path / "old.ckpt").write_bytes(b"\x80\x02")
-    for arguments, says in (
+    for arguments, message in (
         (("nowhere",), "SOURCE: there is no file or folder"),
-        ((tmp_path / "lora.safetensors",), "it is not a whole LoRA"),
+        ((tmp_path / "lora.safetensors",), "it is not a complete LoRA"),
         ((tmp_path / "old.ckpt",), "is a pickle"),
         ((model, "-o", "no/m.safetensors"), "--out: there is no folder no"),
         ((model, "--precision", "fp8"), "fp8"),
     ):
         assert convert(monkeypatch, *arguments) == 2
-        assert says in " ".join(capsys.readouterr().err.split())
+        assert message in " ".join(capsys.readouterr().err.split())
     assert not list((tmp_path / "work").iterdir())
 
 
@@ -103,5 +103,5 @@ def test_a_disk_that_is_full_leaves_nothing_and_no_traceback(model, monkeypatch,
 def test_a_folder_of_the_users_is_not_taken_for_what_was_stopped(model, monkeypatch, capsys):
     (model.parent / "work" / "out.tmp").mkdir()
     assert convert(monkeypatch, model, "-o", "out") == 2
-    assert "out.tmp is there, left by what was stopped or made by you" in capsys.readouterr().err
+    assert "out.tmp exists, left by an interrupted command or made by you" in capsys.readouterr().err
     assert (model.parent / "work" / "out.tmp").is_dir()

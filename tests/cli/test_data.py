@@ -95,7 +95,7 @@ def test_what_is_wrong_ends_with_exit_code_2(tmp_path, snrlab):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         (
             "train_data_dir = 'photos'\n",
@@ -103,15 +103,15 @@ def test_what_is_wrong_ends_with_exit_code_2(tmp_path, snrlab):
         ),
         ("[args]\ndataset_config = 'd.toml'\n", "is a kohya training config"),
         ("[[dataset]]\n", "is neither a run file, which has [data], nor a dataset TOML"),
-        ("[[datasets]\n", "it cannot be read"),
+        ("[[datasets]\n", "cannot be read: "),
     ],
     ids=lambda v: "",
 )
-def test_other_files(tmp_path, snrlab, text, says):
+def test_other_files(tmp_path, snrlab, text, message):
     (tmp_path / "other.toml").write_text(text)
     code, _, err = snrlab("data", "other.toml")
     assert code == 2
-    assert says in err
+    assert message in err
 
 
 def test_only_data_can_be_set_for_a_folder(tmp_path, snrlab):

@@ -12,10 +12,10 @@ from snrlab.cli.machine.graphics_card import Card, find_cards, install_line
 posix = pytest.mark.skipif(os.name != "posix", reason="puts a shell script in the place of nvidia-smi")
 
 
-def card_on(path, monkeypatch, says):
+def card_on(path, monkeypatch, output):
     """A machine whose nvidia-smi says this, or fails where asked for what it does not know."""
     script = path / "nvidia-smi"
-    script.write_text(f"#!/bin/sh\n{says}\n")
+    script.write_text(f"#!/bin/sh\n{output}\n")
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(path), prepend=os.pathsep)
 
@@ -38,12 +38,12 @@ def test_cards_by_an_old_nvidia_smi(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_well_machine(tmp_path):
     done = tiny.snrlab("doctor", "--out", tmp_path / "runs", "--format", "json")
-    found = json.loads(done.stdout)
-    states = {check["name"]: check["state"] for check in found["checks"]}
+    report = json.loads(done.stdout)
+    states = {check["name"]: check["state"] for check in report["checks"]}
     assert {"python", "torch", "torch build", "graphics card", "disk", "write permission", "threads"} <= states.keys()
     assert states["training libraries"] == "ok"
-    assert found["ok"] == (done.returncode == 0)
-    assert found["ok"] == ("problem" not in states.values())
+    assert report["ok"] == (done.returncode == 0)
+    assert report["ok"] == ("problem" not in states.values())
     assert str(tmp_path) not in done.stdout, "names no folder of the machine"
 
 
@@ -64,7 +64,7 @@ def test_everything_wrong(tmp_path, monkeypatch):
     assert "Traceback" not in done.stderr
     for words in (
         "torchvision::nms does not exist", "pip uninstall torchvision",
-        "built for the processor alone, beside a graphics card", "--index-url https://download.pytorch.org/whl/cu130",
+        "built for the processor only, but there is a graphics card", "--index-url https://download.pytorch.org/whl/cu130",
         "file/ cannot be written", "OMP_NUM_THREADS is 999", "HF_HUB_OFFLINE=1",
     ):  # fmt: skip
         assert words in done.stdout, words

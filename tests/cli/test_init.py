@@ -14,11 +14,11 @@ import tiny
 from snrlab import UserError
 from snrlab.cli.output_files import free_path
 from snrlab.config import read_run
-from snrlab.config.presets import BASES, load_preset, names
+from snrlab.config.presets import BASES, load_preset, preset_names
 from snrlab.init.run_file import draft_run_file
 from snrlab.model_files import families
 from snrlab.models.layouts.original_layout import layout
-from snrlab.models.networks import empty
+from snrlab.models.networks import empty_network
 from tiny_families import save_family
 
 
@@ -37,7 +37,7 @@ def model_of(family, path, **marks):
     """A file whose header is that of a whole model of a family; the data is a hole."""
     tensors = {}
     for part in families.PARTS[family]:
-        network = empty(part, families.config(family, part))
+        network = empty_network(part, families.config(family, part))
         state = network.state_dict()
         for entry in layout(part, state, network.config if part in ("unet", "vae") else {}, family):
             tensors[entry.name] = list(entry.join({name: state[name].to("meta") for name in entry.parts}).shape)
@@ -62,7 +62,7 @@ def run_of(started, folder):
     return read_run(path)
 
 
-@pytest.mark.parametrize(("preset", "base"), list(itertools.product(names(), BASES)))
+@pytest.mark.parametrize(("preset", "base"), list(itertools.product(preset_names(), BASES)))
 def test_every_preset_is_a_valid_run_for_every_family(preset, base, photos, tmp_path):
     model = "small" if base == "small" else model_of(base, tmp_path / f"{base}.safetensors")
     started = draft_run_file(photos, str(model), preset)
@@ -97,10 +97,10 @@ def test_more_images_are_more_steps_and_are_held_back(photos, tmp_path):
 
 
 def test_the_word_of_a_character(photos, tmp_path):
-    found = run_of(draft_run_file(photos, "small", "character-lora"), tmp_path)
-    assert found.output.trigger_phrase == "zork figure"
-    assert found.data.shuffle_tags
-    assert any(prompt.startswith("zork figure, on a beach") for prompt in found.sample.prompts)
+    config = run_of(draft_run_file(photos, "small", "character-lora"), tmp_path)
+    assert config.output.trigger_phrase == "zork figure"
+    assert config.data.shuffle_tags
+    assert any(prompt.startswith("zork figure, on a beach") for prompt in config.sample.prompts)
     for index in range(20):
         (photos / f"{index}.txt").write_text(f"standing at place {index} of a long row")
     named = run_of(draft_run_file(photos, "small", "character-lora"), tmp_path)
@@ -125,13 +125,13 @@ def test_repeats_in_folder_names_count(photos, tmp_path):
     assert "sks" not in few.text.split("[sample]")[1], "captions of their own come first"
 
 
-@pytest.mark.parametrize(("marks", "says", "resolution"), [({}, "v_prediction", 768), ({"v_pred": 1}, None, 768)])
-def test_what_an_sd2_file_leaves_open(marks, says, resolution, photos, tmp_path):
+@pytest.mark.parametrize(("marks", "prediction", "resolution"), [({}, "v_prediction", 768), ({"v_pred": 1}, None, 768)])
+def test_what_an_sd2_file_leaves_open(marks, prediction, resolution, photos, tmp_path):
     started = draft_run_file(photos, str(model_of("sd2", tmp_path / "m.safetensors", **marks)), "style-lora")
     config = run_of(started, tmp_path)
-    assert config.recipe.prediction_type == says
+    assert config.recipe.prediction_type == prediction
     assert config.data.resolution == resolution
-    assert ("The file does not say it" in started.text) == (says is not None)
+    assert ("The file does not say it" in started.text) == (prediction is not None)
 
 
 def test_a_folder_of_sd2_says_what_it_predicts(photos, tmp_path):
@@ -144,7 +144,7 @@ def test_what_cannot_be_started(photos, tmp_path):
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
     empty_folder = tmp_path / "nothing"
     empty_folder.mkdir()
-    for arguments, says in (
+    for arguments, message in (
         ((photos, "smal", "style-lora"), "there is no file or folder smal. Did you mean 'small'"),
         ((photos, str(tmp_path / "lora.safetensors"), "style-lora"), "is a LoRA, which goes on top of a model"),
         ((photos, "small", "stile-lora"), "Did you mean 'style-lora'"),
@@ -152,7 +152,7 @@ def test_what_cannot_be_started(photos, tmp_path):
         ((empty_folder, "small", "style-lora"), "there is no image"),
         ((tmp_path / "nowhere", "small", "style-lora"), "there is no such folder"),
     ):
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=message):
             draft_run_file(*arguments)
 
 
@@ -167,7 +167,7 @@ def test_nothing_is_overwritten(tmp_path):
 
 def test_the_command(photos, tmp_path):
     listed = tiny.snrlab("init", "--list")
-    assert all(f"{name}: {load_preset(name).summary}" in listed.stdout for name in names())
+    assert all(f"{name}: {load_preset(name).summary}" in listed.stdout for name in preset_names())
     assert "SDXL 12 GB" in listed.stdout
     (tmp_path / "run.toml").write_text("mine")
     done = tiny.snrlab("init", photos, "--model", "small", "--preset", "concept-lora", "--name", "mine", cwd=tmp_path)
@@ -177,10 +177,10 @@ def test_the_command(photos, tmp_path):
         assert words in done.stdout, words
     assert (tmp_path / "run.toml").read_text() == "mine"
     assert tomllib.loads((tmp_path / "run-2.toml").read_text(encoding="utf-8"))["name"] == "mine"
-    for arguments, says in ((["--model", "small"], "give a folder of images"), ([photos], "--model is missing")):
+    for arguments, message in ((["--model", "small"], "give a folder of images"), ([photos], "--model is missing")):
         failed = tiny.snrlab("init", *arguments)
         assert failed.returncode == 2
-        assert says in failed.stderr
+        assert message in failed.stderr
 
 
 @pytest.mark.slow

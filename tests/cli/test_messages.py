@@ -30,9 +30,8 @@ def train(run_file, *options):
 def test_every_command_that_works_takes_both_options():
     commands = typer.main.get_command(app).commands
     for command in (command for several in COMMANDS.values() for command in several):
-        options = {
-            name for parameter in commands[command.__name__.removesuffix("_command")].params for name in parameter.opts
-        }
+        parameters = commands[command.__name__.removesuffix("_command")].params
+        options = {name for parameter in parameters for name in parameter.opts}
         assert ({"--quiet", "--verbose"} <= options) == (command not in ANSWERS), command
 
 

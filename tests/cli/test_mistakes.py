@@ -77,7 +77,7 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_wrong_runs(name, place, capsys, monkeypatch):
-    sections, says = RUNS[name]
+    sections, message = RUNS[name]
 
     def drop_none(data):
         for table in data.values():
@@ -85,7 +85,7 @@ def test_wrong_runs(name, place, capsys, monkeypatch):
                 for key in [k for k, v in table.items() if v is None]:
                     del table[key]
 
-    assert says in fails(["train", run_file(place, drop_none, **sections)], capsys, monkeypatch)
+    assert message in fails(["train", run_file(place, drop_none, **sections)], capsys, monkeypatch)
     assert not list((place / "work").iterdir()), "nothing half-written"
 
 
@@ -186,11 +186,11 @@ def test_unwritable_folder(place, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["train", "missing.toml"], "there is no run file missing.toml. To get one: snrlab init"),
         (["train", "../lora.ckpt.toml"], "it is no UTF-8 text"),
-        (["train", "../run.toml", "--set", "rank=3"], "it belongs into a section: lora.rank"),
+        (["train", "../run.toml", "--set", "rank=3"], "it belongs in a section: lora.rank"),
         (["train", "../run.toml", "--set", "name=a b"], "it must be of letters a to z"),
         (["train", "../run.toml", "--set", "lora.rank=0"], "lora.rank is 0; it must be >= 1"),
         (["train", "../run.toml", "--set", "train.steps=1.5"], "train.steps is 1.5; it must be a whole number"),
@@ -219,7 +219,7 @@ def test_unwritable_folder(place, capsys, monkeypatch):
         (["table", "--density", "curve:points=0/0"], "it is 0 at every timestep"),
         (["data", "nowhere"], "there is no such folder"),
         (["data", "../lora.ckpt"], "this is a file, not a folder"),
-        (["data", "../broken.toml"], "broken.toml: it cannot be read"),
+        (["data", "../broken.toml"], "broken.toml cannot be read: "),
         (["data", "."], "there is no image"),
         (["sample", "nowhere", "--prompt", "a"], "there is no file or folder"),
         (["sample", "../model"], "there is nothing to draw"),
@@ -257,7 +257,7 @@ def test_unwritable_folder(place, capsys, monkeypatch):
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )  # fmt: skip
-def test_wrong_commands(arguments, says, place, capsys, monkeypatch):
+def test_wrong_commands(arguments, message, place, capsys, monkeypatch):
     run_file(place)
     (place / "broken.toml").write_text("[model\n")
     (place / "lora.ckpt").write_bytes(b"\x80\x02")
@@ -266,19 +266,19 @@ def test_wrong_commands(arguments, says, place, capsys, monkeypatch):
     (place / "half.safetensors").write_bytes(b"\x00" * 40)
     ones = {f"lora_unet_mid_block_x.lora_{side}.weight": torch.ones(1, 1) for side in ("up", "down")}
     save_file(ones, place / "strange.safetensors")
-    assert says in " ".join(fails(arguments, capsys, monkeypatch).split())
+    assert message in " ".join(fails(arguments, capsys, monkeypatch).split())
     assert not list((place / "work").iterdir()), "nothing half-written"
 
 
 def test_a_bug_is_one_sentence_and_no_traceback(capsys, monkeypatch):
-    monkeypatch.setattr("snrlab.lab.cite.to_bibtex", lambda found: found["nothing"])
+    monkeypatch.setattr("snrlab.lab.cite.to_bibtex", lambda sources: sources["nothing"])
     monkeypatch.setattr("sys.argv", ["snrlab", "cite", "min_snr"])
     with pytest.raises(SystemExit) as end:
         main()
-    said = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     assert end.value.code == 1
-    assert said.startswith("snrlab: a bug in snrlab, not a mistake of yours: KeyError: 'nothing'.")
-    assert said.count("\n") == 1
+    assert stderr.startswith("snrlab: a bug in snrlab, not a mistake of yours: KeyError: 'nothing'.")
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("mine", ["recipes.png", "other.png"])

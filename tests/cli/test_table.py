@@ -16,21 +16,21 @@ def rows(*arguments):
 
 
 def test_json_of_every_step():
-    found = rows("--prediction", "epsilon", "--weighting", "min_snr:gamma=5", "--every", 1)
-    assert len(found) == 1000
+    table = rows("--prediction", "epsilon", "--weighting", "min_snr:gamma=5", "--every", 1)
+    assert len(table) == 1000
     assert {
         "t", "alphas_cumprod", "snr", "log_snr", "p", "weight", "weight_epsilon", "weight_x0", "ip_gamma", "ip_floor",
-    } <= set(found[0])  # fmt: skip
-    assert [found[t]["snr"] for t in (0, 499, 999)] == pytest.approx([1175.470588, 0.3844081183, 0.004681916706])
-    assert [r["t"] for r in found] == list(range(1000))
-    assert found[146]["snr"] > 5 > found[147]["snr"]
-    assert found[353]["snr"] > 1 > found[354]["snr"]
+    } <= set(table[0])  # fmt: skip
+    assert [table[t]["snr"] for t in (0, 499, 999)] == pytest.approx([1175.470588, 0.3844081183, 0.004681916706])
+    assert [r["t"] for r in table] == list(range(1000))
+    assert table[146]["snr"] > 5 > table[147]["snr"]
+    assert table[353]["snr"] > 1 > table[354]["snr"]
 
 
 def test_default_is_every_25_steps_of_the_plain_recipe():
-    found = rows()
-    assert [r["t"] for r in found] == list(range(0, 1000, 25))
-    assert {r["weight"] for r in found} == {1.0}
+    table = rows()
+    assert [r["t"] for r in table] == list(range(0, 1000, 25))
+    assert {r["weight"] for r in table} == {1.0}
 
 
 def test_zero_terminal_snr_has_nulls_and_finite_weights():
@@ -42,21 +42,21 @@ def test_zero_terminal_snr_has_nulls_and_finite_weights():
 
 
 def test_all_options():
-    found = rows(
+    table = rows(
         "--schedule", "cosine:offset=0.01", "--prediction", "v_prediction", "--weighting", "min_snr:gamma=3",
         "--weighting", "p2:k=1,gamma=0.5", "--product-on", "network", "--max-weight", 0.5, "--min-weight", 0.01,
         "--normalize", "--density", "logit_normal:mean=0.5,std=1", "--perturbation", "ip_noise:gamma=0.1",
         "--at", "3,1",
     )  # fmt: skip
-    assert [r["t"] for r in found] == [3, 1]
-    assert found[0]["ip_gamma"] == 0.1
+    assert [r["t"] for r in table] == [3, 1]
+    assert table[0]["ip_gamma"] == 0.1
 
 
 def test_csv():
     done = tiny.snrlab("table", "--format", "csv", "--at", "0,999")
-    found = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert [r["t"] for r in found] == ["0", "999"]
-    assert float(found[0]["snr"]) == pytest.approx(1175.470588)
+    table = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [r["t"] for r in table] == ["0", "999"]
+    assert float(table[0]["snr"]) == pytest.approx(1175.470588)
 
 
 def test_text_marks_the_steps_that_matter():

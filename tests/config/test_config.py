@@ -39,7 +39,7 @@ def test_every_field_is_described_and_in_the_schema():
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [
         ({"modell": {}}, "Did you mean 'model'"),
         ({"train": {"batchsize": 4}}, "train.batchsize: 'batchsize' is not known. Did you mean 'batch_size'"),
@@ -61,10 +61,10 @@ def test_every_field_is_described_and_in_the_schema():
         ({"seed": -1}, "seed is -1"),
     ],
 )
-def test_mistakes_are_named(data, says):
+def test_mistakes_are_named(data, message):
     with pytest.raises(UserError) as mistake:
         parse_run({**SMALL, **data})
-    assert says in str(mistake.value)
+    assert message in str(mistake.value)
 
 
 def test_all_mistakes_at_once():

@@ -19,7 +19,7 @@ FOLDER = {"folder": "f"}
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [
         ({}, "none of them is given"),
         ({"folder": "f", "dataset_config": "d.toml"}, "folder and dataset_config"),
@@ -57,10 +57,10 @@ FOLDER = {"folder": "f"}
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
-def test_mistakes(data, says):
+def test_mistakes(data, message):
     with pytest.raises(UserError) as mistake:
         parse_run(run(**data))
-    assert says in str(mistake.value)
+    assert message in str(mistake.value)
 
 
 def test_the_nearer_wins():
@@ -122,8 +122,8 @@ def test_paths_are_made_absolute(tmp_path, monkeypatch):
         "cache_folder = 'c'\n[[data.sets]]\nfolder = 'f'\nmasks = 'n'\n"
     )
     data = read_run(tmp_path / "run.toml").data
-    found = (data.regularisation, data.masks, data.cache_folder, data.sets[0].folder, data.sets[0].masks)
-    assert found == tuple(str(tmp_path / name) for name in "rmcfn")
+    paths = (data.regularisation, data.masks, data.cache_folder, data.sets[0].folder, data.sets[0].masks)
+    assert paths == tuple(str(tmp_path / name) for name in "rmcfn")
 
 
 def test_older_resolved_files_still_read():

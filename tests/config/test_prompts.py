@@ -30,7 +30,7 @@ def test_lines(line, wanted):
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("a --q 3", "line 4: --q is not known. Allowed: --n negative prompt, --w width"),
         ("a --width 512", "--width is not known. Did you mean --w?"),
@@ -47,10 +47,10 @@ def test_lines(line, wanted):
         ("a\nb", "a prompt is one line"),
     ],
 )
-def test_mistakes(line, says):
+def test_mistakes(line, message):
     with pytest.raises(UserError) as mistake:
         parse_line(line, "line 4")
-    assert says in str(mistake.value)
+    assert message in str(mistake.value)
     assert "line 4" in str(mistake.value)
 
 
@@ -76,7 +76,7 @@ def test_a_file_of_prompts_is_read_into_the_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "says"),
+    ("name", "text", "message"),
     [
         ("a.txt", "fine\nbad --q 1\n", "a.txt, line 2: --q is not known"),
         ("a.txt", "# nothing\n", "there is no prompt in"),
@@ -84,8 +84,8 @@ def test_a_file_of_prompts_is_read_into_the_run(tmp_path, monkeypatch):
         ("missing.txt", None, "there is no file"),
     ],
 )
-def test_files_that_cannot_be_used(name, text, says, tmp_path):
+def test_files_that_cannot_be_used(name, text, message, tmp_path):
     if text is not None:
         (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         parse_run({**SMALL, "sample": {"prompts_file": str(tmp_path / name)}})

@@ -96,8 +96,8 @@ def test_a_text_stays_as_it_is_everywhere(field):
 
 
 def test_paths_of_every_system():
-    found = [last_name(text) for text in (r"C:\Users\me\cats", "C:/Users/me/cats", r"\\server\share\cats", "/a/cats")]
-    assert found == ["cats"] * 4
+    names = [last_name(text) for text in (r"C:\Users\me\cats", "C:/Users/me/cats", r"\\server\share\cats", "/a/cats")]
+    assert names == ["cats"] * 4
     assert [last_name(text) for text in ("cats/dogs", "a cat", "", "/", ".png")] == [
         "cats/dogs",
         "a cat",

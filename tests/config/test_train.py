@@ -54,9 +54,9 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("train", "message"), MISTAKES)
 def test_mistakes_are_met_with_what_to_do(train, message):
-    with pytest.raises(UserError) as found:
+    with pytest.raises(UserError) as error:
         parse_run(run(**train))
-    assert message in str(found.value)
+    assert message in str(error.value)
 
 
 def test_updates_in_the_backward_pass_do_not_go_with_fp16():
@@ -101,16 +101,16 @@ def test_the_command_line_can_say_it():
     assert train.loss.params["c"] == 0.2
 
 
-@pytest.mark.parametrize(("warmup", "steps", "found"), [("10%", 35, 3), (0.29, 100, 29), (7, 100, 7), (0.0, 9, 0)])
-def test_warm_up_in_steps(warmup, steps, found):
-    assert TrainConfig(warmup=warmup, steps=steps).warmup_steps == found
+@pytest.mark.parametrize(("warmup", "steps", "expected"), [("10%", 35, 3), (0.29, 100, 29), (7, 100, 7), (0.0, 9, 0)])
+def test_warm_up_in_steps(warmup, steps, expected):
+    assert TrainConfig(warmup=warmup, steps=steps).warmup_steps == expected
 
 
 def test_epochs_become_steps():
     train = TrainConfig(epochs=10, batch_size=4, gradient_accumulation=2, warmup="10%")
-    found = train.in_steps(20)
-    assert (found.steps, found.epochs, found.warmup_steps) == (25, None, 2)
-    assert rate_factor(found, 24) < 0.02, "the schedule is over all of them"
+    resolved = train.in_steps(20)
+    assert (resolved.steps, resolved.epochs, resolved.warmup_steps) == (25, None, 2)
+    assert rate_factor(resolved, 24) < 0.02, "the schedule is over all of them"
     with pytest.raises(UserError, match="warmup is 30 steps"):
         TrainConfig(epochs=1, warmup=30).in_steps(20)
 
@@ -131,7 +131,7 @@ def test_a_scale_that_would_be_ignored_is_an_error(tiny_model, pictures):
         ("torch.optim:NoSuch", "", "torch.optim has no NoSuch"),
         ("torch.optim:SGD", "nesterof=True", "does not take args"),
         ("torch.optim:SGD", "momentum=-1.0", "does not take args"),
-        ("collections:OrderedDict", "", "is no torch optimizer"),
+        ("collections:OrderedDict", "", "is not a torch optimizer"),
     ],
 )
 def test_a_class_that_cannot_be_used(path, args, message):

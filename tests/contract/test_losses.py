@@ -36,14 +36,14 @@ def bound(entry, data, schedule):
 @given(data=st.data())
 def test_loss_is_a_loss(entry, data):
     schedule = default(data.draw(st.sampled_from(all_of(SCHEDULES))))()
-    found = bound(entry, data, schedule)
-    if found is None:
+    bound_loss = bound(entry, data, schedule)
+    if bound_loss is None:
         return
-    assert found.threshold.shape == schedule.snr.shape
-    assert np.isfinite(found.threshold).all()
-    assert (found.threshold >= 0).all()
-    for c in found.threshold[:: len(found.threshold) // 5]:
-        loss = found.of_error(ERRORS, torch.tensor(float(c)))
+    assert bound_loss.threshold.shape == schedule.snr.shape
+    assert np.isfinite(bound_loss.threshold).all()
+    assert (bound_loss.threshold >= 0).all()
+    for c in bound_loss.threshold[:: len(bound_loss.threshold) // 5]:
+        loss = bound_loss.of_error(ERRORS, torch.tensor(float(c)))
         assert loss.shape == ERRORS.shape
         assert float(loss[60]) == 0, "no error, no loss"
         assert torch.allclose(loss, loss.flip(0), atol=1e-6), "even"
@@ -54,11 +54,11 @@ def test_loss_is_a_loss(entry, data):
 @every_loss
 @given(data=st.data())
 def test_gradient_is_finite_where_there_is_no_error(entry, data):
-    found = bound(entry, data, SCHEDULES.bind(next(iter(SCHEDULES)))())
-    if found is None:
+    bound_loss = bound(entry, data, SCHEDULES.bind(next(iter(SCHEDULES)))())
+    if bound_loss is None:
         return
     d = torch.zeros(3, requires_grad=True)
-    found.of_error(d, torch.tensor(float(found.threshold.min()))).sum().backward()
+    bound_loss.of_error(d, torch.tensor(float(bound_loss.threshold.min()))).sum().backward()
     assert torch.equal(d.grad, torch.zeros(3))
 
 
@@ -78,11 +78,11 @@ def test_masked_elements_have_no_gradient_and_the_rest_is_not_louder(entry):
     whole = torch.zeros_like(x0, requires_grad=True)
     masked = torch.zeros_like(x0, requires_grad=True)
     step(entry, whole, x0).loss.sum().backward()
-    found = step(entry, masked, x0, mask=mask)
-    found.loss.sum().backward()
+    losses = step(entry, masked, x0, mask=mask)
+    losses.loss.sum().backward()
     assert torch.equal(masked.grad[:, :, 4:], torch.zeros(3, 4, 4, 8))
     assert torch.equal(masked.grad[:, :, :4], whole.grad[:, :, :4]), "the mean is over all elements"
-    assert torch.equal(found.mse, step(entry, whole, x0).mse), "the unweighted loss is of the whole picture"
+    assert torch.equal(losses.mse, step(entry, whole, x0).mse), "the unweighted loss is of the whole picture"
 
 
 @every_loss
@@ -98,10 +98,10 @@ def test_importance_is_a_factor_of_each_example(entry):
     x0 = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     importance = torch.tensor([1.0, 0.5, 0.0])
     nothing = torch.zeros_like(x0)
-    plain, found = step(entry, nothing, x0), step(entry, nothing, x0, importance=importance)
-    assert torch.equal(found.loss, plain.loss * importance)
-    assert torch.equal(found.mse, plain.mse)
-    assert torch.equal(found.weight, plain.weight)
+    plain, scaled = step(entry, nothing, x0), step(entry, nothing, x0, importance=importance)
+    assert torch.equal(scaled.loss, plain.loss * importance)
+    assert torch.equal(scaled.mse, plain.mse)
+    assert torch.equal(scaled.weight, plain.weight)
 
 
 @every_loss

@@ -78,7 +78,7 @@ def test_it_trains_every_weight_and_its_state_is_as_large_as_it_says(entry, tiny
     still = [name for name, p in job.parameters.items() if torch.equal(before[name], p)]
     assert not still
     shapes = [tuple(p.shape) for p in job.parameters.values()]
-    said = sum(entry.properties.state_bytes(shape) for shape in shapes)
+    stated_bytes = sum(entry.properties.state_bytes(shape) for shape in shapes)
     held = {
         v.data_ptr(): v.nbytes
         for p in job.parameters.values()
@@ -86,9 +86,9 @@ def test_it_trains_every_weight_and_its_state_is_as_large_as_it_says(entry, tiny
         if isinstance(v, torch.Tensor)
     }
     if "path" in entry.parameters:
-        assert sum(held.values()) <= said, "of an unknown one, what is usual"
+        assert sum(held.values()) <= stated_bytes, "of an unknown one, what is usual"
     else:
-        assert sum(held.values()) == pytest.approx(said, rel=0.01), "tables that all weights share are left out"
+        assert sum(held.values()) == pytest.approx(stated_bytes, rel=0.01), "tables that all weights share are left out"
 
 
 @each_one_by_one
@@ -106,7 +106,7 @@ def test_a_backward_pass_outside_of_a_step_updates_nothing(entry, tiny_model, pi
     job = job_of(entry, tiny_model, pictures, **FUSED)
     before = state(job)
     slots = np.arange(job.total)
-    batch = job.conditions.batch(job.components, 0, slots, job.device)
+    batch = job.examples.batch(job.components, 0, slots, job.device)
     model = partial(denoise, job.components, text=batch.text)
     job.objective.losses(model, batch, 0, slots).loss.sum().backward()
     assert same(before, state(job))

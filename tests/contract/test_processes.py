@@ -59,7 +59,7 @@ def stopped_after_two(config, out):
 
 
 @pytest.fixture(scope="module")
-def found(tiny_model, pictures, tmp_path_factory):
+def joint(tiny_model, pictures, tmp_path_factory):
     """What both processes made of everything that is asked of them here; they are started once."""
     out = tmp_path_factory.mktemp("two")
     plan = {name: {"config": plan_of(tiny_model, pictures, sections, 2)} for name, sections in ALIKE.items()}
@@ -73,11 +73,11 @@ def found(tiny_model, pictures, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ALIKE)
-def test_two_equal_one(name, found, tiny_model, pictures):
-    together = found[1][0][name]
+def test_two_equal_one(name, joint, tiny_model, pictures):
+    together = joint[1][0][name]
     sections = ALIKE[name]
-    own = {k: v for k, v in sections.get("train", {}).items() if k not in ("batch_size", "gradient_accumulation")}
-    alone = two_processes.trained(plan_of(tiny_model, pictures, {**sections, "train": own}, BATCH))
+    train = {k: v for k, v in sections.get("train", {}).items() if k not in ("batch_size", "gradient_accumulation")}
+    alone = two_processes.trained(plan_of(tiny_model, pictures, {**sections, "train": train}, BATCH))
     assert len(together["steps"]) == len(alone["steps"]) == 3
     for one, two in zip(alone["steps"], together["steps"], strict=True):
         assert two["t"] == one["t"]
@@ -88,30 +88,30 @@ def test_two_equal_one(name, found, tiny_model, pictures):
     assert moved.max() < 2e-4, "three steps of a rate of 1e-3"
 
 
-def test_strata_cover_all_processes(found):
-    for step in found[1][0]["lora"]["steps"]:
+def test_strata_cover_all_processes(joint):
+    for step in joint[1][0]["lora"]["steps"]:
         assert sorted(t * BATCH // 1000 for t in step["t"]) == list(range(BATCH))
-    own = [set(found[1][rank]["lora"]["slots"]) for rank in range(2)]
-    assert not own[0] & own[1]
+    slots = [set(joint[1][rank]["lora"]["slots"]) for rank in range(2)]
+    assert not slots[0] & slots[1]
 
 
 @pytest.mark.parametrize("name", ALIKE)
-def test_both_have_the_same_weights_average_and_log(name, found):
+def test_both_have_the_same_weights_average_and_log(name, joint):
     """To the bit: the loss is that of the whole batch on both, and so is what is learnt from it."""
-    one, two = (found[1][rank][name] for rank in range(2))
+    one, two = (joint[1][rank][name] for rank in range(2))
     assert one["hash"] == two["hash"]
     assert one["steps"] == two["steps"]
 
 
-def test_a_loss_that_is_no_number_on_one_stops_both_and_names_its_images(found):
-    one, two = (found[1][rank]["broken"] for rank in range(2))
+def test_a_loss_that_is_no_number_on_one_stops_both_and_names_its_images(joint):
+    one, two = (joint[1][rank]["broken"] for rank in range(2))
     assert one["diverged"] == two["diverged"]
     assert len(one["steps"]) == len(two["steps"]) == 1
     assert one["hash"] == two["hash"], "the step that failed changed nothing on either"
 
 
-def test_weights_that_drift_apart_end_all_and_one_says_so(found):
-    one, two = (found[1][rank]["drift"] for rank in range(2))
+def test_weights_that_drift_apart_end_all_and_one_says_so(joint):
+    one, two = (joint[1][rank]["drift"] for rank in range(2))
     assert "the processes no longer have the same weights: rank 1 differs from rank 0" in one
     assert two == "exit code 2"
 
@@ -120,32 +120,32 @@ def lines(folder, name):
     return [json.loads(line) for line in (folder / name).read_text().splitlines()]
 
 
-def test_a_run_of_two_is_that_of_one(found, tiny_model, pictures, tmp_path):
+def test_a_run_of_two_is_that_of_one(joint, tiny_model, pictures, tmp_path):
     alone = runner.run(parse_run(plan_of(tiny_model, pictures, ENDS, BATCH)), tmp_path).folder.path
-    two, said = found[0] / "two" / "tiny", found[1][0]["run"]["said"]
-    assert found[1][1]["run"]["said"] == [], "only the main process speaks"
-    assert any("(batch 2 x 1 accumulated x 2 devices) = 1 steps a pass" in line for line in said)
+    two, messages = joint[0] / "two" / "tiny", joint[1][0]["run"]["said"]
+    assert joint[1][1]["run"]["said"] == [], "only the main process speaks"
+    assert any("(batch 2 x 1 accumulated x 2 devices) = 1 steps a pass" in line for line in messages)
     for name in ("two", "from-one"):
-        for one, other in zip(lines(alone, "steps.jsonl"), lines(found[0] / name / "tiny", "steps.jsonl"), strict=True):
+        for one, other in zip(lines(alone, "steps.jsonl"), lines(joint[0] / name / "tiny", "steps.jsonl"), strict=True):
             assert other["t"] == one["t"]
             assert other["mse"] == pytest.approx(one["mse"], rel=1e-3)
-        measured = lines(found[0] / name / "tiny", "validation.jsonl")
+        measured = lines(joint[0] / name / "tiny", "validation.jsonl")
         for one, other in zip(lines(alone, "validation.jsonl"), measured, strict=True):
             assert [one["step"], one["images"]] == [other["step"], other["images"]]
             for band, errors in one["errors"].items():
                 assert other["errors"][band] == pytest.approx(errors, rel=1e-3)
     assert (two / "tiny.safetensors").exists()
-    assert sum(1 for _ in (found[0] / "cache").glob("*.safetensors")) >= 2, "each wrote what it had encoded"
+    assert sum(1 for _ in (joint[0] / "cache").glob("*.safetensors")) >= 2, "each wrote what it had encoded"
 
 
-def test_from_one_to_two_says_so(found):
-    said = "\n".join(found[1][0]["from-one"]["said"])
-    assert "batch 2 x 1 accumulated x 2 processes instead of 4 x 1 x 1: the same global batch" in said
-    assert "the same curve to rounding" in said
+def test_from_one_to_two_says_so(joint):
+    messages = "\n".join(joint[1][0]["from-one"]["said"])
+    assert "batch 2 x 1 accumulated x 2 processes instead of 4 x 1 x 1: the same global batch" in messages
+    assert "the same curve to rounding" in messages
 
 
-def test_another_global_batch_is_refused(found, tiny_model, pictures, tmp_path):
-    shutil.copytree(found[0] / "two", tmp_path, dirs_exist_ok=True)
+def test_another_global_batch_is_refused(joint, tiny_model, pictures, tmp_path):
+    shutil.copytree(joint[0] / "two", tmp_path, dirs_exist_ok=True)
     (tmp_path / "tiny" / "tiny.safetensors").unlink()
     with pytest.raises(UserError, match=r"processes +2 +1") as refused:
         runner.run(parse_run(plan_of(tiny_model, pictures, ENDS, 2)), tmp_path, resume=True)
@@ -166,11 +166,11 @@ def test_a_lost_process_ends_the_other_and_one_goes_on(tiny_model, pictures, tmp
             time.sleep(0.1)
         second = max(psutil.Process(launcher.pid).children(), key=lambda process: process.pid)
         second.kill()
-        said = launcher.stderr.read()
+        stderr = launcher.stderr.read()
         assert launcher.wait(60) != 0
-    assert "another process of this run has ended" in said
-    assert "--resume goes on" in said
-    assert "Traceback" not in said
+    assert "another process of this run has ended" in stderr
+    assert "--resume goes on" in stderr
+    assert "Traceback" not in stderr
     done = len(log.read_text().splitlines())
     config["train"] |= {"steps": done + 1, "batch_size": BATCH}
     outcome = runner.run(parse_run(config), tmp_path, resume=True)
@@ -179,5 +179,5 @@ def test_a_lost_process_ends_the_other_and_one_goes_on(tiny_model, pictures, tmp
 
 
 def test_slots_of_all_processes_are_the_global_batch():
-    found = [Processes(rank, 3).slots(micro, 2, 4) for rank in range(3) for micro in range(2)]
-    assert np.concatenate(found).tolist() == list(range(24))
+    slots = [Processes(rank, 3).slots(micro, 2, 4) for rank in range(3) for micro in range(2)]
+    assert np.concatenate(slots).tolist() == list(range(24))

@@ -39,9 +39,9 @@ def test_doctest_holds(entry):
     if package := getattr(entry.properties, "requires", ""):  # a property of optimizers
         pytest.importorskip(package)
     finder = doctest.DocTestFinder(recurse=False)
-    found = [t for t in finder.find(entry.fn, entry.name, globs=entry.fn.__globals__) if t.examples]
-    assert found, "an entry shows numbers that can be checked by hand"
-    for test in found:
+    doctests = [t for t in finder.find(entry.fn, entry.name, globs=entry.fn.__globals__) if t.examples]
+    assert doctests, "an entry shows numbers that can be checked by hand"
+    for test in doctests:
         result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)
         assert result.failed == 0
 

@@ -79,7 +79,7 @@ def test_the_gradient_is_that_of_the_logged_loss(tiny_model, pictures):
     job = prepare(config)
     wanted = {}
     slots = np.arange(job.total)
-    batch = job.conditions.batch(job.components, 0, slots, job.device)
+    batch = job.examples.batch(job.components, 0, slots, job.device)
     losses = job.objective.losses(
         lambda x_t, t: job.components.unet(x_t, t, encoder_hidden_states=batch.text.hidden).sample, batch, 0, slots
     )
@@ -104,17 +104,17 @@ def test_the_gradient_is_that_of_the_logged_loss(tiny_model, pictures):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_accumulated_is_the_same_as_one_batch(method, tiny_model, pictures, tmp_path):
-    found = []
+    results = []
     for batch, passes in ((4, 1), (2, 2), (1, 4)):
         train = {"method": method, "batch_size": batch, "gradient_accumulation": passes, "learning_rate": 1e-4}
         outcome = finish(tiny.run_config(tiny_model, pictures, train=train), tmp_path / str(passes))
-        found.append((log_of(outcome.folder), tensors_of(outcome)))
-    for log, tensors in found[1:]:
-        for one, other in zip(found[0][0], log, strict=True):
+        results.append((log_of(outcome.folder), tensors_of(outcome)))
+    for log, tensors in results[1:]:
+        for one, other in zip(results[0][0], log, strict=True):
             assert one["t"] == other["t"]
             assert one["mse"] == pytest.approx(other["mse"], rel=1e-3)
         for name, tensor in tensors.items():
-            assert torch.allclose(tensor, found[0][1][name], atol=1e-4)
+            assert torch.allclose(tensor, results[0][1][name], atol=1e-4)
 
 
 @pytest.fixture(scope="module", params=[(m, text) for m in METHODS for text in (False, True)],
@@ -170,12 +170,12 @@ def test_equal_runs_give_equal_bytes(method, tiny_model, pictures, tmp_path):
     config = tiny.run_config(
         tiny_model, pictures, train={"method": method, "steps": 3}, sample={"prompts": ["a"], "steps": 2}
     )
-    found = []
+    contents = []
     for out in ("a", "b"):
         folder = finish(config, tmp_path / out).folder.path
-        found.append({p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()})
-    assert found[0].keys() == found[1].keys()
-    assert {name for name in found[0] if found[0][name] != found[1][name]} == set()
+        contents.append({p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()})
+    assert contents[0].keys() == contents[1].keys()
+    assert {name for name in contents[0] if contents[0][name] != contents[1][name]} == set()
 
 
 @pytest.fixture(scope="module")

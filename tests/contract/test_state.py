@@ -1,4 +1,4 @@
-"""A checkpoint holds all that a step changes, is whole or passed over, and is never written in place."""
+"""A checkpoint holds all that a step changes, is whole or skipped, and is never written in place."""
 
 import os
 from itertools import product
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.numeric
 # what steps change that decides nothing: norms of this step, pictures held to be cut again, the order once computed,
 # what is computed from the memory of errors; the rate that every step begins with setting, from its number; and what
 # the probe has measured: where memory lies, its sums may end otherwise
-PASSING = ("._norms", "._step", "._held", "._bytes", ".order.pattern", ".order._before", ".sampler._known", ".lr")
-PASSING += (".found.",)
+PASSING = ("._norms", "._step", "._held", "._bytes", ".order.pattern", ".order._earlier_turns", ".sampler._laws", ".lr")
+PASSING += (".findings.",)
 
 
 def leaves(thing, names, path="job", seen=None):
@@ -51,8 +51,8 @@ def leaves(thing, names, path="job", seen=None):
 
 def all_of(job):
     weights = {**job.parameters, **getattr(job.optimizer, "stand_ins", {})}
-    found = dict(leaves(vars(job), {id(weight): name for name, weight in weights.items()}))
-    return {path: value for path, value in found.items() if not any(part in path for part in PASSING)}
+    state = dict(leaves(vars(job), {id(weight): name for name, weight in weights.items()}))
+    return {path: value for path, value in state.items() if not any(part in path for part in PASSING)}
 
 
 RUNS = {
@@ -133,27 +133,27 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("what", DAMAGE)
-def test_a_damaged_checkpoint_is_passed_over_by_name(what, kept, folder):
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_passed_over_by_name(damage, kept, folder):
     newest = checkpoint.checkpoints(folder)[-1]
     content = newest.read_bytes()
-    newest.write_bytes(DAMAGE[what](content))
+    newest.write_bytes(DAMAGE[damage](content))
     assert newest.read_bytes() != content
-    with tiny.messages() as said:
+    with tiny.messages() as messages:
         assert checkpoint.restore(kept[0], folder) == 2
-    assert [newest.name in line for line in said] == [True]
+    assert [newest.name in line for line in messages] == [True]
 
 
 def test_whole_checkpoints_are_taken(kept, folder):
-    with tiny.messages() as said:
+    with tiny.messages() as messages:
         assert checkpoint.restore(kept[0], folder) == 4
-    assert not said
+    assert not messages
 
 
 def test_no_whole_checkpoint(kept, folder):
     for file in checkpoint.checkpoints(folder):
         file.write_bytes(b"")
-    with pytest.raises(UserError, match="no checkpoint is whole"):
+    with pytest.raises(UserError, match="no checkpoint is intact"):
         checkpoint.restore(kept[0], folder)
 
 
@@ -162,7 +162,7 @@ def test_after_a_damaged_one_the_last_two_are_whole_again(kept, folder):
     checkpoint.checkpoints(folder)[-1].write_bytes(b"")
     checkpoint.save_checkpoint(kept[0], folder, 3)
     assert [checkpoint.step_of(file) for file in checkpoint.checkpoints(folder)] == [2, 3]
-    assert checkpoint.newest(folder) == checkpoint.name_of(folder, 3)
+    assert checkpoint.newest(folder) == checkpoint.checkpoint_file(folder, 3)
 
 
 @pytest.mark.parametrize(("call", "step"), list(product(("fsync", "replace"), (4, 5))))
@@ -182,7 +182,7 @@ def test_a_checkpoint_is_never_half_there(call, step, kept, folder, monkeypatch)
 def test_weights_that_are_no_numbers_are_not_kept(tiny_model, pictures, tmp_path):
     job = prepare(tiny.run_config(tiny_model, pictures))
     next(iter(job.parameters.values())).data.flatten()[0] = float("nan")
-    with pytest.raises(checkpoint.NotFiniteError, match="holds what is not a number"):
+    with pytest.raises(checkpoint.NotFiniteError, match="is not finite"):
         checkpoint.save_checkpoint(job, tmp_path, 1)
     assert not list(tmp_path.iterdir())
 
@@ -202,9 +202,9 @@ def test_three_resumes_count_as_an_undisturbed_run(tiny_model, pictures, tmp_pat
 
         def watched(job, start=0):
             for step in steps(job, start):
-                _, images = job.conditions.examples(step.index, np.arange(job.total))
-                found = (step.epoch, step.learning_rate, step.loss, step.timesteps.tolist(), images)
-                assert seen.setdefault(step.index, found) == found, "a step taken again is the same"
+                _, images = job.examples.images_at(step.index, np.arange(job.total))
+                record = (step.epoch, step.learning_rate, step.loss, step.timesteps.tolist(), images)
+                assert seen.setdefault(step.index, record) == record, "a step taken again is the same"
                 yield step
                 if stops and step.index + 1 == stops[0]:
                     stops.pop(0)
@@ -218,9 +218,9 @@ def test_three_resumes_count_as_an_undisturbed_run(tiny_model, pictures, tmp_pat
                 continue
 
     whole, undisturbed = run("whole", [])
-    found, stopped = run("stopped", [2, 5, 7])
+    resumed, stopped = run("stopped", [2, 5, 7])
     assert list(whole) == list(range(9))
     assert max(line[0] for line in whole.values()) > 2, "several epochs"
-    assert found == whole
+    assert resumed == whole
     for name in ("steps.jsonl", "tiny.safetensors"):
         assert (undisturbed.path / name).read_bytes() == (stopped.path / name).read_bytes()

@@ -147,9 +147,9 @@ def test_a_sampling_never_changes_the_expected_loss(entry):
     assert drawn.p.sum() == pytest.approx(1, abs=1e-12)
     assert drawn.p * drawn.correction == pytest.approx(p, rel=1e-12)
     assert (np.abs(drawn.p / p - 1).max() > 0.1) == entry.properties.learns
-    found = made.losses(lambda x_t, t: torch.zeros_like(x_t), tiny.batch(x0), 0, slots)
-    wanted = found.weight * found.mse * torch.from_numpy(drawn.correction)[found.timesteps]
-    assert found.loss.numpy() == pytest.approx(wanted.numpy(), rel=1e-6)
+    losses = made.losses(lambda x_t, t: torch.zeros_like(x_t), tiny.batch(x0), 0, slots)
+    wanted = losses.weight * losses.mse * torch.from_numpy(drawn.correction)[losses.timesteps]
+    assert losses.loss.numpy() == pytest.approx(wanted.numpy(), rel=1e-6)
 
 
 @pytest.mark.parametrize("entry", [e for e in all_of(DENSITIES) if e.properties.learns], ids=entry_id)
@@ -214,7 +214,7 @@ def test_other_recipes_see_the_same_noise(entry):
 
 @pytest.mark.parametrize("size", [3, 16, 17, 1000])
 def test_many_examples_are_ordered_without_a_table(size, monkeypatch):
-    monkeypatch.setattr(random_streams, "TABULATED", 1)
+    monkeypatch.setattr(random_streams, "MAX_TABLE_SIZE", 1)
     orders = [[data_index(0, step, 0, 1, size, bucket)[1] for step in range(2 * size)] for bucket in (0, 1)]
     for order in orders:
         assert sorted(order[:size]) == sorted(order[size:]) == list(range(size))

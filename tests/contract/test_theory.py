@@ -37,8 +37,8 @@ def test_oracle_and_round_trip(entry, space):
     x0, eps, x_t, alpha, sigma = noisy(schedule, steps, np.random.default_rng(0))
     again = split(space, target(space, x0, eps, alpha, sigma), x_t, alpha, sigma)
     scale = np.maximum(1, 1 / np.minimum(alpha, sigma))
-    for wanted, found in zip((x0, eps), again, strict=True):
-        assert (np.abs(wanted - found) < 1e-12 * scale**2).all()
+    for wanted, recovered in zip((x0, eps), again, strict=True):
+        assert (np.abs(wanted - recovered) < 1e-12 * scale**2).all()
 
 
 @every_schedule

@@ -38,9 +38,9 @@ def stated():
 
 
 def test_every_code_that_is_stated_is_in_the_table():
-    found = list(stated())
-    assert len(found) > 350
-    assert [(file, code) for file, code in found if code not in ERROR_CODES] == []
+    stated_codes = list(stated())
+    assert len(stated_codes) > 350
+    assert [(file, code) for file, code in stated_codes if code not in ERROR_CODES] == []
 
 
 def test_every_code_of_the_table_is_used_and_explained():

@@ -15,10 +15,10 @@ def test_plain_recipe_has_none():
 
 
 def test_epsilon_with_zero_terminal_snr_is_an_error():
-    found = codes(zero_terminal_snr=True)
-    assert found["epsilon_zero_terminal_snr"].grade == "error"
+    by_code = codes(zero_terminal_snr=True)
+    assert by_code["epsilon_zero_terminal_snr"].grade == "error"
     with pytest.raises(UserError, match="v_prediction"):
-        refuse_errors(list(found.values()))
+        refuse_errors(list(by_code.values()))
     assert "epsilon_zero_terminal_snr" not in codes(zero_terminal_snr=True, prediction_type="v_prediction")
 
 
@@ -37,8 +37,8 @@ def test_zero_weight_and_its_remedy():
 
 
 def test_double_counting():
-    found = codes(weighting=["min_snr", "scale_v_pred_loss_like_noise_pred"], prediction_type="v_prediction")
-    assert found["double_counting"].numbers["smallest"] == pytest.approx(0.00466, rel=1e-3)
+    by_code = codes(weighting=["min_snr", "scale_v_pred_loss_like_noise_pred"], prediction_type="v_prediction")
+    assert by_code["double_counting"].numbers["smallest"] == pytest.approx(0.00466, rel=1e-3)
     network = codes(weighting=["min_snr", "debiased"], prediction_type="v_prediction", product_on="network")
     assert network["product_on_network"].numbers["smallest"] == pytest.approx(0.00466, rel=1e-3)
     assert "product_on_network" not in codes(weighting=["min_snr", "debiased"], product_on="network")
@@ -46,9 +46,9 @@ def test_double_counting():
 
 
 def test_scale_and_sample_size():
-    found = codes(weighting=["debiased"])
-    assert found["loss_scale"].numbers["mean_weight"] == pytest.approx(3.021, abs=1e-3)
-    assert found["effective_sample_size"].numbers["effective_sample_size"] == pytest.approx(0.45, abs=5e-3)
+    by_code = codes(weighting=["debiased"])
+    assert by_code["loss_scale"].numbers["mean_weight"] == pytest.approx(3.021, abs=1e-3)
+    assert by_code["effective_sample_size"].numbers["effective_sample_size"] == pytest.approx(0.45, abs=5e-3)
     assert "loss_scale" not in codes(weighting=["debiased"], normalize=True)
 
 
@@ -68,9 +68,9 @@ def test_perturbation():
 
 
 def test_peer_variants():
-    found = codes(weighting=["kohya_debiased_v"], prediction_type="v_prediction")
-    assert "kohya" in found["peer_variant"].message
-    assert "peer_prediction_type" not in found
+    by_code = codes(weighting=["kohya_debiased_v"], prediction_type="v_prediction")
+    assert "kohya" in by_code["peer_variant"].message
+    assert "peer_prediction_type" not in by_code
     assert codes(weighting=["kohya_debiased_v"])["peer_prediction_type"].grade == "warning"
     assert codes(weighting=["scale_v_pred_loss_like_noise_pred"])["peer_prediction_type"].grade == "error"
 
@@ -78,8 +78,8 @@ def test_peer_variants():
 def test_steps_never_trained():
     part = DENSITIES.parse("uniform:min_timestep=200,max_timestep=999")
     assert codes(density=part)["never_trained"].grade == "info"
-    found = codes(density=part, prediction_type="v_prediction", zero_terminal_snr=True)
-    assert found["never_trained"].grade == "warning"
+    by_code = codes(density=part, prediction_type="v_prediction", zero_terminal_snr=True)
+    assert by_code["never_trained"].grade == "warning"
     rare = codes(density=DENSITIES.parse("logit_normal:mean=0,std=0.5"))["never_trained"]
     assert "t = 0..82 and 917..999 are" in rare.message
     assert "once in 10,000,000 draws" in rare.message
@@ -98,16 +98,16 @@ def test_impossible_values_are_refused():
 
 
 def test_what_is_learnt_is_said():
-    assert "divides by nothing" in codes(density=DENSITIES.bind("loss_attention"))["density_learns"].message
-    found = codes(sampling=SAMPLINGS.bind("importance", floor=0.25))["sampling_learns"]
-    assert found.grade == "info"
-    assert found.numbers["most"] == 4
+    assert "does not correct for that" in codes(density=DENSITIES.bind("loss_attention"))["density_learns"].message
+    finding = codes(sampling=SAMPLINGS.bind("importance", floor=0.25))["sampling_learns"]
+    assert finding.grade == "info"
+    assert finding.numbers["most"] == 4
 
 
 def test_stages_are_looked_at_one_by_one():
     later = Stage(7, weighting=(WEIGHTINGS.bind("debiased"),))
-    found = [f for f in findings(Recipe(stages=(later,))) if f.code == "loss_scale"]
-    assert [f.message.partition(":")[0] for f in found] == ["from step 7"]
+    scale_findings = [f for f in findings(Recipe(stages=(later,))) if f.code == "loss_scale"]
+    assert [f.message.partition(":")[0] for f in scale_findings] == ["from step 7"]
     wrong = (Stage(3, weighting=(WEIGHTINGS.bind("debiased"), WEIGHTINGS.bind("sample"))),)
     with pytest.raises(UserError, match="from step 3: the training weight is infinite"):
         refuse_errors(findings(Recipe(prediction_type="v_prediction", zero_terminal_snr=True, stages=wrong)))

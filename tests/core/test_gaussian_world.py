@@ -51,7 +51,7 @@ def test_the_best_network_under_ip_noise_is_the_plain_one_of_a_noisier_step_shru
 
 
 def test_without_perturbation_all_networks_are_the_plain_one():
-    found = [sampled_variance(SD, name, 20, gamma=0.0) for name in NETWORKS]
-    assert found == pytest.approx([found[0]] * len(found), rel=1e-12)
+    variances = [sampled_variance(SD, name, 20, gamma=0.0) for name in NETWORKS]
+    assert variances == pytest.approx([variances[0]] * len(variances), rel=1e-12)
     with pytest.raises(UserError, match="Did you mean 'ip_noise'"):
         network(SD, "ip_noize")

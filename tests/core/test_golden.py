@@ -184,8 +184,8 @@ def test_weighted_loss_does_not_depend_on_the_schedule():
         weight = weights(["min_snr"], "epsilon", nodes) * np.exp(-(nodes**2) / 4)
         return -np.trapezoid(np.where(inside, weight, 0), nodes)
 
-    found = [integral(SCHEDULES.bind(name)()) for name in ("sd", "ddpm_linear", "cosine")]
-    assert found == pytest.approx([found[0]] * 3, rel=5e-3)
+    integrals = [integral(SCHEDULES.bind(name)()) for name in ("sd", "ddpm_linear", "cosine")]
+    assert integrals == pytest.approx([integrals[0]] * 3, rel=5e-3)
 
 
 def test_cosine_with_v_loss_is_flow_matching():

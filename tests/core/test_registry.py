@@ -82,8 +82,8 @@ def test_properties_are_typed_documented_and_frozen(registry):
     assert issubclass(kind, Properties)
     assert is_dataclass(kind)
     documented = "".join(base.__doc__ or "" for base in kind.__mro__)
-    for own in fields(kind):
-        assert f"    {own.name}: " in documented, "documented under Attributes"
+    for declared in fields(kind):
+        assert f"    {declared.name}: " in documented, "documented under Attributes"
     for entry in registry.values():
         assert type(entry.properties) is kind
         for name in get_type_hints(kind):
@@ -112,8 +112,8 @@ def test_the_nearest_property_is_offered():
 @pytest.mark.parametrize("entry", ENTRIES, ids=entry_id)
 def test_what_an_entry_has_can_be_registered_again(entry: Entry):
     registry = Registry(entry.kind, properties=type(entry.properties))
-    own = {f.name: getattr(entry.properties, f.name) for f in fields(entry.properties)}
-    registry.register(paper=entry.paper, name=entry.name, **own)(entry.fn)
+    values = {f.name: getattr(entry.properties, f.name) for f in fields(entry.properties)}
+    registry.register(paper=entry.paper, name=entry.name, **values)(entry.fn)
     assert registry[entry.name].properties == entry.properties
 
 

@@ -32,9 +32,9 @@ def test_pictures(style):
 def test_styles_show_the_same_things_differently():
     noto, fluent = (emoji.images(s).astype(float) for s in ("noto", "fluent_3d"))
     assert [c.code for c in emoji.concepts("noto")] == [c.code for c in emoji.concepts("fluent_3d")]
-    own = np.abs(noto - fluent).mean(axis=(1, 2, 3))
+    same_concept = np.abs(noto - fluent).mean(axis=(1, 2, 3))
     other = np.abs(noto - np.roll(fluent, 1, axis=0)).mean(axis=(1, 2, 3))
-    assert 10 < own.mean() < 0.8 * other.mean()
+    assert 10 < same_concept.mean() < 0.8 * other.mean()
 
 
 def test_unknown_style():

@@ -17,10 +17,10 @@ def decoded_size(path):
 def test_counts_and_captions(tmp_path):
     tiny.save_pictures(tmp_path, 3)
     (tmp_path / "02.txt").rename(tmp_path / "02.caption")
-    found = scan(tmp_path)
-    assert [i.captions for i in found.images] == [(f"rectangle {n}, colour",) for n in range(3)]
-    assert "3 images, 2 captions in .txt, 1 caption in .caption, 1 size: 24x20 (3)" in folder_summary(found.images)
-    assert found.problems(None) == []
+    scanned = scan(tmp_path)
+    assert [i.captions for i in scanned.images] == [(f"rectangle {n}, colour",) for n in range(3)]
+    assert "3 images, 2 captions in .txt, 1 caption in .caption, 1 size: 24x20 (3)" in folder_summary(scanned.images)
+    assert scanned.problems(None) == []
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff", "JPG"])

@@ -78,14 +78,14 @@ def test_the_nearer_level_wins(tmp_path, cats, general, dataset, subset, expecte
     def level(n):
         return {} if n is None else {"num_repeats": n, "keep_tokens": n}
 
-    own = {"image_dir": str(cats), "class_tokens": "cat", **level(subset)}
-    (item, _) = load(write(tmp_path, {**level(dataset), "subsets": [own]}, **level(general)))
+    subset_table = {"image_dir": str(cats), "class_tokens": "cat", **level(subset)}
+    (item, _) = load(write(tmp_path, {**level(dataset), "subsets": [subset_table]}, **level(general)))
     assert (item.repeats, item.part.captions.keep_tokens) == (expected, expected)
 
 
 def test_a_nearer_no_is_heard(tmp_path, cats):
-    own = {"image_dir": str(cats), "class_tokens": "cat", "flip_aug": False}
-    assert not load(write(tmp_path, {"subsets": [own]}, flip_aug=True))[0].part.flip
+    subset = {"image_dir": str(cats), "class_tokens": "cat", "flip_aug": False}
+    assert not load(write(tmp_path, {"subsets": [subset]}, flip_aug=True))[0].part.flip
 
 
 def test_regularisation_is_balanced_within_its_dataset(tmp_path, cats):
@@ -124,15 +124,15 @@ def test_paths_from_the_current_folder_or_beside_the_file(tmp_path, cats, monkey
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert len(load(path)) == 2
-    found = find(DataConfig(dataset_config=str(path)))
-    assert "image_dir = 'cats' is taken from the folder of dataset.toml" in "".join(found.remarks)
+    dataset = find(DataConfig(dataset_config=str(path)))
+    assert "image_dir = 'cats' is taken from the folder of dataset.toml" in "".join(dataset.all_notes)
 
 
 def test_kohya_reads_the_first_line(tmp_path, cats):
     (cats / "a.txt").write_text("first\nsecond\n")
-    own = {"image_dir": str(cats), "class_tokens": "c"}
-    assert load(write(tmp_path, {"subsets": [own]}))[0].captions == ("first",)
-    assert load(write(tmp_path, {"subsets": [own]}, enable_wildcard=True))[0].captions == ("first", "second")
+    subset = {"image_dir": str(cats), "class_tokens": "c"}
+    assert load(write(tmp_path, {"subsets": [subset]}))[0].captions == ("first",)
+    assert load(write(tmp_path, {"subsets": [subset]}, enable_wildcard=True))[0].captions == ("first", "second")
 
 
 def test_json_is_read_too(tmp_path, cats):
@@ -186,12 +186,12 @@ MISTAKES = {
 def test_mistakes(name, tmp_path, cats, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "meta.json").write_text("{}")
-    dataset, says = MISTAKES[name]
+    dataset, message = MISTAKES[name]
     general = dataset.pop("general", {}) if "general" in dataset else {}
     dataset.setdefault("subsets", [{**SUBSET, "image_dir": "cats"}])
     with pytest.raises(UserError) as mistake:
         load(write(tmp_path, dataset, **general))
-    assert says in str(mistake.value)
+    assert message in str(mistake.value)
     assert "dataset.toml" in str(mistake.value)
 
 

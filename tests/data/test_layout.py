@@ -13,13 +13,13 @@ def items(folder, **options):
 
 
 def remarks(folder, **options):
-    return "\n".join(find(DataConfig(folder=str(folder), **options)).remarks)
+    return "\n".join(find(DataConfig(folder=str(folder), **options)).all_notes)
 
 
 def test_plain_folder(tmp_path):
     captioned(tmp_path, a="one", b="two")
-    found = items(tmp_path)
-    assert [(i.name, i.captions, i.repeats, i.file) for i in found] == [
+    images = items(tmp_path)
+    assert [(i.name, i.captions, i.repeats, i.file) for i in images] == [
         ("a.png", ("one",), 1, tmp_path / "a.png"),
         ("b.png", ("two",), 1, tmp_path / "b.png"),
     ]
@@ -56,7 +56,7 @@ def test_a_kohya_folder_alone(tmp_path):
 
 def test_repeats_of_the_name_and_of_the_file_do_not_mix(tmp_path):
     captioned(tmp_path / "3_cat", a="one")
-    with pytest.raises(UserError, match="repeats is 2, but the name of 3_cat states 3; keep one"):
+    with pytest.raises(UserError, match="repeats is 2, but the name of 3_cat states 3; keep only one"):
         items(tmp_path, repeats=2)
 
 

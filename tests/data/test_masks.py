@@ -43,7 +43,7 @@ def test_masks_that_are_not_asked_for_are_mentioned_and_never_trained_on(cats):
     config = DataConfig(folder=str(cats))
     items, _ = load_items(config, 0)
     assert [(i.name, i.mask) for i in items] == [("a.png", None), ("b.png", None)]
-    assert "cats has 1 mask; masked_loss = true would use it" in find(config).remarks
+    assert "cats has 1 mask; masked_loss = true would use it" in find(config).all_notes
 
 
 def test_mistakes(cats, tmp_path):

@@ -24,30 +24,30 @@ def test_huggingface_image_folder(tmp_path):
     captioned(tmp_path, b=None)
     picture(tmp_path / "train" / "a.png", (16, 24))
     lines(tmp_path, {"file_name": "b.png", "text": "two"}, {"file_name": "train/a.png", "text": " one  caption "})
-    found = items(tmp_path)
-    assert [(i.name, i.captions, i.size) for i in found] == [
+    images = items(tmp_path)
+    assert [(i.name, i.captions, i.size) for i in images] == [
         ("b.png", ("two",), (32, 32)), ("a.png", ("one caption",), (16, 24)),
     ]  # fmt: skip
     assert "2 captions in metadata.jsonl" in "".join(find(DataConfig(folder=str(tmp_path))).all_groups[0].summaries)
 
 
 @pytest.mark.parametrize(
-    ("entries", "says"),
+    ("entries", "message"),
     [
         ([{"file_name": "a.png", "text": "x"}, {"file_name": "gone.png", "text": "x"}],
          "names files that are not there, 1 of 2, gone.png the first"),
         ([{"file_name": "a.png", "txt": "x"}], 'line 1: there is no text "text"; it has file_name, txt'),
         ([{"file_name": "a.png", "text": " "}], "line 1: the text of a.png is empty"),
         ([{"file_name": "a.png", "text": "x"}] * 2, "line 2: a.png is named twice"),
-        ([["a.png", "x"]], "line 1: this is no object"),
+        ([["a.png", "x"]], "line 1: this is not an object"),
         ([], "1 of 1 images have no caption, a.png the first"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )  # fmt: skip
-def test_mistakes(tmp_path, entries, says):
+def test_mistakes(tmp_path, entries, message):
     captioned(tmp_path, a=None)
     lines(tmp_path, *entries)
-    with pytest.raises(UserError, match=says.replace("(", r"\(")):
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
         items(tmp_path)
 
 
@@ -99,13 +99,13 @@ def test_kohya_metadata_with_wildcards_tags_each_line(tmp_path):
 def test_kohya_metadata_mistakes(tmp_path):
     captioned(tmp_path, a=None)
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.png").read_bytes())
-    for data, says in (
+    for data, message in (
         ({"a": {"caption": "x"}}, "may be a.jpg or a.png"),
         ({"a.png": {"caption": " "}}, "a.png has neither caption nor tags"),
         ({}, "it names no image"),
         (["a.png"], 'write {"IMAGE"'),
     ):
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=message):
             fine_tuning(tmp_path, data)
     (tmp_path / "relative.json").write_text('{"a.png": {"caption": "x"}}')
     with pytest.raises(UserError, match="relative: state image_dir"):

@@ -288,9 +288,9 @@ def test_what_is_no_mistake_here_is_said(name, tmp_path, capsys, monkeypatch):
         file.rename(file.with_suffix(file.suffix.upper()))
     shutil.copytree(tmp_path / "10_cat", tmp_path / "both")
     (tmp_path / "both" / "b.txt").rename(tmp_path / "both" / "b.caption")
-    source, says = ACCEPTED[name]
+    source, message = ACCEPTED[name]
     monkeypatch.setattr("sys.argv", ["snrlab", "data", str(tmp_path / source)])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 0
-    assert says in capsys.readouterr().out
+    assert message in capsys.readouterr().out

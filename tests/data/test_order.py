@@ -48,8 +48,8 @@ def test_every_entry_is_seen_equally_often(sizes, total, seed):
 
 @given(st.integers(1, 50), st.integers(1, 9), st.integers(0, 2**63 - 1), st.integers(0, 10**6))
 def test_one_bucket_is_the_plain_order(size, total, seed, step):
-    found = order_of([size], total, seed).rows(step, np.arange(total)).tolist()
-    assert found == [data_index(seed, step, slot, total, size)[1] for slot in range(total)]
+    rows = order_of([size], total, seed).rows(step, np.arange(total)).tolist()
+    assert rows == [data_index(seed, step, slot, total, size)[1] for slot in range(total)]
 
 
 @given(weights, st.integers(0, 10**5))

@@ -37,14 +37,14 @@ def ramp(width, height) -> Image.Image:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
 def test_without_buckets_the_middle_is_scaled_in_one_go(size, mode, tmp_path):
     noise_image(*size, mode).save(tmp_path / "a.png")
-    found = centre_crop(item_of(tmp_path / "a.png"), fit(size, (64, 64), None))
+    crop = centre_crop(item_of(tmp_path / "a.png"), fit(size, (64, 64), None))
     with Image.open(tmp_path / "a.png") as image:
         if "A" in mode:
             image = Image.alpha_composite(Image.new("RGBA", size, "white"), image.convert("RGBA"))
         known = ImageOps.fit(image.convert("RGB"), (64, 64), Image.Resampling.LANCZOS)
-    assert np.array_equal(found.pixels, np.asarray(known))
-    assert np.array_equal(found.pixels, load_pixels(tmp_path / "a.png", 64))
-    assert found.mask is None
+    assert np.array_equal(crop.pixels, np.asarray(known))
+    assert np.array_equal(crop.pixels, load_pixels(tmp_path / "a.png", 64))
+    assert crop.mask is None
 
 
 def test_shipped_pixels_need_no_file():
@@ -61,18 +61,18 @@ def test_a_bucket_cuts_the_middle_out_of_the_scaled_image(tmp_path):
     place = fit(image.size, (64, 64), RULE)
     left, top = place.middle
     whole = np.asarray(image.resize(place.scaled, Image.Resampling.LANCZOS))
-    found = centre_crop(item_of(tmp_path / "a.png"), place).pixels
-    assert found.shape == (place.target[1], place.target[0], 3)
-    assert np.array_equal(found, whole[top : top + place.target[1], left : left + place.target[0]])
+    pixels = centre_crop(item_of(tmp_path / "a.png"), place).pixels
+    assert pixels.shape == (place.target[1], place.target[0], 3)
+    assert np.array_equal(pixels, whole[top : top + place.target[1], left : left + place.target[0]])
 
 
 def test_an_image_that_is_not_scaled_is_only_cut(tmp_path):
     ramp(90, 70).save(tmp_path / "a.png")
     place = fit((90, 70), (128, 128), BucketRule(multiple=16, upscale=False))
-    found = centre_crop(item_of(tmp_path / "a.png"), place).pixels
-    assert found.shape == (64, 80, 3)
-    assert found[0, 0].tolist() == [5, 3, 0]
-    assert found[-1, -1].tolist() == [84, 66, 0]
+    pixels = centre_crop(item_of(tmp_path / "a.png"), place).pixels
+    assert pixels.shape == (64, 80, 3)
+    assert pixels[0, 0].tolist() == [5, 3, 0]
+    assert pixels[-1, -1].tolist() == [84, 66, 0]
 
 
 @given(st.integers(0, 26), st.integers(0, 6))
@@ -81,13 +81,13 @@ def test_sdxl_is_told_where_the_window_lies(tmp_path_factory, left, top):
     path = tmp_path_factory.getbasetemp() / "ramp.png"
     ramp(90, 70).save(path)
     place = Fit((64, 64), (90, 70))
-    found = cut(scaled(item_of(path), place), place, (left, top))
+    crop = cut(scaled(item_of(path), place), place, (left, top))
     facts = size_facts((90, 70), place, (left, top))
     assert facts == (70, 90, top, left, 64, 64)
-    assert found.pixels[0, 0, :2].tolist() == [left, top]
+    assert crop.pixels[0, 0, :2].tolist() == [left, top]
     turned = size_facts((90, 70), place, (left, top), mirrored=True)
     mirrored_image = np.asarray(ramp(90, 70))[:, ::-1]
-    assert found.mirrored.pixels[0, 0].tolist() == mirrored_image[turned[2], turned[3]].tolist()
+    assert crop.mirrored.pixels[0, 0].tolist() == mirrored_image[turned[2], turned[3]].tolist()
 
 
 def test_a_mask_is_cut_like_its_image(tmp_path):
@@ -98,9 +98,9 @@ def test_a_mask_is_cut_like_its_image(tmp_path):
     image.resize((60, 40)).save(tmp_path / "mask.png")
     for rule in (None, RULE):
         place = fit((120, 80), (64, 64), rule)
-        for found in (v := centre_crop(item_of(tmp_path / "a.png", tmp_path / "mask.png"), place), v.mirrored):
-            assert np.abs(found.pixels[..., 0] / 255 - found.mask).mean() < 0.03
-            assert 0.1 < found.mask.mean() < 0.9
+        for crop in (v := centre_crop(item_of(tmp_path / "a.png", tmp_path / "mask.png"), place), v.mirrored):
+            assert np.abs(crop.pixels[..., 0] / 255 - crop.mask).mean() < 0.03
+            assert 0.1 < crop.mask.mean() < 0.9
     assert not np.array_equal(v.mask, v.mirrored.mask)
 
 
@@ -109,10 +109,10 @@ def test_transparency_as_a_mask(tmp_path):
     image.paste((0, 0, 0, 0), (0, 0, 32, 64))
     image.save(tmp_path / "a.png")
     place = fit((64, 64), (64, 64), None)
-    found = centre_crop(item_of(tmp_path / "a.png", alpha_mask=True), place)
-    assert (found.mask[:, :32] == 0).all()
-    assert (found.mask[:, 32:] == 1).all()
-    assert (found.pixels[:, :32] == 255).all()
+    crop = centre_crop(item_of(tmp_path / "a.png", alpha_mask=True), place)
+    assert (crop.mask[:, :32] == 0).all()
+    assert (crop.mask[:, 32:] == 1).all()
+    assert (crop.pixels[:, :32] == 255).all()
     noise_image(64, 64, "RGB").save(tmp_path / "b.png")
     assert centre_crop(item_of(tmp_path / "b.png", alpha_mask=True), place).mask is None, (
         "an opaque image counts everywhere"
@@ -131,8 +131,8 @@ def test_the_first_frame_of_an_animation(tmp_path):
     for suffix in ("gif", "webp", "png"):
         options = {"lossless": True} if suffix == "webp" else {}
         frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], **options)
-        found = centre_crop(item_of(tmp_path / f"a.{suffix}"), fit((16, 16), (16, 16), None))
-        assert found.pixels[0, 0].tolist() == [255, 0, 0], suffix
+        crop = centre_crop(item_of(tmp_path / f"a.{suffix}"), fit((16, 16), (16, 16), None))
+        assert crop.pixels[0, 0].tolist() == [255, 0, 0], suffix
 
 
 def test_sixteen_bits(tmp_path):

@@ -7,41 +7,41 @@ from hypothesis import strategies as st
 from imaging import captioned
 from snrlab.config.sections.data import DataConfig
 from snrlab.data.dataset import load_items
-from snrlab.data.repeats import balanced, shared, spread
+from snrlab.data.repeats import balance_regularisation, scale_repeats, share_epoch
 
 repeats = st.lists(st.integers(1, 5), min_size=1, max_size=8)
 
 
 @given(repeats, st.integers(1, 60))
-def test_regularisation_is_counted_as_kohya_counts_it(own, total):
+def test_regularisation_is_counted_as_kohya_counts_it(counts, total):
     """Images are registered with their own repeats until there are enough, then each once more in turn."""
-    expected, seen, first_round = [0] * len(own), 0, True
+    expected, seen, first_round = [0] * len(counts), 0, True
     while seen < total:
-        for place, times in enumerate(own):
+        for place, times in enumerate(counts):
             more = times if first_round else 1
             expected[place] += more
             seen += more
             if seen >= total:
                 break
         first_round = False
-    assert balanced(own, total) == expected
+    assert balance_regularisation(counts, total) == expected
 
 
 @given(repeats, st.data())
-def test_spread_sums_up_and_is_fair(own, data):
-    total = data.draw(st.integers(sum(own), 40 * sum(own)))
-    found = spread(own, total)
-    assert sum(found) == total
-    exact = np.array(own) * total / sum(own)
-    assert np.abs(found - exact).max() < 1
-    assert all(n >= k for n, k in zip(found, own, strict=True)), "no image is seen less than it was"
+def test_spread_sums_up_and_is_fair(counts, data):
+    total = data.draw(st.integers(sum(counts), 40 * sum(counts)))
+    repeated = scale_repeats(counts, total)
+    assert sum(repeated) == total
+    exact = np.array(counts) * total / sum(counts)
+    assert np.abs(repeated - exact).max() < 1
+    assert all(n >= k for n, k in zip(repeated, counts, strict=True)), "no image is seen less than it was"
 
 
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=4), st.data())
 def test_shares(counts, data):
     weights = data.draw(st.lists(st.integers(1, 9), min_size=len(counts), max_size=len(counts)))
     ratios = [w / sum(weights) for w in weights]
-    totals = shared(counts, ratios)
+    totals = share_epoch(counts, ratios)
     assert all(total >= count for total, count in zip(totals, counts, strict=True))
     for total, ratio in zip(totals, ratios, strict=True):
         assert abs(total - ratio * sum(totals)) <= 1 + len(counts) / 2

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from snrlab.cli.training.data import _content as data_content
+from snrlab.cli.training.data import _read_tables as data_content
 from snrlab.config.load import read_run
 from snrlab.config.prompts import read_lines
 from snrlab.config.sections.data import DataConfig
@@ -98,12 +98,12 @@ READERS = {
 OTHERS = {
     "run folder": ("lab/report.py", "lab/card.py", "models/storage/save_folder.py",
                    "models/storage/safetensors_file.py"),
-    "a file that ships": ("core/registries/papers.py", "lab/profile.py", "model_files/families/__init__.py",
+    "a file that ships": ("core/registries/papers.py", "lab/asset_files.py", "lab/profile.py",
+                          "model_files/families/__init__.py",
                           "evaluate/style_classifier/__init__.py",
                           "models/small/build.py", "data/emoji/__init__.py",
                           "models/clip/__init__.py",
-                          "config/presets.py", "config/option_tables/kohya.py", "config/option_tables/onetrainer.py",
-                          "lab/figures/page.py"),
+                          "config/presets.py", "config/option_tables/kohya.py", "config/option_tables/onetrainer.py"),
     "read after its header": ("models/lora/lora_file.py", "models/networks.py",
                               "model_files/metadata/kohya_metadata.py"),
     "a decoded picture": ("data/images/pixels.py",),
@@ -251,19 +251,19 @@ def test_what_is_no_file_is_said_at_once(name, ending, tmp_path):
         file = tmp_path / f"file{ending}"
         file.unlink(missing_ok=True)
         file.symlink_to(tmp_path / kind)
-        said = []
-        reader = threading.Thread(target=lambda f=file, s=said: s.append(message_of(READERS[name][0], f)), daemon=True)
+        texts = []
+        reader = threading.Thread(target=lambda f=file, s=texts: s.append(message_of(READERS[name][0], f)), daemon=True)
         reader.start()
         reader.join(20)
         assert not reader.is_alive(), f"{name} hangs on a {kind}"
-        assert said, f"{name} fails on a {kind}"
-        assert said[0], f"{name} has nothing to say of a {kind}"
-        assert "valid" not in said[0], "that it cannot be read is said, not that it is no TOML or JSON"
+        assert texts, f"{name} fails on a {kind}"
+        assert texts[0], f"{name} has nothing to say of a {kind}"
+        assert "valid" not in texts[0], "that it cannot be read is said, not that it is no TOML or JSON"
 
 
 def test_every_module_that_opens_a_file_is_in_the_table():
     opens = re.compile(r"\.open\(|\.read_bytes\(|\.read_text\(|tomllib\.loads?\(|json\.loads?\(|np\.load\(|safe_open\(")
-    found = {
+    opening = {
         file.relative_to(SRC).as_posix()
         for file in SRC.rglob("*.py")
         if file.parts[len(SRC.parts)] not in {"train", "runs"} and opens.search(file.read_text(encoding="utf-8"))
@@ -271,4 +271,4 @@ def test_every_module_that_opens_a_file_is_in_the_table():
     tabled = {module for _, _, modules in READERS.values() for module in modules}
     others = {module for modules in OTHERS.values() for module in modules}
     assert not tabled & others
-    assert found - tabled - others == set(), "a module opens files and no reader of the table stands for it"
+    assert opening - tabled - others == set(), "a module opens files and no reader of the table stands for it"

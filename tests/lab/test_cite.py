@@ -69,8 +69,8 @@ def test_exactly_the_methods_in_use(recipe, added):
 
 
 def test_a_trainers_file_cites_the_trainer():
-    found = keys(str(FILES / "everything.toml"))
-    assert {"kohya-sd-scripts", "lin2024common", "ning2023input", "hang2023efficient", "snrlab"} <= found
+    cited = keys(str(FILES / "everything.toml"))
+    assert {"kohya-sd-scripts", "lin2024common", "ning2023input", "hang2023efficient", "snrlab"} <= cited
 
 
 def test_a_run_cites_its_optimizer_and_its_adapter(tmp_path):

@@ -57,78 +57,78 @@ def test_effort_that_does_not_overlap_moves_whole():
 
 
 def test_a_step_without_signal_counts_in_what_moves_and_not_in_how_far():
-    here = law(np.array([1.0, 0.0, -np.inf]), np.array([0.5, 0.5, 0.0]))
-    there = law(np.array([1.0, 0.0, -np.inf]), np.array([0.4, 0.4, 0.2]))
-    assert total_variation(here, there) == pytest.approx(0.2)
-    assert wasserstein(here, there) == pytest.approx(0)
+    without_last = law(np.array([1.0, 0.0, -np.inf]), np.array([0.5, 0.5, 0.0]))
+    with_last = law(np.array([1.0, 0.0, -np.inf]), np.array([0.4, 0.4, 0.2]))
+    assert total_variation(without_last, with_last) == pytest.approx(0.2)
+    assert wasserstein(without_last, with_last) == pytest.approx(0)
 
 
 def test_one_objective_for_three_networks_is_no_change():
     """Weights that are the same error, told for epsilon, v and x0, put effort in the same places."""
-    found = compare(["min_snr", "v_prediction min_snr", "sample min_snr"])
-    assert max(d.total_variation for d in found.distances) < 1e-9
-    assert found.members[1].bands["weight"] == pytest.approx(found.first.bands["weight"])
+    comparison = compare(["min_snr", "v_prediction min_snr", "sample min_snr"])
+    assert max(d.total_variation for d in comparison.distances) < 1e-9
+    assert comparison.members[1].bands["weight"] == pytest.approx(comparison.first.bands["weight"])
     naive = compare(["plain", "v_prediction"])
     assert naive.distances[0].total_variation > 0.2
 
 
 def test_a_constant_factor_changes_the_gradient_and_nothing_else():
-    found = compare(["plain", "curve:points=0/4,space=epsilon"])
-    assert found.ratio(found.members[1]) == pytest.approx(4)
-    assert found.distances[0].total_variation < 1e-9
+    comparison = compare(["plain", "curve:points=0/4,space=epsilon"])
+    assert comparison.ratio(comparison.members[1]) == pytest.approx(4)
+    assert comparison.distances[0].total_variation < 1e-9
 
 
 def test_the_gradient_is_not_the_mean_weight():
     """Debiased: three times the mean weight, but where the network is hardly wrong."""
-    found = compare(["plain", "debiased"])
-    assert found.members[1].tables.mean_weight == pytest.approx(3.02, abs=0.01)
-    assert found.ratio(found.members[1]) < 1.5
+    comparison = compare(["plain", "debiased"])
+    assert comparison.members[1].tables.mean_weight == pytest.approx(3.02, abs=0.01)
+    assert comparison.ratio(comparison.members[1]) < 1.5
 
 
 def test_a_learning_rate_of_a_file_is_matched(tmp_path):
     for name, text in (("a", "learning_rate = 1e-4\nunet_lr = 2e-4"), ("b", "learning_rate = 1e-4\nmin_snr_gamma = 1")):
         (tmp_path / f"{name}.toml").write_text(text + "\noptimizer_type = 'SGD'\n")
-    found = compare([str(tmp_path / "a.toml"), str(tmp_path / "b.toml")])
-    assert [m.learning_rate for m in found.members] == [2e-4, 1e-4]
-    assert found.matched(found.members[1]) == pytest.approx(2e-4 / found.ratio(found.members[1]))
-    assert "2e-04" in blocks.to_text(compare_text.comparison_blocks(found)).replace("0.0002", "2e-04")
+    comparison = compare([str(tmp_path / "a.toml"), str(tmp_path / "b.toml")])
+    assert [m.learning_rate for m in comparison.members] == [2e-4, 1e-4]
+    assert comparison.matched(comparison.members[1]) == pytest.approx(2e-4 / comparison.ratio(comparison.members[1]))
+    assert "2e-04" in blocks.to_text(compare_text.comparison_blocks(comparison)).replace("0.0002", "2e-04")
 
 
 def test_a_source_alone_is_compared_with_what_it_meant():
-    found = compare([str(FILES / "everything.toml")])
-    assert [m.label for m in found.members] == ["everything.toml", "everything.toml, as meant"]
-    assert found.members[1].recipe.min_weight == 0.01
+    comparison = compare([str(FILES / "everything.toml")])
+    assert [m.label for m in comparison.members] == ["everything.toml", "everything.toml, as meant"]
+    assert comparison.members[1].recipe.min_weight == 0.01
 
 
 @pytest.mark.parametrize(
-    ("texts", "says"),
+    ("texts", "message"),
     [
-        (["plain"], "alone has nothing"),
+        (["plain"], "alone cannot be compared"),
         (["plain", "plain"], "two of them are called 'plain'"),
         (["plain", "min_snrr"], "Did you mean 'min_snr'"),
         (["plain", "no/such/file.toml"], "no file"),
         (["plain", "zero_terminal_snr debiased"], "infinite at t = 999"),
     ],
 )
-def test_mistakes(texts, says):
-    with pytest.raises(UserError, match=says):
+def test_mistakes(texts, message):
+    with pytest.raises(UserError, match=message):
         compare(texts)
 
 
 def test_every_form_says_the_same(tmp_path):
-    found = compare(["plain", "B = v_prediction zero_terminal_snr"])
-    data = comparison_as_data(found)
+    comparison = compare(["plain", "B = v_prediction zero_terminal_snr"])
+    data = comparison_as_data(comparison)
     assert json.loads(json.dumps(data)) == data
     share = f"{data['members'][1]['weight_share']['0.1 > SNR']:.1%}"
-    title = compare_text.title(found)
+    title = compare_text.comparison_title(comparison)
     for text in (
-        blocks.to_text(compare_text.comparison_blocks(found)),
-        blocks.to_markdown(title, compare_text.comparison_blocks(found)),
-        blocks.to_html(title, compare_text.comparison_blocks(found), ""),
+        blocks.to_text(compare_text.comparison_blocks(comparison)),
+        blocks.to_markdown(title, compare_text.comparison_blocks(comparison)),
+        blocks.to_html(title, compare_text.comparison_blocks(comparison)),
     ):
         assert share in text
         assert "SNR 0" in text
-    assert Recipe() == found.first.recipe
+    assert Recipe() == comparison.first.recipe
 
 
 def test_the_command_draws_and_never_needs_torch(tmp_path):

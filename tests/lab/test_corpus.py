@@ -8,8 +8,8 @@ import pytest
 import goldens
 from snrlab.cli.analysis.inspection_text import grouped, inspection_blocks
 from snrlab.config import parse_run
-from snrlab.config.option_tables.kohya import RUN, meant
-from snrlab.config.option_tables.onetrainer import flat
+from snrlab.config.option_tables.kohya import RUN, closest_option
+from snrlab.config.option_tables.onetrainer import flatten_options
 from snrlab.core.errors import UserError
 from snrlab.lab import explain_text
 from snrlab.lab.blocks import to_text
@@ -43,13 +43,13 @@ def onetrainer(folder, **options):
     return file
 
 
-def run_of(found):
-    return parse_run(tomllib.loads(found.written.text))
+def run_of(imported):
+    return parse_run(tomllib.loads(imported.written.text))
 
 
-def left(found, name):
-    """(grade, reason) of an option that has no place."""
-    return next((item.grade, item.why) for item in found.written.left if item.option.startswith(f"{name} ="))
+def left(imported, name):
+    """(severity, reason) of an option that has no place."""
+    return next((item.severity, item.reason) for item in imported.written.dropped if item.option.startswith(f"{name} ="))
 
 
 # -- OneTrainer: the files of every age, as its own reader takes them ------------------------------------------------
@@ -83,15 +83,15 @@ OLD = {
 def test_older_files_of_onetrainer(age):
     """The right sides are what the program's own TrainConfig makes of the left ones."""
     old, today = OLD[age]
-    found, remarks = as_today(old)
-    assert {name: value for name, value in flat(found).items() if name != "__version"} == today
+    fields, remarks = as_today(old)
+    assert {name: value for name, value in flatten_options(fields).items() if name != "__version"} == today
     assert bool(remarks) == (age != "today")
 
 
 def test_an_old_bias_is_explained_as_the_program_reads_it(tmp_path):
     old = explain(onetrainer(tmp_path, __version=3, noising_weight=4.0, noising_bias=0.75))
     new = explain(onetrainer(tmp_path, timestep_distribution="SIGMOID", noising_weight=4.0, noising_bias=0.25))
-    assert old.understood.as_is == new.understood.as_is
+    assert old.interpretation.as_is == new.interpretation.as_is
     assert "noising_bias 0.75 is 0.25 today" in explain_text.explanation_to_text(old)
 
 
@@ -115,31 +115,31 @@ def test_onetrainer_can_read_what_is_exported(tmp_path):
 
 
 def test_where_onetrainer_stops_a_network(tmp_path):
-    told = import_source(onetrainer(tmp_path, epochs=100, text_encoder={"train": True}))
-    assert "OneTrainer's default" in left(told, "text_encoder.stop_training_after")[1]
+    imported = import_source(onetrainer(tmp_path, epochs=100, text_encoder={"train": True}))
+    assert "OneTrainer's default" in left(imported, "text_encoder.stop_training_after")[1]
     never = {"stop_training_after": 10000, "stop_training_after_unit": "EPOCH"}
     none = import_source(onetrainer(tmp_path, epochs=100, unet=never, text_encoder={"train": False}))
-    assert left(none, "unet.stop_training_after")[0] == "idle"
+    assert left(none, "unet.stop_training_after")[0] == "harmless"
 
 
 def test_onetrainer_follows_the_model_unless_it_is_forced(tmp_path):
     open_ = import_source(onetrainer(tmp_path, force_v_prediction=False, force_epsilon_prediction=False))
     assert run_of(open_).recipe.prediction_type is None
-    assert "predicts what the model was made for" in open_.understood.does[0]
+    assert "predicts what the model was made for" in open_.interpretation.effects[0]
     forced = import_source(onetrainer(tmp_path, force_v_prediction=True))
     assert run_of(forced).recipe.prediction_type == "v_prediction"
     assert 'prediction_type = "v_prediction"  # force_v_prediction = true' in forced.written.text
 
 
-@pytest.mark.parametrize(("strength", "told"), [(5.0, False), (3.0, True)])
-def test_a_strength_that_nothing_reads_is_told_where_somebody_chose_it(strength, told, tmp_path):
-    found = explain(onetrainer(tmp_path, loss_weight_strength=strength)).found
-    assert ("ignored_option" in {finding.code for finding in found}) == told
+@pytest.mark.parametrize(("strength", "reported"), [(5.0, False), (3.0, True)])
+def test_a_strength_that_nothing_reads_is_told_where_somebody_chose_it(strength, reported, tmp_path):
+    findings = explain(onetrainer(tmp_path, loss_weight_strength=strength)).findings
+    assert ("ignored_option" in {finding.code for finding in findings}) == reported
 
 
 def test_onetrainers_average(tmp_path):
-    found = import_source(onetrainer(tmp_path, ema="GPU", ema_decay=0.99, ema_update_step_interval=4))
-    assert run_of(found).train.ema == pytest.approx(0.99 ** (1 / 4), abs=1e-6)
+    imported = import_source(onetrainer(tmp_path, ema="GPU", ema_decay=0.99, ema_update_step_interval=4))
+    assert run_of(imported).train.ema == pytest.approx(0.99 ** (1 / 4), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["STABLE_DIFFUSION_15_INPAINTING", "STABLE_DIFFUSION_20_DEPTH"])
@@ -152,28 +152,28 @@ def test_concepts_of_every_age(tmp_path):
     image = {"enable_crop_jitter": False}
     concepts = [{"path": "a", "repeats": 3.0, "image": image}, {"path": "b", "validation_concept": True},
                 {"path": "c", "text": {"tag_dropout_enable": True, "tag_dropout_probability": 0.2}}]  # fmt: skip
-    found = import_source(onetrainer(tmp_path, concepts=concepts))
-    first, second = run_of(found).data.sets
+    imported = import_source(onetrainer(tmp_path, concepts=concepts))
+    first, second = run_of(imported).data.sets
     assert (first.repeats, first.random_crop, second.random_crop) == (3, None, True)
     assert second.tag_dropout is None
-    assert "text.tag_dropout_mode" in " ".join(item.option for item in found.written.left)
+    assert "text.tag_dropout_mode" in " ".join(item.option for item in imported.written.dropped)
 
 
 # -- kohya_ss: the file of its window, which keeps the fields of every model and every kind of LoRA -------------------
 
 
 def test_fields_of_other_models_are_not_spoken_of(tmp_path):
-    found = import_source(window(tmp_path))
-    assert not [item for item in found.written.left if item.grade == "lost"]
-    assert "hunyuan" not in found.written.text
-    assert not run_of(found).train.text_encoder_2  # `sdxl` is off, whatever stands in its fields
+    imported = import_source(window(tmp_path))
+    assert not [item for item in imported.written.dropped if item.severity == "lost"]
+    assert "hunyuan" not in imported.written.text
+    assert not run_of(imported).train.text_encoder_2  # `sdxl` is off, whatever stands in its fields
 
 
 def test_what_is_asked_is_what_differs(tmp_path):
-    told = explain_text.explanation_to_text(explain(window(tmp_path, min_snr_gamma=5, noise_offset=0)))
-    asked = told.partition("What was asked")[2].partition("What kohya")[0]
+    text = explain_text.explanation_to_text(explain(window(tmp_path, min_snr_gamma=5, noise_offset=0)))
+    asked = text.partition("What was asked")[2].partition("What kohya")[0]
     assert "  min_snr_gamma = 5\n" in asked
-    assert "as it is by default: max_timestep, noise_offset" in asked
+    assert "at the default: max_timestep, noise_offset" in asked
 
 
 TEXT = {
@@ -199,7 +199,7 @@ def test_only_what_a_type_of_lora_uses_counts(tmp_path):
     shared = {"conv_dim": 8, "conv_alpha": 4, "factor": 6, "train_on_input": False, "network_dim": 16}
     plain = import_source(window(tmp_path, **shared))
     for name in ("conv_dim", "factor", "train_on_input"):
-        assert left(plain, name) == ("idle", "kohya_ss does not pass it on for this type of LoRA")
+        assert left(plain, name) == ("harmless", "kohya_ss does not pass it on for this type of LoRA")
     assert run_of(plain).lora.conv_rank is None
     locon = import_source(window(tmp_path, **shared | {"LoRA_type": "LyCORIS/LoCon", "LyCORIS_preset": "attn-mlp"}))
     assert run_of(locon).lora.layers == ["attention", "feed_forward"]
@@ -209,8 +209,8 @@ def test_only_what_a_type_of_lora_uses_counts(tmp_path):
 
 
 def test_the_program_of_several_processes(tmp_path):
-    found = import_source(window(tmp_path, multi_gpu=True, num_processes=2))
-    assert "train.batch_size is of all together" in left(found, "num_processes")[1]
+    imported = import_source(window(tmp_path, multi_gpu=True, num_processes=2))
+    assert "train.batch_size for all together" in left(imported, "num_processes")[1]
 
 
 # -- kohya's own files ------------------------------------------------------------------------------------------------
@@ -218,22 +218,22 @@ def test_the_program_of_several_processes(tmp_path):
 
 def test_two_kinds_of_noise(tmp_path):
     file = toml(tmp_path, network_module="networks.lora", noise_offset=0.03, multires_noise_iterations=6)
-    assert explain(file).understood.as_is.noise.spec.startswith("offset_pyramid:strength=0.03")
-    assert run_of(import_source(file)).recipe.noise == explain(file).understood.as_meant.noise
+    assert explain(file).interpretation.as_is.noise.spec.startswith("offset_pyramid:strength=0.03")
+    assert run_of(import_source(file)).recipe.noise == explain(file).interpretation.as_meant.noise
 
 
 def test_what_adapts_a_noise_offset_needs_one(tmp_path):
     file = toml(tmp_path, network_module="networks.lora", adaptive_noise_scale=0.1, multires_noise_iterations=6)
-    assert "needs_offset" in {finding.code for finding in explain(file).found}
-    assert "adaptive_noise_scale" not in next(x.said for x in import_source(file).written.lines if "noise" in x.name)
+    assert "needs_offset" in {finding.code for finding in explain(file).findings}
+    assert "adaptive_noise_scale" not in next(x.origin for x in import_source(file).written.lines if "noise" in x.field)
 
 
 def test_one_rate_for_an_optimizer_that_finds_it(tmp_path):
     file = toml(tmp_path, network_module="networks.lora", optimizer_type="Prodigy", learning_rate=1.0, unet_lr=1.0,
                 text_encoder_lr=0.5)  # fmt: skip
-    found = import_source(file)
-    assert run_of(found).train.text_encoder_learning_rate is None
-    assert "takes one rate for all networks" in left(found, "text_encoder_lr")[1]
+    imported = import_source(file)
+    assert run_of(imported).train.text_encoder_learning_rate is None
+    assert "takes one rate for all networks" in left(imported, "text_encoder_lr")[1]
 
 
 def test_rates_of_two_text_encoders(tmp_path):
@@ -245,7 +245,7 @@ def test_rates_of_two_text_encoders(tmp_path):
     assert (as_is.text_encoder_learning_rate, as_is.text_encoder_2_learning_rate) == (1e-5, 1e-5)
     back = export_settings(run_of(import_source(file)), "kohya")
     assert back.options["text_encoder_lr"] == [1e-5]
-    assert "takes one rate, the first" in next(x.why for x in back.left if "text_encoder_2" in x.option)
+    assert "takes one rate, the first" in next(x.reason for x in back.dropped if "text_encoder_2" in x.option)
     xl = parse_run(
         {"model": {"path": "sdxl"}, "data": {"folder": "i"}, "train": {"method": "full", "text_encoder": True}}
     )
@@ -258,24 +258,24 @@ IDLE = {
     "lr_scheduler_num_cycles": ({"lr_scheduler": "cosine", "lr_scheduler_num_cycles": 2}, "cosine does not read it"),
     "learning_rate_te1": ({"learning_rate_te1": 1e-5, "network_train_unet_only": True}, "of a LoRA it is"),
     "text_encoder_lr": ({"text_encoder_lr": 1e-5, "network_train_unet_only": True}, "are not trained"),
-    "adaptive_noise_scale": ({"adaptive_noise_scale": 0.1}, "of noise_offset, which is off"),
+    "adaptive_noise_scale": ({"adaptive_noise_scale": 0.1}, "part of noise_offset, which is off"),
 }
 
 
 @pytest.mark.parametrize("name", IDLE)
 def test_nothing_is_lost_of_what_kohya_does_not_read(name, tmp_path):
     options, why = IDLE[name]
-    grade, reason = left(import_source(toml(tmp_path, network_module="networks.lora", **options)), name)
-    assert grade == "idle"
+    severity, reason = left(import_source(toml(tmp_path, network_module="networks.lora", **options)), name)
+    assert severity == "harmless"
     assert why in reason
 
 
 def test_a_class_of_schedules(tmp_path):
     file = toml(tmp_path, network_module="networks.lora", lr_scheduler_type="CosineAnnealingLR",
                 lr_scheduler_args=["T_max=100"], resume=False)  # fmt: skip
-    found = import_source(file)
-    assert run_of(found).train.lr_schedule.name == "cosine"
-    assert [item.option for item in found.written.left if item.grade == "lost"] == [
+    imported = import_source(file)
+    assert run_of(imported).train.lr_schedule.name == "cosine"
+    assert [item.option for item in imported.written.dropped if item.severity == "lost"] == [
         'lr_scheduler_type = "CosineAnnealingLR"', 'lr_scheduler_args = ["T_max=100"]']  # fmt: skip
 
 
@@ -285,11 +285,11 @@ def test_a_finished_lora_says_what_it_was_trained_on(tmp_path):
                                                      {"num_repeats": 2, "is_reg": True}]}]  # fmt: skip
     metadata = {"ss_datasets": json.dumps(datasets), "ss_base_model_version": "sdxl_base_v1-0", "ss_network_dim": "8",
                 "ss_text_encoder_lr": "0.0001"}  # fmt: skip
-    found = import_source(goldens.finished(metadata, tmp_path / "lora.safetensors"))
-    run = run_of(found)
+    imported = import_source(goldens.finished(metadata, tmp_path / "lora.safetensors"))
+    run = run_of(imported)
     assert (run.train.batch_size, run.train.text_encoder_2) == (5, True)
     assert (run.data.resolution, run.data.buckets, run.data.repeats) == ([1024, 768], True, 2)
-    assert "base_model_version" not in found.written.text
+    assert "base_model_version" not in imported.written.text
     with pytest.raises(UserError, match="base_model_version is flux1, so this is for Flux"):
         explain(goldens.finished({"ss_base_model_version": "flux1", "ss_seed": "1"}, tmp_path / "f.safetensors"))
 
@@ -315,20 +315,20 @@ def test_exports_name_the_program_that_takes_them(tmp_path):
 
 def test_exports_that_kohya_would_stop_at(tmp_path):
     crops = {"folder": "i", "random_crop": True, "buckets": True, "bucket_step": 40, "cache": True}
-    found = export_settings(parse_run({"model": {"path": "m"}, "data": crops}), "kohya")
-    assert not {"cache_latents", "cache_latents_to_disk"} & set(found.options)
-    said = {item.option: item.why for item in found.left}
-    assert said["data.cache = true"] == "kohya stops where random crops are cached"
-    assert "no multiple of 64" in said["data.bucket_step = 40"]
+    exported = export_settings(parse_run({"model": {"path": "m"}, "data": crops}), "kohya")
+    assert not {"cache_latents", "cache_latents_to_disk"} & set(exported.options)
+    reasons = {item.option: item.reason for item in exported.dropped}
+    assert reasons["data.cache = true"] == "kohya stops where random crops are cached"
+    assert "no multiple of 64" in reasons["data.bucket_step = 40"]
 
 
 def test_exports_to_onetrainer_say_what_they_leave():
     run = parse_run({"seed": 7, "model": {"path": "m", "max_tokens": 150}, "data": {"folder": "i"},
                  "log": {"trackers": ["tensorboard", "wandb"]}})  # fmt: skip
-    found = export_settings(run, "onetrainer")
-    said = {item.option for item in found.left}
-    assert {"seed = 7", "model.max_tokens = 150", 'log.trackers = ["wandb"]'} <= said
-    assert found.options["tensorboard"] is True
+    exported = export_settings(run, "onetrainer")
+    left_options = {item.option for item in exported.dropped}
+    assert {"seed = 7", "model.max_tokens = 150", 'log.trackers = ["wandb"]'} <= left_options
+    assert exported.options["tensorboard"] is True
 
 
 # -- the texts --------------------------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ FAR = ("use_shell", "state_dir", "class_prompt", "version", "additional_paramete
 
 @pytest.mark.parametrize("name", FAR)
 def test_no_hint_is_better_than_a_silly_one(name):
-    assert meant(name, RUN) is None
+    assert closest_option(name, RUN) is None
 
 
 def test_a_reason_stands_once(tmp_path):
@@ -366,6 +366,6 @@ def test_metadata_of_no_known_program_is_cut(tmp_path):
 
     names = {f"unet:{i}:rank": "1" for i in range(60)}
     file = goldens.finished(names, tmp_path / "old.safetensors")
-    told = to_text(inspection_blocks(inspect_file(file), 10))
+    text = to_text(inspection_blocks(inspect_file(file), 10))
     assert len(grouped(names, 10)["Other metadata"]) == 60
-    assert told.endswith("  and 40 more; --format json has them")
+    assert text.endswith("  and 40 more; --format json has them")

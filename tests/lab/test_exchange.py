@@ -55,13 +55,13 @@ def test_the_table_is_whole():
     }
     for option in KOHYA_OPTIONS.values():
         assert option.rule in GROUPS | set(RULES), option.name
-        assert option.here.strip(), option.name
+        assert option.counterpart.strip(), option.name
         assert option.field in fields | {"name", "seed", ""}, option.name
         if option.rule in RULES:
             assert option.field, option.name
     assert len(RUN) == 194
     for option in onetrainer_options.ONETRAINER_FIELDS.values():
-        assert option.here.strip(), option.name
+        assert option.counterpart.strip(), option.name
         assert option.field in fields | {"name", ""}, option.name
 
 
@@ -90,15 +90,15 @@ def test_no_option_is_dropped_without_a_word(name, tmp_path):
     value = OWN.get(name, SAMPLES.get(RUN[name].type, "x"))
     needs = {"v_parameterization": True} if name in ("scale_v_pred_loss_like_noise_pred",) else {}
     base = {"pretrained_model_name_or_path": "m", "train_data_dir": "d", "network_module": "networks.lora"}
-    found = import_source(toml(tmp_path, **(base | needs | {name: value})))
-    run_of(found)
-    assert re.search(rf"\b{name}\b", found.written.text), found.written.text
+    imported = import_source(toml(tmp_path, **(base | needs | {name: value})))
+    run_of(imported)
+    assert re.search(rf"\b{name}\b", imported.written.text), imported.written.text
 
 
 def test_everything_at_once_as_it_was_meant():
     """The file of the issue that asked for this: the run does what was meant, and says what is changed."""
-    found = import_source(FILES / "everything.toml")
-    recipe = run_of(found).recipe
+    imported = import_source(FILES / "everything.toml")
+    recipe = run_of(imported).recipe
     assert recipe.prediction_type == "v_prediction"
     assert recipe.zero_terminal_snr
     assert [c.name for c in recipe.weighting] == ["min_snr", "debiased"]
@@ -106,28 +106,28 @@ def test_everything_at_once_as_it_was_meant():
     assert recipe.min_weight == 0.01
     assert recipe.perturbation.spec == "ip_noise:gamma=0.1"
     assert recipe.density.spec == "uniform:min_timestep=0,max_timestep=none"
-    text = " ".join(found.written.text.replace("#", " ").split())
+    text = " ".join(imported.written.text.replace("#", " ").split())
     for words in ("paper's weight on v", "the last fifth, t >= 800, has 4.18% instead of 4.14%", "min_snr_gama = 5",
                   "Did you mean min_snr_gamma?", "max_timestep 1000, so that the last step is trained"):  # fmt: skip
         assert words in text
 
 
 def test_everything_at_once_as_it_is():
-    found = import_source(FILES / "everything.toml", as_is=True)
-    recipe = run_of(found).recipe
+    imported = import_source(FILES / "everything.toml", as_is=True)
+    recipe = run_of(imported).recipe
     assert recipe.product_on == "network"
     assert all(c.name == "kohya_before_rescale" for c in recipe.weighting)
-    assert "kohya_debiased_v" in found.written.text
+    assert "kohya_debiased_v" in imported.written.text
     assert recipe.min_weight is None
     assert recipe.density.params["max_timestep"] == 999
     assert recipe.sampling.name == "plain"
-    assert "kohya_before_rescale is what kohya sd-scripts computes" in " ".join(found.written.text.split())
+    assert "kohya_before_rescale is what kohya sd-scripts computes" in " ".join(imported.written.text.split())
 
 
 def test_as_is_is_the_recipe_that_explain_shows(tmp_path):
     for name in ("everything.toml", "kohya-sdxl-v.toml", "onetrainer-sd15-v.json", "kohya-noise.toml"):
         recipe = run_of(import_source(FILES / name, as_is=True)).recipe
-        shown = explain(FILES / name).understood.as_is
+        shown = explain(FILES / name).interpretation.as_is
         for field in ("weighting", "product_on", "min_weight", "perturbation", "noise", "sampling"):
             value = getattr(recipe, field)
             assert (tuple(value) if isinstance(value, list) else value) == getattr(shown, field), (name, field)
@@ -201,8 +201,8 @@ OF_IMAGES = {"resolution", "shuffle_caption", "caption_dropout_rate", "caption_t
 @given(options=KOHYA)
 def test_import_then_export_keeps_what_both_know(options, tmp_path_factory):
     folder = tmp_path_factory.mktemp("there")
-    found = import_source(toml(folder, **options))
-    exported = export_settings(run_of(found), "kohya")
+    imported = import_source(toml(folder, **options))
+    exported = export_settings(run_of(imported), "kohya")
     back = {**exported.options}
     group = exported.dataset["datasets"][0]
     images = {**group, **group["subsets"][0]}
@@ -280,19 +280,19 @@ def test_each_option_of_the_table_comes_back_or_is_spoken_of(name, tmp_path):
     base |= {"mixed_precision": "bf16"} if name == "full_bf16" else {}
     options = base | {name: value} | NEEDS.get(name, {})
     value = options[name]
-    found = import_source(toml(tmp_path, **options))
-    exported = export_settings(run_of(found), "kohya")
+    imported = import_source(toml(tmp_path, **options))
+    exported = export_settings(run_of(imported), "kohya")
     group = (exported.dataset or {"datasets": [{"subsets": [{}]}]})["datasets"][0]
     back = {**group, **group["subsets"][0], **exported.options}
     if name == "reg_data_dir":
         back = group["subsets"][1]
-    if any(name in item.names for item in found.written.left):
+    if any(name in item.names for item in imported.written.dropped):
         return
     if name == "sample_prompts":
         assert exported.prompts == (value,)
         return
     other = SAYS.get(name, name)
-    assert other in back, (found.written.text, exported.options)
+    assert other in back, (imported.written.text, exported.options)
     if name in PATHS or other == "image_dir" or (other != name and other != "caption_extension"):
         return
     got = back[other]
@@ -348,12 +348,12 @@ def test_each_field_of_onetrainer_comes_back_or_is_spoken_of(name, tmp_path):
         **needs, name: value}  # fmt: skip
     file = tmp_path / "config.json"
     file.write_text(json.dumps(options))
-    found = import_source(file)
-    exported = export_settings(run_of(found), "onetrainer")
-    back = onetrainer_options.flat(exported.options)
-    said = [item.option for item in (*found.written.left, *exported.left)]
+    imported = import_source(file)
+    exported = export_settings(run_of(imported), "onetrainer")
+    back = onetrainer_options.flatten_options(exported.options)
+    left_options = [item.option for item in (*imported.written.dropped, *exported.dropped)]
     about = option.field or name
-    if any(text.startswith((f"{name} =", about)) or f" {name}," in f" {text}," for text in said):
+    if any(text.startswith((f"{name} =", about)) or f" {name}," in f" {text}," for text in left_options):
         return
     if name in ("base_model_name", "vae.model_name", "lora_model_name"):
         assert back[name].endswith(value)
@@ -361,7 +361,7 @@ def test_each_field_of_onetrainer_comes_back_or_is_spoken_of(name, tmp_path):
         assert back[name][0]["path"].endswith("images")
         assert back[name][0]["balancing"] == 2.0
     else:
-        assert back[name] == value, (found.written.text, exported.options)
+        assert back[name] == value, (imported.written.text, exported.options)
 
 
 def runs():
@@ -406,16 +406,16 @@ def as_run(drawn):
 
 
 def differences(before, after, skip):
-    found = {}
+    changed = {}
     for section, table in before.model_dump().items():
         if not isinstance(table, dict):
-            found |= {section: (table, getattr(after, section))} if table != getattr(after, section) else {}
+            changed |= {section: (table, getattr(after, section))} if table != getattr(after, section) else {}
             continue
         other = after.model_dump()[section]
         for name, value in table.items():
             if value != other[name] and f"{section}.{name}" not in skip:
-                found[f"{section}.{name}"] = (value, other[name])
-    return found
+                changed[f"{section}.{name}"] = (value, other[name])
+    return changed
 
 
 @settings(max_examples=25)
@@ -445,7 +445,7 @@ def test_export_then_import_keeps_what_both_know(drawn, trainer, tmp_path_factor
         assert image_set.resolution == drawn["resolution"]
     skip = {"data.folder", "data.sets", "data.repeats", "data.flip", "data.shuffle_tags", "data.keep_tokens"}
     skip |= {"data.resolution"} if trainer == "kohya" else set()
-    left = " ".join(item.option for item in exported.left)
+    left = " ".join(item.option for item in exported.dropped)
     skip |= {name for name in ("output.every_epochs",) if name in left}
     if trainer == "kohya":
         skip.add("sample.at_start")
@@ -469,9 +469,9 @@ def test_blocks_go_there_and_back(sdxl, tmp_path):
     config = run_of(import_source(toml(tmp_path, **options)))
     assert config.lora.block_ranks
     back = dict(part.split("=") for part in export_settings(config, "kohya").options["network_args"])
-    found = [int(x) for x in back["block_dims"].split(",")]
+    block_dims = [int(x) for x in back["block_dims"].split(",")]
     names = block_names(sdxl)
-    assert [f for f, places in zip(found, names, strict=True) if places] == [
+    assert [f for f, places in zip(block_dims, names, strict=True) if places] == [
         int(x) for x, places in zip(dims.split(","), names, strict=True) if places
     ]
 
@@ -499,15 +499,15 @@ MISSPELT = {
 def test_misspelt_names_get_the_nearest_right_one(wrong, tmp_path):
     value = 5
     file = toml(tmp_path, pretrained_model_name_or_path="m", train_data_dir="d", **{wrong: value})
-    found = import_source(file)
-    said = next(item for item in found.written.left if wrong in item.names)
-    assert said.code == "unknown-option"
-    right = re.search(r"Did you mean (\w+)\?", said.why)[1]
+    imported = import_source(file)
+    left_item = next(item for item in imported.written.dropped if wrong in item.names)
+    assert left_item.code == "unknown-option"
+    right = re.search(r"Did you mean (\w+)\?", left_item.reason)[1]
     accepted = {MISSPELT[wrong], *(["unet_lr", "learning_rate"] if wrong == "unet_learning_rate" else [])}
     accepted |= {"learning_rate_te", "text_encoder_lr"} if wrong == "text_encoder_learning_rate" else set()
     assert right in accepted
-    told = " ".join(f"{f.message} {f.action}" for f in explain(file).found)
-    assert f"Did you mean {right}" in told
+    messages = " ".join(f"{f.message} {f.action}" for f in explain(file).findings)
+    assert f"Did you mean {right}" in messages
 
 
 def test_secrets_are_never_shown(tmp_path):
@@ -564,10 +564,10 @@ def test_a_dataset_that_cannot_be_used_as_it_is_becomes_sets(tmp_path):
     images.write_text("[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = 'a'\ncolor_aug = true\n"
                       "[[datasets.subsets]]\nimage_dir = 'b'\nis_reg = true\nnum_repeats = 3\n")  # fmt: skip
     file = toml(tmp_path, network_module="networks.lora", dataset_config="images.toml", shuffle_caption=True)
-    found = import_source(file, refuses=goldens.refusal)
-    first, second = run_of(found).data.sets
+    imported = import_source(file, refuses=goldens.refusal)
+    first, second = run_of(imported).data.sets
     assert (first.resolution, first.shuffle_tags, second.regularisation, second.repeats) == (512, True, True, 3)
-    assert "subset 1: color_aug = true" in found.written.text
+    assert "subset 1: color_aug = true" in imported.written.text
     plain = toml(tmp_path, "plain.toml", network_module="networks.lora")
     kept = import_source(plain, FILES / "kohya_ss-dataset-multires.toml", refuses=goldens.refusal)
     assert run_of(kept).data.dataset_config.endswith("kohya_ss-dataset-multires.toml")
@@ -606,8 +606,8 @@ def test_it_needs_no_torch():
 
 def test_hints_come_from_the_same_table():
     for name in RUN:
-        assert kohya_options.hint(name)
-    assert kohya_options.hint("LoRA_type") is None
+        assert kohya_options.rename_hint(name)
+    assert kohya_options.rename_hint("LoRA_type") is None
 
 
 def test_the_walk_through_is_what_happens(tmp_path):
@@ -616,8 +616,8 @@ def test_the_walk_through_is_what_happens(tmp_path):
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     before, after = [body for kind, body in blocks if kind == "toml"][:2]
     (tmp_path / "style-v.toml").write_text(before, encoding="utf-8")
-    for command, said in [body.split("\n", 1) for kind, body in blocks if kind == "console"]:
+    for command, output in [body.split("\n", 1) for kind, body in blocks if kind == "console"]:
         done = tiny.snrlab(*command.removeprefix("$ snrlab ").split(), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert done.stdout == said, command
+        assert done.stdout == output, command
     assert (tmp_path / "run.toml").read_text(encoding="utf-8") == after

@@ -51,21 +51,21 @@ def lora(folder, metadata, name="lora.safetensors"):
     return file
 
 
-def codes(found):
-    return {f.code for f in found.found}
+def codes(explained):
+    return {f.code for f in explained.findings}
 
 
 def test_everything_at_once():
     """The configuration of the issue that asked for this: each of its faults is named, with its number."""
-    found = explain(FILES / "everything.toml")
-    said = {f.code: f for f in found.found}
-    assert said["stale_snr_table"].numbers["factor_at_900"] == pytest.approx(4.83, abs=0.005)
-    at = said["kohya_debiased_v"].numbers
+    explained = explain(FILES / "everything.toml")
+    by_code = {f.code: f for f in explained.findings}
+    assert by_code["stale_snr_table"].numbers["factor_at_900"] == pytest.approx(4.83, abs=0.005)
+    at = by_code["kohya_debiased_v"].numbers
     assert [round(at[k], 3) for k in ("kohya_900", "paper_900", "kohya_999", "paper_999")] == [0.986, 0.054, 0.995, 0.0]
-    assert "min_snr_gamma" in said["unknown_option"].action
-    assert "999" in said["max_timestep_exclusive"].message
-    assert {"weights_multiply", "perturbation_not_the_paper", "never_trained"} <= set(said)
-    meant = found.understood.as_meant
+    assert "min_snr_gamma" in by_code["unknown_option"].action
+    assert "999" in by_code["max_timestep_exclusive"].message
+    assert {"weights_multiply", "perturbation_not_the_paper", "never_trained"} <= set(by_code)
+    meant = explained.interpretation.as_meant
     assert write_recipe(meant) == (
         "v_prediction zero_terminal_snr min_snr:gamma=5 debiased perturbation=ip_noise:gamma=0.1 min_weight=0.01"
     )
@@ -96,22 +96,22 @@ KOHYA = {
 @pytest.mark.parametrize("name", KOHYA)
 def test_kohya_as_it_is(name, tmp_path):
     options, theirs = KOHYA[name]
-    recipe = explain(toml(tmp_path, **options)).understood.as_is
+    recipe = explain(toml(tmp_path, **options)).interpretation.as_is
     assert recipe.tables().weight == pytest.approx(theirs, rel=1e-9)
 
 
 def test_kohya_as_meant_uses_the_rescaled_schedule(tmp_path):
     options = {"v_parameterization": True, "zero_terminal_snr": True, "min_snr_gamma": 5}
-    meant = explain(toml(tmp_path, **options)).understood.as_meant
+    meant = explain(toml(tmp_path, **options)).interpretation.as_meant
     snr = zero_terminal_snr(SCHEDULES.bind("sd")()).snr
     assert meant.tables().weight == pytest.approx(np.maximum(np.minimum(snr, 5) / (snr + 1), 0.01))
 
 
 def test_what_is_right_is_left_alone(tmp_path):
-    found = explain(toml(tmp_path, min_snr_gamma=5, max_train_steps=100))
-    assert found.understood.changes == ()
-    assert "and 1 setting of other things" in explain_text.explanation_to_text(found)
-    assert not [f for f in found.found if f.grade != "info"]
+    explained = explain(toml(tmp_path, min_snr_gamma=5, max_train_steps=100))
+    assert explained.interpretation.changes == ()
+    assert "and 1 setting that does not affect the recipe" in explain_text.explanation_to_text(explained)
+    assert not [f for f in explained.findings if f.grade != "info"]
 
 
 @pytest.mark.parametrize("name", list(RUN))
@@ -119,30 +119,30 @@ def test_no_known_option_is_called_unknown(name, tmp_path):
     option = RUN[name]
     value = {"flag": True, "int": 1, "float": 0.5}.get(option.type, "x")
     if name in ("scale_v_pred_loss_like_noise_pred", "zero_terminal_snr"):
-        found = explain(toml(tmp_path, v_parameterization=True, **{name: value}))
+        explained = explain(toml(tmp_path, v_parameterization=True, **{name: value}))
     elif option.type in ("str list", "float list"):
-        found = explain(toml(tmp_path, **{name: ["a=1"]}))
+        explained = explain(toml(tmp_path, **{name: ["a=1"]}))
     else:
-        found = explain(toml(tmp_path, **{name: value}))
-    assert "unknown_option" not in codes(found)
+        explained = explain(toml(tmp_path, **{name: value}))
+    assert "unknown_option" not in codes(explained)
 
 
 def test_a_real_settings_file():
-    found = explain(FILES / "kohya_ss-sdxl-prodigy.json")
-    assert write_recipe(found.understood.as_is) == "min_snr:gamma=5 sampling=plain"
-    assert found.understood.changes == ()
+    explained = explain(FILES / "kohya_ss-sdxl-prodigy.json")
+    assert write_recipe(explained.interpretation.as_is) == "min_snr:gamma=5 sampling=plain"
+    assert explained.interpretation.changes == ()
 
 
 def test_every_stage_is_explained(tmp_path):
     file = tmp_path / "run.toml"
     recipe = '[recipe]\nsampling = "importance"\n[[recipe.stages]]\nfrom_step = 3\nweighting = ["debiased"]\n'
     file.write_text(f'[model]\nshipped = "small"\n[data]\nshipped = "ink"\n{recipe}')
-    found = explain(file)
-    ((start, later),) = found.later
+    explained = explain(file)
+    ((start, later),) = explained.later
     assert start == 3
-    assert found.as_is.mean_weight == pytest.approx(1)
+    assert explained.as_is.mean_weight == pytest.approx(1)
     assert later.mean_weight > 2
-    text = explain_text.explanation_to_text(found)
+    text = explain_text.explanation_to_text(explained)
     assert "sampling importance; from step 3 weighting debiased" in text
     assert "From step 3:" in text
     assert "from step 3: the mean weight is 3.02" in text
@@ -155,9 +155,9 @@ def test_easy_scripts(tmp_path):
         '[[subsets]]\nimage_dir = "x"\n[train_mode]\ntrain_mode = "lora"\n[optimizer_args.args]\nmin_snr_gamma = 8\n'
         "[network_args.args]\nip_noise_gamma = 0.05\n[network_args.args.network_args]\nconv_dim = 4\n"
     )
-    found = explain(file)
-    assert "LoRA_Easy" in found.asked.kind
-    assert write_recipe(found.understood.as_is) == "min_snr:gamma=8 perturbation=ip_noise:gamma=0.05 sampling=plain"
+    explained = explain(file)
+    assert "LoRA_Easy" in explained.settings.kind
+    assert write_recipe(explained.interpretation.as_is) == "min_snr:gamma=8 perturbation=ip_noise:gamma=0.05 sampling=plain"
 
 
 ONETRAINER = {
@@ -177,18 +177,18 @@ def test_onetrainer_as_it_is(name, v, tmp_path):
     else:
         options = {"loss_weight_fn": name, "force_v_prediction": v}
         theirs = ONETRAINER[name][v]
-    found = explain(onetrainer(tmp_path, **options))
-    assert found.understood.as_is.tables().weight == pytest.approx(theirs, rel=1e-9)
+    explained = explain(onetrainer(tmp_path, **options))
+    assert explained.interpretation.as_is.tables().weight == pytest.approx(theirs, rel=1e-9)
     wrong = v and name in ("DEBIASED_ESTIMATION", "P2")
-    assert bool(found.understood.changes) == wrong
-    assert ("onetrainer_v_weight" in codes(found)) == wrong
+    assert bool(explained.interpretation.changes) == wrong
+    assert ("onetrainer_v_weight" in codes(explained)) == wrong
 
 
 def test_onetrainer_perturbs_its_target_too(tmp_path):
-    found = explain(onetrainer(tmp_path, perturbation_noise_weight=0.1))
-    assert "perturbation_in_the_target" in codes(found)
-    assert found.understood.as_is.perturbation is None
-    assert found.understood.as_meant.perturbation.spec == "ip_noise:gamma=0.1"
+    explained = explain(onetrainer(tmp_path, perturbation_noise_weight=0.1))
+    assert "perturbation_in_the_target" in codes(explained)
+    assert explained.interpretation.as_is.perturbation is None
+    assert explained.interpretation.as_meant.perturbation.spec == "ip_noise:gamma=0.1"
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
@@ -197,7 +197,7 @@ def test_onetrainer_densities(kind, shift, tmp_path):
     """Against draws made the way the program makes them."""
     weight, bias = {"HEAVY_TAIL": (0.5, 0.0), "BETA": (0.6, 2.5)}.get(kind, (1.0, 0.2))
     options = {"timestep_distribution": kind, "timestep_shift": shift, "noising_weight": weight, "noising_bias": bias}
-    p = explain(onetrainer(tmp_path, **options)).understood.as_is.tables().p
+    p = explain(onetrainer(tmp_path, **options)).interpretation.as_is.tables().p
     rng = np.random.default_rng(0)
     u, n = rng.random(400_000), 1000
     if kind in ("COS_MAP", "SIGMOID", "INVERTED_PARABOLA"):
@@ -221,15 +221,15 @@ def test_onetrainer_densities(kind, shift, tmp_path):
     seen = np.bincount(np.minimum(t, n - 1), minlength=n) / len(u)
     coarse = [values.reshape(20, 50).sum(1) for values in (p, seen)]
     assert coarse[0] == pytest.approx(coarse[1], abs=0.003)
-    again = explain(onetrainer(tmp_path, **options_of(density(options)))).understood.as_is.tables().p
+    again = explain(onetrainer(tmp_path, **options_of(density(options)))).interpretation.as_is.tables().p
     assert np.array_equal(again, p)
 
 
 def test_a_distribution_has_a_name_and_not_a_thousand_points(tmp_path):
     """A curve through every step took the place of a name once: 22,000 characters on one line."""
     drawn = {"timestep_distribution": "SIGMOID", "noising_weight": 8.0}
-    found = explain(onetrainer(tmp_path, **drawn))
-    assert max(map(len, explain_text.explanation_to_text(found).splitlines())) < 1000
+    explained = explain(onetrainer(tmp_path, **drawn))
+    assert max(map(len, explain_text.explanation_to_text(explained).splitlines())) < 1000
     with pytest.raises(UserError, match=r"noising_weight is 3\.0; it must be a number >= -1 and <= 1\.75"):
         explain(onetrainer(tmp_path, timestep_distribution="HEAVY_TAIL", noising_weight=3.0))
 
@@ -250,30 +250,30 @@ def test_a_loss_that_is_no_squared_error_is_said(source, tmp_path):
 def test_a_finished_lora(tmp_path):
     metadata = {"ss_min_snr_gamma": "5.0", "ss_debiased_estimation": "True", "ss_ip_noise_gamma": "None",
                 "ss_zero_terminal_snr": "False", "modelspec.prediction_type": "v"}  # fmt: skip
-    found = explain(lora(tmp_path, metadata))
-    assert found.understood.as_is.prediction_type == "v_prediction"
-    assert [c.name for c in found.understood.as_is.weighting] == ["min_snr", "kohya_debiased_v"]
-    said = next(f.message for f in found.found if f.code == "not_recorded")
-    assert "max_timestep" in said
-    assert "v_parameterization" not in said
+    explained = explain(lora(tmp_path, metadata))
+    assert explained.interpretation.as_is.prediction_type == "v_prediction"
+    assert [c.name for c in explained.interpretation.as_is.weighting] == ["min_snr", "kohya_debiased_v"]
+    message = next(f.message for f in explained.findings if f.code == "not_recorded")
+    assert "max_timestep" in message
+    assert "v_parameterization" not in message
 
 
 def test_a_lora_of_onetrainer(tmp_path):
     config = json.dumps({"model_type": "STABLE_DIFFUSION_15", "loss_weight_fn": "DEBIASED_ESTIMATION"})
-    found = explain(lora(tmp_path, {"ot_config": config}))
-    assert [c.spec for c in found.understood.as_is.weighting] == ["debiased:max_snr=1000"]
+    explained = explain(lora(tmp_path, {"ot_config": config}))
+    assert [c.spec for c in explained.interpretation.as_is.weighting] == ["debiased:max_snr=1000"]
 
 
 def test_our_own_lora_run_and_run_file(tmp_path):
     recipe = parse_recipe("v_prediction zero_terminal_snr min_snr:gamma=3 min_weight=0.05 ip_noise")[1]
-    found = explain(lora(tmp_path, {"snrlab.recipe": json.dumps(recipe.as_dict())}))
-    assert found.understood.as_is == recipe
+    explained = explain(lora(tmp_path, {"snrlab.recipe": json.dumps(recipe.as_dict())}))
+    assert explained.interpretation.as_is == recipe
     run = tmp_path / "run"
     run.mkdir()
     text = '[model]\nshipped = "small"\n[data]\nshipped = "ink"\nresolution = 64\n[recipe]\nweighting = ["p2"]\n'
     (run / "run.toml").write_text(text)
     for source in (run, run / "run.toml"):
-        assert [c.name for c in explain(source).understood.as_is.weighting] == ["p2"]
+        assert [c.name for c in explain(source).interpretation.as_is.weighting] == ["p2"]
 
 
 @pytest.mark.parametrize("field", ["text", "md", "html", "json"])
@@ -283,8 +283,8 @@ def test_formats_say_the_same(field, tmp_path):
     for word in ("min_snr_gama", "4.83", "0.986", "0.054", "min_weight 0.01"):
         assert word in done.stdout
     if field == "json":
-        found = json.loads(done.stdout)
-        for share in found["effort_as_is"]["fifths"].values():
+        data = json.loads(done.stdout)
+        for share in data["effort_as_is"]["fifths"].values():
             assert sum(share) == pytest.approx(1)
     if field == "html":
         assert not re.findall(r"""(?:src|href)=["'](?!#)""", done.stdout)
@@ -401,8 +401,8 @@ def test_any_header_ends_in_a_list_or_a_message(header, tmp_path_factory):
     )
 )
 def test_any_recipe_of_kohya_is_explained_and_can_be_written_down(options, tmp_path_factory):
-    found = explain(toml(tmp_path_factory.mktemp("kohya"), pretrained_model_name_or_path="m", **options))
-    assert explain_text.explanation_to_text(found)
-    assert json.dumps(explanation_as_data(found))
-    for recipe in (found.understood.as_is, found.understood.as_meant):
+    explained = explain(toml(tmp_path_factory.mktemp("kohya"), pretrained_model_name_or_path="m", **options))
+    assert explain_text.explanation_to_text(explained)
+    assert json.dumps(explanation_as_data(explained))
+    for recipe in (explained.interpretation.as_is, explained.interpretation.as_meant):
         assert parse_recipe(write_recipe(recipe))[1] == recipe

@@ -23,8 +23,8 @@ from snrlab.lab.figures.article import PLATES, write_article
 from snrlab.lab.figures.data_files import curves_to_csv
 from snrlab.lab.figures.page import page
 from snrlab.lab.figures.panels import PANELS
-from snrlab.lab.figures.plots import _apart, draw_figure, figure_bytes
-from snrlab.lab.figures.run_figures import _recipe
+from snrlab.lab.figures.plots import _spread_apart, draw_figure, figure_bytes
+from snrlab.lab.figures.run_figures import _draw_recipe
 from snrlab.lab.recipe_text import parse_recipe
 
 FIELDS = {"weighting": WEIGHTINGS, "density": DENSITIES, "perturbation": PERTURBATIONS}
@@ -52,8 +52,8 @@ def test_every_entry_has_a_word():
         for entry in all_of(registry):
             choice = default(entry)
             _, recipe = parse_recipe(f"{field}='{choice.spec}'" if " " in choice.spec else f"{field}={choice.spec}")
-            found = getattr(recipe, field)
-            assert found == ((choice,) if field == "weighting" else choice)
+            parsed = getattr(recipe, field)
+            assert parsed == ((choice,) if field == "weighting" else choice)
 
 
 def test_a_switch_is_written_as_in_a_run_file_too():
@@ -96,7 +96,7 @@ def test_no_leader_line_runs_through_a_word():
 @pytest.mark.parametrize("text", ["min_snr", "v_prediction zero_terminal_snr"])
 def test_timesteps_above_the_graphs_keep_apart(text):
     tables = tables_of(text)
-    for figure in (draw_figure({"a long name": tables[text]}, ["weight"], width=6.2), _recipe(tables[text])):
+    for figure in (draw_figure({"a long name": tables[text]}, ["weight"], width=6.2), _draw_recipe(tables[text])):
         figure.savefig(io.BytesIO(), format="svg")  # lays it out
         for axes in figure.axes:
             boxes = [label.get_window_extent() for label in axes.child_axes[0].get_xticklabels()]
@@ -122,7 +122,7 @@ def test_a_step_without_signal_is_a_bar():
 @pytest.mark.parametrize("wanted", [[0.5] * 4, [0.0, 0.01, 0.99, 1.0], [0.98, 0.97, 0.99]])
 def test_labels_keep_apart_and_below_the_top(wanted):
     heights = [0.1] * len(wanted)
-    places = np.sort(_apart(wanted, heights))
+    places = np.sort(_spread_apart(wanted, heights))
     assert (np.diff(places) >= 0.0999).all()
     assert places[-1] <= 0.95
 

@@ -31,10 +31,10 @@ IDEAL = ideal_profile(Recipe().tables().log_snr)
 
 def test_debiased_asks_most_where_least_can_be_lost():
     """The numbers of science.md and of the design: 58 % of the weight, 8 % of the loss, 31 % of the gradient energy."""
-    found = {name: shares_by_fifth(share)[-1] for name, share in shares(tables_of("debiased"), IDEAL).items()}
-    assert found["weight"] == pytest.approx(0.585, abs=1e-3)
-    assert found["loss"] == pytest.approx(0.076, abs=2e-3)
-    assert found["gradient"] == pytest.approx(0.314, abs=2e-3)
+    last_fifths = {name: shares_by_fifth(share)[-1] for name, share in shares(tables_of("debiased"), IDEAL).items()}
+    assert last_fifths["weight"] == pytest.approx(0.585, abs=1e-3)
+    assert last_fifths["loss"] == pytest.approx(0.076, abs=2e-3)
+    assert last_fifths["gradient"] == pytest.approx(0.314, abs=2e-3)
 
 
 @pytest.mark.parametrize("profile", [IDEAL, shipped_profile()], ids=["ideal", "shipped"])
@@ -67,9 +67,9 @@ def test_the_mean_weight_is_not_the_factor_of_loss_and_gradient(profile):
     assert debiased.mean_weight > 3
     assert 0.8 < expected_loss(debiased, profile) / expected_loss(plain, profile) < 0.9
     assert 1 < gradient_size(debiased, profile) / gradient_size(plain, profile) < 1.4
-    told = next(f for f in findings(Recipe(weighting=(WEIGHTINGS.bind("debiased"),))) if f.code == "loss_scale")
-    assert "by another factor" in told.message
-    assert "snrlab compare" in told.message
+    finding = next(f for f in findings(Recipe(weighting=(WEIGHTINGS.bind("debiased"),))) if f.code == "loss_scale")
+    assert "by another factor" in finding.message
+    assert "snrlab compare" in finding.message
 
 
 def test_measured_levels_are_met_and_noise_beyond_them_follows_the_signal():
@@ -85,6 +85,6 @@ def test_measured_levels_are_met_and_noise_beyond_them_follows_the_signal():
 def test_the_profile_can_be_measured_again(tmp_path):
     file = tmp_path / "profile.json"
     script("measure_profile").main(["--levels", "3", "--pictures", "2", "--out", str(file)])
-    found = json.loads(file.read_text())
-    assert len(found["t"]) == len(found["epsilon_error"]) == len(found["gradient_energy"]) == 3
-    assert found["epsilon_error"][0] > found["epsilon_error"][-1]
+    measured = json.loads(file.read_text())
+    assert len(measured["t"]) == len(measured["epsilon_error"]) == len(measured["gradient_energy"]) == 3
+    assert measured["epsilon_error"][0] > measured["epsilon_error"][-1]

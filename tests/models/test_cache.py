@@ -30,9 +30,9 @@ def test_what_is_added_is_there_afterwards(tmp_path, dtype):
         cache.add({"a": tensor})
         assert torch.equal(cache.get("a"), tensor), "before it is written"
         assert cache.get("b") is None
-    found = Cache(tmp_path / "deep" / "er").get("a")
-    assert found.dtype == dtype
-    assert torch.equal(found, tensor)
+    cached = Cache(tmp_path / "deep" / "er").get("a")
+    assert cached.dtype == dtype
+    assert torch.equal(cached, tensor)
 
 
 def test_shards_are_written_when_enough_has_come_together(tmp_path, monkeypatch):
@@ -51,13 +51,13 @@ def test_a_half_written_shard_is_never_read(tmp_path, keep):
     (shard,) = shards(tmp_path)
     content = shard.read_bytes()
     shard.write_bytes(content[: int(len(content) * keep)])
-    with tiny.messages() as said:
+    with tiny.messages() as messages:
         with Cache(tmp_path) as cache:
             assert cache.get("a") is None
-            assert said == [f"cache: {shard.name} is damaged and is made again."]
+            assert messages == [f"cache: {shard.name} is damaged and is made again."]
             cache.add({"a": torch.ones(3, 2)})
         assert torch.equal(Cache(tmp_path).get("a"), torch.ones(3, 2))
-    assert len(said) == 1, "the damaged one is gone"
+    assert len(messages) == 1, "the damaged one is gone"
 
 
 def test_an_unfinished_file_is_no_shard(tmp_path):
@@ -75,10 +75,10 @@ def test_a_flipped_bit_is_found(tmp_path):
     content[-3] ^= 4
     shard.write_bytes(content)
     cache = Cache(tmp_path)
-    with tiny.messages() as said:
+    with tiny.messages() as messages:
         assert cache.get("a") is None, "the whole shard goes, so that all of it is added again"
     assert cache.get("bb") is None
-    assert said == [f"cache: {shard.name} is damaged and is made again."]
+    assert messages == [f"cache: {shard.name} is damaged and is made again."]
     assert not shard.exists()
 
 
@@ -111,14 +111,14 @@ def test_several_write_at_the_same_time(tmp_path):
                     cache.write()
 
     workers = [threading.Thread(target=work, args=(start,)) for start in (0, 0, 13, 29)]
-    with tiny.messages() as said:
+    with tiny.messages() as messages:
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
         cache = Cache(tmp_path)
         assert all(torch.equal(cache.get(n), torch.full((4,), float(n[5:]))) for n in names)
-    assert not said, "nothing is damaged"
+    assert not messages, "nothing is damaged"
     assert not list(tmp_path.glob("*.tmp"))
 
 

@@ -20,7 +20,7 @@ def latents():
     return torch.randn(2, 4, 8, 12, generator=torch.Generator().manual_seed(0))
 
 
-def told(model):
+def embed(model):
     with torch.no_grad():
         return encode_text(model, ["a cat", ""])
 
@@ -28,7 +28,7 @@ def told(model):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_is_the_unet(family):
     model = tiny_families.family(family)
-    text, x_t = told(model), latents()
+    text, x_t = embed(model), latents()
     extra = None
     if family == "sdxl":
         sizes = torch.tensor([[64, 96, 0, 0, 64, 96]] * 2)
@@ -40,7 +40,7 @@ def test_it_is_the_unet(family):
 
 def test_sdxl_is_told_sizes_and_crops():
     model = tiny_families.family("sdxl")
-    text, x_t = told(model), latents()
+    text, x_t = embed(model), latents()
     assert plain_sizes(model, x_t).tolist() == [[64, 96, 0, 0, 64, 96]] * 2
     sizes = torch.tensor([[64.0, 96, 0, 0, 64, 96], [500, 700, 12, 0, 64, 96]])
     with torch.no_grad():
@@ -61,14 +61,14 @@ def test_half_precision(family, dtype, frozen):
     assert set(stored.values()) == {dtype if frozen else torch.float32}
     with torch.no_grad():
         text = encode_text(half, ["a cat", ""])
-        found, expected = denoise(half, latents(), STEPS, text).float(), denoise(exact, latents(), STEPS, told(exact))
-    assert not torch.equal(found, expected)
-    assert float((found - expected).norm() / expected.norm()) < 0.05
+        output, expected = denoise(half, latents(), STEPS, text).float(), denoise(exact, latents(), STEPS, embed(exact))
+    assert not torch.equal(output, expected)
+    assert float((output - expected).norm() / expected.norm()) < 0.05
 
 
 def test_released_networks_have_no_weights_and_those_for_later_come_back():
     model = tiny_families.family("sdxl")
-    text = told(model)
+    text = embed(model)
     size = sum(p.nbytes for p in model.vae.parameters())
     assert release(model, keep={"unet"}, later={"text_encoder", "text_encoder_2"}) == size
     assert {p.device.type for p in model.vae.parameters()} == {"meta"}
@@ -76,7 +76,7 @@ def test_released_networks_have_no_weights_and_those_for_later_come_back():
     cpu = torch.device("cpu")
     assert model.unet.device == model.text_encoder.device == cpu
     with borrowed(model, ("text_encoder", "text_encoder_2"), cpu):
-        assert torch.equal(told(model).hidden, text.hidden)
+        assert torch.equal(embed(model).hidden, text.hidden)
 
 
 def test_the_arithmetic_of_a_model_is_that_of_its_weights_if_nothing_is_said():
@@ -84,5 +84,5 @@ def test_the_arithmetic_of_a_model_is_that_of_its_weights_if_nothing_is_said():
     model.unet.to(torch.bfloat16)
     stated = replace(model, arithmetic=torch.bfloat16)
     with torch.no_grad():
-        text = told(model)
+        text = embed(model)
         assert torch.equal(denoise(model, latents(), STEPS, text), denoise(stated, latents(), STEPS, text))

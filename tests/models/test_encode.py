@@ -15,7 +15,7 @@ from snrlab import UserError
 from snrlab.models.clip import clip_tokenizer
 from snrlab.models.encode_rule import EncodeRule
 from snrlab.models.encoding.encode import decode_latents, encode_captions, encode_pixels, encode_text
-from snrlab.models.encoding.tokens import room, token_count, tokenize
+from snrlab.models.encoding.tokens import token_count, token_limit, tokenize
 from snrlab.models.encoding.weighted_captions import weighted_words
 
 pytestmark = pytest.mark.numeric
@@ -48,10 +48,10 @@ def pipeline(model, **kwargs):
 
 def said_by_diffusers(model, captions):
     """(hidden, pooled) of its own pipeline."""
-    found = pipeline(model).encode_prompt(
+    encoded = pipeline(model).encode_prompt(
         captions, device=CPU, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
-    return (found[0], found[2]) if model.family == "sdxl" else (found[0], None)
+    return (encoded[0], encoded[2]) if model.family == "sdxl" else (encoded[0], None)
 
 
 def test_captions_are_encoded_as_diffusers_does(model):
@@ -95,12 +95,12 @@ def test_a_long_caption_is_its_chunks_each_a_caption_of_its_own(model, max_token
     long = encode_text(ruled(model, max_tokens=max_tokens), [" ".join(words)])
     tokens = model.tokenizer(" ".join(words), truncation=True, max_length=max_tokens + 2).input_ids[1:-1]
     parts = [model.tokenizer.decode(tokens[i * 75 : (i + 1) * 75]) for i in range(chunks)]
-    own = encode_text(model, parts)
-    assert long.hidden.shape == (1, max_tokens + 2, own.hidden.shape[2])
-    joined = [own.hidden[0, :1], *own.hidden[:, 1:-1], own.hidden[-1, -1:]]
+    separate = encode_text(model, parts)
+    assert long.hidden.shape == (1, max_tokens + 2, separate.hidden.shape[2])
+    joined = [separate.hidden[0, :1], *separate.hidden[:, 1:-1], separate.hidden[-1, -1:]]
     assert torch.allclose(long.hidden[0], torch.cat(joined), atol=1e-6)
     if long.pooled is not None:
-        assert torch.allclose(long.pooled, own.pooled[:1], atol=1e-6)
+        assert torch.allclose(long.pooled, separate.pooled[:1], atol=1e-6)
 
 
 WORDS = ["a", "red", "cat,", "(hat:1.2)", "!", "1girl", "supercalifragilistic"]
@@ -125,7 +125,7 @@ def test_how_long_a_caption_is_and_how_much_of_it_is_read():
     assert token_count(tokenizer, "a (cat:1.3)", rule) > token_count(
         tokenizer, "a (cat:1.3)", EncodeRule(weighted=True)
     )
-    assert room(tokenizer, rule) == 150
+    assert token_limit(tokenizer, rule) == 150
     assert (
         tokenize(tokenizer, ["a cat " * 75], rule).ids.tolist()
         == tokenize(tokenizer, ["a cat " * 99], rule).ids.tolist()
@@ -148,13 +148,13 @@ def test_weights_reach_into_later_chunks(model):
     rule = {"weighted": True, "max_tokens": 150}
     caption = "a cat " * 40 + "(red:0.5)"  # token 80 of the caption, after the beginning
     plain = encode_text(ruled(model, max_tokens=150), [caption.replace("(red:0.5)", "red")])
-    found = encode_text(ruled(model, **rule), [caption]).hidden / plain.hidden
-    assert torch.allclose(found[0, 81], torch.tensor(0.5))
-    assert torch.allclose(found[0, :81], torch.tensor(1.0))
+    ratio = encode_text(ruled(model, **rule), [caption]).hidden / plain.hidden
+    assert torch.allclose(ratio[0, 81], torch.tensor(0.5))
+    assert torch.allclose(ratio[0, :81], torch.tensor(1.0))
 
 
 @pytest.mark.parametrize(
-    ("caption", "found"),
+    ("caption", "expected"),
     [
         ("plain", [("plain", 1.0)]),
         ("", [("", 1.0)]),
@@ -167,8 +167,8 @@ def test_weights_reach_into_later_chunks(model):
         ("(a:-1)", [("a", -1.0)]),
     ],
 )
-def test_weights_in_captions(caption, found):
-    assert [(text, pytest.approx(weight)) for text, weight in found] == weighted_words(caption)
+def test_weights_in_captions(caption, expected):
+    assert [(text, pytest.approx(weight)) for text, weight in expected] == weighted_words(caption)
 
 
 def test_gradients_reach_the_encoders_that_are_read(model):
@@ -178,11 +178,11 @@ def test_gradients_reach_the_encoders_that_are_read(model):
     text = encode_text(ruled(model, max_tokens=150), CAPTIONS)
     (text.hidden.sum() + (0 if text.pooled is None else text.pooled.sum())).backward()
     for name in {"text_encoder", "text_encoder_2"} & set(model.networks):
-        found = model.networks[name]
-        body = getattr(found, "text_model", found)
+        encoder = model.networks[name]
+        body = getattr(encoder, "text_model", encoder)
         assert body.embeddings.token_embedding.weight.grad.abs().sum() > 0
-        found.zero_grad()
-        found.requires_grad_(False)
+        encoder.zero_grad()
+        encoder.requires_grad_(False)
 
 
 def test_captions_in_batches_are_the_captions_one_by_one(model):

@@ -133,9 +133,9 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_folders(name, folder):
-    spoil, says = WRONG[name]
+    spoil, message = WRONG[name]
     spoil(folder)
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         load_model(folder)
 
 
@@ -175,10 +175,10 @@ def test_a_separate_autoencoder(folder, other_vae, tmp_path):
     save_file(alone, tmp_path / "alone.safetensors")
     diffusers = tmp_path / "whole" / "vae" / "diffusion_pytorch_model.safetensors"
     for source in ("whole", "whole/vae", "whole.safetensors", "alone.safetensors", diffusers):
-        found = load_model(folder, vae=tmp_path / source)
-        assert equal(found.vae.state_dict(), other_vae.state_dict()), source
-        assert found.vae.config.scaling_factor == 0.13025
-        assert equal(unet(found), unet(model))
+        loaded = load_model(folder, vae=tmp_path / source)
+        assert equal(loaded.vae.state_dict(), other_vae.state_dict()), source
+        assert loaded.vae.config.scaling_factor == 0.13025
+        assert equal(unet(loaded), unet(model))
 
 
 def test_a_model_without_an_autoencoder_of_its_own(other_vae, tmp_path):
@@ -201,13 +201,13 @@ def test_wrong_autoencoders(folder, tmp_path):
     save_folder(tiny_families.family("sd1"), sd1, None)
     save_file({"x.lora_down.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
     save_file({"encoder.down.0.block.0.conv1.bias": torch.zeros(4)}, tmp_path / "part.safetensors")
-    for source, says in (
+    for source, message in (
         (sd1, "has scaling_factor 0.18215, but the model was trained with 0.13025"),
         (tmp_path / "lora.safetensors", "holds no autoencoder; it is a LoRA"),
-        (tmp_path / "part.safetensors", "it is no whole autoencoder"),
+        (tmp_path / "part.safetensors", "it is not a complete autoencoder"),
         (tmp_path / "none", "there is no file or folder"),
     ):
-        with pytest.raises(UserError, match=f"model.vae: .*{says}"):
+        with pytest.raises(UserError, match=f"model.vae: .*{message}"):
             load_model(folder, vae=source)
 
 

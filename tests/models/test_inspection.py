@@ -48,14 +48,14 @@ def changed(path, folder, change, metadata=None):
     return file
 
 
-def codes(found):
-    return {f.code for f in found.found}
+def codes(inspected):
+    return {f.code for f in inspected.findings}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("form", ["kohya", "peft"])
 def test_norms_are_those_of_the_change(loras, family, form):
-    found = inspect_file(loras[family, form])
+    inspected = inspect_file(loras[family, form])
     config = tiny_families.family(family).unet.config
     lora = load_lora(loras[family, form], config)
     squares = {}
@@ -64,12 +64,12 @@ def test_norms_are_those_of_the_change(loras, family, form):
         part = path.partition(".")[0]
         squares[part] = squares.get(part, 0) + float(delta.square().sum())
     for part, square in squares.items():
-        total = sum(n.norm**2 for name, n in found.norms.items() if name.split(" ")[0] == part)
+        total = sum(n.norm**2 for name, n in inspected.norms.items() if name.split(" ")[0] == part)
         assert total == pytest.approx(square, rel=1e-4)
-    assert sum(found.adapters.parts.values()) == len(lora)
-    assert set(found.adapters.ranks) == {4}
-    assert found.adapters.layout == form
-    assert codes(found) == set()
+    assert sum(inspected.adapters.parts.values()) == len(lora)
+    assert set(inspected.adapters.ranks) == {4}
+    assert inspected.adapters.layout == form
+    assert codes(inspected) == set()
 
 
 def test_formats_are_read_as_torch_reads_them(tmp_path):
@@ -86,9 +86,9 @@ def test_formats_are_read_as_torch_reads_them(tmp_path):
 
 
 def test_the_hash_is_kohyas(loras):
-    found = inspect_file(loras["sd1", "kohya"], hashes=True)
-    assert found.hashes["tensors_sha256"] == found.metadata["sshs_model_hash"]
-    assert found.hashes["sha256"].startswith(found.hashes["AutoV2"])
+    inspected = inspect_file(loras["sd1", "kohya"], hashes=True)
+    assert inspected.hashes["tensors_sha256"] == inspected.metadata["sshs_model_hash"]
+    assert inspected.hashes["sha256"].startswith(inspected.hashes["AutoV2"])
 
 
 def put_nan(tensors):
@@ -124,14 +124,14 @@ def other_alpha(tensors):
     ids=["nan", "zero", "no-alpha", "half", "alphas", "stray"],
 )
 def test_faults_are_told(loras, tmp_path, change, code, grade):
-    found = inspect_file(changed(loras["sd1", "kohya"], tmp_path, change))
-    assert {f.code: f.grade for f in found.found} == {code: grade}
+    inspected = inspect_file(changed(loras["sd1", "kohya"], tmp_path, change))
+    assert {f.code: f.grade for f in inspected.findings} == {code: grade}
 
 
 def test_metadata_that_does_not_fit_is_told(loras, tmp_path):
     metadata = {"ss_network_dim": "64", "sshs_model_hash": "0" * 64}
-    found = inspect_file(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata), hashes=True)
-    assert codes(found) == {"other_rank", "other_tensors"}
+    inspected = inspect_file(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata), hashes=True)
+    assert codes(inspected) == {"other_rank", "other_tensors"}
 
 
 def test_bytes_after_the_end_and_overlaps_are_told(loras, tmp_path):
@@ -153,15 +153,15 @@ def test_a_checkpoint_and_who_loads_it(tmp_path, marked):
         for key in ("v_pred", "ztsnr"):
             del tensors[key]
         save_file(tensors, tmp_path / "model.safetensors")
-    found = inspect_file(tmp_path / "model.safetensors", norms=True)
-    assert (found.kind, found.family) == ("a checkpoint", "sdxl")
-    assert found.prediction_type == ("v_prediction" if marked else "epsilon")
-    assert found.zero_terminal_snr is (True if marked else None)
-    answers = {p.name: p for p in found.programs}
-    assert ("v_prediction" in answers["diffusers"].why) is marked
+    inspected = inspect_file(tmp_path / "model.safetensors", norms=True)
+    assert (inspected.kind, inspected.family) == ("a checkpoint", "sdxl")
+    assert inspected.prediction_type == ("v_prediction" if marked else "epsilon")
+    assert inspected.zero_terminal_snr is (True if marked else None)
+    answers = {p.name: p for p in inspected.programs}
+    assert ("v_prediction" in answers["diffusers"].reason) is marked
     assert answers["ComfyUI, Forge"].answer == "yes"
-    total = sum(float(t.double().square().sum()) for n, t in load_file(found.path).items() if t.is_floating_point())
-    assert sum(n.norm**2 for n in found.norms.values()) == pytest.approx(total, rel=1e-6)
+    total = sum(float(t.double().square().sum()) for n, t in load_file(inspected.path).items() if t.is_floating_point())
+    assert sum(n.norm**2 for n in inspected.norms.values()) == pytest.approx(total, rel=1e-6)
 
 
 FIRST = "model.diffusion_model.input_blocks.0.0.weight"
@@ -202,34 +202,34 @@ def test_of_a_checkpoint_only_the_header_is_read(tmp_path):
     with (tmp_path / "large.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + 4 * 10**10)
-    found = inspect_file(tmp_path / "large.safetensors")
-    assert sum(found.formats.values()) == 2 * 10**10
+    inspected = inspect_file(tmp_path / "large.safetensors")
+    assert sum(inspected.formats.values()) == 2 * 10**10
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_a_folder(tmp_path, family):
     tiny_families.save_family(tmp_path / "model", family, "v_prediction")
-    found = inspect_file(tmp_path / "model")
-    assert found.prediction_type == "v_prediction"
-    assert set(found.parts) >= {"unet", "vae", "text_encoder"}
-    assert {p.name: p.answer for p in found.programs}["A1111"] == "no"
+    inspected = inspect_file(tmp_path / "model")
+    assert inspected.prediction_type == "v_prediction"
+    assert set(inspected.parts) >= {"unet", "vae", "text_encoder"}
+    assert {p.name: p.answer for p in inspected.programs}["A1111"] == "no"
     with pytest.raises(UserError, match="no model"):
         inspect_file(tmp_path)
 
 
 def test_names_and_metadata_cannot_drive_the_terminal(loras, tmp_path):
     metadata = {"ss_training_comment": "a\x1b[2Jb\nfamily: a lie", "ss_tag_frequency": "[" * 5000}
-    found = inspect_file(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata))
-    text = to_text(inspection_blocks(found, 5))
+    inspected = inspect_file(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata))
+    text = to_text(inspection_blocks(inspected, 5))
     assert "\x1b" not in text
     assert "\nfamily: a lie" not in text
-    assert inspection_as_data(found, 5)["metadata"] == metadata
+    assert inspection_as_data(inspected, 5)["metadata"] == metadata
 
 
 def test_tags_are_counted_over_folders(loras, tmp_path):
     metadata = {"ss_tag_frequency": json.dumps({"1_a": {"cat": 3, "dog": 1}, "2_b": {"dog": 5}})}
-    found = inspect_file(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata))
-    assert inspection_as_data(found, 1)["tags"] == {"tags, the 1 most frequent of 2": "dog 6"}
+    inspected = inspect_file(changed(loras["sd1", "kohya"], tmp_path, lambda t: None, metadata))
+    assert inspection_as_data(inspected, 1)["tags"] == {"tags, the 1 most frequent of 2": "dog 6"}
 
 
 def test_the_command_works_without_torch(loras, tmp_path):

@@ -36,11 +36,11 @@ def test_reading(image, suffix, mirrored):
     file = image.with_name("cat_0150x0100_sd.npz")
     save(file, suffix, mirrored, latents_9x9=np.zeros((4, 9, 9)))
     assert cache_file(image, SIZE, "sd") == file
-    found = read_kohya_latents(file, image, SIZE, SHAPE)
-    assert np.array_equal(found.plain, latents())
-    assert (found.mirrored is not None) == mirrored
+    cached = read_kohya_latents(file, image, SIZE, SHAPE)
+    assert np.array_equal(cached.plain, latents())
+    assert (cached.mirrored is not None) == mirrored
     if mirrored:
-        assert np.array_equal(found.mirrored, latents(1))
+        assert np.array_equal(cached.mirrored, latents(1))
 
 
 def test_names(image):
@@ -59,7 +59,7 @@ def test_names(image):
     [
         ({"shape": (4, 12, 8)}, "its latents are 12x8, not 8x12"),
         ({"suffix": "_16x16"}, "it has no latents of 8x12, only 16x16"),
-        ({"size": (160, 100)}, "it is of a picture of 160x100, not 150x100"),
+        ({"size": (160, 100)}, "it is of an image of 160x100, not 150x100"),
     ],
 )
 def test_what_does_not_fit(image, how, why):

@@ -34,7 +34,7 @@ from snrlab.models.lora.adapters import (
     trained_lora,
 )
 from snrlab.models.lora.lora_file import convert_lora, family_of, load_lora, write_lora
-from snrlab.models.networks import empty
+from snrlab.models.networks import empty_network
 
 LINEAR = ["attention", "feed_forward"]
 FAMILIES = ("sd1", "sd2", "sdxl")
@@ -49,7 +49,7 @@ def encoders(family):
 
 
 def full_size(family, part):
-    return empty(part, families.config(family, part))
+    return empty_network(part, families.config(family, part))
 
 
 def ours(family, config):
@@ -75,14 +75,14 @@ def by_kohyas_rule(family, convolution):
         inside = [n for n in matrices if any(n.startswith(block + ".") for block in within)]
         outside = {"input_blocks.0.0", "time_embed.0", "time_embed.2", "label_emb.0.0", "label_emb.0.2", "out.2"}
         names = set(matrices) - outside if convolution else inside
-        found = {"lora_unet_" + n.replace(".", "_") for n in names}
+        names_of_layers = {"lora_unet_" + n.replace(".", "_") for n in names}
     else:
-        found = names_by_class(full_size(family, "unet"), classes, "lora_unet_")
+        names_of_layers = names_by_class(full_size(family, "unet"), classes, "lora_unet_")
     for number, part in enumerate(encoders(family), 1):
         prefix = f"lora_te{number}_" if family == "sdxl" else "lora_te_"
         level = "" if part == "text_encoder_2" else "text_model_"  # transformers 5 dropped it, the format did not
-        found |= names_by_class(full_size(family, part), ["CLIPAttention", "CLIPMLP"], prefix + level)
-    return found
+        names_of_layers |= names_by_class(full_size(family, part), ["CLIPAttention", "CLIPMLP"], prefix + level)
+    return names_of_layers
 
 
 def names_by_class(network, classes, prefix):
@@ -211,11 +211,11 @@ def test_diffusers_own_files_are_read(tmp_path):
             metadata[f"{part}_lora_adapter_metadata"] = json.loads(json.dumps(config.to_dict(), default=list))
         adapted.pipeline(model).save_lora_weights(tmp_path / family, **layers, **metadata)
         file = tmp_path / family / "pytorch_lora_weights.safetensors"
-        found = load_lora(file, model.unet.config)
+        loaded = load_lora(file, model.unet.config)
         ours = trained_lora(model)
-        assert found.keys() == ours.keys()
+        assert loaded.keys() == ours.keys()
         for path, adapter in ours.items():
-            assert torch.allclose(found[path].update(), adapter.update(), atol=1e-6), path
+            assert torch.allclose(loaded[path].update(), adapter.update(), atol=1e-6), path
         older = {
             **{f"unet.{k}": v for k, v in convert_state_dict_to_diffusers(layers["unet_lora_layers"]).items()},
             **{f"text_encoder.text_model.{k}": v
@@ -267,11 +267,11 @@ def test_shapes_of_doras_lengths(tmp_path):
 def test_the_hashes_are_those_that_programs_compute(tmp_path):
     """A1111's of a LoRA: all bytes after the header, whatever the metadata says."""
     file = write(trained("sd1", "plain"), tmp_path / "lora.safetensors", metadata={"ss_x": "1", "other": "2"})
-    raw, told = file.read_bytes(), header(file)
+    raw, metadata = file.read_bytes(), header(file)
     after = hashlib.sha256(raw[8 + struct.unpack("<Q", raw[:8])[0] :]).hexdigest()
-    assert told["sshs_model_hash"] == after
-    assert told["modelspec.hash_sha256"] == f"0x{after}"
-    assert re.fullmatch("[0-9a-f]{8}", told["sshs_legacy_hash"])
+    assert metadata["sshs_model_hash"] == after
+    assert metadata["modelspec.hash_sha256"] == f"0x{after}"
+    assert re.fullmatch("[0-9a-f]{8}", metadata["sshs_legacy_hash"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -331,7 +331,7 @@ def broken(tensors, how):
 
 
 @pytest.mark.parametrize(
-    ("how", "says"),
+    ("how", "message"),
     [
         ("loha", "hada_w1_a; only LoRA, LoCon and DoRA"),
         ("half", "has no up matrix for text_encoder"),
@@ -340,16 +340,16 @@ def broken(tensors, how):
         ("stranger", "'lora_prior_x' is not the name"),
     ],
 )
-def test_other_files_are_refused(how, says, tmp_path):
+def test_other_files_are_refused(how, message, tmp_path):
     tensors = load_file(write(trained("sd1", "plain"), tmp_path / "good.safetensors"))
     save_file(broken(tensors, how), tmp_path / "bad.safetensors")
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         load_lora(tmp_path / "bad.safetensors")
 
 
 def test_files_that_are_none(tmp_path):
     (tmp_path / "a.ckpt").write_bytes(b"\x80\x02")
     (tmp_path / "b.safetensors").write_bytes(b"\x00" * 40)
-    for name, says in (("a.ckpt", "pickle"), ("b.safetensors", "not a safetensors file"), ("c.safetensors", "no file")):
-        with pytest.raises(UserError, match=says):
+    for name, text in (("a.ckpt", "pickle"), ("b.safetensors", "not a safetensors file"), ("c.safetensors", "no file")):
+        with pytest.raises(UserError, match=text):
             load_lora(tmp_path / name, field="lora.start_from")

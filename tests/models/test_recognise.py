@@ -45,12 +45,12 @@ KNOWN = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_known(name, tmp_path):
     shapes, metadata, family, prediction_type, zero, source = KNOWN[name]
-    found = recognise(read_header(header_file(tmp_path / "m.safetensors", shapes, metadata)))
-    assert (found.family, found.prediction_type, found.zero_terminal_snr) == (family, prediction_type, zero)
-    assert source in found.source
-    says = "key" in source or "metadata" in source or bool(metadata)
-    assert ("prediction_type" not in found.assumed) == says
-    assert ("zero_terminal_snr" in found.assumed) == (not zero)
+    facts = recognise(read_header(header_file(tmp_path / "m.safetensors", shapes, metadata)))
+    assert (facts.family, facts.prediction_type, facts.zero_terminal_snr) == (family, prediction_type, zero)
+    assert source in facts.source
+    stated = "key" in source or "metadata" in source or bool(metadata)
+    assert ("prediction_type" not in facts.assumed) == stated
+    assert ("zero_terminal_snr" in facts.assumed) == (not zero)
 
 
 OTHER = {
@@ -82,8 +82,8 @@ OTHER = {
 
 @pytest.mark.parametrize("name", OTHER)
 def test_other_files_are_named(name, tmp_path):
-    shapes, says = OTHER[name]
-    with pytest.raises(UserError, match=says):
+    shapes, message = OTHER[name]
+    with pytest.raises(UserError, match=message):
         recognise(read_header(header_file(tmp_path / "m.safetensors", shapes)))
 
 
@@ -99,10 +99,10 @@ CONTENTS = {
 
 @pytest.mark.parametrize("name", CONTENTS)
 def test_other_contents_are_named(name, tmp_path):
-    content, says = CONTENTS[name]
+    content, message = CONTENTS[name]
     file = tmp_path / "m.safetensors"
     file.write_bytes(content)
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         read_header(file)
 
 

@@ -90,8 +90,8 @@ def test_folder_to_file_to_folder(family, tmp_path):
             assert ours == theirs, (part, key)
     for name, tokenizer in before.tokenizers.items():
         text = "a Photo, of 2 cats!!"
-        there = after.tokenizers[name]
-        assert there(text, padding="max_length").input_ids == tokenizer(text, padding="max_length").input_ids
+        loaded = after.tokenizers[name]
+        assert loaded(text, padding="max_length").input_ids == tokenizer(text, padding="max_length").input_ids
 
 
 def test_formats_of_networks_and_autoencoder(files):
@@ -112,9 +112,9 @@ def test_diffusers_reads_our_file_and_draws_the_same(family, tmp_path):
         str(tmp_path / "file.safetensors"), config=str(tmp_path / "folder"), local_files_only=True
     )
     for part, network in model.networks.items():
-        found = {n.removeprefix("text_model."): t for n, t in getattr(theirs, part).state_dict().items()}
+        converted = {n.removeprefix("text_model."): t for n, t in getattr(theirs, part).state_dict().items()}
         ours = {n.removeprefix("text_model."): t for n, t in network.state_dict().items()}
-        assert same(ours, found), part
+        assert same(ours, converted), part
 
 
 def test_diffusers_reads_our_folder(tmp_path):
@@ -124,8 +124,8 @@ def test_diffusers_reads_our_folder(tmp_path):
         pipe = kind.from_pretrained(tmp_path / family, local_files_only=True, torch_dtype=torch.float16)
         for part, network in model.networks.items():
             ours = {n.removeprefix("text_model."): t.half() for n, t in network.state_dict().items()}
-            found = {n.removeprefix("text_model."): t for n, t in getattr(pipe, part).state_dict().items()}
-            assert same(ours, found), part
+            loaded = {n.removeprefix("text_model."): t for n, t in getattr(pipe, part).state_dict().items()}
+            assert same(ours, loaded), part
 
 
 @pytest.mark.parametrize(
@@ -205,11 +205,11 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_incomplete_files(name, files, tmp_path):
-    spoil, says = BROKEN[name]
+    spoil, message = BROKEN[name]
     spoil(files["sd1"], tmp_path / "m.safetensors")
     with pytest.raises(UserError) as error:
         load_model(tmp_path / "m.safetensors")
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert str(error.value).startswith("model.path: ")
 
 
@@ -225,7 +225,7 @@ UNSAVABLE = {
 
 @pytest.mark.parametrize("name", UNSAVABLE)
 def test_what_a_single_file_cannot_hold(name, tmp_path):
-    make, says = UNSAVABLE[name]
-    with pytest.raises(UserError, match=says):
+    make, message = UNSAVABLE[name]
+    with pytest.raises(UserError, match=message):
         save_single_file(make(), tmp_path / "m.safetensors", None)
     assert not list(tmp_path.iterdir())

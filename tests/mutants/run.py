@@ -78,12 +78,12 @@ def main(names: list[str]) -> int:
     core = names == ["--core"]
     chosen = [m for m in mutants() if (m["file"].startswith(CORE) if core else not names or m["name"] in names)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = [(m["name"], test) for m, test in zip(chosen, pool.map(killer, chosen), strict=True)]
-    for name, test in found:
+        killers = [(m["name"], test) for m, test in zip(chosen, pool.map(killer, chosen), strict=True)]
+    for name, test in killers:
         print(f"{'killed' if test else 'SURVIVED':9} {name:44} {test or ''}")
-    survived = sum(test is None for _, test in found)
-    print(f"{len(found) - survived} passed, {survived} failed")
-    return 1 if survived or not found else 0
+    survived = sum(test is None for _, test in killers)
+    print(f"{len(killers) - survived} passed, {survived} failed")
+    return 1 if survived or not killers else 0
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ def items(seed=0, **data):
     return load_items(config.data, config.seed)[0]
 
 
-def names(found):
-    return [item.name for item in found]
+def names(dataset):
+    return [item.name for item in dataset]
 
 
 @shows("data.folder", "data.sets.folder")
@@ -71,8 +71,8 @@ def test_repeats(cats):
 @shows("data.regularisation", "data.prior_loss_weight")
 def test_regularisation(cats, tmp_path):
     reg = captioned(tmp_path / "reg", r="r")
-    found = items(folder=str(cats), regularisation=str(reg), prior_loss_weight=0.25)
-    assert [(i.name, i.repeats, i.part.importance, i.part.regularisation) for i in found[-2:]] == [
+    dataset = items(folder=str(cats), regularisation=str(reg), prior_loss_weight=0.25)
+    assert [(i.name, i.repeats, i.part.importance, i.part.regularisation) for i in dataset[-2:]] == [
         ("cats/c.png", 1, 1.0, False), ("reg/r.png", 3, 0.25, True),
     ]  # fmt: skip
 
@@ -80,11 +80,11 @@ def test_regularisation(cats, tmp_path):
 @shows("data.sets.regularisation", "data.sets.importance", "data.sets.ratio")
 def test_sets(cats, tmp_path):
     dogs, reg = captioned(tmp_path / "dogs", d="d"), captioned(tmp_path / "reg", r="r")
-    found = items(sets=[
+    dataset = items(sets=[
         {"folder": str(cats), "ratio": 0.6, "importance": 3.0}, {"folder": str(dogs), "ratio": 0.4},
         {"folder": str(reg), "regularisation": True},
     ])  # fmt: skip
-    assert [(i.part.name, i.repeats, i.part.importance) for i in found] == [
+    assert [(i.part.name, i.repeats, i.part.importance) for i in dataset] == [
         *[("cats", 1, 3.0)] * 3, ("dogs", 2, 1.0), ("reg", 5, 1.0),
     ]  # fmt: skip
 
@@ -100,12 +100,12 @@ def texts(request, tmp_path):
             (folder / f"a{suffix}").write_text(text)
         near = {"sets": [{"folder": str(folder), **options}]} if request.param == "sets" else None
         (item,) = items(**(near or {"folder": str(folder), **options}))
-        rule, found = item.part.captions, []
+        rule, captions = item.part.captions, []
         for draw in range(100):
             rng = np.random.default_rng(draw)
             dropped = is_dropped(rule, rng, epoch)
-            found.append("" if dropped else caption_at(rule, item.captions, rng, step=step, steps=10))
-        return found
+            captions.append("" if dropped else caption_at(rule, item.captions, rng, step=step, steps=10))
+        return captions
 
     return drawn
 
@@ -134,9 +134,9 @@ def test_shuffle_tags(texts):
 
 @shows("data.tag_dropout", "data.sets.tag_dropout")
 def test_tag_dropout(texts):
-    found = texts("one, two", tag_dropout=0.5)
-    assert set(found) == {"one", "one, two"}
-    assert 30 < found.count("one") < 70
+    captions = texts("one, two", tag_dropout=0.5)
+    assert set(captions) == {"one", "one, two"}
+    assert 30 < captions.count("one") < 70
 
 
 @shows("data.keep_tokens", "data.sets.keep_tokens")
@@ -159,9 +159,9 @@ def test_caption_separator(texts):
 
 @shows("data.secondary_separator", "data.sets.secondary_separator")
 def test_secondary_separator(texts):
-    found = set(texts("one;two, three, four", shuffle_tags=True, keep_tokens=0, secondary_separator=";"))
-    assert len(found) == 6
-    assert all("one,two" in text for text in found)
+    captions = set(texts("one;two, three, four", shuffle_tags=True, keep_tokens=0, secondary_separator=";"))
+    assert len(captions) == 6
+    assert all("one,two" in text for text in captions)
 
 
 @shows("data.wildcards", "data.sets.wildcards")
@@ -172,21 +172,21 @@ def test_wildcards(texts):
 
 @shows("data.caption_dropout", "data.sets.caption_dropout")
 def test_caption_dropout(texts):
-    found = texts("one", caption_dropout=0.5)
-    assert set(found) == {"one", ""}
-    assert 30 < found.count("") < 70
+    captions = texts("one", caption_dropout=0.5)
+    assert set(captions) == {"one", ""}
+    assert 30 < captions.count("") < 70
 
 
 @shows("data.caption_dropout_every_n_epochs", "data.sets.caption_dropout_every_n_epochs")
 def test_caption_dropout_every_n_epochs(texts):
-    found = [set(texts("one", epoch=epoch, caption_dropout_every_n_epochs=2)) for epoch in range(4)]
-    assert found == [{"one"}, {""}, {"one"}, {""}]
+    by_epoch = [set(texts("one", epoch=epoch, caption_dropout_every_n_epochs=2)) for epoch in range(4)]
+    assert by_epoch == [{"one"}, {""}, {"one"}, {""}]
 
 
 @shows("data.token_warmup_steps", "data.sets.token_warmup_steps")
 def test_token_warmup_steps(texts):
-    found = [set(texts("one, two, three", step=step, token_warmup_steps=4)) for step in (0, 2, 4)]
-    assert found == [{"one, two"}, {"one, two"}, {"one, two, three"}]
+    by_step = [set(texts("one, two, three", step=step, token_warmup_steps=4)) for step in (0, 2, 4)]
+    assert by_step == [{"one, two"}, {"one, two"}, {"one, two, three"}]
     assert set(texts("one, two, three", step=4, token_warmup_steps=0.9)) == {"one, two"}, "of ten steps"
 
 

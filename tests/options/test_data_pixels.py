@@ -23,10 +23,10 @@ def serve(request, mixed):
 
     def made(steps: int = 12, /, **options) -> tuple[Encoded, list]:
         if request.param == "data":
-            found = encode(mixed, data={"resolution": 32, **options})
+            result = encode(mixed, data={"resolution": 32, **options})
         else:
-            found = encode(mixed, data={"folder": None, "sets": [{"folder": str(mixed), "resolution": 32, **options}]})
-        return found, [found.batch(step) for step in range(steps)]
+            result = encode(mixed, data={"folder": None, "sets": [{"folder": str(mixed), "resolution": 32, **options}]})
+        return result, [result.batch(step) for step in range(steps)]
 
     return made
 
@@ -78,25 +78,25 @@ def test_bucket_upscale(serve):
 
     large = {"resolution": 64, "buckets": True, "bucket_step": 8}
     assert sides(serve(**large)[1]) == shapes(serve(**large)[1]), "all are enlarged to the area of 64 x 64"
-    found, batches = serve(**large, bucket_upscale=False)
+    encoded, batches = serve(**large, bucket_upscale=False)
     assert (32, 32) in shapes(batches)
-    for bucket in found.conditions.buckets:
+    for bucket in encoded.examples.buckets:
         for index in bucket.members:
-            width, height = found.conditions.items[index].size
+            width, height = encoded.examples.items[index].size
             assert (bucket.size[0] <= width) & (bucket.size[1] <= height)
 
 
 @shows("data.flip", "data.sets.flip")
 def test_flip(serve):
     (plain, first), (mirrored, second) = serve(), serve(flip=True)
-    assert plain.conditions.buckets[0].mirrored is None
+    assert plain.examples.buckets[0].mirrored is None
     rows = [
         torch.equal(a, b)
         for one, other in zip(first, second, strict=True)
         for a, b in zip(one.x0, other.x0, strict=True)
     ]
     assert 0.2 < np.mean(rows) < 0.8, "half of the images are others"
-    bucket = mirrored.conditions.buckets[0]
+    bucket = mirrored.examples.buckets[0]
     for one, other in zip(first, second, strict=True):
         for a, b in zip(one.x0, other.x0, strict=True):
             row = next(i for i, latent in enumerate(bucket.latents) if torch.equal(latent, a))
@@ -109,32 +109,32 @@ def test_random_crop(serve):
     assert shapes(first) == shapes(second)
     by_image: dict[int, list[torch.Tensor]] = {}
     for step, batch in enumerate(second):
-        for index, latent in zip(cropped.conditions.examples(step, np.arange(4))[1], batch.x0, strict=True):
+        for index, latent in zip(cropped.examples.images_at(step, np.arange(4))[1], batch.x0, strict=True):
             by_image.setdefault(index, []).append(latent)
-    assert plain.conditions.examples(5, np.arange(4)) == cropped.conditions.examples(5, np.arange(4))
+    assert plain.examples.images_at(5, np.arange(4)) == cropped.examples.images_at(5, np.arange(4))
     for index, latents in by_image.items():
         different = {tuple(latent.flatten().tolist()) for latent in latents}
-        assert len(different) > 1 or cropped.conditions.items[index].size == (33, 33), "another window each time"
+        assert len(different) > 1 or cropped.examples.items[index].size == (33, 33), "another window each time"
 
 
 @shows("data.repeats", "data.sets.repeats")
 def test_repeats(serve):
-    def epochs(found):
-        return [found.conditions.epoch(step) for step in range(13)]
+    def epochs(encoded):
+        return [encoded.examples.epoch(step) for step in range(13)]
 
     once, thrice = serve()[0], serve(repeats=3)[0]
-    assert (len(once.conditions), len(thrice.conditions)) == (6, 18)
+    assert (len(once.examples), len(thrice.examples)) == (6, 18)
     assert epochs(once)[-1] == 12 * 4 // 6
     assert epochs(thrice)[-1] == 12 * 4 // 18
-    orders = [[f.conditions.examples(s, np.arange(4))[1] for s in range(9)] for f in (once, thrice)]
+    orders = [[f.examples.images_at(s, np.arange(4))[1] for s in range(9)] for f in (once, thrice)]
     assert orders[0] != orders[1]
 
 
 def test_repeats_weigh_sets_against_each_other(tmp_path):
     few, many = (save_mixed(tmp_path / name, [(32, 32)] * 2) for name in ("few", "many"))
     sets = [{"folder": str(few), "resolution": 32}, {"folder": str(many), "resolution": 32, "repeats": 3}]
-    conditions = encode(tmp_path, data={"folder": None, "sets": sets}).conditions
-    seen = [i for step in range(4) for i in conditions.examples(step, np.arange(4))[1]]
+    examples = encode(tmp_path, data={"folder": None, "sets": sets}).examples
+    seen = [i for step in range(4) for i in examples.images_at(step, np.arange(4))[1]]
     assert [seen.count(i) for i in range(4)] == [2, 2, 6, 6]
 
 
@@ -165,8 +165,8 @@ def test_masks(serve, mixed, tmp_path):
             mask.save(folder / file.name)
     beside = serve(masked_loss=True)[1]
     assert all((batch.mask == 1).all() for batch in beside)
-    found, stated = serve(masked_loss=True, masks=str(tmp_path / "elsewhere"), flip=True)
-    bucket = found.conditions.buckets[0]
+    encoded, stated = serve(masked_loss=True, masks=str(tmp_path / "elsewhere"), flip=True)
+    bucket = encoded.examples.buckets[0]
     for batch in stated:
         for latent, mask in zip(batch.x0, batch.mask, strict=True):
             mirrored = any(torch.equal(latent, other) for other in bucket.mirrored)
@@ -202,11 +202,11 @@ def test_cache(mixed, tmp_path, monkeypatch):
 
 @shows("data.vae_batch_size")
 def test_vae_batch_size(mixed):
-    found = {size: encode(mixed, data={"resolution": 32, "vae_batch_size": size}) for size in (1, 4)}
+    by_batch_size = {size: encode(mixed, data={"resolution": 32, "vae_batch_size": size}) for size in (1, 4)}
     assert encode(mixed, data={"resolution": 32}).batches == [6]
-    assert found[1].batches == [1] * 6
-    assert found[4].batches == [4, 2]
-    for one, other in pairwise([*found.values(), encode(mixed, data={"resolution": 32})]):
+    assert by_batch_size[1].batches == [1] * 6
+    assert by_batch_size[4].batches == [4, 2]
+    for one, other in pairwise([*by_batch_size.values(), encode(mixed, data={"resolution": 32})]):
         assert torch.allclose(one.batch().x0, other.batch().x0, atol=1e-5)
 
 
@@ -223,15 +223,15 @@ def test_kohya_cache(mixed):
             original_size=np.array([width, height] if number else [1, 2]),
             crop_ltrb=np.array([0, 0, 32, 32]),
         )
-    plain, found = (encode(mixed, data={"resolution": 32, "kohya_cache": chosen}) for chosen in (False, True))
-    assert (plain.encoded, found.encoded) == (6, 1)
-    (bucket,) = found.conditions.buckets
+    plain, cached = (encode(mixed, data={"resolution": 32, "kohya_cache": chosen}) for chosen in (False, True))
+    assert (plain.encoded, cached.encoded) == (6, 1)
+    (bucket,) = cached.examples.buckets
     scale = model().vae.config.scaling_factor
     assert bucket.latents[1:, 0, 0, 0].tolist() == [scale * n for n in (2, 3, 4, 5, 6)]
-    assert torch.allclose(bucket.latents[0], plain.conditions.buckets[0].latents[0], atol=1e-5)
-    assert "5 of 6 images have latents in kohya's caches, which do not say what VAE made them" in found.said
-    assert "kohya's cache of 00.png is not used: it is of a picture of 1x2, not 48x28" in found.said
+    assert torch.allclose(bucket.latents[0], plain.examples.buckets[0].latents[0], atol=1e-5)
+    assert "5 of 6 images have latents in kohya's caches, which do not say what VAE made them" in cached.messages
+    assert "kohya's cache of 00.png is not used: it is of an image of 1x2, not 48x28" in cached.messages
     assert cache_file(mixed / "05.png", (100, 80), "sd") is not None
     flipped = encode(mixed, data={"resolution": 32, "kohya_cache": True, "flip": True})
     assert flipped.encoded == 12
-    assert any("no latents of the mirror image" in text for text in flipped.said)
+    assert any("no latents of the mirror image" in text for text in flipped.messages)

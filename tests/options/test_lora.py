@@ -82,11 +82,11 @@ def test_layers(train):
 def test_convolutions_have_a_rank_and_an_alpha_of_their_own(train):
     job = train(take=1, lora={"rank": 2, "layers": CONV, "conv_rank": 3, "conv_alpha": 1.0})
     same = train(take=1, lora={"rank": 2, "layers": CONV})
-    found = {}
+    ranks_and_alphas = {}
     for adapter in adapters(job).values():
         kernel = adapter.down.shape[2:] not in ((), (1, 1))
-        found.setdefault(kernel, set()).add((adapter.rank, adapter.alpha))
-    assert found == {True: {(3, 1.0)}, False: {(2, 2.0)}}
+        ranks_and_alphas.setdefault(kernel, set()).add((adapter.rank, adapter.alpha))
+    assert ranks_and_alphas == {True: {(3, 1.0)}, False: {(2, 2.0)}}
     assert {(a.rank, a.alpha) for a in adapters(same).values()} == {(2, 2.0)}
 
 
@@ -99,7 +99,7 @@ def test_blocks_have_ranks_and_alphas_of_their_own(train):
     }  # fmt: skip
     plain = adapters(train(take=1, lora={"rank": 2, "layers": CONV}))
     assert {(a.rank, a.alpha) for a in plain.values()} == {(2, 2.0)}
-    found = adapters(train(take=1, lora=lora))
+    by_block = adapters(train(take=1, lora=lora))
 
     def wanted(path, convolution):
         block = path.removeprefix("unet.")
@@ -113,8 +113,8 @@ def test_blocks_have_ranks_and_alphas_of_their_own(train):
 
     for path, before in plain.items():
         rank, alpha = wanted(path, before.down.shape[2:] == (3, 3))
-        assert (path in found) == (rank > 0), path
-        assert not rank or (found[path].rank, found[path].alpha) == (rank, alpha), path
+        assert (path in by_block) == (rank > 0), path
+        assert not rank or (by_block[path].rank, by_block[path].alpha) == (rank, alpha), path
 
 
 @shows("lora.dora")
@@ -137,10 +137,10 @@ def test_dora_trains_lengths_and_changes_nothing_at_first(train, tiny_model, pic
 def test_dropouts_change_the_training_but_not_what_is_sampled(kind, train):
     plain, dropped = train(sample=KEPT), train(lora={"rank": 2, kind: 0.5}, sample=KEPT)
     assert different(plain, dropped) == set(adapters(plain))
-    found = adapted.predict(dropped.components)
+    predicted = adapted.predict(dropped.components)
     other = prepare(plain.config).components
     start_from(other, adapters(dropped), "the same values")  # in a model without dropout
-    assert torch.equal(found, adapted.predict(other))
+    assert torch.equal(predicted, adapted.predict(other))
 
 
 @shows("lora.loraplus_ratio")
@@ -179,27 +179,27 @@ def test_starting_from_a_file(train, tiny_model, pictures, tmp_path):
         for path, adapter in adapters(first).items():
             assert torch.allclose(adapters(again)[path].update(), adapter.update(), atol=1e-7)
             assert not adapters(fresh)[path].update().any()
-    for lora, says in (
+    for lora, message in (
         ({"rank": 3, "layers": CONV}, r"the rank of unet\.\S+ is 2 in peft.safetensors, here 3"),
         ({"rank": 2}, "peft.safetensors has an adapter on unet.*, this run has none there"),
         ({"rank": 2, "layers": CONV, "dora": True}, "the dora of"),
     ):
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=message):
             prepare(tiny.run_config(tiny_model, pictures, lora={**lora, "start_from": str(file)}))
 
 
 @shows("train.unet", "train.text_encoder")
 def test_a_network_that_is_off_is_absent_from_the_file(tiny_model, pictures, tmp_path):
-    found = {}
+    prefixes = {}
     for name, train in {
         "default": {}, "both": {"text_encoder": True}, "text": {"unet": False, "text_encoder": True},
     }.items():  # fmt: skip
         config = tiny.run_config(tiny_model, pictures, train={"steps": 2, **train})
         outcome = runner.run(config, tmp_path / name)
         tensors = load_file(outcome.folder.result(outcome.config))
-        found[name] = {key.split("_")[1] for key in tensors}
+        prefixes[name] = {key.split("_")[1] for key in tensors}
         assert all(tensor.any() for key, tensor in tensors.items() if "lora_up" in key), "all of them are trained"
-    assert found == {"default": {"unet"}, "both": {"unet", "te"}, "text": {"te"}}
+    assert prefixes == {"default": {"unet"}, "both": {"unet", "te"}, "text": {"te"}}
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -212,8 +212,8 @@ def test_the_second_text_encoder(method, tiny_model, pictures):
     ):
         config = tiny.run_config(tiny_model, pictures, train={"method": method, **train})
         model = adapted.fresh("sdxl")
-        found = trainable(config, model)
-        assert {name.partition(".")[0] for name in found.parameters} == parts
+        trained = trainable(config, model)
+        assert {name.partition(".")[0] for name in trained.parameters} == parts
         for part, network in model.networks.items():
             assert any(p.requires_grad for p in network.parameters()) == (part in parts)
         if method == "lora":
@@ -227,12 +227,12 @@ def test_the_second_text_encoder(method, tiny_model, pictures):
 @shows("train.unet_learning_rate", "train.text_encoder_learning_rate", "train.text_encoder_2_learning_rate")
 def test_networks_have_rates_of_their_own(method, tiny_model, pictures):
     train = {"method": method, "text_encoder": True, "text_encoder_2": True, "learning_rate": 1e-3}
-    own = {"unet_learning_rate": 1e-4, "text_encoder_learning_rate": 1e-5, "text_encoder_2_learning_rate": 1e-6}
-    for more, wanted in (({}, (1e-3,) * 3), (own, (1e-4, 1e-5, 1e-6))):
+    separate = {"unet_learning_rate": 1e-4, "text_encoder_learning_rate": 1e-5, "text_encoder_2_learning_rate": 1e-6}
+    for more, wanted in (({}, (1e-3,) * 3), (separate, (1e-4, 1e-5, 1e-6))):
         config = tiny.run_config(tiny_model, pictures, train={**train, **more})
-        found = trainable(config, adapted.fresh("sdxl"))
+        trained = trainable(config, adapted.fresh("sdxl"))
         rates = {}
-        for name, rate in found.rates.items():
+        for name, rate in trained.rates.items():
             rates.setdefault(name.partition(".")[0], set()).add(rate)
         assert rates == {p: {r} for p, r in zip(("unet", "text_encoder", "text_encoder_2"), wanted, strict=True)}
 
@@ -282,8 +282,8 @@ MISTAKES = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistakes(name, tiny_model, pictures):
-    sections, says = MISTAKES[name]
-    with pytest.raises(UserError, match=says):
+    sections, message = MISTAKES[name]
+    with pytest.raises(UserError, match=message):
         prepare(tiny.run_config(tiny_model, pictures, **sections))
 
 

@@ -42,7 +42,7 @@ def made(path, pictures, **model):
 
 
 def text_of(job):
-    return job.conditions.batch(job.components, 0, SLOTS, CPU).text.hidden
+    return job.examples.batch(job.components, 0, SLOTS, CPU).text.hidden
 
 
 @shows("model.path")
@@ -59,20 +59,20 @@ def test_the_path_is_the_model_that_is_trained(tiny_model, sd1, pictures):
 @shows("model.shipped", "model.random")
 def test_models_that_need_no_path(tiny_model, pictures):
     config = tiny.run_dict(tiny_model, pictures, data={"resolution": 32})
-    found = {}
+    by_name = {}
     for name, model in {
         "path": {"path": str(tiny_model)}, "small": {"shipped": "small"}, "small_v": {"shipped": "small_v"},
         "random": {"random": "small"}, "pixels": {"random": "pixels"},
     }.items():  # fmt: skip
         job = prepare(parse_run({**config, "model": model}))
         weight = job.components.unet.conv_in.weight
-        found[name] = (job.components.label, job.recipe.prediction_type, job.components.latent_factor, weight.std())
-    assert found["small"][1] == "epsilon"
-    assert found["small_v"][1] == "v_prediction"
-    assert found["pixels"][2] == 1
+        by_name[name] = (job.components.label, job.recipe.prediction_type, job.components.latent_factor, weight.std())
+    assert by_name["small"][1] == "epsilon"
+    assert by_name["small_v"][1] == "v_prediction"
+    assert by_name["pixels"][2] == 1
     assert torch.equal(job_weight("small"), shipped("small").unet.conv_in.weight)
-    assert len({facts[3].item() for facts in found.values()}) == 5
-    assert found["random"][0] == "snrlab-small"
+    assert len({facts[3].item() for facts in by_name.values()}) == 5
+    assert by_name["random"][0] == "snrlab-small"
 
 
 def job_weight(name):
@@ -90,10 +90,10 @@ def test_another_autoencoder_makes_other_latents(kind, sd1, pictures, tmp_path):
     save_folder(other, tmp_path, torch.float32)
     vae = tmp_path / "vae"
     path = vae if kind == "folder" else vae / "diffusion_pytorch_model.safetensors"
-    own, changed = made(sd1, pictures), made(sd1, pictures, vae=str(path))
-    latents = [job.conditions.batch(job.components, 0, SLOTS, CPU).x0 for job in (own, changed)]
+    unchanged, changed = made(sd1, pictures), made(sd1, pictures, vae=str(path))
+    latents = [job.examples.batch(job.components, 0, SLOTS, CPU).x0 for job in (unchanged, changed)]
     assert not torch.allclose(*latents, atol=1e-2)
-    assert torch.equal(own.components.unet.conv_in.weight, changed.components.unet.conv_in.weight)
+    assert torch.equal(unchanged.components.unet.conv_in.weight, changed.components.unet.conv_in.weight)
 
 
 @shows("model.clip_skip")
@@ -123,7 +123,7 @@ def test_sdxl_may_say_what_it_does_anyway(pictures, tmp_path):
     model = tiny_families.save_family(tmp_path / "sdxl", "sdxl")
     job = made(model, pictures, clip_skip=2)
     assert job.components.encode_rule == EncodeRule()
-    batch = job.conditions.batch(job.components, 0, SLOTS, CPU)
+    batch = job.examples.batch(job.components, 0, SLOTS, CPU)
     assert batch.text.hidden.shape == (4, 77, 40)
     assert batch.text.pooled.shape == (4, 24)
     assert batch.sizes.shape == (4, 6)
@@ -136,9 +136,9 @@ def test_more_tokens_tell_long_captions_apart(sd1, long_captions, tmp_path):
     assert shapes == {75: 77, 150: 152, 225: 227}
     different = {tokens: not torch.equal(*text_of(job)[:2]) for tokens, job in jobs.items()}
     assert different == {75: False, 150: True, 225: True}
-    said = {tokens: [f.code for f in run_findings(job)] for tokens, job in jobs.items()}
-    assert "captions_cut" in said[75]
-    assert "captions_cut" not in said[150]
+    codes = {tokens: [f.code for f in run_findings(job)] for tokens, job in jobs.items()}
+    assert "captions_cut" in codes[75]
+    assert "captions_cut" not in codes[150]
     facts = {}
     for tokens, job in jobs.items():
         export_result(job, tmp_path / f"{tokens}.safetensors", 0)
@@ -150,7 +150,7 @@ def test_more_tokens_tell_long_captions_apart(sd1, long_captions, tmp_path):
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_precision_is_that_of_the_arithmetic_and_of_frozen_weights(method, sd1, pictures):
     train = {"method": method, "steps": 2, "checkpoint_every": 2}
-    found = {}
+    losses = {}
     for precision in ("fp32", "bf16", "fp16"):
         # torch's half-precision gradient of a convolution is now and then nan on latents smaller than its kernel
         data, model = {"resolution": 64}, {"precision": precision}
@@ -159,13 +159,13 @@ def test_precision_is_that_of_the_arithmetic_and_of_frozen_weights(method, sd1, 
         assert job.components.unet.conv_in.weight.dtype == (half if method == "lora" else torch.float32)
         assert {p.dtype for p in job.parameters.values()} == {torch.float32}
         before = {name: p.detach().clone() for name, p in job.parameters.items()}
-        found[precision] = [step.mse for step in steps(job)]
+        losses[precision] = [step.mse for step in steps(job)]
         assert any(not torch.equal(p, before[name]) for name, p in job.parameters.items())
         assert (job.loss_scale.value > 1) == (precision == "fp16")
-        assert ("fp16_on_cpu" in [f.code for f in job.found]) == (precision == "fp16")
+        assert ("fp16_on_cpu" in [f.code for f in job.findings]) == (precision == "fp16")
     for precision in ("bf16", "fp16"):
-        assert not torch.equal(found[precision][0], found["fp32"][0])
-        assert torch.allclose(found[precision][0], found["fp32"][0], rtol=0.05)
+        assert not torch.equal(losses[precision][0], losses["fp32"][0])
+        assert torch.allclose(losses[precision][0], losses["fp32"][0], rtol=0.05)
 
 
 @shows("model.probe", "model.convert")

@@ -37,7 +37,7 @@ def drawn(run, prompts=("a red cat",), **sample):
     return [np.asarray(Image.open(f)) for f in sorted((folder.samples / "step-00000001").glob("*.png"))]
 
 
-def told(folder, step=4, place=1):
+def params(folder, step=4, place=1):
     return Image.open(folder.samples / f"step-{step:08d}" / f"{place:02d}.png").info["parameters"]
 
 
@@ -52,7 +52,7 @@ def test_prompts(run):
 def test_prompts_file(run, tmp_path):
     (tmp_path / "lines.txt").write_text("# mine\na red cat\n\na house --w 24 --h 32\n")
     folder = run(sample={"prompts_file": str(tmp_path / "lines.txt"), "steps": 2}, train={"steps": 1})
-    assert told(folder, 1, 1).startswith("a red cat\n")
+    assert params(folder, 1, 1).startswith("a red cat\n")
     assert Image.open(folder.samples / "step-00000001" / "02.png").size == (24, 32)
     assert folder.read_config().sample.prompts == ["a red cat", "a house --w 24 --h 32"]
 
@@ -93,9 +93,9 @@ def test_pictures_say_how_they_were_made(run):
     prompts = ["a red cat", "a house, big --n a dog --w 24 --h 32 --d 7 --l 2.5 --s 3"]
     folder = run(sample={"prompts": prompts, "steps": 2})
     assert (
-        told(folder, place=1) == "a red cat\nSteps: 2, Sampler: DDIM, CFG scale: 5, Seed: 0, Size: 16x16, Model: tiny"
+        params(folder, place=1) == "a red cat\nSteps: 2, Sampler: DDIM, CFG scale: 5, Seed: 0, Size: 16x16, Model: tiny"
     )
-    assert told(folder, place=2) == (
+    assert params(folder, place=2) == (
         "a house, big\nNegative prompt: a dog\n"
         "Steps: 3, Sampler: DDIM, CFG scale: 2.5, Seed: 7, Size: 24x32, Model: tiny"
     )
@@ -133,8 +133,8 @@ def results(folder):
 @shows("output.every", "output.every_epochs", "output.keep_last")
 def test_results_on_the_way(run):
     assert results(run(train={"steps": 6})) == ["tiny.safetensors"]
-    found = results(run(train={"steps": 6}, output={"every": 2}))
-    assert found == ["tiny-step00000002.safetensors", "tiny-step00000004.safetensors", "tiny.safetensors"]
+    by_step = results(run(train={"steps": 6}, output={"every": 2}))
+    assert by_step == ["tiny-step00000002.safetensors", "tiny-step00000004.safetensors", "tiny.safetensors"]
     by_pass = results(run(train={"steps": 6}, output={"every_epochs": 2}))
     assert by_pass == ["tiny-step00000003.safetensors", "tiny.safetensors"]
     last = results(run(train={"steps": 6}, output={"every": 2, "keep_last": 1}))
@@ -216,9 +216,9 @@ def test_trackers(run, monkeypatch):
 
     def sent(**log):
         folder = run(log={"trackers": ["tensorboard"], **log})
-        found = accumulator.EventAccumulator(str(folder.logs / "tensorboard")).Reload()
-        text = found.Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()
-        return [event.step for event in found.Scalars("loss/weighted")], text
+        events = accumulator.EventAccumulator(str(folder.logs / "tensorboard")).Reload()
+        text = events.Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()
+        return [event.step for event in events.Scalars("loss/weighted")], text
 
     assert not run().logs.exists()
     steps, _ = sent()

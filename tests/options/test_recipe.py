@@ -144,7 +144,7 @@ def test_stages(change, tiny_model, pictures):
 
 
 @pytest.mark.parametrize(
-    ("stages", "says"),
+    ("stages", "message"),
     [
         ([{"from_step": 2, "density": "laplace"}, {"from_step": 2, "density": "uniform"}], "later than the one before"),
         ([{"from_step": 1}], "states nothing"),
@@ -154,8 +154,8 @@ def test_stages(change, tiny_model, pictures):
         ([{"from_step": 0, "weighting": []}], "it must be >= 1"),
     ],
 )
-def test_stages_that_cannot_be(stages, says, tiny_model, pictures):
-    with pytest.raises(UserError, match=says):
+def test_stages_that_cannot_be(stages, message, tiny_model, pictures):
+    with pytest.raises(UserError, match=message):
         train(tiny_model, pictures, {"stages": stages})
 
 

@@ -41,11 +41,11 @@ def test_the_name_is_that_of_folder_and_result(tiny_model, pictures, tmp_path):
 
 @shows("seed")
 def test_the_seed_decides_the_weights(tiny_model, pictures, tmp_path):
-    found = []
+    results = []
     for out, seed in ((tmp_path / "a", 0), (tmp_path / "b", 0), (tmp_path / "c", 1)):
         outcome = finish(tiny.run_config(tiny_model, pictures, seed=seed, train={"steps": 1}), out)
-        found.append(load_file(outcome.folder.result(outcome.config)))
-    same = [all(torch.equal(t, other[n]) for n, t in found[0].items()) for other in found]
+        results.append(load_file(outcome.folder.result(outcome.config)))
+    same = [all(torch.equal(t, other[n]) for n, t in results[0].items()) for other in results]
     assert same == [True, True, False]
 
 

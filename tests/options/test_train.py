@@ -189,7 +189,7 @@ def saved_bytes(job):
         return tensor
 
     slots = np.arange(job.config.train.batch_size)
-    batch = job.conditions.batch(job.components, 0, slots, job.device)
+    batch = job.examples.batch(job.components, 0, slots, job.device)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         job.components.unet(batch.x0, torch.zeros(len(slots)), encoder_hidden_states=batch.text.hidden)
     return sum(kept.values()) - sum(p.nbytes for p in job.components.unet.parameters())

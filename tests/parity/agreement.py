@@ -19,24 +19,24 @@ def agreement(fixture, spec):
     return RULES[fixture["kind"]](fixture, spec, fixture["outputs"])
 
 
-def weight(fixture, spec, found):
+def weight(fixture, spec, outputs):
     tables = parse_recipe(spec)[1].tables()
-    return close(tables.weight[found["t"]], found["weight"])
+    return close(tables.weight[outputs["t"]], outputs["weight"])
 
 
-def snr(fixture, spec, found):
-    return close(parse_recipe(spec)[1].tables().snr[found["t"]], found["snr"])
+def snr(fixture, spec, outputs):
+    return close(parse_recipe(spec)[1].tables().snr[outputs["t"]], outputs["snr"])
 
 
-def perturbation(fixture, spec, found):
+def perturbation(fixture, spec, outputs):
     """Ours is noise that is in the input and not in the target, whose own noise has variance 1."""
-    gamma = parse_recipe(spec)[1].tables().ip_gamma[found["t"]]
-    return close(gamma, found["only_in_the_input"], MEASURED) and close(
-        np.sqrt(1 + gamma**2), found["input_noise"], MEASURED
+    gamma = parse_recipe(spec)[1].tables().ip_gamma[outputs["t"]]
+    return close(gamma, outputs["only_in_the_input"], MEASURED) and close(
+        np.sqrt(1 + gamma**2), outputs["input_noise"], MEASURED
     )
 
 
-def noise(fixture, spec, found):
+def noise(fixture, spec, outputs):
     shape, generator = parse_recipe(spec)[1].noise, torch.Generator().manual_seed(1)
     made = torch.stack(
         [
@@ -44,23 +44,23 @@ def noise(fixture, spec, found):
             for seed in range(1500)
         ]
     )
-    return close([float(avg_pool2d(made, b).var()) for b in found["block"]], found["variance"], 0.1)
+    return close([float(avg_pool2d(made, b).var()) for b in outputs["block"]], outputs["variance"], 0.1)
 
 
-def density(fixture, spec, found):
+def density(fixture, spec, outputs):
     if spec == "onetrainer":
         p = onetrainer_density.density(fixture["inputs"])(SCHEDULES.bind("sd")())
     else:
         p = parse_recipe(spec)[1].tables().p
-    shares = [part.sum() for part in np.array_split(p, len(found["share"]))]
-    return bool(np.abs(np.array(shares) - found["share"]).max() < 0.003)
+    shares = [part.sum() for part in np.array_split(p, len(outputs["share"]))]
+    return bool(np.abs(np.array(shares) - outputs["share"]).max() < 0.003)
 
 
-def loss(fixture, spec, found):
+def loss(fixture, spec, outputs):
     bound = LOSSES.parse(spec)(SCHEDULES.bind("sd")())
-    error = torch.tensor(found["error"], dtype=torch.float64)
-    same = close(bound.threshold[found["t"]], found["threshold"])
-    for t, row in zip(found["loss_at_t"], found["loss"], strict=True):
+    error = torch.tensor(outputs["error"], dtype=torch.float64)
+    same = close(bound.threshold[outputs["t"]], outputs["threshold"])
+    for t, row in zip(outputs["loss_at_t"], outputs["loss"], strict=True):
         c = torch.tensor(bound.threshold[t])
         same = same and close(bound.of_error(error, c).numpy(), row, 1e-3)
     return same

@@ -45,14 +45,14 @@ def published_sizes(resolution, smallest, largest, step):
     while high % step:
         high += 1
     grid = [side for side in range(low, high + 1) if (side - low) % step == 0]
-    found = set()
+    sizes = set()
     square = max(side for side in range(0, 10000, step) if side * side <= area)
-    found.add((square, square))
+    sizes.add((square, square))
     for width in grid:
         heights = [height for height in range(0, high + 1, step) if width * height <= area]
         if heights and heights[-1] >= low:
-            found.update({(width, heights[-1]), (heights[-1], width)})
-    return sorted(found)
+            sizes.update({(width, heights[-1]), (heights[-1], width)})
+    return sorted(sizes)
 
 
 def published_bucket(image, sizes):
@@ -106,9 +106,9 @@ def test_the_bucket_of_an_image(resolution):
     for rule in (rule for rule in RULES if inside(resolution, rule)):
         sizes = published_sizes(resolution, rule.smallest, rule.largest, rule.multiple)
         for image in IMAGES:
-            found = fit(image, resolution, rule)
-            assert (found.target, found.scaled) == published_bucket(image, sizes), (rule, image)
-            assert min(found.slack) >= 0
+            fitted = fit(image, resolution, rule)
+            assert (fitted.target, fitted.scaled) == published_bucket(image, sizes), (rule, image)
+            assert min(fitted.slack) >= 0
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS, ids=lambda r: f"{r[0]}x{r[1]}")
@@ -122,9 +122,9 @@ def test_the_bucket_of_an_image_that_is_not_enlarged(resolution):
             with pytest.raises(UserError, match="no bucket"):
                 fit(image, resolution, rule)
             continue
-        found = fit(image, resolution, rule)
-        assert (found.target, found.scaled) == wanted, (multiple, image)
-        assert min(found.slack) >= 0
+        fitted = fit(image, resolution, rule)
+        assert (fitted.target, fitted.scaled) == wanted, (multiple, image)
+        assert min(fitted.slack) >= 0
 
 
 def test_known_tables():
@@ -137,10 +137,10 @@ def test_known_tables():
 
 def test_without_buckets_every_image_covers_the_resolution():
     for image in IMAGES:
-        found = fit(image, (512, 384), None)
-        assert found.target == (512, 384)
-        assert min(found.slack) == 0
-        assert Fraction(*found.scaled) == pytest.approx(Fraction(*image), rel=0.02)
+        fitted = fit(image, (512, 384), None)
+        assert fitted.target == (512, 384)
+        assert min(fitted.slack) == 0
+        assert Fraction(*fitted.scaled) == pytest.approx(Fraction(*image), rel=0.02)
 
 
 def test_bounds_that_leave_the_resolution_out():

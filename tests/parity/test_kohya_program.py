@@ -16,7 +16,7 @@ from snrlab.models.encode_rule import EncodeRule
 from snrlab.models.encoding.tokens import tokenize
 from snrlab.models.layouts.kohya_names import kohya_name
 from snrlab.models.lora.adapters import adapter_layer_path, adapter_sizes
-from snrlab.models.networks import empty
+from snrlab.models.networks import empty_network
 
 FAMILIES = {"sd15": "sd1", "sd2": "sd2", "sdxl": "sdxl"}
 LINEAR = ["attention", "feed_forward"]
@@ -42,7 +42,7 @@ def test_a_lora_has_the_modules_and_ranks_of_kohyas(case):
     ours = {
         kohya_name(adapter_layer_path(part, module), family, unet_config): size.rank
         for part in ("unet", *(p for p in families.PARTS[family] if p.startswith("text")))
-        for module, size in adapter_sizes(empty(part, families.config(family, part)), part, config).items()
+        for module, size in adapter_sizes(empty_network(part, families.config(family, part)), part, config).items()
     }
     assert ours == {module: shapes[0][0] for module, shapes in MODULES[case].items()}
 
@@ -66,9 +66,9 @@ def test_a_caption_has_kohyas_tokens_and_weights(pad, max_tokens, weighted):
     cases = [c for c in TOKENS["cases"] if (c["pad"], c["max_tokens"], c["weighted"]) == (pad, max_tokens, weighted)]
     assert len(cases) == len(TOKENS["captions"]) == 16
     for case in cases:
-        found = tokenize(tokenizer, [TOKENS["captions"][case["caption"]]], rule)
-        assert found.ids.tolist() == case["ids"], case["caption"]
+        tokenized = tokenize(tokenizer, [TOKENS["captions"][case["caption"]]], rule)
+        assert tokenized.ids.tolist() == case["ids"], case["caption"]
         if weighted:
             chunks = torch.tensor(case["weights"])
             joined = torch.cat([chunks[0, :1], chunks[:, 1:-1].flatten(), chunks[-1, -1:]])
-            assert torch.allclose(found.weights[0], joined)
+            assert torch.allclose(tokenized.weights[0], joined)

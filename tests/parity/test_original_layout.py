@@ -26,17 +26,17 @@ SIZES = {
 
 def empty(family, part):
     """A network without memory for its weights."""
-    found = config(family, part)
+    settings = config(family, part)
     with init_empty_weights(include_buffers=False):
         match part:
             case "unet":
-                return UNet2DConditionModel.from_config(found)
+                return UNet2DConditionModel.from_config(settings)
             case "vae":
-                return AutoencoderKL.from_config(found)
+                return AutoencoderKL.from_config(settings)
             case "text_encoder":
-                return CLIPTextModel(CLIPTextConfig(**found))
+                return CLIPTextModel(CLIPTextConfig(**settings))
             case "text_encoder_2":
-                return CLIPTextModelWithProjection(CLIPTextConfig(**found))
+                return CLIPTextModelWithProjection(CLIPTextConfig(**settings))
 
 
 def test_every_part_of_every_family_is_measured():

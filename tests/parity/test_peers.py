@@ -24,11 +24,11 @@ FACTS = {
 
 
 def reproduced():
-    return [name for name, found in FIXTURES.items() if found["ours"]]
+    return [name for name, fixture in FIXTURES.items() if fixture["ours"]]
 
 
 def promised():
-    return [name for name, found in FIXTURES.items() if found["meant"] and found["meant"] != found["ours"]]
+    return [name for name, fixture in FIXTURES.items() if fixture["meant"] and fixture["meant"] != fixture["ours"]]
 
 
 @pytest.mark.parametrize("name", reproduced())
@@ -42,16 +42,16 @@ def test_the_peer_computes_what_it_promises_or_not(name):
 
 
 def test_fixtures_say_where_they_are_from():
-    assert len({found["repository"] for found in FIXTURES.values()}) >= 12
-    for name, found in FIXTURES.items():
-        assert set(found) == FACTS, name
-        assert len(found["commit"]) == 40, name
-        assert found["note"].endswith("."), name
-        assert found["agrees"] or found["ours"] != found["meant"], name
+    assert len({fixture["repository"] for fixture in FIXTURES.values()}) >= 12
+    for name, fixture in FIXTURES.items():
+        assert set(fixture) == FACTS, name
+        assert len(fixture["commit"]) == 40, name
+        assert fixture["note"].endswith("."), name
+        assert fixture["agrees"] or fixture["ours"] != fixture["meant"], name
 
 
 def test_every_peers_formula_of_ours_has_a_fixture_of_that_peer():
-    shown = " ".join(str(found["ours"]) for found in FIXTURES.values())
+    shown = " ".join(str(fixture["ours"]) for fixture in FIXTURES.values())
     variants = {name for name, entry in WEIGHTINGS.items() if entry.properties.peer}
     assert variants == {name for name in variants if name in shown}
     assert len(variants) >= 9
@@ -75,15 +75,15 @@ def test_the_variants_are_not_the_paper(variant, paper):
 
 def test_kohya_uses_the_table_from_before_the_rescale():
     """sd-scripts builds all_snr before it rescales the schedule (issues #1263, #1905): weights off by 4.8 at 900."""
-    found = FIXTURES["kohya-min-snr-v-zero-terminal"]
-    theirs = found["outputs"]["weight"][found["outputs"]["t"].index(900)]
-    ours = parse_recipe(found["meant"])[1].tables().weight[900]
+    fixture = FIXTURES["kohya-min-snr-v-zero-terminal"]
+    theirs = fixture["outputs"]["weight"][fixture["outputs"]["t"].index(900)]
+    ours = parse_recipe(fixture["meant"])[1].tables().weight[900]
     assert theirs / ours == pytest.approx(4.8, abs=0.1)
 
 
 def test_several_weights_of_a_peer_multiply_on_the_network():
-    found = FIXTURES["kohya-min-snr-and-debiased-v"]["outputs"]
+    peer = FIXTURES["kohya-min-snr-and-debiased-v"]["outputs"]
     specs = [WEIGHTINGS.parse("min_snr"), WEIGHTINGS.parse("kohya_debiased_v")]
-    network, epsilon = (loss_weight(specs, SD.log_snr, "v_prediction", on)[found["t"]] for on in ("network", "epsilon"))
-    assert network == pytest.approx(found["weight"], rel=1e-4)
-    assert not np.allclose(epsilon, found["weight"])
+    network, epsilon = (loss_weight(specs, SD.log_snr, "v_prediction", on)[peer["t"]] for on in ("network", "epsilon"))
+    assert network == pytest.approx(peer["weight"], rel=1e-4)
+    assert not np.allclose(epsilon, peer["weight"])

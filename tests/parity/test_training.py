@@ -46,11 +46,11 @@ def kohya_loss(name, d, c):
 @pytest.mark.parametrize(("schedule", "scale"), [("snr", 1.0), ("exponential", 1.5), ("constant", 2.0)])
 @pytest.mark.parametrize("c", [0.1, 0.01])
 def test_huber_is_kohyas(name, schedule, scale, c):
-    found = LOSSES.bind(name, c_schedule=schedule, c=c, scale=scale)(SD)
-    assert found.threshold == pytest.approx(kohya_threshold(schedule, c, scale), rel=1e-12)
+    bound = LOSSES.bind(name, c_schedule=schedule, c=c, scale=scale)(SD)
+    assert bound.threshold == pytest.approx(kohya_threshold(schedule, c, scale), rel=1e-12)
     d = torch.randn(1000, 4, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    c_t = torch.tensor(found.threshold).view(-1, 1, 1, 1)
-    assert torch.allclose(found.of_error(d, c_t), kohya_loss(name, d, c_t), rtol=1e-12)
+    c_t = torch.tensor(bound.threshold).view(-1, 1, 1, 1)
+    assert torch.allclose(bound.of_error(d, c_t), kohya_loss(name, d, c_t), rtol=1e-12)
 
 
 def test_kohyas_thresholds_at_the_default():
@@ -70,11 +70,11 @@ def test_a_step_with_mask_and_prior_weight_is_kohyas(name):
     mask, prior = torch.rand(3, 1, 8, 8, generator=generator), torch.tensor([1.0, 0.5, 1.0])
     batch = Batch(x0, TextEmbeddings(torch.zeros(3, 1, 1)), mask=mask, importance=prior)
     slots = np.arange(3)
-    found = made.losses(lambda x_t, t: prediction, batch, 0, slots)
+    losses = made.losses(lambda x_t, t: prediction, batch, 0, slots)
     eps = made.draws.noise(0, slots, x0)
-    c = torch.tensor(kohya_threshold("snr", 0.1, 1.0)[found.timesteps], dtype=torch.float32).view(-1, 1, 1, 1)
+    c = torch.tensor(kohya_threshold("snr", 0.1, 1.0)[losses.timesteps], dtype=torch.float32).view(-1, 1, 1, 1)
     theirs = (kohya_loss(name, prediction - eps, c) * mask).mean([1, 2, 3]) * prior
-    assert torch.allclose(found.loss, theirs, rtol=1e-5)
+    assert torch.allclose(losses.loss, theirs, rtol=1e-5)
 
 
 def kohya_pyramid(rng, generator, size, iterations, discount):
@@ -157,8 +157,8 @@ def theirs(name, warmup, total, **options):
 def test_rates_are_those_of_transformers(name, ours, options, warmup):
     """After warm-up step by step; in it a step ahead, because theirs spends the first step at a rate of 0."""
     total = 200
-    own = "constant" if name == "constant_with_warmup" else name
-    schedule, expected = LR_SCHEDULES.bind(own, **ours), theirs(name, warmup, total, **options)
+    schedule_name = "constant" if name == "constant_with_warmup" else name
+    schedule, expected = LR_SCHEDULES.bind(schedule_name, **ours), theirs(name, warmup, total, **options)
     assert [schedule(step, warmup, total) for step in range(warmup, total)] == pytest.approx(
         expected[warmup:], abs=1e-9
     )

@@ -61,10 +61,10 @@ def test_a_draw_belongs_to_a_slot(kind):
     """Batch 4 equals 2 x 2; a step draws what it drew before; other steps, slots, layers and seeds differ."""
     made = attached(**KINDS[kind])
     whole = [torch.cat([outputs(*made, step)[i].flatten(1) for i in (0, 1)], dim=1) for step in range(30)]
-    for step, found in enumerate(whole):
+    for step, output in enumerate(whole):
         halves = [outputs(*made, step, slots) for slots in ((0, 1), (2, 3))]
         again = torch.cat([torch.cat([h[i].flatten(1) for i in (0, 1)], dim=1) for h in halves])
-        assert torch.equal(found, again)
+        assert torch.equal(output, again)
     rows = torch.stack(whole)  # [step, slot, ...]
     assert not torch.equal(rows[0], rows[1])
     assert not torch.equal(rows[:, 0], rows[:, 1])
@@ -99,7 +99,7 @@ LORA = {"rank": 3, "dropout": 0.2, "rank_dropout": 0.3, "module_dropout": 0.2, "
 
 def test_accumulated_batches_are_one_batch(tiny_model, pictures):
     """Gradients of 4 and of 2 x 2, dropouts in, with a text encoder in training."""
-    found = []
+    gradients = []
     for batch, accumulation in ((4, 1), (2, 2)):
         train = {"batch_size": batch, "gradient_accumulation": accumulation, "text_encoder": True}
         job = prepare(tiny.run_config(tiny_model, pictures, train=train, lora=LORA))
@@ -108,21 +108,21 @@ def test_accumulated_batches_are_one_batch(tiny_model, pictures):
             {n: p.grad.clone() for n, p in job.parameters.items()}
         )
         next(steps(job))
-        found.append(seen)
-    assert all(torch.allclose(found[0][name], found[1][name], atol=1e-6) for name in found[0])
-    assert np.mean([bool(found[0][name].any()) for name in found[0] if ".lora_B." in name]) > 0.9
+        gradients.append(seen)
+    assert all(torch.allclose(gradients[0][name], gradients[1][name], atol=1e-6) for name in gradients[0])
+    assert np.mean([bool(gradients[0][name].any()) for name in gradients[0] if ".lora_B." in name]) > 0.9
 
 
 def test_gradient_checkpointing_draws_the_same(tiny_model, pictures):
     """A layer that is computed a second time, in the backward pass, leaves out the same."""
-    found = []
+    norms = []
     for again in (False, True):
         job = prepare(tiny.run_config(tiny_model, pictures, lora=LORA))
         if again:
             job.components.unet.enable_gradient_checkpointing()
             job.components.unet.train()
-        found.append([step.grad_norm for _, step in zip(range(3), steps(job), strict=False)])
-    assert found[0] == pytest.approx(found[1], rel=1e-5)
+        norms.append([step.grad_norm for _, step in zip(range(3), steps(job), strict=False)])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("lora", [LORA, {"rank": 3, "dora": True, "max_norm": 0.05}], ids=["dropouts", "dora"])

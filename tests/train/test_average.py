@@ -37,9 +37,9 @@ def test_the_average_is_saved_and_training_goes_on_without_it(tiny_model, pictur
 
 def test_captions_that_vary_are_the_same_at_the_same_step(tiny_model, pictures):
     job = prepare(tiny.run_config(tiny_model, pictures, data={"shuffle_tags": True, "caption_dropout": 0.0}))
-    assert job.conditions.needs_text_encoders
+    assert job.examples.needs_text_encoders
     slots = np.arange(4)
-    assert torch.equal(*(job.conditions.batch(job.components, 0, slots, job.device).text.hidden for _ in range(2)))
+    assert torch.equal(*(job.examples.batch(job.components, 0, slots, job.device).text.hidden for _ in range(2)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -38,9 +38,9 @@ def dying(stop):
 
 def go_on(config, out, **kwargs):
     kwargs = kwargs or {"resume": True}
-    with tiny.messages() as said:
+    with tiny.messages() as messages:
         outcome = runner.run(config, out, **kwargs)
-    return outcome.folder, "\n".join(said)
+    return outcome.folder, "\n".join(messages)
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +64,16 @@ def stopped(started, tmp_path):
 @pytest.fixture
 def data(started, pictures, tmp_path):
     """Its run file as a table, with pictures of its own: the same ones elsewhere, which is no difference."""
-    found = json.loads(json.dumps(started[1]))
-    found["data"]["folder"] = str(shutil.copytree(pictures, tmp_path / "pictures"))
-    return found
+    table = json.loads(json.dumps(started[1]))
+    table["data"]["folder"] = str(shutil.copytree(pictures, tmp_path / "pictures"))
+    return table
 
 
 def changed(data, /, **sections):
-    found = json.loads(json.dumps(data))
+    table = json.loads(json.dumps(data))
     for name, values in sections.items():
-        found[name] = {**found.get(name, {}), **values} if isinstance(values, dict) else values
-    return parse_run(found)
+        table[name] = {**table.get(name, {}), **values} if isinstance(values, dict) else values
+    return parse_run(table)
 
 
 REFUSED = {
@@ -104,11 +104,11 @@ def test_what_may_change_does_and_is_said_and_noted(data, stopped):
         "sample": {"prompts": ["a"], "every": 7, "steps": 2},
         "output": {"precision": "bf16"},
     }
-    folder, said = go_on(changed(data, **sections), stopped.parent)
-    assert "resuming" in said
-    assert re.search(r"train.steps +6 +8\n", said)
-    assert "batch 2 x 2 accumulated instead of 4 x 1: the same global batch, the same curve to rounding" in said
-    assert "the learning rate follows the new number of steps" in said
+    folder, messages = go_on(changed(data, **sections), stopped.parent)
+    assert "resuming" in messages
+    assert re.search(r"train.steps +6 +8\n", messages)
+    assert "batch 2 x 2 accumulated instead of 4 x 1: the same global batch, the same curve to rounding" in messages
+    assert "the learning rate follows the new number of steps" in messages
     assert len(folder.steps_file.read_text().splitlines()) == 8
     assert sorted(file.name for file in folder.samples.glob("*.png")) == ["step-00000007.png", "step-00000008.png"]
     assert folder.read_config() == changed(data, **sections).model_copy(update={"recipe": folder.read_config().recipe})
@@ -135,11 +135,11 @@ def test_a_fork_goes_on_from_the_checkpoint_with_the_new_values(data, stopped):
     """As a run whose rate changed at that step: the log up to there is the old one's, what follows is another's."""
     config = changed(data, train={"learning_rate": 1e-3})
     before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()}
-    folder, said = go_on(config, stopped.parent, fork="lower")
+    folder, messages = go_on(config, stopped.parent, fork="lower")
     assert folder.path.name == "lower"
     assert {file: file.read_bytes() for file in before} == before, "the old run is as it was"
-    assert "forked" in said
-    assert re.search(r"train.learning_rate +0.01 +0.001\n", said)
+    assert "forked" in messages
+    assert re.search(r"train.learning_rate +0.01 +0.001\n", messages)
     text = folder.config_file.read_text()
     assert text.startswith("# Forked from tiny after step 4.\n")
     assert tomllib.loads(text)["name"] == "lower"
@@ -156,7 +156,7 @@ def test_a_fork_goes_on_from_the_checkpoint_with_the_new_values(data, stopped):
 
 FORKS = {
     "no such run": ({"name": "other"}, "new", "no run .*other to start from"),
-    "a name that is taken": ({}, "tiny", "is there already"),
+    "a name that is taken": ({}, "tiny", "already exists"),
     "no name": ({}, "a/b", "name is 'a/b'"),
     "nothing left": ({"train": {"steps": 4}}, "new", "nothing to train"),
     "another rank": ({"lora": {"rank": 4}}, "new", "another trained weights"),
@@ -167,8 +167,8 @@ FORKS = {
 
 @pytest.mark.parametrize("name", FORKS)
 def test_impossible_forks_leave_nothing(name, data, stopped):
-    sections, fork, says = FORKS[name]
-    with pytest.raises(UserError, match=says):
+    sections, fork, message = FORKS[name]
+    with pytest.raises(UserError, match=message):
         go_on(changed(data, **sections), stopped.parent, fork=fork)
     assert [path.name for path in stopped.parent.iterdir()] == ["tiny"]
 
@@ -176,18 +176,18 @@ def test_impossible_forks_leave_nothing(name, data, stopped):
 def test_a_moved_dataset(data, stopped, tmp_path):
     """The same pictures elsewhere are the same; where they are is asked for, not guessed."""
     (tmp_path / "pictures").rename(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match=r"data.folder: .* is not there any more.*\n?.*--set data.folder"):
+    with pytest.raises(UserError, match=r"data.folder: .* does not exist any more.*\n?.*--set data.folder"):
         go_on(parse_run(data), stopped.parent)
-    _, said = go_on(changed(data, data={"folder": str(tmp_path / "elsewhere")}), stopped.parent)
-    assert "data.folder" in said
-    assert "resuming" in said
+    _, messages = go_on(changed(data, data={"folder": str(tmp_path / "elsewhere")}), stopped.parent)
+    assert "data.folder" in messages
+    assert "resuming" in messages
 
 
 def test_a_moved_model(data, stopped, tmp_path):
     model = shutil.copytree(data["model"]["path"], tmp_path / "model")
-    _, said = go_on(changed(data, model={"path": str(model)}), stopped.parent)
-    assert "model.path" in said
-    assert "resuming" in said
+    _, messages = go_on(changed(data, model={"path": str(model)}), stopped.parent)
+    assert "model.path" in messages
+    assert "resuming" in messages
 
 
 def add(folder):
@@ -210,18 +210,18 @@ def another_model(data):
 
 
 CONTENTS = {
-    "edited": (edit, "pictures that changed: 03.png"),
-    "deleted": (lambda folder: (folder / "02.png").unlink(), "pictures that have gone: 02.png"),
-    "added": (add, "pictures that are new: 99.png"),
-    "caption": (lambda folder: (folder / "05.txt").write_text("other"), "pictures whose captions changed: 05.png"),
+    "edited": (edit, "images that changed: 03.png"),
+    "deleted": (lambda folder: (folder / "02.png").unlink(), "images that are missing: 02.png"),
+    "added": (add, "images that are new: 99.png"),
+    "caption": (lambda folder: (folder / "05.txt").write_text("other"), "images whose captions changed: 05.png"),
 }
 
 
 @pytest.mark.parametrize("name", CONTENTS)
 def test_pictures_that_changed_since_the_start_are_named(name, data, stopped):
-    change, says = CONTENTS[name]
+    change, message = CONTENTS[name]
     change(Path(data["data"]["folder"]))
-    with pytest.raises(UserError, match=says) as refused:
+    with pytest.raises(UserError, match=message) as refused:
         go_on(parse_run(data), stopped.parent)
     assert "Put them back" in str(refused.value)
     assert "--fork NAME" in str(refused.value)
@@ -236,7 +236,7 @@ def test_a_fork_takes_what_is_there_now(data, stopped):
 
 def test_another_model_under_the_same_name(data, stopped):
     another_model(data)
-    with pytest.raises(UserError, match="the model is another"):
+    with pytest.raises(UserError, match="the model is a different one"):
         go_on(parse_run(data), stopped.parent)
 
 
@@ -252,28 +252,28 @@ def test_a_copied_run_folder(data, stopped, tmp_path):
     config = read_run(copy / "run.toml")
     with pytest.raises(UserError, match=r'copy is a copy of the run tiny.* --set name="copy" --resume'):
         refuse_copy(copy / "run.toml", stopped.parent, config)
-    folder, said = go_on(read_run(copy / "run.toml", ['name="copy"']), stopped.parent)
+    folder, messages = go_on(read_run(copy / "run.toml", ['name="copy"']), stopped.parent)
     assert folder.path == copy
-    assert "is a copy of the run tiny" in said
+    assert "is a copy of the run tiny" in messages
     other = shutil.copytree(stopped, tmp_path / "other place" / "tiny")
-    there, _ = go_on(read_run(other / "run.toml"), other.parent)
-    one, two = load_file(copy / "copy.safetensors"), load_file(there.path / "tiny.safetensors")
+    other_folder, _ = go_on(read_run(other / "run.toml"), other.parent)
+    one, two = load_file(copy / "copy.safetensors"), load_file(other_folder.path / "tiny.safetensors")
     assert all((one[name] == two[name]).all() for name in two)
 
 
 def test_the_same_command_twice(data, stopped, tmp_path):
     """Unfinished: --resume is asked for. Finished: with --resume nothing is done, more steps are a fork."""
     config = parse_run(data)
-    with pytest.raises(UserError, match="holds an unfinished run: --resume goes on with it"):
+    with pytest.raises(UserError, match="holds an unfinished run: continue it with --resume"):
         runner.run(config, stopped.parent)
     folder, _ = go_on(config, stopped.parent)
     assert folder.finished
-    assert "is finished already. More steps: --fork NAME" in go_on(config, stopped.parent)[1]
+    assert "is already finished. For more steps use --fork NAME" in go_on(config, stopped.parent)[1]
     more, _ = go_on(changed(data, train={"steps": 7}), stopped.parent, fork="more")
     assert len(more.steps_file.read_text().splitlines()) == 7
-    with tiny.messages() as said, pytest.raises(UserError, match="only 6 images") as refused:
+    with tiny.messages() as lines, pytest.raises(UserError, match="only 6 images") as refused:
         runner.run(changed(data, train={"batch_size": 7}), stopped.parent)
-    assert said == [f"{folder.path} is there already and stays as it is; this run goes into {folder.path}-2"], refused
+    assert lines == [f"{folder.path} already exists and stays as it is; this run goes into {folder.path}-2"], refused
 
 
 def test_changes_are_compared_as_they_are_written(tiny_model, pictures):

@@ -30,28 +30,28 @@ def short(name="demo", **train):
 
 
 @pytest.fixture(scope="module")
-def said():
+def messages():
     return []
 
 
 @pytest.fixture(scope="module")
-def folder(said, tmp_path_factory):
+def folder(messages, tmp_path_factory):
     with tiny.messages() as texts:
         outcome = runner.run(short(), tmp_path_factory.mktemp("demo"))
-    said += texts
+    messages += texts
     return outcome.folder
 
 
-def test_the_first_run_of_a_newcomer_has_no_warning_and_says_what_takes_time(folder, said):
-    assert not [text for text in said if "captions_cut" in text], "they are not the user's to shorten"
-    what = [text for text in said if text.endswith(" ...")]
-    assert what == [
+def test_the_first_run_of_a_newcomer_has_no_warning_and_says_what_takes_time(folder, messages):
+    assert not [text for text in messages if "captions_cut" in text], "they are not the user's to shorten"
+    announced = [text for text in messages if text.endswith(" ...")]
+    assert announced == [
         "loading the model small ...",
         "drawing 8 pictures ...",
         "measuring 4 images that are not trained on ...",
         "drawing 8 pictures ...",
     ]
-    assert said[0] == what[0], "before anything that takes time"
+    assert messages[0] == announced[0], "before anything that takes time"
 
 
 @pytest.mark.parametrize("style", ["ink", "fluent_3d"])

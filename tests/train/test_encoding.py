@@ -30,8 +30,8 @@ def mixed(tmp_path) -> Path:
     return save_mixed(tmp_path / "mixed")
 
 
-def served(found, steps=8) -> list[Batch]:
-    return [found.batch(step) for step in range(steps)]
+def served(encoded, steps=8) -> list[Batch]:
+    return [encoded.batch(step) for step in range(steps)]
 
 
 def same(a, b) -> bool:
@@ -42,14 +42,14 @@ def same(a, b) -> bool:
 
 
 def test_every_image_comes_in_its_own_size(mixed):
-    found = encode(mixed, data=BUCKETS)
-    conditions = found.conditions
-    assert [b.size for b in conditions.buckets] == [(24, 40), (32, 32), (40, 24), (48, 16)]
-    assert sorted(i for b in conditions.buckets for i in b.members) == list(range(6))
+    encoded = encode(mixed, data=BUCKETS)
+    examples = encoded.examples
+    assert [b.size for b in examples.buckets] == [(24, 40), (32, 32), (40, 24), (48, 16)]
+    assert sorted(i for b in examples.buckets for i in b.members) == list(range(6))
     for step in range(12):
-        batch = found.batch(step)
-        _, indices = conditions.examples(step, np.arange(4))
-        bucket = conditions.buckets[conditions.order.bucket(step)]
+        batch = encoded.batch(step)
+        _, indices = examples.images_at(step, np.arange(4))
+        bucket = examples.buckets[examples.order.bucket(step)]
         assert batch.x0.shape == (4, 4, bucket.size[1] // 4, bucket.size[0] // 4)
         for row, index in enumerate(indices):
             place = list(bucket.members).index(index)
@@ -59,9 +59,9 @@ def test_every_image_comes_in_its_own_size(mixed):
 
 
 def test_latents_are_those_of_the_cut_pixels(mixed):
-    found = encode(mixed, data={"resolution": 16})
-    (bucket,) = found.conditions.buckets
-    for index, item in enumerate(found.conditions.items):
+    encoded = encode(mixed, data={"resolution": 16})
+    (bucket,) = encoded.examples.buckets
+    for index, item in enumerate(encoded.examples.items):
         with Image.open(item.file) as image:
             side = min(image.size)
             left, top = ((s - side) / 2 for s in image.size)
@@ -76,7 +76,7 @@ def test_batch_4_equals_2_times_2(mixed):
     parts = encode(mixed, data=data, train={"batch_size": 2, "gradient_accumulation": 2})
     for step in range(6):
         one = whole.batch(step)
-        halves = [parts.conditions.batch(model(), step, np.arange(s, s + 2), CPU) for s in (0, 2)]
+        halves = [parts.examples.batch(model(), step, np.arange(s, s + 2), CPU) for s in (0, 2)]
         assert torch.equal(one.x0, torch.cat([half.x0 for half in halves]))
         hidden = torch.cat([half.text.hidden for half in halves])
         assert torch.allclose(one.text.hidden, hidden, atol=1e-6)
@@ -88,10 +88,10 @@ def test_a_cached_run_is_the_same_run(mixed, tmp_path):
     first, second = encode(mixed, data=data), encode(mixed, data=data)
     assert first.encoded == plain.encoded == 12
     assert second.encoded == 0
-    assert f"6 of 6 images were in the cache {tmp_path / 'cache'}" in second.said
-    assert any(text.startswith("encoded 6 images in") and text.endswith("a second") for text in first.said)
-    assert any(text.startswith("encoded 7 captions in") for text in first.said)
-    assert not any(text.startswith("encoded") for text in second.said)
+    assert f"6 of 6 images were in the cache {tmp_path / 'cache'}" in second.messages
+    assert any(text.startswith("encoded 6 images in") and text.endswith("a second") for text in first.messages)
+    assert any(text.startswith("encoded 7 captions in") for text in first.messages)
+    assert not any(text.startswith("encoded") for text in second.messages)
     assert same(served(plain), served(first))
     assert same(served(first), served(second))
 
@@ -111,7 +111,7 @@ def test_an_edited_image_is_encoded_again(mixed, tmp_path, touch):
         os.utime(edited, ns=(time, time))
     again, fresh = encode(mixed, data=data), encode(mixed, data=BUCKETS)
     assert again.encoded == 1
-    assert any(text.startswith("5 of 6 images") for text in again.said)
+    assert any(text.startswith("5 of 6 images") for text in again.messages)
     assert same(served(again), served(fresh))
 
 
@@ -132,10 +132,10 @@ def test_what_another_option_changes_is_encoded(mixed, tmp_path, change, encoded
     data = {**BUCKETS, "cache": True, "cache_folder": str(tmp_path / "cache")}
     encode(mixed, data=data)
     changed = {k: v for k, v in {**data, **change}.items() if change.get("buckets", True) or "bucket_" not in k}
-    found = encode(mixed, data=changed)
-    assert found.encoded == encoded
+    result = encode(mixed, data=changed)
+    assert result.encoded == encoded
     plain = {k: v for k, v in changed.items() if "cache" not in k}
-    assert same(served(found), served(encode(mixed, data=plain)))
+    assert same(served(result), served(encode(mixed, data=plain)))
 
 
 def test_other_weights_are_another_cache(mixed, tmp_path):
@@ -145,20 +145,20 @@ def test_other_weights_are_another_cache(mixed, tmp_path):
     other.freeze()
     with torch.no_grad():
         other.vae.encoder.conv_in.bias[0] += 0.01
-    found = encode(mixed, other, data=data)
-    assert found.encoded == 6
-    assert not any("captions" in text for text in found.said), "the text encoder is the same"
+    encoded = encode(mixed, other, data=data)
+    assert encoded.encoded == 6
+    assert not any("captions" in text for text in encoded.messages), "the text encoder is the same"
     with torch.no_grad():
         other.text_encoder.get_input_embeddings().weight[5] += 0.01
-    assert any(text.startswith("encoded 7 captions") for text in encode(mixed, other, data=data).said)
+    assert any(text.startswith("encoded 7 captions") for text in encode(mixed, other, data=data).messages)
 
 
 def test_another_rule_of_encoding_is_another_cache(mixed, tmp_path):
     data = {**BUCKETS, "cache": True, "cache_folder": str(tmp_path / "cache")}
     encode(mixed, data=data)
     rule = replace(model().encode_rule, max_tokens=150)
-    found = encode(mixed, replace(model(), encode_rule=rule), data=data)
-    assert any(text.startswith("encoded 7 captions") for text in found.said)
+    encoded = encode(mixed, replace(model(), encode_rule=rule), data=data)
+    assert any(text.startswith("encoded 7 captions") for text in encoded.messages)
 
 
 def test_an_interrupted_cache_goes_on_where_it_stopped(mixed, tmp_path):
@@ -171,10 +171,10 @@ def test_an_interrupted_cache_goes_on_where_it_stopped(mixed, tmp_path):
     assert len(list(folder.glob("*.tmp"))) == 1, "it was killed while it wrote the fourth"
     alone = {**BUCKETS, "vae_batch_size": 1}  # as it did: what is convolved together may count in the last digits
     data = {**alone, "cache": True, "cache_folder": str(folder)}
-    found = encode(mixed, data=data)
-    assert found.encoded == 3
-    assert any(text.startswith("3 of 6 images") for text in found.said)
-    assert same(served(found), served(encode(mixed, data=alone)))
+    encoded = encode(mixed, data=data)
+    assert encoded.encoded == 3
+    assert any(text.startswith("3 of 6 images") for text in encoded.messages)
+    assert same(served(encoded), served(encode(mixed, data=alone)))
     assert encode(mixed, data=data).encoded == 0
 
 
@@ -182,7 +182,7 @@ def test_an_interrupted_cache_goes_on_where_it_stopped(mixed, tmp_path):
 def test_an_interruption_changes_no_number(written, tmp_path, monkeypatch):
     """Last digits depend on what is computed together, so what belongs together is kept together or not at all."""
     pictures = save_mixed(tmp_path / "alike", ((32, 32),) * 5)
-    monkeypatch.setattr(caption_embeddings, "BATCH", 2)
+    monkeypatch.setattr(caption_embeddings, "ENCODE_BATCH", 2)
     monkeypatch.setattr(cache, "SHARD_SECONDS", 0.0)
 
     def encoded(folder):
@@ -217,19 +217,19 @@ def test_a_damaged_shard_is_made_again(mixed, tmp_path):
         content = bytearray(shard.read_bytes())
         content[-1] ^= 1
         shard.write_bytes(content)
-    found = encode(mixed, data=data)
-    assert any("is damaged and is made again" in text for text in found.said)
-    assert found.encoded > 0
-    assert same(served(found), served(encode(mixed, data=BUCKETS)))
+    encoded = encode(mixed, data=data)
+    assert any("is damaged and is made again" in text for text in encoded.messages)
+    assert encoded.encoded > 0
+    assert same(served(encoded), served(encode(mixed, data=BUCKETS)))
     assert encode(mixed, data=data).encoded == 0
 
 
 def test_equal_captions_are_encoded_once(mixed):
     for file in mixed.glob("*.txt"):
         file.write_text("one for all")
-    found = encode(mixed)
-    assert any(text.startswith("encoded 2 captions") for text in found.said), "the empty one too"
-    assert found.conditions.text.text.hidden.shape[0] == 2
+    encoded = encode(mixed)
+    assert any(text.startswith("encoded 2 captions") for text in encoded.messages), "the empty one too"
+    assert encoded.examples.text.text.hidden.shape[0] == 2
 
 
 def test_an_autoencoder_that_overflows_is_named(mixed, tmp_path):
@@ -237,7 +237,7 @@ def test_an_autoencoder_that_overflows_is_named(mixed, tmp_path):
     broken.freeze()
     with torch.no_grad():
         broken.vae.quant_conv.weight[0] = float("inf")
-    with pytest.raises(UserError, match=r"latents of 0\d.png hold what is not a number"):
+    with pytest.raises(UserError, match=r"latents of 0\d.png are not finite"):
         encode(mixed, broken, data={"cache": True, "cache_folder": str(tmp_path / "cache")})
     assert not list((tmp_path / "cache").glob("*.safetensors")), "nothing of it is kept"
 
@@ -263,14 +263,14 @@ def test_a_black_mask_is_named(mixed):
 
 def test_random_crops_are_functions_of_seed_step_and_slot(mixed):
     data = {**BUCKETS, "random_crop": True, "flip": True}
-    found, again = encode(mixed, data=data), encode(mixed, data=data)
-    assert found.encoded == 0, "nothing can be encoded beforehand"
-    assert found.conditions.needs_autoencoder
-    assert same(served(found), list(reversed([again.batch(step) for step in reversed(range(8))])))
-    assert not same(served(found, 2), served(encode(mixed, data=data, seed=4), 2))
-    bucket = found.conditions.order.bucket(0)
-    later = next(s for s in range(1, 20) if found.conditions.order.bucket(s) == bucket)
-    assert not torch.equal(found.batch(0).x0, found.batch(later).x0)
+    encoded, again = encode(mixed, data=data), encode(mixed, data=data)
+    assert encoded.encoded == 0, "nothing can be encoded beforehand"
+    assert encoded.examples.needs_autoencoder
+    assert same(served(encoded), list(reversed([again.batch(step) for step in reversed(range(8))])))
+    assert not same(served(encoded, 2), served(encode(mixed, data=data, seed=4), 2))
+    bucket = encoded.examples.order.bucket(0)
+    later = next(s for s in range(1, 20) if encoded.examples.order.bucket(s) == bucket)
+    assert not torch.equal(encoded.batch(0).x0, encoded.batch(later).x0)
 
 
 LARGE = {"resolution": 64, "buckets": True, "bucket_step": 16, "flip": True}
@@ -285,15 +285,15 @@ def sdxl() -> Components:
 
 @pytest.mark.parametrize("random_crop", [False, True], ids=["middle", "anywhere"])
 def test_sdxl_is_told_the_size_and_the_crop(mixed, sdxl, random_crop):
-    found = encode(mixed, sdxl, data={**LARGE, "random_crop": random_crop})
+    encoded = encode(mixed, sdxl, data={**LARGE, "random_crop": random_crop})
     lefts = set()
     for step in range(16):
-        batch = found.batch(step, components=sdxl)
-        _, indices = found.conditions.examples(step, np.arange(4))
-        bucket = found.conditions.buckets[found.conditions.order.bucket(step)]
-        for index, told, latents in zip(indices, batch.sizes.int().tolist(), batch.x0, strict=True):
-            item, place = found.conditions.items[index], bucket.fits[list(bucket.members).index(index)]
-            height, width, top, left, target_height, target_width = told
+        batch = encoded.batch(step, components=sdxl)
+        _, indices = encoded.examples.images_at(step, np.arange(4))
+        bucket = encoded.examples.buckets[encoded.examples.order.bucket(step)]
+        for index, facts, latents in zip(indices, batch.sizes.int().tolist(), batch.x0, strict=True):
+            item, place = encoded.examples.items[index], bucket.fits[list(bucket.members).index(index)]
+            height, width, top, left, target_height, target_width = facts
             assert (width, height) == item.size
             assert (target_width, target_height) == bucket.size
             whole = scaled(item, place).pixels
@@ -314,8 +314,8 @@ def test_both_text_encoders_of_sdxl_are_kept(mixed, sdxl, tmp_path):
     data = {**LARGE, "cache": True, "cache_folder": str(tmp_path / "cache")}
     first, second = (encode(mixed, sdxl, data=data) for _ in range(2))
     assert second.encoded == 0
-    assert not any("captions" in text for text in second.said)
+    assert not any("captions" in text for text in second.messages)
     for step in range(3):
-        one, other = (found.batch(step, components=sdxl).text for found in (first, second))
+        one, other = (encoded.batch(step, components=sdxl).text for encoded in (first, second))
         assert torch.equal(one.hidden, other.hidden)
         assert torch.equal(one.pooled, other.pooled)

@@ -1,4 +1,4 @@
-"""The judge and what is measured with it, on true pictures where the answers are known."""
+"""The style classifier and what is measured with it, on true pictures where the answers are known."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from snrlab.core.schedule import SCHEDULES
 from snrlab.data import emoji
 from snrlab.evaluate.evaluation import choose_concepts
 from snrlab.evaluate.measures import Measures, differences, measure
-from snrlab.evaluate.style_classifier import feature_views, load_judge
+from snrlab.evaluate.style_classifier import feature_views, load_style_classifier
 from snrlab.lab.statistics import mean
 from snrlab.models.encoding.encode import encode_captions
 from snrlab.train.outputs.validation import epsilon_errors, errors_by_band, grid
@@ -31,18 +31,18 @@ def pictures(style, codes):
     return emoji.images(style)[[place[c] for c in codes]]
 
 
-def test_the_judge_finds_unseen_concepts_across_styles():
-    judge, styles = load_judge()
+def test_the_style_classifier_finds_unseen_concepts_across_styles():
+    classifier, styles = load_style_classifier()
     assert set(styles) == set(emoji.styles())
     codes = held_out("noto", ["fluent_3d", "ink"])
-    seen = {s: feature_views(judge, torch.tensor(pictures(s, codes))) for s in styles}
+    seen = {s: feature_views(classifier, torch.tensor(pictures(s, codes))) for s in styles}
     own = torch.arange(len(codes))
     match = seen["noto"].content @ seen["fluent_3d"].content.T
     top = ((match.argmax(0) == own).float().mean() + (match.argmax(1) == own).float().mean()) / 2
     assert top >= 0.7
     for s, views in seen.items():
-        told = (views.style.argmax(1) == styles.index(s)).float().mean()
-        assert told > (0.95 if s == "ink" else 0.75), "ink is told at a glance, the two coloured styles mostly"
+        accuracy = (views.style.argmax(1) == styles.index(s)).float().mean()
+        assert accuracy > (0.95 if s == "ink" else 0.75), "ink is told at a glance, the two coloured styles mostly"
 
 
 def test_true_pictures_score_best():
@@ -110,9 +110,9 @@ def test_errors_are_in_epsilon_terms_whatever_is_predicted():
         torch.nn.init.zeros_(parameter)
     latents = torch.randn(64, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     text = encode_captions(model, ["a"] * 64)
-    found = epsilon_errors(model, schedule, "v_prediction", latents, text).mean(0)
+    errors = epsilon_errors(model, schedule, "v_prediction", latents, text).mean(0)
     # v = 0 has error alpha^2 + sigma^2 = 1 for unit data; on epsilon that is alpha^2
-    assert found == pytest.approx(schedule.alphas_cumprod[grid(schedule)], rel=0.08)
+    assert errors == pytest.approx(schedule.alphas_cumprod[grid(schedule)], rel=0.08)
 
 
 @pytest.mark.slow
@@ -122,20 +122,20 @@ def test_command_on_a_folder_of_pictures(tmp_path):
         Image.fromarray(picture).save(tmp_path / f"{code}.png")
     done = tiny.snrlab("evaluate", tmp_path, "--style", "ink", "--format", "json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["count"] == 30
-    (row,) = found["rows"]
+    report = json.loads(done.stdout)
+    assert report["count"] == 30
+    (row,) = report["rows"]
     assert row["name"] == "pictures"
     assert row["measures"]["caption match"]["value"] == 1
     assert abs(row["measures"]["KID"]["value"]) < 1e-9
     (tmp_path / "cat.png").write_bytes((tmp_path / f"{codes[0]}.png").read_bytes())
     done = tiny.snrlab("evaluate", tmp_path)
     assert done.returncode == 2
-    assert "cat is no concept of the style ink" in done.stderr
+    assert "cat is not a concept of the style ink" in done.stderr
 
 
 def test_wrong_commands(tmp_path, monkeypatch, capsys):
-    for arguments, says in (
+    for arguments, message in (
         (["nowhere"], "there is no"),
         ([tmp_path], "there is no image"),
         ([tmp_path, "--style", "inc"], "Did you mean 'ink'"),
@@ -148,4 +148,4 @@ def test_wrong_commands(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as stop:
             main()
         assert stop.value.code == 2, arguments
-        assert says in capsys.readouterr().err
+        assert message in capsys.readouterr().err

@@ -105,15 +105,15 @@ def save(name, folder):
 
 def prepared(pictures, square):
     """The same preparation by hand, [N, 3, 28, 28]."""
-    found = []
+    arrays = []
     for picture in pictures:
         image = Image.fromarray(picture)
         if square:
             image = image.resize((28, 28), Image.Resampling.BILINEAR)
         else:
             image = image.resize((32, 32), Image.Resampling.BICUBIC).crop((2, 2, 30, 30))
-        found.append((np.asarray(image) / 255 - MEAN) / STD)
-    return torch.tensor(np.stack(found), dtype=torch.float32).permute(0, 3, 1, 2)
+        arrays.append((np.asarray(image) / 255 - MEAN) / STD)
+    return torch.tensor(np.stack(arrays), dtype=torch.float32).permute(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -123,7 +123,7 @@ def test_features_are_the_models_own(name, tmp_path):
     pictures = emoji.images("noto")[:40]  # more than one batch
     with torch.no_grad():
         expected = MODELS[name][2](model, prepared(pictures, name.startswith(("Siglip", "ViT"))))
-    assert torch.allclose(net.see(pictures), expected, atol=2e-4)
+    assert torch.allclose(net.extract(pictures), expected, atol=2e-4)
     assert float(expected.std(0).mean()) > 0.01, "pictures are told apart"
     assert net.label.startswith("net (")
 
@@ -140,18 +140,18 @@ def test_measures_by_another_network(dino):
     codes = [c.code for c in emoji.concepts("ink")][:60]
     place = {c.code: i for i, c in enumerate(emoji.concepts("noto"))}
     noto = emoji.images("noto")[[place[c] for c in codes]]
-    own, other = (measure(pictures, codes, "ink", net=net) for pictures in (emoji.images("ink")[:60], noto))
-    by_judge = measure(noto, codes, "ink")
-    assert (own.net, other.net, by_judge.net) == (net.label, net.label, "judge")
-    assert own.distance == pytest.approx(0, abs=1e-5)
-    assert own.match.mean() == 1
-    a, b = net.see(noto), net.see(emoji.images("ink")[:60])
+    same_style, other = (measure(pictures, codes, "ink", net=net) for pictures in (emoji.images("ink")[:60], noto))
+    by_classifier = measure(noto, codes, "ink")
+    assert (same_style.net, other.net, by_classifier.net) == (net.label, net.label, "judge")
+    assert same_style.distance == pytest.approx(0, abs=1e-5)
+    assert same_style.match.mean() == 1
+    a, b = net.extract(noto), net.extract(emoji.images("ink")[:60])
     assert other.distance == pytest.approx(1 - torch.cosine_similarity(a, b).numpy(), abs=1e-5)
-    assert np.array_equal(other.style, by_judge.style), "the style is the judge's, whatever the network"
+    assert np.array_equal(other.style, by_classifier.style), "the style is the style classifier's, whatever the network"
     rows = np.arange(60)
-    assert abs(own.kid(rows)) < 1e-9
+    assert abs(same_style.kid(rows)) < 1e-9
     assert other.kid(rows) > 0
-    assert other.kid(rows) != by_judge.kid(rows)
+    assert other.kid(rows) != by_classifier.kid(rows)
     assert set(other.estimates()) == {"KID", "paired distance", "caption match", "style"}
 
 
@@ -191,11 +191,11 @@ SETTINGS = SampleConfig(steps=1, guidance=1.0)
 @pytest.mark.slow
 def test_a_lora_by_another_network(lora_run, dino):
     net = open_net(dino)
-    by_judge, by_net = (evaluate_source(lora_run.path, "ink", SETTINGS, count=20, net=n) for n in (None, net))
+    by_classifier, by_net = (evaluate_source(lora_run.path, "ink", SETTINGS, count=20, net=n) for n in (None, net))
     for row in by_net.rows:
         assert set(row.features.values()) == {net.label, "judge"}
-    assert set(by_judge.rows[1].features.values()) == {"judge"}
-    one, other = by_judge.rows[1], by_net.rows[1]
+    assert set(by_classifier.rows[1].features.values()) == {"judge"}
+    one, other = by_classifier.rows[1], by_net.rows[1]
     assert one.measures["paired distance"] != other.measures["paired distance"]
     assert one.measures["style"] == other.measures["style"]
     assert one.loss == other.loss
@@ -207,14 +207,14 @@ def test_a_lora_by_another_network(lora_run, dino):
 def test_a_run_that_trained_all_weights_is_measured_against_its_base(tiny_model, pictures, tmp_path):
     config = tiny.run_config(tiny_model, pictures, train={"method": "full", "steps": 3, "learning_rate": 1e-2})
     run = runner.run(config, tmp_path).folder
-    found = evaluate_source(run.path, "ink", SETTINGS, count=20)
+    evaluation = evaluate_source(run.path, "ink", SETTINGS, count=20)
     base = evaluate_source(tiny_model, "ink", SETTINGS, count=20)
     after = evaluate_source(run.path / "tiny", "ink", SETTINGS, count=20)
-    assert [row.name for row in found.rows] == ["model", "all weights"]
-    assert found.rows[0] == base.rows[0]
-    assert found.rows[1].measures == after.rows[0].measures
-    assert found.rows[1].loss == after.rows[0].loss
-    for band, change in found.rows[1].loss_change.items():
+    assert [row.name for row in evaluation.rows] == ["model", "all weights"]
+    assert evaluation.rows[0] == base.rows[0]
+    assert evaluation.rows[1].measures == after.rows[0].measures
+    assert evaluation.rows[1].loss == after.rows[0].loss
+    for band, change in evaluation.rows[1].loss_change.items():
         assert change.value == pytest.approx(after.rows[0].loss[band].value - base.rows[0].loss[band].value)
         assert change.value != 0
 
@@ -229,8 +229,8 @@ def test_what_a_lora_file_was_trained_on(tiny_model, lora_run, tmp_path):
     file = run.path / "tiny.safetensors"
     seen = seen_by_lora(file)
     assert len(seen) == 5
-    found = evaluate_source(tiny_model, "ink", SETTINGS, which="known", count=20, lora=file)
-    assert found.left_out == 5
+    evaluation = evaluate_source(tiny_model, "ink", SETTINGS, which="known", count=20, lora=file)
+    assert evaluation.left_out == 5
     elsewhere = tmp_path / "lora.safetensors"
     elsewhere.write_bytes(file.read_bytes())
     assert seen_by_lora(elsewhere) is None
@@ -241,19 +241,19 @@ def test_what_a_lora_file_was_trained_on(tiny_model, lora_run, tmp_path):
 
 def inception_weights():
     """Weights that anyone can draw again, sized so that features neither vanish nor explode."""
-    found = {}
-    for name, own in Inception().state_dict().items():
+    weights = {}
+    for name, tensor in Inception().state_dict().items():
         if name.endswith("num_batches_tracked"):
             continue
-        draw = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(tuple(own.shape), dtype=np.float32)
+        draw = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(tuple(tensor.shape), dtype=np.float32)
         if name.endswith(("running_var", "bn.weight")):
             draw = 1 + np.abs(draw) / 4
-        elif own.ndim == 4:
-            draw *= (2 / own[0].numel()) ** 0.5
+        elif tensor.ndim == 4:
+            draw *= (2 / tensor[0].numel()) ** 0.5
         else:
             draw /= 4
-        found[name] = torch.from_numpy(draw)
-    return found
+        weights[name] = torch.from_numpy(draw)
+    return weights
 
 
 # of FeatureExtractorInceptionV3 of torch-fidelity 0.4.0 with these weights: "2048", columns 0, 700, 1500, 2000
@@ -272,10 +272,10 @@ def test_inception_gives_torch_fidelitys_features(tmp_path):
     file = tmp_path / "inception.safetensors"
     save_file(weights, file)
     net = open_net(tmp_path / "pt_inception.pth")
-    found = net.see(emoji.images("noto")[:4])
-    assert found.shape == (4, 2048)
-    assert found[:, [0, 700, 1500, 2000]].numpy() == pytest.approx(np.array(GOLDEN), rel=1e-5)
-    assert torch.equal(open_net(file).see(emoji.images("noto")[:4]), found)
+    features = net.extract(emoji.images("noto")[:4])
+    assert features.shape == (4, 2048)
+    assert features[:, [0, 700, 1500, 2000]].numpy() == pytest.approx(np.array(GOLDEN), rel=1e-5)
+    assert torch.equal(open_net(file).extract(emoji.images("noto")[:4]), features)
     assert net.label == "pt_inception.pth (Inception)"
     del weights["Mixed_7b.branch3x3_2a.conv.weight"]
     save_file(weights, file)
@@ -330,7 +330,7 @@ def broken(folder, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     {
         "nowhere": "there is no folder or file",
         "juge": "Did you mean 'judge'",
@@ -349,12 +349,12 @@ def broken(folder, name):
         "other.safetensors": "does not hold the weights of the Inception",
         "other.pth": "does not hold the weights of the Inception",
         "cut.safetensors": "does not load as plain weights",
-        "picture.png": "is no file of weights",
+        "picture.png": "is not a weights file",
     }.items(),
 )
-def test_mistakes(name, says, tmp_path, monkeypatch):
+def test_mistakes(name, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     broken(tmp_path, name)
     # the message is all that a user sees
-    with warnings.catch_warnings(action="error"), pytest.raises(UserError, match=says):
+    with warnings.catch_warnings(action="error"), pytest.raises(UserError, match=message):
         open_net(tmp_path.joinpath(name).relative_to(tmp_path))

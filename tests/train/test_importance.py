@@ -40,7 +40,7 @@ def gradients():
     model.unet.conv_out.register_forward_hook(lambda _, inputs, __: before.append(inputs[0]))
     schedule = Recipe().noise_schedule()
     order = stream(0, "order", 0).permutation(count)
-    found, errors = [], []
+    per_example, errors = [], []
     for start in range(0, count, 25):
         t = torch.arange(start, start + 25) * PER_LEVEL
         rows = order[start : start + 25].tolist()
@@ -53,10 +53,10 @@ def gradients():
             d = denoise(model, alpha * x0[rows] + sigma * eps, t, text[rows]).float() - eps
         patches = functional.unfold(before.pop().float(), 3, padding=1)
         each = torch.einsum("bop,bkp->bok", d.flatten(2), patches).flatten(1) * 2 / d[0].numel()
-        found.append(each.double().numpy())
+        per_example.append(each.double().numpy())
         errors.append(d.square().flatten(1).mean(1).double().numpy())
     near = np.arange(LEVELS) // PER_LEVEL
-    return Gradients(np.concatenate(found)[near], np.concatenate(errors)[near])
+    return Gradients(np.concatenate(per_example)[near], np.concatenate(errors)[near])
 
 
 class Measured(NamedTuple):
@@ -82,15 +82,15 @@ def measure(gradients, *weighting, **parts):
     draws = StepRandomness(recipe, tables, 0, BATCH)
     slots = np.arange(BATCH)
     weighted = gradients.gradient * tables.weight[:, None]
-    found = []
+    drawn = []
     for step in range(WARM + MEASURED):
         t = draws.timesteps(step, slots)
         r = draws.correction(step, t)
         each = weighted[t.numpy()] * (1 if r is None else r.double().numpy()[:, None])
         draws.sampler.learn(t.numpy(), gradients.mse[t.numpy()])
         if step >= WARM:
-            found.append(each.mean(axis=0))
-    return Measured(np.array(found), tables.p @ weighted)
+            drawn.append(each.mean(axis=0))
+    return Measured(np.array(drawn), tables.p @ weighted)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTS, ids=lambda w: "-".join(w) or "plain")
@@ -103,9 +103,9 @@ def test_corrected_keeps_the_expected_gradient_and_lowers_its_variance(weighting
 
 
 def test_uncorrected_is_another_objective(gradients):
-    found = measure(gradients, density=DENSITIES.bind("loss_attention"))
-    assert found.off > 30
-    assert np.linalg.norm(found.drawn.mean(axis=0) - found.exact) > 0.2 * np.linalg.norm(found.exact)
+    measured = measure(gradients, density=DENSITIES.bind("loss_attention"))
+    assert measured.off > 30
+    assert np.linalg.norm(measured.drawn.mean(axis=0) - measured.exact) > 0.2 * np.linalg.norm(measured.exact)
 
 
 def test_the_output_says_how_large_the_gradient_is(gradients):

@@ -85,10 +85,10 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings(name, place, capsys, monkeypatch):
-    sections, says = SETTINGS[name]
-    found = train(run_file(place, **sections), capsys, monkeypatch)
-    for words in says:
-        assert words in found
+    sections, fragments = SETTINGS[name]
+    error = train(run_file(place, **sections), capsys, monkeypatch)
+    for words in fragments:
+        assert words in error
     assert not list((place / "work").iterdir())
 
 
@@ -166,16 +166,16 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_files_given_as_a_run(name, place, capsys, monkeypatch):
-    file, text, says = OTHERS[name]
+    file, text, fragments = OTHERS[name]
     (place / file).write_text(text)
-    found = train(place / file, capsys, monkeypatch)
-    for words in says:
-        assert words in found
+    error = train(place / file, capsys, monkeypatch)
+    for words in fragments:
+        assert words in error
 
 
 def test_the_image_folder_given_as_a_run(place, capsys, monkeypatch):
-    assert "is a folder" in (found := train(place / "pictures", capsys, monkeypatch))
-    assert "snrlab init" in found
+    assert "is a folder" in (error := train(place / "pictures", capsys, monkeypatch))
+    assert "snrlab init" in error
 
 
 def test_a_v_model_whose_flag_was_forgotten(place, capsys, monkeypatch):
@@ -188,9 +188,9 @@ def test_a_v_model_whose_flag_was_forgotten(place, capsys, monkeypatch):
     run = tiny.run_dict(model, place / "pictures", data=data)
     del run["data"]["folder"]
     path.write_text(tomlkit.dumps(run))
-    found = train(path, capsys, monkeypatch)
-    assert "what it does on your images at high noise is v_prediction" in found
-    assert 'Set recipe.prediction_type = "v_prediction"' in found
+    error = train(path, capsys, monkeypatch)
+    assert "what it does on your images at high noise is v_prediction" in error
+    assert 'Set recipe.prediction_type = "v_prediction"' in error
     assert not list((place / "work").iterdir())
 
 
@@ -199,15 +199,15 @@ def test_a_run_that_was_stopped_is_not_begun_again_by_accident(place, capsys, mo
     folder = place / "work" / "runs" / "tiny"
     folder.mkdir(parents=True)
     shutil.copy(file, folder / "run.toml")
-    assert "--resume goes on with it" in train(file, capsys, monkeypatch)
+    assert "continue it with --resume" in train(file, capsys, monkeypatch)
 
 
 def test_what_is_allowed_and_seldom_meant_is_said(place):
     sections = {"train": {"steps": 1, "learning_rate": 1.0}}
     job = prepare(parse_run(tiny.run_dict(place / "model", place / "pictures", **sections)))
-    said = " ".join(map(str, preflight.preflight(job, RunFolder(place / "work" / "tiny"))))
-    assert "train.learning_rate is 1, and AdamW moves every weight by about that much" in said
-    assert "4 images of 6: the others are never seen. For one pass over all of them set train.steps to 2" in said
+    warnings = " ".join(map(str, preflight.preflight(job, RunFolder(place / "work" / "tiny"))))
+    assert "train.learning_rate is 1, and AdamW moves every weight by about that much" in warnings
+    assert "4 images of 6: the others are never seen. For one pass over all of them set train.steps to 2" in warnings
     assert {finding.grade for finding in run_findings.run_findings(job)} == {"warning"}
 
 

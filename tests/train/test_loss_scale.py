@@ -30,7 +30,7 @@ def test_a_step_that_overflows_is_taken_again(method, tiny_model, pictures, tmp_
 def test_a_loss_that_is_no_number_is_not_the_scales_fault(tiny_model, pictures):
     job = prepare(tiny.run_config(tiny_model, pictures))
     job.loss_scale.value = 2.0**16
-    job.conditions.buckets[0].latents[:] = float("nan")
+    job.examples.buckets[0].latents[:] = float("nan")
     with pytest.raises(DivergedError, match="the loss is not a finite number"):
         next(steps(job))
     assert job.loss_scale.value == 2.0**16

@@ -15,7 +15,7 @@ from snrlab.models.clip import clip_tokenizer
 from snrlab.models.components import Components
 from snrlab.models.encoding.encode import TextEmbeddings
 from snrlab.models.lora.adapters import lora_layers
-from snrlab.models.networks import empty
+from snrlab.models.networks import empty_network
 from snrlab.train.checks.memory import estimate, estimate_of
 from snrlab.train.job import prepare
 from snrlab.train.loop import steps
@@ -29,9 +29,9 @@ GB = 10**9
 def allocated(compute):
     """Bytes that the allocator has given out at most while computing."""
     compute()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         compute()
-    events = [e for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
     alive = most = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
         alive += event.nbytes()
@@ -45,57 +45,57 @@ def test_activations_are_what_the_allocator_gives(options, tiny_model, tmp_path)
     train = {"method": "full", "batch_size": 16, **options}
     pictures = tiny.save_pictures(tmp_path, 16)
     job = prepare(tiny.run_config(tiny_model, pictures, train=train, data={"resolution": 64}))
-    found = estimate(job)
+    estimated = estimate(job)
     for parameter in job.parameters.values():
         parameter.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
     slots = range(16)
 
     def compute():
-        batch = job.conditions.batch(job.components, 0, slots, job.device)
+        batch = job.examples.batch(job.components, 0, slots, job.device)
         timesteps = torch.zeros(16, dtype=torch.int64)
         job.components.unet(
             batch.x0, timesteps, encoder_hidden_states=batch.text.hidden
         ).sample.square().mean().backward()
 
-    assert found.activations == pytest.approx(allocated(compute), rel=0.1)
+    assert estimated.activations == pytest.approx(allocated(compute), rel=0.1)
 
 
 @pytest.mark.parametrize("options", [{}, {"method": "full", "ema": 0.9}, {"method": "full", "optimizer": "adafactor"}])
 def test_the_rest_is_exact(options, tiny_model, pictures):
     job = prepare(tiny.run_config(tiny_model, pictures, train=options))
-    found = estimate(job)
+    estimated = estimate(job)
     zero_grad, held = job.optimizer.zero_grad, []
     job.optimizer.zero_grad = lambda: (held.append(sum(p.grad.nbytes for p in job.parameters.values())), zero_grad())
     next(steps(job))
     state = [v for p in job.parameters.values() for v in job.optimizer.state[p].values() if isinstance(v, torch.Tensor)]
-    assert found.gradients == held[0]
-    assert found.optimizer == sum(v.nbytes for v in state)
-    assert found.average == (sum(v.nbytes for v in job.ema.shadow_params) if job.ema else 0)
+    assert estimated.gradients == held[0]
+    assert estimated.optimizer == sum(v.nbytes for v in state)
+    assert estimated.average == (sum(v.nbytes for v in job.ema.shadow_params) if job.ema else 0)
     networks = [network for network in job.components.networks.values() if network.device.type == "cpu"]
-    assert found.weights == sum(t.nbytes for n in networks for t in (*n.parameters(), *n.buffers()))
-    assert found.reserve == 0, "no GPU, no share of one"
+    assert estimated.weights == sum(t.nbytes for n in networks for t in (*n.parameters(), *n.buffers()))
+    assert estimated.reserve == 0, "no GPU, no share of one"
 
 
 def test_adapters_keep_no_copies_of_their_inputs(tiny_model, pictures):
     """In half precision peft would make each adapter's input fp32 for autocast to make it half again, a copy each."""
     sections = {"model": {"precision": "bf16"}, "train": {"text_encoder": True}, "lora": {"layers": ["attention"]}}
-    own, casting = (prepare(tiny.run_config(tiny_model, pictures, **sections)) for _ in range(2))
+    uncast, casting = (prepare(tiny.run_config(tiny_model, pictures, **sections)) for _ in range(2))
     for layer in lora_layers(casting.components).values():
         layer.cast_input_dtype_enabled = True
-    assert estimate(own).activations < 0.95 * estimate(casting).activations
-    for one, other in zip(steps(own), steps(casting), strict=True):
+    assert estimate(uncast).activations < 0.95 * estimate(casting).activations
+    for one, other in zip(steps(uncast), steps(casting), strict=True):
         assert torch.equal(one.mse, other.mse)
         assert one.grad_norm == other.grad_norm, "to the bit"
 
 
 def settings(preset, family, **train):
     """What a preset says for a family, in sections."""
-    found = {"train": {}}
+    sections = {"train": {}}
     for field in presets.load_preset(preset).fields:
         section, _, name = field.name.partition(".")
         if family in field.values:
-            found.setdefault(section, {})[name] = field.values[family]
-    return found | {"train": found["train"] | train}
+            sections.setdefault(section, {})[name] = field.values[family]
+    return sections | {"train": sections["train"] | train}
 
 
 def full_size(family, sections):
@@ -103,7 +103,7 @@ def full_size(family, sections):
     folder = resources.files(families) / family
     configs = {f.name.removesuffix(".json"): json.loads(f.read_text()) for f in folder.iterdir() if ".json" in f.name}
     scheduler = configs.pop("scheduler")
-    networks = {part: empty(part, config) for part, config in configs.items()}
+    networks = {part: empty_network(part, config) for part, config in configs.items()}
     second = {"tokenizer_2": clip_tokenizer("!")} if family == "sdxl" else {}
     model = Components(tokenizer=clip_tokenizer(), scheduler_config=scheduler, label="full size", **networks, **second)
     config = tiny.run_config("nowhere", "nowhere", **sections)
@@ -133,10 +133,10 @@ def full_size(family, sections):
     ],
 )
 def test_presets_fit_into_the_memory_they_state(preset, family, train, limit):
-    found = full_size(family, settings(preset, family, **train))
+    estimated = full_size(family, settings(preset, family, **train))
     assert presets.load_preset(preset).memory[family] == limit
-    assert found.total < limit * GB, str(found)
-    assert found.total > found.weights + found.activations > GB
+    assert estimated.total < limit * GB, str(estimated)
+    assert estimated.total > estimated.weights + estimated.activations > GB
 
 
 @pytest.mark.slow

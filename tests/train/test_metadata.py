@@ -38,7 +38,7 @@ KOHYA = [
 ]  # fmt: skip
 
 
-def told(file):
+def read_metadata(file):
     with safe_open(str(file), framework="pt") as opened:
         return opened.metadata()
 
@@ -51,12 +51,12 @@ def metadata(config):
 def test_all_of_kohyas_keys_are_there(tiny_model, pictures, tmp_path):
     config = tiny.run_config(tiny_model, pictures, output={"dates": True}, train={"steps": 1})
     outcome = runner.run(config, tmp_path)
-    found = told(outcome.folder.result(outcome.config))
-    assert set(KOHYA) <= found.keys()
-    assert float(found["ss_training_finished_at"]) >= float(found["ss_training_started_at"]) > 0
-    assert found["ss_network_module"] == "networks.lora"
-    assert found["ss_tag_frequency"].startswith('{"pictures": {"colour": 6, "rectangle 0": 1')
-    assert json.loads(found["ss_dataset_dirs"]) == {"pictures": {"img_count": 6, "n_repeats": 1}}
+    written = read_metadata(outcome.folder.result(outcome.config))
+    assert set(KOHYA) <= written.keys()
+    assert float(written["ss_training_finished_at"]) >= float(written["ss_training_started_at"]) > 0
+    assert written["ss_network_module"] == "networks.lora"
+    assert written["ss_tag_frequency"].startswith('{"pictures": {"colour": 6, "rectangle 0": 1')
+    assert json.loads(written["ss_dataset_dirs"]) == {"pictures": {"img_count": 6, "n_repeats": 1}}
 
 
 def test_what_the_options_become(tiny_model, pictures):
@@ -75,7 +75,7 @@ def test_what_the_options_become(tiny_model, pictures):
         model={"max_tokens": 150},
         output={"description": "It is small.", "title": "Small"},
     )  # fmt: skip
-    found = metadata(config)
+    written = metadata(config)
     wanted = {
         "ss_unet_lr": "0.001", "ss_text_encoder_lr": "0.0001", "ss_learning_rate": "0.01",
         "ss_gradient_checkpointing": "True", "ss_loss_type": "huber", "ss_huber_c": "0.2", "ss_huber_schedule": "snr",
@@ -84,17 +84,17 @@ def test_what_the_options_become(tiny_model, pictures):
         "ss_num_batches_per_epoch": "2", "ss_num_epochs": "7", "modelspec.timestep_range": "20,500",
         "modelspec.title": "Small", "modelspec.encoder_layer": "1",
     }  # fmt: skip
-    assert {key: found[key] for key in wanted} == wanted
-    assert json.loads(found["ss_network_args"]) == {
+    assert {key: written[key] for key in wanted} == wanted
+    assert json.loads(written["ss_network_args"]) == {
         "conv_dim": "3", "conv_alpha": "1.0", "rank_dropout": "0.1", "module_dropout": "0.2",
         "loraplus_lr_ratio": "4.0",
     }  # fmt: skip
 
 
 def test_a_dora_names_the_program_that_reads_it(tiny_model, pictures):
-    found = metadata(tiny.run_config(tiny_model, pictures, lora={"rank": 2, "dora": True}))
-    assert found["ss_network_module"] == "lycoris.kohya"
-    assert json.loads(found["ss_network_args"]) == {"algo": "locon", "dora_wd": "True"}
+    written = metadata(tiny.run_config(tiny_model, pictures, lora={"rank": 2, "dora": True}))
+    assert written["ss_network_module"] == "lycoris.kohya"
+    assert json.loads(written["ss_network_args"]) == {"algo": "locon", "dora_wd": "True"}
 
 
 def test_sets_and_regularisation(tiny_model, tmp_path):
@@ -108,25 +108,25 @@ def test_sets_and_regularisation(tiny_model, tmp_path):
     ]
     data = tiny.run_dict(tiny_model, tmp_path)
     data["data"] = {"sets": sets, "resolution": 16}
-    found = metadata(parse_run(data))
-    assert found["ss_num_train_images"] == "15"
-    assert json.loads(found["ss_dataset_dirs"]) == {
+    written = metadata(parse_run(data))
+    assert written["ss_num_train_images"] == "15"
+    assert json.loads(written["ss_dataset_dirs"]) == {
         "cats": {"img_count": 4, "n_repeats": 3}, "dogs": {"img_count": 3, "n_repeats": 1},
     }  # fmt: skip
-    assert list(json.loads(found["ss_reg_dataset_dirs"])) == ["animals"]
-    tags = json.loads(found["ss_tag_frequency"])
+    assert list(json.loads(written["ss_reg_dataset_dirs"])) == ["animals"]
+    tags = json.loads(written["ss_tag_frequency"])
     assert tags["cats"]["colour"] == 4
     assert tags["cats"]["cat"] == 1, "in small letters, as kohya counts them"
-    buckets = json.loads(found["ss_bucket_info"])["buckets"].values()
+    buckets = json.loads(written["ss_bucket_info"])["buckets"].values()
     by_size = {tuple(b["resolution"]): b["count"] for b in buckets}
     assert by_size[24, 24] == 3
-    assert sum(by_size.values()) == int(found["ss_num_train_images"]) + int(found["ss_num_reg_images"])
-    datasets = {tuple(d["resolution"]): d for d in json.loads(found["ss_datasets"])}
+    assert sum(by_size.values()) == int(written["ss_num_train_images"]) + int(written["ss_num_reg_images"])
+    datasets = {tuple(d["resolution"]): d for d in json.loads(written["ss_datasets"])}
     assert set(datasets) == {(16, 16), (24, 24)}
     assert [s["image_dir"] for s in datasets[24, 24]["subsets"]] == ["dogs"]
     assert datasets[16, 16]["num_train_images"] == 12
     assert datasets[16, 16]["subsets"][0]["flip_aug"]
-    assert found["ss_flip_aug"] == "True"
+    assert written["ss_flip_aug"] == "True"
 
 
 def test_no_path_is_in_any_value(tiny_model, pictures, tmp_path):
@@ -143,15 +143,15 @@ def test_no_path_is_in_any_value(tiny_model, pictures, tmp_path):
         validation={"folder": str(tmp_path / "held")},
         sample={"prompts": ["/imagine nothing"]},
     )
-    found = metadata(config)
-    assert not [key for key, value in found.items() if str(tmp_path) in value or str(tmp_path.parent) in value]
-    config = json.loads(found["snrlab.config"])
+    written = metadata(config)
+    assert not [key for key, value in written.items() if str(tmp_path) in value or str(tmp_path.parent) in value]
+    config = json.loads(written["snrlab.config"])
     assert config["lora"]["start_from"] == "first.safetensors"
     assert config["data"]["folder"] == pictures.name
     assert config["sample"]["prompts"] == ["/imagine nothing"], "a prompt is no path"
-    assert found["ss_vae_name"] == "vae"
-    assert "modelspec.date" not in found
-    assert "ss_training_started_at" not in found
+    assert written["ss_vae_name"] == "vae"
+    assert "modelspec.date" not in written
+    assert "ss_training_started_at" not in written
 
 
 @pytest.mark.parametrize(
@@ -168,13 +168,13 @@ def test_families(family, kind, architecture, version, layer, tiny_model, pictur
     now = datetime(2024, 5, 6, tzinfo=UTC)
     training = Training(BaseHashes("base", family, ("12345678", "ab")), Images(6), 2, 1, now, now)
     config = job.config.model_copy(update={"output": job.config.output.model_copy(update={"dates": True})})
-    found = lora_metadata(config, job.recipe, training)
-    assert found["modelspec.architecture"] == architecture
-    assert found["ss_base_model_version"] == version
-    assert found["modelspec.encoder_layer"] == layer
-    assert found["modelspec.prediction_type"] == ("v" if kind == "v_prediction" else "epsilon")
-    assert found["ss_sd_model_hash"] == "12345678"
-    assert found["modelspec.date"].startswith("2024-05-06")
+    written = lora_metadata(config, job.recipe, training)
+    assert written["modelspec.architecture"] == architecture
+    assert written["ss_base_model_version"] == version
+    assert written["modelspec.encoder_layer"] == layer
+    assert written["modelspec.prediction_type"] == ("v" if kind == "v_prediction" else "epsilon")
+    assert written["ss_sd_model_hash"] == "12345678"
+    assert written["modelspec.date"].startswith("2024-05-06")
 
 
 def test_hashes_of_a_checkpoint_are_a1111s(tmp_path):

@@ -41,12 +41,12 @@ def test_a_run_is_the_same_with_and_without(setup, tiny_model, pictures, tmp_pat
     sections = {"sample": {"prompts": ["a"], "steps": 2}, **SETUPS[setup]}
     sections["train"] = {"steps": 3, **sections.get("train", {})}
     config = tiny.run_config(tiny_model, pictures, **sections)
-    found = []
+    contents = []
     for name in ("with", "without"):
         if name == "without":
             monkeypatch.setattr(runner, "preflight", lambda job, folder, thorough: [])
-        found.append(files_of(runner.run(config, tmp_path / name).folder.path))
-    assert found[0] == found[1]
+        contents.append(files_of(runner.run(config, tmp_path / name).folder.path))
+    assert contents[0] == contents[1]
 
 
 def test_nothing_that_a_run_computes_with_is_changed(tiny_model, pictures, tmp_path):
@@ -62,9 +62,9 @@ def test_nothing_that_a_run_computes_with_is_changed(tiny_model, pictures, tmp_p
 
 def test_check_says_what_a_run_takes_and_leaves_nothing(tiny_model, pictures, tmp_path):
     config = tiny.run_config(tiny_model, pictures, train={"gradient_accumulation": 2, "steps": 9})
-    with tiny.messages() as said:
+    with tiny.messages() as messages:
         runner.check(config, tmp_path / "some" / "where")
-    assert "6 images / (batch 4 x 2 accumulated x 1 device) = 0.75 steps a pass; 9 steps = 12 passes" in said
+    assert "6 images / (batch 4 x 2 accumulated x 1 device) = 0.75 steps a pass; 9 steps = 12 passes" in messages
     assert not list(tmp_path.iterdir())
 
 
@@ -74,9 +74,9 @@ def test_a_model_without_a_finite_loss_is_refused(tiny_model, pictures, tmp_path
     tensors = load_file(file)
     tensors["conv_in.bias"] = torch.full_like(tensors["conv_in.bias"], float("nan"))
     save_file(tensors, file, metadata={"format": "pt"})
-    for probe, says in ((True, "computes on your images is not a finite number"), (False, "first batch is nan")):
+    for probe, message in ((True, "computes on your images is not a finite number"), (False, "first batch is nan")):
         config = tiny.run_config(model, pictures, model={"path": str(model), "probe": probe})
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=message):
             runner.run(config, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
@@ -88,7 +88,7 @@ def test_a_result_that_its_number_format_cannot_hold_is_refused(tiny_model, pict
     tensors["decoder.conv_out.bias"] = torch.full_like(tensors["decoder.conv_out.bias"], 1e6)  # above fp16's largest
     save_file(tensors, file, metadata={"format": "pt"})
     config = tiny.run_config(model, pictures, train={"method": "full"}, output={"precision": "fp16"})
-    with pytest.raises(UserError, match=r"decoder.conv_out.bias holds what is not a number: .* output.precision"):
+    with pytest.raises(UserError, match=r"decoder.conv_out.bias is not finite: .* output.precision"):
         runner.run(config, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
@@ -129,10 +129,10 @@ def test_a_cache_that_the_disk_has_no_room_for_is_said(tiny_model, pictures, tmp
     usage = namedtuple("usage", "total used free")
     for free, warned in ((10**6, False), (10**4, True)):
         monkeypatch.setattr(cache_folder.shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
-        with tiny.messages() as said:
+        with tiny.messages() as messages:
             job = prepare(config)
-        assert any("data.cache may take up to" in line for line in said) == warned
+        assert any("data.cache may take up to" in line for line in messages) == warned
     monkeypatch.undo()
-    size = cache_folder.cache_size(config, job.conditions.items, job.components)
+    size = cache_folder.cache_size(config, job.examples.items, job.components)
     kept = sum(f.stat().st_size for f in (tmp_path / "cache").rglob("*") if f.suffix == ".safetensors")
     assert 0.5 * size < kept < 1.5 * size

@@ -15,7 +15,7 @@ from snrlab.data import emoji
 from snrlab.model_files import families
 from snrlab.models.components import Components
 from snrlab.models.encoding.encode import TextEmbeddings, encode_captions, encode_pixels
-from snrlab.models.networks import empty
+from snrlab.models.networks import empty_network
 from snrlab.models.small.build import build
 from snrlab.models.storage.source import shipped
 from snrlab.train.job import prepare
@@ -47,13 +47,13 @@ def test_the_shipped_models_from_one_picture_at_a_time(name, predicts):
     schedule = zero_terminal_snr(SD) if name == "small_v" else SD
     pictures = shipped_pictures(model)
     batches = [Batch(pictures.x0[i : i + 1], pictures.text[i : i + 1]) for i in range(4)]
-    found = probe(model, schedule, batches)
-    assert found.prediction_type == predicts, found.errors
-    assert found.errors[predicts] < 0.4
-    assert found.finding(model, predicts) is None
+    probed = probe(model, schedule, batches)
+    assert probed.prediction_type == predicts, probed.errors
+    assert probed.errors[predicts] < 0.4
+    assert probed.finding(model, predicts) is None
     other = {"epsilon": "v_prediction", "v_prediction": "epsilon"}[predicts]
     with pytest.raises(UserError, match=rf"would be trained on {other}, but what it does .* is {predicts} \(error"):
-        found.finding(model, other)
+        probed.finding(model, other)
 
 
 @pytest.mark.parametrize("kind", ["black", "grey", "noise"])
@@ -65,16 +65,16 @@ def test_pictures_that_the_shipped_models_never_saw(kind):
         model = shipped(name)
         model.freeze()
         batch = Batch(encode_pixels(model, pixels, CPU), encode_captions(model, [""] * 4))
-        found = probe(model, zero_terminal_snr(SD) if name == "small_v" else SD, [batch])
-        assert found.prediction_type in (None, predicts), found.errors
+        probed = probe(model, zero_terminal_snr(SD) if name == "small_v" else SD, [batch])
+        assert probed.prediction_type in (None, predicts), probed.errors
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_random_weights_do_not_tell(seed):
     model = build("small", seed)
-    found = probe(model, SD, [shipped_pictures(model, 2)])
-    assert found.prediction_type is None, found.errors
-    remark = found.finding(model, "epsilon")
+    probed = probe(model, SD, [shipped_pictures(model, 2)])
+    assert probed.prediction_type is None, probed.errors
+    remark = probed.finding(model, "epsilon")
     assert remark.grade == "info"
     assert "cannot be told" in remark.message
 
@@ -96,18 +96,18 @@ def test_models_trained_a_little(prediction_type, tmp_path):
     train = {"method": "full", "steps": 150, "learning_rate": 5e-3, "batch_size": 8, "lr_schedule": "constant"}
     job = prepare(tiny.run_config(model, data, train=train, data={"resolution": 32}))
     slots = np.arange(8)
-    batches = [job.conditions.batch(job.components, step, slots, CPU) for step in range(4)]
+    batches = [job.examples.batch(job.components, step, slots, CPU) for step in range(4)]
     assert probe(job.components, SD, batches).prediction_type is None
     for step in steps(job):
         if (step.index + 1) % 25 == 0:
-            found = probe(job.components, SD, batches)
-            assert found.prediction_type in (None, prediction_type), found.errors
-    assert found.prediction_type == prediction_type, found.errors
+            probed = probe(job.components, SD, batches)
+            assert probed.prediction_type in (None, prediction_type), probed.errors
+    assert probed.prediction_type == prediction_type, probed.errors
 
 
 def empty_unet(name: families.Family, dtype: torch.dtype) -> UNet2DConditionModel:
     """A full-size UNet whose weights are all 0."""
-    unet = empty("unet", families.config(name, "unet"))
+    unet = empty_network("unet", families.config(name, "unet"))
     zeros = {key: torch.zeros(value.shape, dtype=dtype) for key, value in unet.state_dict().items()}
     unet.load_state_dict(zeros, assign=True)
     return unet.eval().requires_grad_(False)
@@ -134,7 +134,7 @@ def wire(unet: UNet2DConditionModel, sharp: float, smooth: float) -> None:
                 unet.conv_out.weight[c, feature, 1, 1] = sign * factor * (8 / per_group) ** 0.5
 
 
-def told(name: families.Family, unet: UNet2DConditionModel) -> TextEmbeddings:
+def empty_text(name: families.Family, unet: UNet2DConditionModel) -> TextEmbeddings:
     hidden = torch.zeros(1, 77, unet.config.cross_attention_dim)
     return TextEmbeddings(hidden, torch.zeros(1, 1280) if name == "sdxl" else None)
 
@@ -160,8 +160,8 @@ def test_full_size_models_whose_answer_is_known(name):
         (0.0, 0.0, 1.0, None), (1.0, 0.0, 0.5, "epsilon"), (0.0, 1.0, 3.0, "sample"), (1.2, -4.0, 1.0, "v_prediction")
     ):  # fmt: skip
         wire(unet, sharp, smooth)
-        found = probe(model, SD, [smooth_pictures(told(name, unet), contrast)])
-        assert found.prediction_type == predicts, found.errors
+        probed = probe(model, SD, [smooth_pictures(empty_text(name, unet), contrast)])
+        assert probed.prediction_type == predicts, probed.errors
 
 
 @pytest.mark.full_size
@@ -170,8 +170,8 @@ def test_a_full_size_model_with_random_weights_does_not_tell():
         torch.manual_seed(0)
         unet = UNet2DConditionModel.from_config(families.config("sd1", "unet")).to(torch.bfloat16)
     unet.requires_grad_(False)
-    found = probe(whole("sd1", unet), SD, [smooth_pictures(told("sd1", unet))])
-    assert found.prediction_type is None, found.errors
+    probed = probe(whole("sd1", unet), SD, [smooth_pictures(empty_text("sd1", unet))])
+    assert probed.prediction_type is None, probed.errors
 
 
 def test_the_margin():
@@ -195,5 +195,5 @@ def test_a_model_that_says_the_wrong_thing_is_not_trained(tmp_path, pictures):
         prepare(tiny.run_config(folder, pictures, data=data))
     assert 'Set recipe.prediction_type = "v_prediction" and model.convert = true' in str(refused.value)
     prepare(tiny.run_config(folder, pictures, data=data, model={"probe": False}))
-    told = {"prediction_type": "v_prediction", "zero_terminal_snr": True}
-    prepare(tiny.run_config(folder, pictures, data=data, model={"convert": True}, recipe=told))
+    recipe = {"prediction_type": "v_prediction", "zero_terminal_snr": True}
+    prepare(tiny.run_config(folder, pictures, data=data, model={"convert": True}, recipe=recipe))

@@ -38,8 +38,8 @@ def resolve(make, tmp_path, recipe, convert=False):
     config = parse_run(
         {"model": {"path": str(path), "convert": convert}, "data": {"folder": str(tmp_path)}, "recipe": recipe}
     )
-    found = resolve_to_train(config, make(path).facts)[1]
-    return found.prediction_type, found.noise_schedule().terminal_snr_is_zero
+    resolved = resolve_to_train(config, make(path).facts)[1]
+    return resolved.prediction_type, resolved.noise_schedule().terminal_snr_is_zero
 
 
 TAKEN = {
@@ -55,8 +55,8 @@ TAKEN = {
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_taken(name, tmp_path):
-    make, recipe, found = TAKEN[name]
-    assert resolve(make, tmp_path, recipe) == found
+    make, recipe, expected = TAKEN[name]
+    assert resolve(make, tmp_path, recipe) == expected
 
 
 REFUSED = {
@@ -75,8 +75,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_unless_converted(name, tmp_path):
-    make, recipe, says = REFUSED[name]
-    with pytest.raises(UserError, match=says):
+    make, recipe, message = REFUSED[name]
+    with pytest.raises(UserError, match=message):
         resolve(make, tmp_path, recipe)
     if recipe:
         assert resolve(make, tmp_path, recipe, convert=True)

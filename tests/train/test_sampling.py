@@ -25,10 +25,10 @@ def test_epsilon_scaling_divides_the_noise_and_keeps_the_input(prediction_type):
     x0, eps = torch.randn(2, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x_t = alpha * x0 + sigma * eps
     output = {"epsilon": eps, "v_prediction": alpha * eps - sigma * x0, "sample": x0}[prediction_type]
-    found = scale_epsilon(output, x_t, prediction_type, alpha, sigma, b)
+    scaled = scale_epsilon(output, x_t, prediction_type, alpha, sigma, b)
     scaled_x0 = (x_t - sigma * eps / b) / alpha
     wanted = {"epsilon": eps / b, "v_prediction": alpha * eps / b - sigma * scaled_x0, "sample": scaled_x0}
-    assert torch.allclose(found, wanted[prediction_type])
+    assert torch.allclose(scaled, wanted[prediction_type])
 
 
 def test_every_prediction_type_samples_alike_with_epsilon_scaling():

@@ -103,8 +103,8 @@ def test_a_distribution_carries_both_models_whole(kind, tmp_path):
     (folder,) = tmp_path.rglob("models/small_v")
     pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
     assert pipe.scheduler.config.prediction_type == "v_prediction"
-    own = load_file(shipped_folder("small") / "vae" / "diffusion_pytorch_model.safetensors")
-    assert torch.equal(pipe.vae.state_dict()["encoder.conv_in.weight"], own["encoder.conv_in.weight"].float())
+    shipped_vae = load_file(shipped_folder("small") / "vae" / "diffusion_pytorch_model.safetensors")
+    assert torch.equal(pipe.vae.state_dict()["encoder.conv_in.weight"], shipped_vae["encoder.conv_in.weight"].float())
 
 
 @pytest.mark.slow
@@ -112,8 +112,8 @@ def test_a_distribution_carries_both_models_whole(kind, tmp_path):
 def test_known_concepts_are_recognised(name):
     concepts = choose_concepts("noto", "known", 32, [])
     drawn = draw_concepts(open_model(Path(name)), concepts, SampleConfig(steps=10, guidance=3.0), ())[None, None]
-    found = measure(drawn, [c.code for c in concepts], "noto")
-    assert found.match.mean() >= 0.7  # 0.8 and more on all; chance is 0.01
+    measures = measure(drawn, [c.code for c in concepts], "noto")
+    assert measures.match.mean() >= 0.7  # 0.8 and more on all; chance is 0.01
 
 
 def test_a_saved_model_has_its_number_format_and_no_folder_of_ours(tiny_model, pictures, tmp_path):

@@ -32,34 +32,34 @@ def config(tiny_model, pictures, every=1):
 
 
 def events(folder):
-    found = accumulator.EventAccumulator(str(folder.logs / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
-    return found.Reload()
+    reader = accumulator.EventAccumulator(str(folder.logs / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    return reader.Reload()
 
 
-def scalars(found, tag):
-    return {event.step: event.value for event in found.Scalars(tag)}
+def scalars(logged, tag):
+    return {event.step: event.value for event in logged.Scalars(tag)}
 
 
 def test_every_step_is_sent(tiny_model, pictures, tmp_path):
     folder = finish(config(tiny_model, pictures), tmp_path)
-    found, lines = events(folder), list(read_steps(folder.steps_file))
+    logged, lines = events(folder), list(read_steps(folder.steps_file))
     for tag, value in {
         "loss/weighted": lambda line: line["loss"],
         "loss/unweighted": lambda line: np.mean(line["mse"]),
         "learning_rate": lambda line: line["lr"],
         "grad_norm": lambda line: line["grad_norm"],
     }.items():
-        assert scalars(found, tag) == pytest.approx({line["step"] + 1: value(line) for line in lines}, rel=1e-6)
+        assert scalars(logged, tag) == pytest.approx({line["step"] + 1: value(line) for line in lines}, rel=1e-6)
     for band, key in band_keys().items():
         wanted = {line["step"] + 1: line["bands"][band] for line in lines if line["bands"][band] is not None}
         if wanted:
-            assert scalars(found, f"unweighted/{key}") == pytest.approx(wanted, rel=1e-6)
+            assert scalars(logged, f"unweighted/{key}") == pytest.approx(wanted, rel=1e-6)
     for line in read_validation(folder.validation_file):
         for band, estimate in line["bands"].items():
-            sent = scalars(found, f"validation/{band_keys()[band]}")
+            sent = scalars(logged, f"validation/{band_keys()[band]}")
             assert sent[line["step"]] == pytest.approx(estimate["value"], rel=1e-6)
-    assert [image.step for image in found.Images("samples/1")] == [0, 6]
-    text = found.Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert [image.step for image in logged.Images("samples/1")] == [0, 6]
+    text = logged.Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "learning_rate" in text
     assert str(tmp_path) not in text
     assert str(pictures.parent) not in text
@@ -74,17 +74,17 @@ def test_means_of_several_steps(tiny_model, pictures, tmp_path):
 
 
 def test_a_resumed_run_goes_on_without_doubles(tiny_model, pictures, tmp_path, monkeypatch):
-    original = runner.on_the_way
+    original = runner.run_due_work
 
     def die(job, folder, done, readers):
         original(job, folder, done, readers)
         if done == 3:  # after the checkpoint at 2
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "on_the_way", die)
+    monkeypatch.setattr(runner, "run_due_work", die)
     with pytest.raises(KeyboardInterrupt):
         finish(config(tiny_model, pictures), tmp_path)
-    monkeypatch.setattr(runner, "on_the_way", original)
+    monkeypatch.setattr(runner, "run_due_work", original)
     folder = finish(config(tiny_model, pictures), tmp_path, resume=True)
     lines = list(read_steps(folder.steps_file))
     sent = [(event.step, event.value) for event in events(folder).Scalars("loss/weighted")]
@@ -113,11 +113,11 @@ def test_a_tracker_that_fails_on_the_way_stops_nothing(tiny_model, pictures, tmp
         return log(self, values, step, **kwargs)
 
     monkeypatch.setattr(TensorBoardTracker, "log", until_it_is_gone)
-    with tiny.messages() as said:
+    with tiny.messages() as messages:
         outcome = runner.run(config(tiny_model, pictures), tmp_path)
     assert outcome.finished
     assert len(list(read_steps(outcome.folder.steps_file))) == 6
-    assert sum("tensorboard has failed (the server is gone)" in line for line in said) == 1
+    assert sum("tensorboard has failed (the server is gone)" in line for line in messages) == 1
     assert sent[-1] == 3, "nothing more is sent to it"
 
 
@@ -150,11 +150,11 @@ def test_a_tracker_that_is_not_installed(tiny_model, pictures, tmp_path):
 
 
 def test_impossible_logs(tiny_model, pictures):
-    for log, says in (
+    for log, message in (
         ({"every": 5}, "every is set but trackers is empty"),
         ({"project": "mine"}, "project is set but trackers is empty"),
         ({"trackers": ["tensorboard", "tensorboard"]}, "named twice"),
         ({"trackers": ["tensorbord"]}, "log.trackers"),
     ):
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=message):
             tiny.run_config(tiny_model, pictures, log=log)

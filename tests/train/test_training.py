@@ -156,7 +156,7 @@ def test_a_run_that_diverges_stops_and_says_where(tiny_model, pictures, tmp_path
     job = prepare(tiny.run_config(tiny_model, pictures))
     first = next(steps(job))
     kept = {n: p.detach().clone() for n, p in job.parameters.items()}
-    job.conditions.buckets[0].latents[0] = float("nan")
+    job.examples.buckets[0].latents[0] = float("nan")
 
     def go_on():
         for _ in steps(job, first.index + 1):
@@ -185,7 +185,7 @@ def test_unfinished_and_foreign_folders_are_refused(tiny_model, pictures, tmp_pa
     with pytest.raises(SystemExit):
         finish(config, tmp_path)
     monkeypatch.undo()
-    with pytest.raises(UserError, match="--resume goes on"):
+    with pytest.raises(UserError, match="continue it with --resume"):
         finish(config, tmp_path)
     other = tiny.run_config(tiny_model, pictures, train={"learning_rate": 1e-3})
     with pytest.raises(UserError, match=r"train.learning_rate  0.01 +0.001"):
@@ -202,7 +202,7 @@ def test_unfinished_and_foreign_folders_are_refused(tiny_model, pictures, tmp_pa
 def test_a_result_is_never_where_a_run_keeps_something_else(name, tiny_model, pictures, tmp_path):
     """The run would be over before it began, or its result could not be written after all steps."""
     config = tiny.run_config(tiny_model, pictures, name=name, train={"method": "full"})
-    with pytest.raises(UserError, match=f"name is {name}, which is the name of something that a run keeps"):
+    with pytest.raises(UserError, match=f"name is {name}, which is the name of one of the run's own files"):
         finish(config, tmp_path)
     assert not list(tmp_path.iterdir())
 

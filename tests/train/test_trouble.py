@@ -37,9 +37,9 @@ QUICK = {"report": False, "model_card": False}
 
 
 def go(config, out, **kwargs):
-    with tiny.messages() as said:
+    with tiny.messages() as messages:
         outcome = runner.run(config, out, **kwargs)
-    return outcome, "\n".join(said)
+    return outcome, "\n".join(messages)
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +80,9 @@ def goes_on(config, out, whole):
     """Whether the run in `out` ends as the undisturbed one."""
     outcome, _ = go(config, out, resume=True)
     assert outcome.finished
-    found = files(outcome.folder.path)
-    assert found.keys() == whole.keys()
-    assert {name for name in whole if found[name] != whole[name]} == set()
+    contents = files(outcome.folder.path)
+    assert contents.keys() == whole.keys()
+    assert {name for name in whole if contents[name] != whole[name]} == set()
     return True
 
 
@@ -144,15 +144,15 @@ def small_disk(folder):
 
 
 # before the first picture, before the log of the first step, ... in the order in which a run comes to them
-FULL_AT = ((milestones, "draw"), (runner, "record"), (checkpoint, "write_tensors"), (milestones, "export"),
-           (milestones, "validate"), (runner, "export"))  # fmt: skip
+FULL_AT = ((milestones, "draw_samples"), (runner, "record"), (checkpoint, "write_tensors"),
+           (milestones, "export_result"), (milestones, "validate"), (runner, "export_result"))  # fmt: skip
 SAVED = [0, 0, 0, 0, 0, 6]
 
 
 @pytest.mark.slow
 def test_a_disk_that_fills_up_again_and_again(measured, whole_measured, tmp_path, monkeypatch):
     """Just before each kind of file is written: what was there stays, and with room again the run ends as ever."""
-    monkeypatch.setattr(rehearsal, "SPARE", 0)  # the disk is small on purpose
+    monkeypatch.setattr(rehearsal, "_SPARE", 0)  # the disk is small on purpose
     out, saved = tmp_path / "disk" / "runs", []
     with small_disk(tmp_path / "disk") as (fill, free):
         for module, name in FULL_AT:
@@ -169,8 +169,8 @@ def test_a_disk_that_fills_up_again_and_again(measured, whole_measured, tmp_path
             assert "the same command with --resume" in str(stopped.value)
             assert not list(out.rglob("*.tmp"))
             free()
-            found = checkpoint.newest(out / "tiny" / "checkpoints")
-            saved.append(0 if found is None else checkpoint.step_of(found))
+            newest = checkpoint.newest(out / "tiny" / "checkpoints")
+            saved.append(0 if newest is None else checkpoint.step_of(newest))
         assert saved == SAVED
         assert goes_on(measured, out, whole_measured)
 
@@ -203,7 +203,7 @@ def test_a_read_only_folder(when, config, whole, tmp_path, monkeypatch):
         monkeypatch.setattr(runner, "steps", at_step(2, lock))
         with pytest.raises(WriteError, match=r"checkpoints is read-only, or not yours to write to") as stopped:
             go(config, tmp_path / "runs")
-        assert "--resume starts it again" in str(stopped.value)
+        assert "--resume starts again" in str(stopped.value)
     finally:
         if bound:
             subprocess.run(["umount", folder], check=True)
@@ -233,7 +233,7 @@ def test_too_little_memory_in_a_step(config, whole, tmp_path, monkeypatch):
 
 def test_too_little_memory_is_found_before_the_first_step(config, tmp_path, monkeypatch):
     monkeypatch.setattr(rehearsal, "one_pass", lambda *args: torch.empty(2**52))
-    with pytest.raises(UserError, match=r"too little memory for a step. What needs less: model.precision"):
+    with pytest.raises(UserError, match=r"too little memory for a step. To save memory: model.precision"):
         go(config, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -241,32 +241,32 @@ def test_too_little_memory_is_found_before_the_first_step(config, tmp_path, monk
 @pytest.mark.slow
 def test_requests_to_stop(config, whole, tmp_path, monkeypatch):
     """One saves and stops, a second stops at once; the run goes on each time and ends as ever."""
-    found = [number for number in SIGNALS if number.name in ("SIGINT", "SIGTERM", "SIGHUP")]
-    assert len(found) == 3
-    for step, number in enumerate(found, 1):
+    numbers = [number for number in SIGNALS if number.name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    assert len(numbers) == 3
+    for step, number in enumerate(numbers, 1):
         monkeypatch.setattr(runner, "steps", within_step(step, lambda number=number: os.kill(os.getpid(), number)))
-        outcome, said = go(config, tmp_path, resume=True)
+        outcome, messages = go(config, tmp_path, resume=True)
         assert not outcome.finished
-        assert "stopping after this step and saving" in said
-        assert f"stopped after step {step + 1}; the same command with --resume goes on" in said
+        assert "stopping after this step and saving" in messages
+        assert f"stopped after step {step + 1}; the same command with --resume goes on" in messages
 
     def twice():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(runner, "steps", within_step(5, twice))
-    with tiny.messages() as said, pytest.raises(KeyboardInterrupt):
+    with tiny.messages() as messages, pytest.raises(KeyboardInterrupt):
         runner.run(config, tmp_path, resume=True)
-    assert "is saved up to step 4: the same command with --resume goes on" in said[-1]
+    assert "is saved up to step 4: the same command with --resume goes on" in messages[-1]
     monkeypatch.setattr(runner, "steps", steps)
     assert goes_on(config, tmp_path, whole)
 
 
 def test_a_request_before_the_first_step_stops_at_once(config, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "preflight", lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGTERM))
-    with tiny.messages() as said, pytest.raises(KeyboardInterrupt):
+    with tiny.messages() as messages, pytest.raises(KeyboardInterrupt):
         runner.run(config, tmp_path)
-    assert said[-1] == "stopped before anything was written"
+    assert messages[-1] == "stopped before anything was written"
 
 
 def test_a_request_while_something_is_printed_is_noted(monkeypatch):
@@ -310,7 +310,7 @@ def test_a_run_that_diverges_keeps_its_last_good_state(config, tmp_path, monkeyp
     monkeypatch.setattr(runner, "steps", at_step(5, spoil))
     with pytest.raises(DivergedError, match=r"step 5: the loss is not a finite number \(images .*; t \d+ \(SNR") as end:
         go(config, tmp_path)
-    assert "holds what is not a number. The same again ends the same" in str(end.value)
+    assert "is not finite. Resuming would end in the same way" in str(end.value)
     assert "is saved up to step 3" in str(end.value), "weights that are spoilt are not kept as good"
     monkeypatch.setattr(runner, "prepare", original)
     bad = torch.full((4,), float("nan"))
@@ -329,9 +329,9 @@ def test_a_run_that_diverges_keeps_its_last_good_state(config, tmp_path, monkeyp
 def test_latents_that_are_no_numbers(tiny_model, pictures):
     """The picture is named, not only its step."""
     job = runner.prepare(tiny.run_config(tiny_model, pictures))
-    bucket = job.conditions.buckets[0]
+    bucket = job.examples.buckets[0]
     bucket.latents[2] = float("nan")
-    with pytest.raises(DivergedError, match=rf"The latents of {job.conditions.names[bucket.members[2]]} are no"):
+    with pytest.raises(DivergedError, match=rf"The latents of {job.examples.names[bucket.members[2]]} are no"):
         list(steps(job))
 
 
@@ -343,14 +343,14 @@ def test_a_weight_of_the_model_that_is_no_number(tiny_model, pictures, tmp_path)
     save_file(tensors, file, metadata={"format": "pt"})
     for probe in (True, False):
         broken = tiny.run_config(model, pictures, model={"path": str(model), "probe": probe})
-        with pytest.raises(UserError, match=r"its weight unet.mid_block.resnets.0.conv1.weight holds what is"):
+        with pytest.raises(UserError, match=r"its weight unet.mid_block.resnets.0.conv1.weight is not finite"):
             go(broken, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["deleted", "broken"])
-def test_pictures_that_go_in_the_middle_of_an_epoch(what, tiny_model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("damage", ["deleted", "broken"])
+def test_pictures_that_go_in_the_middle_of_an_epoch(damage, tiny_model, tmp_path, monkeypatch):
     """Those that are read at every step; what is encoded beforehand is not needed any more."""
     folder = tiny.save_pictures(tmp_path / "pictures", 12)
     kept = {file: (file.read_bytes(), file.stat()) for file in folder.iterdir()}
@@ -361,7 +361,7 @@ def test_pictures_that_go_in_the_middle_of_an_epoch(what, tiny_model, tmp_path, 
 
     def spoil():
         for file in folder.glob("*.png"):
-            file.unlink() if what == "deleted" else file.write_bytes(file.read_bytes()[:60])
+            file.unlink() if damage == "deleted" else file.write_bytes(file.read_bytes()[:60])
 
     expected = files(go(parse_run(data), tmp_path / "whole")[0].folder.path)
     monkeypatch.setattr(runner, "steps", at_step(3, spoil))
@@ -369,7 +369,7 @@ def test_pictures_that_go_in_the_middle_of_an_epoch(what, tiny_model, tmp_path, 
         go(parse_run(data), tmp_path / "runs")
     assert "is saved up to step" in str(stopped.value)
     monkeypatch.setattr(runner, "steps", steps)
-    if what == "deleted":
+    if damage == "deleted":
         with pytest.raises(UserError, match="there is no image"):
             go(parse_run(data), tmp_path / "runs", resume=True)
     for file, (content, facts) in kept.items():
@@ -387,29 +387,29 @@ def test_a_picture_that_goes_while_threads_decode(config, tiny_model, pictures, 
     original = fingerprints.fingerprint_inputs
 
     def look(*args):
-        found = original(*args)
+        decoded = original(*args)
         (folder / "03.png").unlink()
-        return found
+        return decoded
 
-    monkeypatch.setattr(fingerprints, "look", look)
+    monkeypatch.setattr(fingerprints, "fingerprint_inputs", look)
     with pytest.raises(UserError, match=r"03.png cannot be read"):
         go(tiny.run_config(tiny_model, folder), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_second_run_in_the_same_folder(config, tmp_path, monkeypatch):
-    found = []
+    errors = []
 
     def another():
         for resume in (True, False):
-            with pytest.raises(UserError, match="is in use: a run in it goes on in process") as refused:
+            with pytest.raises(UserError, match="is in use: a run in it is still going on in process") as refused:
                 go(config, tmp_path, resume=resume)
-            found.append(str(refused.value))
+            errors.append(str(refused.value))
 
     monkeypatch.setattr(runner, "steps", at_step(2, another))
     folder = go(config, tmp_path)[0].folder
-    assert all(f"process {os.getpid()} on " in text and " since 20" in text for text in found)
-    assert len(found) == 2
+    assert all(f"process {os.getpid()} on " in text and " since 20" in text for text in errors)
+    assert len(errors) == 2
     assert not (folder.path / ".holder.json").exists()
 
 
@@ -459,7 +459,7 @@ def test_what_a_machine_says_in_words(reason, config, tmp_path):
 
 def test_a_check_says_it_in_words_too(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for reason, kind, says in (
+    for reason, kind, message in (
         (torch.OutOfMemoryError("CUDA out of memory."), UserError, "the graphics card has too little memory"),
         (KeyError("ours"), BugError, "a bug in snrlab, not a mistake of yours: KeyError"),
     ):
@@ -468,7 +468,7 @@ def test_a_check_says_it_in_words_too(config, tmp_path, monkeypatch):
             raise reason
 
         monkeypatch.setattr(runner, "prepare", fail)
-        with pytest.raises(kind, match=says):
+        with pytest.raises(kind, match=message):
             runner.check(config, tmp_path / "runs")
 
 

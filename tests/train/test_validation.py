@@ -22,9 +22,9 @@ def config(tiny_model, pictures, **sections):
 
 def test_held_back_images_are_not_trained_on(tiny_model, pictures):
     job = prepare(config(tiny_model, pictures))
-    assert len(job.held_back.names) == 2
-    assert len(job.conditions.names) == 4
-    assert not set(job.held_back.names) & set(job.conditions.names)
+    assert len(job.validation_set.names) == 2
+    assert len(job.examples.names) == 4
+    assert not set(job.validation_set.names) & set(job.examples.names)
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,10 @@ def test_each_measurement_is_paired_with_the_base_and_the_one_before(folder):
     for line in others:
         for name, other in (("against_base", first), ("against_previous", before)):
             assert line[name].keys() == line["bands"].keys()
-            for band, found in line[name].items():
+            for band, change in line[name].items():
                 pairs = [a - b for a, b in zip(line["errors"][band], other["errors"][band], strict=True)]
-                assert found["value"] == pytest.approx(sum(pairs) / len(pairs))
-                assert min(pairs) - 1e-12 <= found["low"] <= found["value"] <= found["high"] <= max(pairs) + 1e-12
+                assert change["value"] == pytest.approx(sum(pairs) / len(pairs))
+                assert min(pairs) - 1e-12 <= change["low"] <= change["value"] <= change["high"] <= max(pairs) + 1e-12
         before = line
     report = folder.report.read_text()
     assert "change since step 6" in report
@@ -74,8 +74,8 @@ def test_a_resumed_run_has_the_same_validation(tiny_model, pictures, tmp_path, m
         if done == 5 and len(calls) == 5:  # after a measurement at 3 and a checkpoint at 4
             raise KeyboardInterrupt
 
-    original = runner.on_the_way
-    monkeypatch.setattr(runner, "on_the_way", stop_in_the_middle)
+    original = runner.run_due_work
+    monkeypatch.setattr(runner, "run_due_work", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         finish(config(tiny_model, pictures), tmp_path / "b")
     folder = finish(config(tiny_model, pictures), tmp_path / "b", resume=True)

@@ -1,4 +1,4 @@
-"""The command line. Each command lives in a module of its own and imports what it needs when it runs."""
+"""The command line. Each command has its own module, which imports what it needs when the command runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from snrlab.cli.exchange.export import export_command
 from snrlab.cli.exchange.import_ import import_command
 from snrlab.cli.exchange.merge import merge_command
 from snrlab.cli.machine.doctor import doctor_command
-from snrlab.cli.messages import install, with_verbosity
+from snrlab.cli.messages import install_log_handler, with_verbosity
 from snrlab.cli.training.data import data_command
 from snrlab.cli.training.demo import demo_command
 from snrlab.cli.training.evaluate import evaluate_command
@@ -45,7 +45,7 @@ app = typer.Typer(
 )
 
 
-def _version(show: bool) -> None:
+def _show_version(show: bool) -> None:
     if show:
         typer.echo(f"snrlab {__version__}")
         raise typer.Exit
@@ -53,9 +53,9 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
 ) -> None:
-    install()
+    install_log_handler()
 
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
@@ -79,20 +79,20 @@ ANSWERS = {
     table_command,
     cite_command,
     doctor_command,
-}  # they print what was asked, and nothing besides
+}  # commands that print their answer and nothing else, so they have neither --quiet nor --verbose
 for panel, commands in COMMANDS.items():
     for command in commands:
-        whole = command if command in ANSWERS else with_verbosity(command)
-        app.command(command.__name__.removesuffix("_command"), rich_help_panel=panel)(whole)
+        with_options = command if command in ANSWERS else with_verbosity(command)
+        app.command(command.__name__.removesuffix("_command"), rich_help_panel=panel)(with_options)
 
 
 def error_line(error: UserError) -> str:
-    """A user's mistake as the command line shows it: the code goes first, since messages may end in a command."""
+    """A user's mistake as one line; the code comes first, since messages may end in a command to type."""
     return f"snrlab: error[{error.code}]: {error}"
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one message and exit code 2, a bug of ours one and 1."""
+    """Run the command line: a user's mistake ends in a message and exit code 2, a bug in a message and exit code 1."""
     try:
         load_plugins()
         app()
@@ -105,19 +105,19 @@ def main() -> None:
         if os.environ.get(DEBUG):
             traceback.print_exception(bug.__cause__)
         sys.exit(1)
-    except BrokenPipeError:  # the reader of our output has gone, as in `snrlab table | head`
+    except BrokenPipeError:  # the reader of the output has closed it, as in `snrlab table | head`
         sys.stderr.close()
         sys.exit(141)
     except OSError as reason:
         typer.echo(f"snrlab: {reason.filename or 'a file'} cannot be read or written ({reason.strerror}).", err=True)
         sys.exit(2)
-    except Exception as bug:  # the last place where a user can be told in words
+    except Exception as bug:  # the last place to turn a traceback into a sentence
         if os.environ.get(DEBUG):
             raise
-        what = first_line(bug, "nothing said")
+        message = first_line(bug, "no message")
         typer.echo(
-            f"snrlab: a bug in snrlab, not a mistake of yours: {type(bug).__name__}: {what}. With {DEBUG}=1 in the "
-            "environment the same command shows where.",
+            f"snrlab: a bug in snrlab, not a mistake of yours: {type(bug).__name__}: {message}. With {DEBUG}=1 in the "
+            "environment the same command shows the traceback.",
             err=True,
         )
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Options that take one of a few words: one check with the nearest spelling, and the lists that commands share."""
+"""Options that take one word of a list: the check, which names the nearest spelling, and lists that commands share."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import typer
 from snrlab.core.errors import unknown
 
 TEXT_OR_JSON = ("text", "json")
-DOCUMENTS = (*TEXT_OR_JSON, "md", "html")  # what explain and compare write
+DOCUMENTS = (*TEXT_OR_JSON, "md", "html")  # the formats of explain and compare
 PRECISIONS = ("fp32", "fp16", "bf16")
 
 
 def one_of(
     allowed: Iterable[str] | Callable[[], Iterable[str]], *names: str, help: str, show_default: str | bool = True
 ) -> Any:
-    """A typer option that takes one of the allowed words, or where its default is None, none.
+    """A typer option that takes one of the allowed words; None passes, as the default of an optional one.
 
     Args:
-        allowed: the words; a function of none where to list them takes an import.
-        names: of the option; by default that of the parameter.
-        help: what it is.
-        show_default: False, or words for a default that is worked out.
+        allowed: the words, or a function that lists them if that takes an import.
+        names: names of the option; by default that of the parameter.
+        help: help text of the option.
+        show_default: False, or a description of a default that is computed.
     """
 
     def check(parameter: typer.CallbackParam, value: str | None) -> str | None:

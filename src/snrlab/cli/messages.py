@@ -1,8 +1,8 @@
-"""What commands write to the terminal: the package's log on stderr, --quiet and --verbose.
+"""Terminal output of commands: the package's log on stderr, answers on stdout, --quiet and --verbose.
 
-A command's answer, and the files it wrote, are printed on stdout. Progress and warnings are logged to `snrlab` and
-come to stderr through the one handler here. `--quiet` leaves warnings, errors, answers, and of a file written its bare
-path; `--verbose` adds what was loaded from where and how long it took.
+A command's answer and the names of the files it wrote are printed on stdout. Progress and warnings are logged to
+`snrlab` and printed on stderr by the handler in this module. `--quiet` keeps warnings, errors, answers and the bare
+paths of written files; `--verbose` adds what was loaded from where and how long it took.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from typing import Annotated, Any
 
 import typer
 
-from snrlab.cli.launch import first
+from snrlab.cli.launch import is_first_process
 from snrlab.core.errors import UserError
 
 PACKAGE = logging.getLogger("snrlab")
-QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings, errors and the result alone: no progress.")]
-VERBOSE = Annotated[bool, typer.Option("--verbose", help="Print also what is loaded from where, and timings.")]
+QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings, errors and the result.")]
+VERBOSE = Annotated[bool, typer.Option("--verbose", help="Also print what is loaded from where, and timings.")]
 
 
 class TerminalHandler(logging.Handler):
-    """Prints records on stderr, or while `on_stdout` on stdout; above a progress bar where there is one."""
+    """Prints log records on stderr, or on stdout while `on_stdout` is set; above a progress bar if there is one."""
 
     on_stdout = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print it, unless the terminal has been closed: that is no reason to lose what was trained."""
-        with suppress(OSError, RuntimeError):  # the latter where a signal came while something was being printed
-            stream = sys.stdout if self.on_stdout else sys.stderr  # as they are now: a bar puts a proxy in their place
+        """Print a record; a closed terminal is ignored, since it is no reason to lose what was trained."""
+        with suppress(OSError, RuntimeError):  # RuntimeError: a signal came during another print
+            stream = sys.stdout if self.on_stdout else sys.stderr  # looked up now: a bar puts a proxy in their place
             stream.write(f"{self.format(record)}\n")
             stream.flush()
 
@@ -42,15 +42,15 @@ class TerminalHandler(logging.Handler):
 HANDLER = TerminalHandler()
 
 
-def install() -> None:
-    """Print what the package logs; of several processes of a run, in the first alone."""
-    if HANDLER not in PACKAGE.handlers and first():
+def install_log_handler() -> None:
+    """Print the package's log; of several processes of a run only the first prints."""
+    if HANDLER not in PACKAGE.handlers and is_first_process():
         PACKAGE.addHandler(HANDLER)
     set_level()
 
 
 def set_level(*, quiet: bool = False, verbose: bool = False) -> None:
-    """What of the log is printed (UserError for both at once)."""
+    """Set which log records are printed (UserError if both are given)."""
     if quiet and verbose:
         raise UserError("--quiet and --verbose exclude each other; give one of them.", code="conflicting-options")
     PACKAGE.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
@@ -63,7 +63,7 @@ def is_quiet() -> bool:
 
 @contextmanager
 def logged_on_stdout() -> Iterator[None]:
-    """Within it the log is the command's answer, and so on stdout."""
+    """Context in which the log is the command's answer, so it is printed on stdout."""
     HANDLER.on_stdout = True
     try:
         yield
@@ -71,20 +71,20 @@ def logged_on_stdout() -> Iterator[None]:
         HANDLER.on_stdout = False
 
 
-def tell(text: str) -> None:
-    """Print on stdout what a command says beside its result; nothing where --quiet was given."""
+def print_unless_quiet(text: str) -> None:
+    """Print a command's notes on its result on stdout, unless --quiet was given."""
     if not is_quiet():
         typer.echo(text)
 
 
-def wrote(*paths: Path) -> None:
-    """Print which files were written; with --quiet their paths alone."""
+def report_written(*paths: Path) -> None:
+    """Print the names of written files; with --quiet only their paths."""
     for path in paths:
         typer.echo(f"{path}" if is_quiet() else f"wrote {path}")
 
 
 def with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options --quiet and --verbose."""
+    """The command with the options --quiet and --verbose added."""
 
     @wraps(command)
     def run(*args: Any, quiet: bool = False, verbose: bool = False, **options: Any) -> None:
@@ -96,7 +96,7 @@ def with_verbosity(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
         for name, kind in (("quiet", QUIET), ("verbose", VERBOSE))
     ]
-    whole = signature.replace(parameters=[*signature.parameters.values(), *added])
-    run.__signature__ = whole  # type: ignore[attr-defined]  # which typer reads
-    run.__annotations__ = {name: parameter.annotation for name, parameter in whole.parameters.items()}
+    with_added = signature.replace(parameters=[*signature.parameters.values(), *added])
+    run.__signature__ = with_added  # type: ignore[attr-defined]  # typer reads it
+    run.__annotations__ = {name: parameter.annotation for name, parameter in with_added.parameters.items()}
     return run

@@ -1,4 +1,4 @@
-"""Strengths of LoRAs, as several commands take them."""
+"""LoRA strengths: the check that several commands share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from snrlab.core.errors import UserError
 
 
 def check_finite_strength(field: str, strengths: Iterable[float]) -> None:
-    """Refuse a strength that is no finite number (UserError): its pictures would be noise without a word."""
+    """Refuse a strength that is not finite (UserError): its pictures would silently be noise."""
     for strength in strengths:
         if not math.isfinite(strength):
             raise UserError(

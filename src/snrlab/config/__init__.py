@@ -1,4 +1,4 @@
-"""The run configuration: one strict schema, its strategy fields derived from the registries."""
+"""Configuration of a run: one strict schema, with strategy fields derived from the registries."""
 
 from snrlab.config.load import apply_overrides, dump, parse_run, read_run
 from snrlab.config.run import RunConfig

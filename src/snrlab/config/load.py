@@ -1,4 +1,4 @@
-"""Reading and writing run files; a mistake names the field, the value and what is allowed."""
+"""Reading and writing run files; errors name the field, the value and what is allowed."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
-from snrlab.config.option_tables.kohya import hint
+from snrlab.config.option_tables.kohya import rename_hint
 from snrlab.config.run import RunConfig
 from snrlab.config.sections.section import Section
-from snrlab.config.wrong_file import START, refuse_foreign, refuse_other_kind
+from snrlab.config.wrong_file import INIT_COMMAND, refuse_foreign, refuse_other_kind
 from snrlab.core.errors import UserError, one_code, unknown
 from snrlab.core.registries.parameters import parse_value
 from snrlab.core.regular_file import check_regular_file
 from snrlab.files.text import LARGEST_TEXT
 
-MISSING = {"model": ': [model] path = "my-model.safetensors"', "data": ': [data] folder = "photos"'}
-LISTS = ("sets", "stages")  # fields that are lists of tables
+MISSING_EXAMPLES = {"model": ': [model] path = "my-model.safetensors"', "data": ': [data] folder = "photos"'}
+TABLE_LISTS = ("sets", "stages")  # fields that hold lists of tables
 
 
 def read_run(path: Path, overrides: list[str] | None = None) -> RunConfig:
-    """The run that a TOML file describes, with `section.key=value` overrides applied.
+    """Read a run file and apply `section.key=value` overrides.
 
-    Relative folders are taken from the current folder and made absolute, so that the resolved
-    file means the same elsewhere.
+    Relative paths are made absolute from the current folder, so that the resolved file means the same
+    elsewhere.
 
     Raises:
-        UserError: unreadable, not TOML, or not a valid run.
+        UserError: the file cannot be read, is not TOML, or is not a valid run.
     """
     refuse_other_kind(path)
     if not path.exists():
-        raise UserError(f"there is no run file {path}. To get one: {START}", code="missing-file")
+        raise UserError(f"there is no run file {path}. To get one: {INIT_COMMAND}", code="missing-file")
     check_regular_file(path, largest=LARGEST_TEXT)
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte-order mark
     except UnicodeDecodeError:
         raise UserError(f"{path}: the run file cannot be read: it is no UTF-8 text.", code="not-utf8") from None
     except OSError as reason:
         raise UserError(f"{path}: the run file cannot be read ({reason.strerror}).", code="unreadable-file") from None
     try:
         data = tomllib.loads(text)
-    except (ValueError, RecursionError) as reason:  # a number of thousands of digits is a mere ValueError
+    except (ValueError, RecursionError) as reason:  # ValueError: a number with thousands of digits
         windows = r" A Windows path needs single quotes, as in folder = 'C:\pictures'." if "\\" in text else ""
         raise UserError(f"{path}: not valid TOML: {reason}.{windows}", code="invalid-toml") from None
     refuse_foreign(data, path)
@@ -52,41 +52,41 @@ def read_run(path: Path, overrides: list[str] | None = None) -> RunConfig:
 
 
 def parse_run(data: dict[str, Any], *, source: str = "run") -> RunConfig:
-    """A validated run from plain data.
+    """Validate a run given as plain data.
 
     Raises:
-        UserError: every mistake in it, one a line.
+        UserError: with all errors, one a line.
     """
     try:
         config = RunConfig.model_validate(data)
-    except ValidationError as mistakes:
-        lines = [schema_error_text(error, RunConfig) for error in mistakes.errors()]
-        raise UserError(f"{source}: " + "\n".join(lines), code=code_of(mistakes)) from None
-    return _absolute(config)
+    except ValidationError as invalid:
+        lines = [schema_error_text(error, RunConfig) for error in invalid.errors()]
+        raise UserError(f"{source}: " + "\n".join(lines), code=validation_error_code(invalid)) from None
+    return _with_absolute_paths(config)
 
 
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
 def parse_section(data: dict[str, Any], schema: type[SectionT], name: str) -> SectionT:
-    """One section alone from plain data.
+    """Validate a single section given as plain data.
 
     Raises:
-        UserError: every mistake in it, one a line.
+        UserError: with all errors, one a line.
     """
     try:
         return schema.model_validate(data)
-    except ValidationError as mistakes:
+    except ValidationError as invalid:
         raise UserError(
-            "\n".join(f"{name}.{schema_error_text(error, schema)}" for error in mistakes.errors()),
-            code=code_of(mistakes),
+            "\n".join(f"{name}.{schema_error_text(error, schema)}" for error in invalid.errors()),
+            code=validation_error_code(invalid),
         ) from None
 
 
 def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Set dotted keys, such as `train.steps=200` or `recipe.weighting=["min_snr:gamma=5"]`.
+    """Set dotted keys in `data`, such as `train.steps=200` or `recipe.weighting=["min_snr:gamma=5"]`.
 
-    The value is read as TOML; what is not TOML is taken as text.
+    The value is parsed as TOML; if it is not TOML, it is taken as text.
 
     >>> apply_overrides({}, ["train.steps=200", "name=first"])
     {'train': {'steps': 200}, 'name': 'first'}
@@ -101,12 +101,12 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
             table = table.setdefault(section, {})
             if not isinstance(table, dict):
                 raise UserError(f"--set '{item}': '{section}' is not a section.", code="unknown-key")
-        table[last] = _toml_value(text.strip())
+        table[last] = _parse_toml_value(text.strip())
     return data
 
 
 def dump(config: RunConfig) -> str:
-    """The run as TOML, every field with its value; fields that are none are left out."""
+    """The run as TOML, with the value of every field except those that are None or unused."""
     document = tomlkit.document()
     document.add(tomlkit.comment("The resolved run. `snrlab train` with this file gives the same run again."))
     for name, value in config.model_dump().items():
@@ -121,12 +121,12 @@ def dump(config: RunConfig) -> str:
 
 
 def _table(values: dict[str, Any]) -> Table:
-    """A table without what is none; the sets of images and the stages are tables of their own at its end."""
+    """TOML table of the values that are not None; sets of images and stages follow as tables of their own."""
     table = tomlkit.table()
     for key, item in values.items():
-        if item is not None and key not in LISTS:
-            table.add(key, _tomlkit(item))
-    for key in LISTS:
+        if item is not None and key not in TABLE_LISTS:
+            table.add(key, _tomlkit_value(item))
+    for key in TABLE_LISTS:
         if values.get(key):
             tables = tomlkit.aot()
             for item in values[key]:
@@ -135,30 +135,30 @@ def _table(values: dict[str, Any]) -> Table:
     return table
 
 
-def _tomlkit(value: Any) -> Any:
+def _tomlkit_value(value: Any) -> Any:
     if isinstance(value, dict):
         table = tomlkit.inline_table()
         table.update(value)
         return table
     if isinstance(value, list) and value:
         array = tomlkit.array()
-        array.extend(_tomlkit(v) for v in value)
+        array.extend(_tomlkit_value(v) for v in value)
         return array.multiline(len(value) > 1)
     return value
 
 
-def _absolute(config: RunConfig) -> RunConfig:
-    def fixed(path: str) -> str:
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    def absolute(path: str) -> str:
         return str(Path(path).expanduser().absolute())
 
     def with_paths(section: Section, *names: str) -> Section:
-        paths = {name: fixed(path) for name in names if (path := getattr(section, name)) is not None}
+        paths = {name: absolute(path) for name in names if (path := getattr(section, name)) is not None}
         return section.model_copy(update=paths) if paths else section
 
     return config.model_copy(
         update={
             "model": with_paths(config.model, "path", "vae"),
-            "data": config.data.with_paths(fixed),
+            "data": config.data.with_paths(absolute),
             "validation": with_paths(config.validation, "folder"),
             "lora": with_paths(config.lora, "start_from"),
             "sample": config.sample.with_file_read(),
@@ -166,7 +166,7 @@ def _absolute(config: RunConfig) -> RunConfig:
     )
 
 
-def _toml_value(text: str) -> Any:
+def _parse_toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -174,27 +174,27 @@ def _toml_value(text: str) -> Any:
 
 
 def schema_error_text(error: Any, schema: type[BaseModel]) -> str:
-    """What one of pydantic's errors about a schema means, in words of the file."""
-    where = _place(error["loc"]) or "run"
+    """Message for one of pydantic's errors, in terms of the run file."""
+    where = _format_location(error["loc"]) or "run"
     match error["type"]:
         case "extra_forbidden":
             name, fields = error["loc"][-1], _fields_at(error["loc"][:-1], schema)
-            kohya = hint(str(name))
+            kohya_hint = rename_hint(str(name))
             section = _section_of(str(name), schema) if len(error["loc"]) == 1 else None
-            if section and not kohya:
-                return f"{where}: it belongs into a section: {section}.{name}."
-            return f"{where}: {kohya}." if kohya else str(unknown(where, name, fields))
+            if section and not kohya_hint:
+                return f"{where}: it belongs in a section: {section}.{name}."
+            return f"{where}: {kohya_hint}." if kohya_hint else str(unknown(where, name, fields))
         case "missing":
-            return f"{where} is missing{MISSING.get(where, '')}."
+            return f"{where} is missing{MISSING_EXAMPLES.get(where, '')}."
         case "value_error":
             return f"{where}: {error['ctx']['error']}"
         case "literal_error":
             return f"{where} is {error['input']!r}; allowed: {error['ctx']['expected']}."
         case _:
-            return f"{where} is {error['input']!r}; {_needed(error)}."
+            return f"{where} is {error['input']!r}; {_describe_allowed(error)}."
 
 
-# by pydantic's type of error
+# pydantic's error type -> code
 _CODES = {
     "extra_forbidden": "unknown-key",
     "missing": "missing-value",
@@ -206,24 +206,24 @@ _CODES = {
 }  # fmt: skip
 
 
-def code_of(mistakes: ValidationError) -> str:
-    """The code of what pydantic found wrong."""
-    return one_code(_code(error) for error in mistakes.errors())
+def validation_error_code(invalid: ValidationError) -> str:
+    """The error code for a failed validation by pydantic."""
+    return one_code(_error_code(error) for error in invalid.errors())
 
 
-def _code(error: Any) -> str:
-    own = cause(error)
-    return _CODES.get(error["type"], "wrong-type") if own is None else own.code
+def _error_code(error: Any) -> str:
+    user_error = user_error_in(error)
+    return _CODES.get(error["type"], "wrong-type") if user_error is None else user_error.code
 
 
-def cause(error: Any) -> UserError | None:
-    """The error of ours behind one of pydantic's, where there is one."""
+def user_error_in(error: Any) -> UserError | None:
+    """The UserError that one of pydantic's errors wraps, or None."""
     inner = error.get("ctx", {}).get("error")
     return inner if isinstance(inner, UserError) else None
 
 
-def _needed(error: Any) -> str:
-    """What a value has to be, for the kinds of mistakes that a run file can hold."""
+def _describe_allowed(error: Any) -> str:
+    """Requirement that a value does not meet, for the error types that a run file can cause."""
     limits = error.get("ctx", {})
     match error["type"]:
         case "int_type" | "int_from_float" | "int_parsing":
@@ -251,20 +251,20 @@ def _needed(error: Any) -> str:
 
 
 def _section_of(name: str, schema: type[BaseModel]) -> str | None:
-    """The section that has a field of this name, where exactly one has."""
-    having = [section for section in schema.model_fields if name in _tables_of(section, schema)]
-    return having[0] if len(having) == 1 else None
+    """The section with a field of this name, if exactly one has it."""
+    sections = [section for section in schema.model_fields if name in _section_fields(section, schema)]
+    return sections[0] if len(sections) == 1 else None
 
 
-def _tables_of(section: str, schema: type[BaseModel]) -> list[str]:
+def _section_fields(section: str, schema: type[BaseModel]) -> list[str]:
     try:
         return _fields_at((section,), schema)
-    except StopIteration:  # a field that is no section
+    except StopIteration:  # a plain field, not a section
         return []
 
 
-def _place(loc: tuple[Any, ...]) -> str:
-    """Where in the file, such as `data.sets[0].folder`."""
+def _format_location(loc: tuple[Any, ...]) -> str:
+    """Location in the file, such as `data.sets[0].folder`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""Presets: run files to start from, as data. Each field has a value, by family where it differs, and a reason."""
+"""Presets: templates of run files, as data. Each field has a reason, and a value that may differ by family."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snrlab.core.errors import unknown
 
 PresetBase = Literal["sd1", "sd2", "sdxl", "small"]
 BASES: tuple[PresetBase, ...] = get_args(PresetBase)
-PRESET_NAMES: dict[PresetBase, str] = {
+BASE_NAMES: dict[PresetBase, str] = {
     "sd1": "SD 1.5",
     "sd2": "SD 2",
     "sdxl": "SDXL",
@@ -26,9 +26,9 @@ class PresetField:
 
     Attributes:
         name: `section.field`.
-        values: by family; a family that is not there leaves the field at its default.
+        values: by family; for a missing family the field keeps its default.
         why: the reason, a sentence or two.
-        tags_only: the field is for captions that are lists of tags.
+        tags_only: the field applies only if captions are lists of tags.
     """
 
     name: str
@@ -39,14 +39,15 @@ class PresetField:
 
 @dataclass(frozen=True)
 class Preset:
-    """A run file to start from.
+    """Template of a run file.
 
     Attributes:
-        name: what it is asked for by.
-        summary: what it is for, in a sentence.
-        views: how often each picture is seen, between `least` and `most` steps.
-        memory: of a graphics card that it fits, in GB, by family.
-        trigger: whether what is learnt is called by a word of its own.
+        name: name on the command line.
+        summary: purpose, in a sentence.
+        views: how often each image is trained on, within `least` and `most` optimizer steps.
+        memory: memory in GB of a graphics card that suffices, by family.
+        trigger: whether the LoRA gets a trigger word.
+        fields: fields of the run file, in order.
     """
 
     name: str
@@ -59,34 +60,34 @@ class Preset:
     fields: tuple[PresetField, ...]
 
     def steps(self, images: int, batch: int) -> int:
-        """Optimizer steps for so many pictures, in whole fifties.
+        """Optimizer steps for a number of images, a multiple of 50 within the limits.
 
         >>> load_preset("style-lora").steps(24, 2)
         1200
         """
-        wanted = round(images * self.views / batch / 50) * 50
-        return min(max(wanted, self.least), self.most)
+        steps = round(images * self.views / batch / 50) * 50
+        return min(max(steps, self.least), self.most)
 
 
-def names() -> list[str]:
+def preset_names() -> list[str]:
     """Names of the presets that ship."""
     folder = resources.files("snrlab") / "presets"
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
 def load_preset(name: str) -> Preset:
-    """A preset that ships (UserError where there is none of that name)."""
-    if name not in names():
-        raise unknown("--preset", name, names())
+    """Load a preset that ships (UserError for an unknown name)."""
+    if name not in preset_names():
+        raise unknown("--preset", name, preset_names())
     data = tomllib.loads((resources.files("snrlab") / "presets" / f"{name}.toml").read_text(encoding="utf-8"))
     least, most = data["steps"]
-    fields = tuple(_field(field) for field in data["fields"])
+    fields = tuple(_parse_field(field) for field in data["fields"])
     trigger = data.get("trigger", False)
     return Preset(name, data["summary"], data["views"], least, most, data["memory"], trigger, fields)
 
 
-def _field(data: dict[str, Any]) -> PresetField:
-    """A field; `value` is that of every family but the small model, which has its own or none."""
+def _parse_field(data: dict[str, Any]) -> PresetField:
+    """Parse a field; `value` is for every family except the small model, which has its own key or keeps the default."""
     values = {base: data.get(base, data.get("value") if base != "small" else None) for base in BASES}
-    stated = {base: value for base, value in values.items() if value is not None}
-    return PresetField(data["name"], stated, data["why"], data.get("only") == "tags")
+    given = {base: value for base, value in values.items() if value is not None}
+    return PresetField(data["name"], given, data["why"], data.get("only") == "tags")

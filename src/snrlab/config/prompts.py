@@ -21,21 +21,21 @@ FLAGS = {
     "l": "guidance",
     "s": "sampler steps",
 }
-# words that people write for a flag
+# longer flags that people write, and the right one
 LONG_NAMES = {"negative": "n", "width": "w", "height": "h", "seed": "d", "guidance": "l", "sampler": "s"}
 
 
 @dataclass(frozen=True)
 class PromptLine:
-    """A prompt and what its line says of the picture; None is left to the section.
+    """Prompt line: a prompt with settings for its picture; None leaves a setting to the section [sample].
 
     Attributes:
-        prompt: the text.
+        prompt: text of the prompt.
         negative: negative prompt.
-        width, height: in pixels.
-        seed: of the starting noise.
+        width, height: size in pixels.
+        seed: seed of the starting noise.
         guidance: classifier-free guidance scale.
-        steps: of the sampler.
+        steps: sampler steps.
     """
 
     prompt: str
@@ -48,26 +48,26 @@ class PromptLine:
 
 
 def parse_line(line: str, where: str) -> PromptLine:
-    """Read one line; `where` begins the message of a mistake.
+    """Parse a prompt line; `where` begins the message of an error.
 
     >>> parse_line("a cat, sitting --n blurry --d 7", "line 1")
     PromptLine(prompt='a cat, sitting', negative='blurry', width=None, height=None, seed=7, guidance=None, steps=None)
 
     Raises:
-        UserError: an unknown flag, one that is given twice, or a value that it cannot have.
+        UserError: an unknown or repeated flag, or an invalid value.
     """
     if "\n" in line.strip():
         raise UserError(f"{where}: a prompt is one line.", code="invalid-syntax")
     prompt, *flags = re.split(r"(?:^|\s)--(?=[A-Za-z])", line.strip())
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for flag in flags:
         name, _, value = flag.partition(" ")
-        field, read = _reader(name.lower(), where)
-        if field in found:
+        field, parse = _flag_parser(name.lower(), where)
+        if field in settings:
             raise UserError(f"{where}: --{name} is given twice.", code="stated-twice")
-        found[field] = read(value.strip(), f"{where}: --{name} ({FLAGS.get(name.lower(), 'sampler')})")
-    found.pop("sampler", None)
-    return PromptLine(prompt.strip(), **found)
+        settings[field] = parse(value.strip(), f"{where}: --{name} ({FLAGS.get(name.lower(), 'sampler')})")
+    settings.pop("sampler", None)
+    return PromptLine(prompt.strip(), **settings)
 
 
 def is_comment(line: str) -> bool:
@@ -76,68 +76,68 @@ def is_comment(line: str) -> bool:
 
 
 def read_lines(path: Path, field: str = "sample.prompts_file") -> list[str]:
-    """The prompt lines of a file, without blank ones and comments, each checked.
+    """Read and check the prompt lines of a file, without blank lines and comments.
 
     Args:
-        path: the file.
-        field: what names it, with which a message begins; empty where the message's reader knows.
+        path: text file with one prompt a line.
+        field: option that names the file, with which messages begin; empty for none.
 
     Raises:
-        UserError: it cannot be read, a line has a mistake, or there is no prompt in it.
+        UserError: the file cannot be read, has an invalid line, or has no prompts.
     """
-    start = f"{field}: " if field else ""
+    prefix = f"{field}: " if field else ""
     if path.suffix.lower() in (".toml", ".json"):
         raise UserError(
-            f"{start}{path} is a {path.suffix} file; write one prompt a line in a .txt file.", code="wrong-file"
+            f"{prefix}{path} is a {path.suffix} file; write one prompt a line in a .txt file.", code="wrong-file"
         )
     check_regular_file(path, field, LARGEST_TEXT)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise UserError(f"{start}there is no file {path}.", code="missing-file") from None
+        raise UserError(f"{prefix}there is no file {path}.", code="missing-file") from None
     except (OSError, UnicodeDecodeError) as reason:
-        raise UserError(f"{start}{path} cannot be read ({reason}).", code="unreadable-file") from None
-    found = []
+        raise UserError(f"{prefix}{path} cannot be read ({reason}).", code="unreadable-file") from None
+    prompts = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not is_comment(line):
             parse_line(line, f"{f'{field}, ' if field else ''}{path.name}, line {number}")
-            found.append(line.strip())
-    if not found:
-        raise UserError(f"{start}there is no prompt in {path}.", code="nothing-to-do")
-    return found
+            prompts.append(line.strip())
+    if not prompts:
+        raise UserError(f"{prefix}there is no prompt in {path}.", code="nothing-to-do")
+    return prompts
 
 
 def check_lines(lines: Iterable[str]) -> list[str]:
-    """The lines that are no comments, each checked (UserError)."""
-    found = [line for line in lines if not is_comment(line)]
-    for place, line in enumerate(found, 1):
-        parse_line(line, f"prompt {place}")
-    return found
+    """Check prompt lines and return those that are not comments (UserError)."""
+    prompts = [line for line in lines if not is_comment(line)]
+    for number, line in enumerate(prompts, 1):
+        parse_line(line, f"prompt {number}")
+    return prompts
 
 
-def _reader(name: str, where: str) -> tuple[str, Callable[[str, str], Any]]:
-    """The field that a flag sets, and what reads its value."""
+def _flag_parser(name: str, where: str) -> tuple[str, Callable[[str, str], Any]]:
+    """(field of PromptLine that a flag sets, function that parses its value)."""
     match name:
         case "n":
             return "negative", lambda value, _: value
         case "w" | "h":
-            return {"w": "width", "h": "height"}[name], _side
+            return {"w": "width", "h": "height"}[name], _parse_side
         case "d":
-            return "seed", lambda value, at: _number(value, at, int, 0, 2**63 - 1)
+            return "seed", lambda value, at: _parse_number(value, at, int, 0, 2**63 - 1)
         case "s":
-            return "steps", lambda value, at: _number(value, at, int, 1, 1000)
+            return "steps", lambda value, at: _parse_number(value, at, int, 1, 1000)
         case "l":
-            return "guidance", lambda value, at: _number(value, at, float, 1, 100)
+            return "guidance", lambda value, at: _parse_number(value, at, float, 1, 100)
         case "ss":
-            return "sampler", _ddim
+            return "sampler", _check_sampler
     known = ", ".join(f"--{flag} {meaning}" for flag, meaning in FLAGS.items())
     guess = nearest(name, LONG_NAMES)
     hint = f" Did you mean --{LONG_NAMES[guess]}?" if guess else ""
     raise UserError(f"{where}: --{name} is not known.{hint} Allowed: {known}.", code="unknown-name")
 
 
-def _side(value: str, at: str) -> int:
-    side = int(_number(value, at, int, SIDE_MULTIPLE, 8192))
+def _parse_side(value: str, at: str) -> int:
+    side = int(_parse_number(value, at, int, SIDE_MULTIPLE, 8192))
     if side % SIDE_MULTIPLE:
         raise UserError(
             f"{at} is {side}; it must be a multiple of {SIDE_MULTIPLE}, such as {side - side % SIDE_MULTIPLE}.",
@@ -146,7 +146,7 @@ def _side(value: str, at: str) -> int:
     return side
 
 
-def _ddim(value: str, at: str) -> str:
+def _check_sampler(value: str, at: str) -> str:
     if value.lower() != "ddim":
         raise UserError(
             f"{at} is '{value}'; pictures of a run are made with DDIM. Leave the flag out.", code="not-supported"
@@ -154,12 +154,12 @@ def _ddim(value: str, at: str) -> str:
     return value
 
 
-def _number(value: str, at: str, kind: type[int] | type[float], low: float, high: float) -> float:
+def _parse_number(value: str, at: str, kind: type[int] | type[float], low: float, high: float) -> float:
     try:
         number = kind(value)
     except ValueError:
-        what = "a whole number" if kind is int else "a number"
-        raise UserError(f"{at} is '{value}'; it must be {what}.", code="not-a-number") from None
+        expected = "a whole number" if kind is int else "a number"
+        raise UserError(f"{at} is '{value}'; it must be {expected}.", code="not-a-number") from None
     if not low <= number <= high:
         raise UserError(f"{at} is {value}; it must be {low:g} to {high:g}.", code="out-of-range")
     return number

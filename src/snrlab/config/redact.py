@@ -1,4 +1,4 @@
-"""A run, and texts about it, without the folders of this machine: what may be passed on."""
+"""Removal of this machine's folders from a run and from texts about it, so that they can be shared."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from pydantic import BaseModel
 from snrlab.config.run import RunConfig
 from snrlab.core.registries.registry import Choice
 
-# fields that are never a path, though a prompt may begin with "/imagine"; every other absolute path loses its folders
-TEXTS = {
+# fields that never hold a path (a prompt may begin with "/imagine"); absolute paths in all others lose their folders
+TEXT_FIELDS = {
     "prompts", "negative", "caption", "caption_prefix", "caption_suffix", "caption_separator", "secondary_separator",
     "keep_tokens_separator", "title", "author", "description", "license", "tags", "trigger_phrase", "project",
 }  # fmt: skip
-_KEPT = ("site-packages", "dist-packages", "lib", "src")  # a module is shown from what follows the last of these
+_MODULE_ROOTS = ("site-packages", "dist-packages", "lib", "src")  # a module's path is cut after the last of these
 _PATH = re.compile(r"""(?<![\w.:/\\])(?:[A-Za-z]:[\\/]|/)[^\s'"<>|*?,;:)\]]*[^\s'"<>|*?,;:)\].]""")
 
 
 def without_paths(config: RunConfig) -> RunConfig:
-    """The run with every path cut to its last name.
+    """The run with every path reduced to its last name.
 
-    A resolved run holds its paths in full, so what is an absolute path is one.
+    The paths of a resolved run are absolute, so relative ones need no attention.
     """
     return RunConfig.model_construct(**_cut_fields(dict(config)))
 
 
 def cut_paths(text: str, config: RunConfig) -> str:
-    """A text, such as a traceback, with each absolute path cut to what is the same on every machine.
+    """A text, such as a traceback, with each absolute path reduced to the part that is the same on every machine.
 
-    Folders that the run names may have spaces in them; they are replaced whole.
+    Paths of the run may contain spaces, which no pattern could recognise, so they are replaced first.
     """
-    known = {*_paths(dict(config)), str(Path.home()), str(Path.cwd())}
-    for path in sorted((path for path in known if len(path) > 1), key=len, reverse=True):
+    known_paths = {*_paths(dict(config)), str(Path.home()), str(Path.cwd())}
+    for path in sorted((path for path in known_paths if len(path) > 1), key=len, reverse=True):
         text = text.replace(path, f"/{last_name(path)}")
     return _PATH.sub(lambda match: _module_or_name(match[0]), text)
 
 
 def last_name(path: str) -> str:
-    """An absolute path without its folders; any other text as it is.
+    """Last name of an absolute path; any other text unchanged.
 
     >>> last_name("/home/someone/models/base"), last_name("C:/Users/me/cats"), last_name("cats/dogs"), last_name("/")
     ('base', 'cats', 'cats/dogs', '/')
@@ -54,7 +54,7 @@ def last_name(path: str) -> str:
 
 
 def _cut_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value if name in TEXTS else _cut(value) for name, value in fields.items()}
+    return {name: value if name in TEXT_FIELDS else _cut(value) for name, value in fields.items()}
 
 
 def _cut(value: Any) -> Any:
@@ -82,7 +82,7 @@ def _paths(value: Any) -> Iterator[str]:
                 yield from _paths(item)
         case dict():
             for name, item in value.items():
-                if name not in TEXTS:
+                if name not in TEXT_FIELDS:
                     yield from _paths(item)
         case Choice():
             yield from _paths(dict(value.values))
@@ -91,7 +91,7 @@ def _paths(value: Any) -> Iterator[str]:
 
 
 def _module_or_name(path: str) -> str:
-    """A path from its last well-known folder on, or its last name.
+    """A module's path after its last folder in _MODULE_ROOTS; the last name of any other path.
 
     >>> _module_or_name("/home/me/env/lib/python3.12/site-packages/torch/nn/modules.py")
     'torch/nn/modules.py'
@@ -100,5 +100,5 @@ def _module_or_name(path: str) -> str:
     """
     kind = PureWindowsPath if re.match(r"[A-Za-z]:", path) else PurePosixPath
     names = kind(path).parts
-    places = [place for place, name in enumerate(names[:-1]) if name in _KEPT]
-    return "/".join(names[places[-1] + 1 :]) if places and path.endswith(".py") else names[-1]
+    roots = [index for index, name in enumerate(names[:-1]) if name in _MODULE_ROOTS]
+    return "/".join(names[roots[-1] + 1 :]) if roots and path.endswith(".py") else names[-1]

@@ -1,4 +1,4 @@
-"""The run file: its sections together."""
+"""Schema of the run file: all sections together, and the checks between them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snrlab.core.errors import UserError
 
 
 class RunConfig(Section):
-    """A run file."""
+    """Validated content of a run file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = Field(
         "run", description="Name of the run folder and of the result: letters, digits, dot, dash, underscore."
@@ -35,7 +35,7 @@ class RunConfig(Section):
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
-    def _lora_is_used(self) -> RunConfig:
+    def _check_lora_is_used(self) -> RunConfig:
         if self.train.method == "full" and self.lora.model_fields_set:
             raise UserError(
                 '[lora] is set but train.method is "full"; remove one of them.',
@@ -51,7 +51,7 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _format_is_used(self) -> RunConfig:
+    def _check_format_is_used(self) -> RunConfig:
         if self.train.method == "lora" and self.output.format is not None:
             raise UserError(
                 'output.format is of a whole model, but train.method is "lora"; remove it.',
@@ -61,7 +61,7 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _weights_fit(self) -> RunConfig:
+    def _check_weights_fit_precision(self) -> RunConfig:
         if self.train.weights == "bf16" and self.model.precision != "bf16":
             raise UserError(
                 f'train.weights = "bf16" computes in bf16, but model.precision is "{self.model.precision}": '

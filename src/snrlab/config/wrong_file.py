@@ -1,4 +1,4 @@
-"""Files that are no run file of ours: what they are, and what to do with them."""
+"""Errors for files that are not run files: they name the kind of file and what to do with it."""
 
 from __future__ import annotations
 
@@ -9,69 +9,70 @@ from typing import Any
 from snrlab.config.option_tables.kohya import KOHYA_OPTIONS, SECRETS
 from snrlab.core.errors import UserError
 
-SURE = {"pretrained_model_name_or_path", "network_module", "train_data_dir", "output_name"}
-_SHOWN = 60
-WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-START = "snrlab init IMAGES --model MODEL --preset style-lora -o run.toml"
+KOHYA_ONLY_OPTIONS = {"pretrained_model_name_or_path", "network_module", "train_data_dir", "output_name"}
+_MAX_LISTED = 60  # options of a foreign file that the message lists
+WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+INIT_COMMAND = "snrlab init IMAGES --model MODEL --preset style-lora -o run.toml"
 
 
 def refuse_other_kind(path: Path) -> None:
-    """Say what a path is that cannot be a run file (UserError)."""
+    """Refuse a path that by its kind cannot be a run file, such as a folder or weights (UserError)."""
     if path.is_dir():
         if (path / "run.toml").is_file():
             raise UserError(f"{path} is a run folder; its run file is {path / 'run.toml'}.", code="not-a-file")
         raise UserError(
-            f"{path} is a folder, and the run file cannot be read from it. To get one: {START}", code="not-a-file"
+            f"{path} is a folder, and the run file cannot be read from it. To get one: {INIT_COMMAND}",
+            code="not-a-file",
         )
-    if path.suffix.lower() in WEIGHTS:
+    if path.suffix.lower() in WEIGHT_SUFFIXES:
         raise UserError(
-            f"{path} holds weights; a run file is TOML. To get one: {START}\n"
-            f"or, with the settings that it was trained with: snrlab import {quoted(path)} -o run.toml",
+            f"{path} holds weights; a run file is TOML. To get one: {INIT_COMMAND}\n"
+            f"or, with the settings that it was trained with: snrlab import {shell_quoted(path)} -o run.toml",
             code="wrong-file",
         )
     if path.suffix.lower() in (".json", ".yaml", ".yml"):
         raise UserError(
             f"{path} is {path.suffix[1:].upper()}; a run file is TOML. If these are settings of another trainer: "
-            f"snrlab import {quoted(path)} -o run.toml\nTo begin anew: {START}",
+            f"snrlab import {shell_quoted(path)} -o run.toml\nTo begin anew: {INIT_COMMAND}",
             code="wrong-file",
         )
 
 
 def refuse_foreign(data: dict[str, Any], path: Path) -> None:
-    """Say that a TOML is another trainer's, and what its options are called here (UserError)."""
+    """Refuse another trainer's TOML, naming the fields here that its options correspond to (UserError)."""
     if isinstance(data.get("datasets"), list):
         raise UserError(
             f"{path} is a dataset file of kohya's trainer. It is used as it is: in a run file of snrlab write\n"
-            f"  [data]\n  dataset_config = '{path}'\nTo get a run file: {START}",
+            f"  [data]\n  dataset_config = '{path}'\nTo get a run file: {INIT_COMMAND}",
             code="foreign-settings",
         )
     options = list(_leaves(data))
     known = [(name, value) for name, value in options if name in KOHYA_OPTIONS]
-    if not SURE & {name for name, _ in options} or 2 * len(known) < len(options):
+    if not KOHYA_ONLY_OPTIONS & {name for name, _ in options} or 2 * len(known) < len(options):
         return
-    shown = [(name, "(not shown)" if name in SECRETS else _short(value)) for name, value in known[:_SHOWN]]
-    lines = [f"  {name} = {value}  ->  {KOHYA_OPTIONS[name].here}" for name, value in shown]
-    rest = sorted({name for name, _ in options} - KOHYA_OPTIONS.keys())
-    lines += [f"  not known: {', '.join(rest)}"] if rest else []
+    listed = [(name, "(not shown)" if name in SECRETS else _short(value)) for name, value in known[:_MAX_LISTED]]
+    lines = [f"  {name} = {value}  ->  {KOHYA_OPTIONS[name].counterpart}" for name, value in listed]
+    unknown = sorted({name for name, _ in options} - KOHYA_OPTIONS.keys())
+    lines += [f"  not known: {', '.join(unknown)}"] if unknown else []
     raise UserError(
         f"{path} is a run file of kohya's trainer. To make a run file of it:\n"
-        f"  snrlab import {quoted(path)} -o run.toml\n"
-        f"What it says, and what that is called here (to begin anew: {START}):\n" + "\n".join(lines),
+        f"  snrlab import {shell_quoted(path)} -o run.toml\n"
+        f"What it says, and what that is called here (to begin anew: {INIT_COMMAND}):\n" + "\n".join(lines),
         code="foreign-settings",
     )
 
 
-def quoted(path: Path) -> str:
-    """A path as it is typed in a shell.
+def shell_quoted(path: Path) -> str:
+    """A path quoted for the shell.
 
-    >>> quoted(Path("run.toml")), quoted(Path("my run.toml"))
+    >>> shell_quoted(Path("run.toml")), shell_quoted(Path("my run.toml"))
     ('run.toml', '"my run.toml"')
     """
     return f'"{path}"' if " " in str(path) else str(path)
 
 
 def _leaves(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Options by their last name: kohya ignores the names of sections."""
+    """(name, value) of all options without their sections, whose names kohya ignores."""
     for name, value in data.items():
         if isinstance(value, dict):
             yield from _leaves(value)

@@ -1,4 +1,4 @@
-"""The arrays of the maths: float64, so that tables over a thousand timesteps are exact where a step reads them."""
+"""Array type of the maths: float64 NumPy arrays, so that tables over a thousand timesteps keep full precision."""
 
 from __future__ import annotations
 

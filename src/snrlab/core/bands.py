@@ -1,4 +1,4 @@
-"""SNR bands: the coarse noise levels by which losses are told apart."""
+"""SNR bands: the coarse noise levels by which losses are reported."""
 
 from __future__ import annotations
 

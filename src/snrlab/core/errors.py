@@ -1,4 +1,4 @@
-"""What a user's own mistake looks like: one clear message, never a traceback."""
+"""Errors that the user can mend: one clear message and a stable code, never a traceback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# stable names of mistakes, for programs: code -> what it means; docs/error-codes.md lists them
+# stable error codes for programs: code -> meaning; docs/error-codes.md lists them
 ERROR_CODES: Mapping[str, str] = {
     # what is written in a run file, on the command line or in another trainer's settings
     "unknown-key": "A key or section that does not exist at this place.",
@@ -81,79 +81,79 @@ ERROR_CODES: Mapping[str, str] = {
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave us, worded for the user.
+    """Error in the user's input, with a message for the user.
 
-    The message names the field, the value, what is allowed and, where there is one, the nearest
-    right spelling. The command line prints it and exits with code 2. Programs go by the code: the message may
-    be worded better at any time.
+    The message names the field, the value, what is allowed and, where there is one, the nearest allowed
+    spelling. The command line prints it and exits with code 2. Programs should test the code, since the wording
+    of the message may change at any time.
 
     Attributes:
-        code: stable name of the mistake, one of ERROR_CODES.
-        field: the option that is to be changed, where it is one of a section that is checked as a whole.
+        code: stable name of the error, one of ERROR_CODES.
+        field: the option to change, where a whole section is checked at once; otherwise empty.
     """
 
     code: str
     field: str
 
     def __init__(self, message: str, *, code: str, field: str = "") -> None:
-        """With the message for the user; a code that is not in the table is a mistake of ours (LookupError)."""
+        """With the message for the user; a code that is not in ERROR_CODES is a bug (LookupError)."""
         if code not in ERROR_CODES:
             raise LookupError(f"code: {code!r} is not in ERROR_CODES")
         super().__init__(message)
         self.code, self.field = code, field
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As a copy in another process has it, whatever a subclass is made from."""
-        return _copied, (type(self), self.args, self.__dict__)
+        """Pickle by attributes, so that subclasses with other constructors can be copied to another process."""
+        return _copy, (type(self), self.args, self.__dict__)
 
     def followed_by(self, text: str) -> UserError:
-        """The same error with another line in its message."""
-        return _copied(type(self), (f"{self}\n{text}",), self.__dict__)
+        """The same error with a line added to its message."""
+        return _copy(type(self), (f"{self}\n{text}",), self.__dict__)
 
 
-def _copied(kind: type[UserError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> UserError:
+def _copy(kind: type[UserError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> UserError:
     error = kind.__new__(kind, *arguments)
     error.__dict__.update(attributes)
     return error
 
 
 class UnknownNameError(UserError):
-    """A name that is not one of those allowed; `guess` is the allowed one that it is most like, or None."""
+    """Unknown name; `guess` is the allowed name most like it, or None."""
 
     def __init__(self, message: str, guess: str | None = None) -> None:
-        """With the message and the guess in it."""
+        """With the message, and the guess that it contains."""
         super().__init__(message, code="unknown-name")
         self.guess = guess
 
 
 class CombinedError(UserError):
-    """Mistakes that have nothing to do with each other, such as one for each of several files."""
+    """Several independent errors, such as one for each of several files."""
 
     def __init__(self, errors: Sequence[UserError]) -> None:
-        """With each of them."""
+        """With the errors; the message is theirs, one a line."""
         super().__init__("\n".join(str(error) for error in errors), code=one_code(error.code for error in errors))
         self.errors = tuple(errors)
 
 
 def one_code(codes: Iterable[str]) -> str:
-    """The code that stands for several.
+    """The common code of several errors, or `several-mistakes`.
 
     >>> one_code(["missing-file", "missing-file"]), one_code(["missing-file", "no-images"])
     ('missing-file', 'several-mistakes')
     """
-    every = set(codes)
-    return every.pop() if len(every) == 1 else "several-mistakes"
+    distinct = set(codes)
+    return distinct.pop() if len(distinct) == 1 else "several-mistakes"
 
 
-DEBUG = "SNRLAB_DEBUG"  # environment variable: show the traceback of a bug
+DEBUG = "SNRLAB_DEBUG"  # environment variable that makes the command line show tracebacks of bugs
 
 
 class BugError(RuntimeError):
-    """A mistake of ours; the message says where what is known about it lies, and the cause is the exception itself."""
+    """Bug in snrlab: the message says where the bug report is, and __cause__ is the exception itself."""
 
 
 def first_line(reason: BaseException, otherwise: str = "") -> str:
-    r"""The first line of what another library's error says; `otherwise`, or the error's type, where it says nothing.
+    r"""The first line of an error's message; `otherwise`, or the error's type, if the message is empty.
 
     >>> first_line(RuntimeError("no kernel\nat 0x7f")), first_line(KeyError())
     ('no kernel', 'KeyError')
@@ -163,29 +163,29 @@ def first_line(reason: BaseException, otherwise: str = "") -> str:
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
-    """The allowed word most like `word`, or None where nothing comes close.
+    """The allowed word most like `word`, or None if none comes close.
 
     >>> nearest("min_snr_gama", ["min_snr_gamma", "max_weight"])
     'min_snr_gamma'
     """
     names = list(allowed)
-    begins = (name for name in names if len(word) > 2 and name.lower().startswith(word.lower()))
-    return alike(word, names) or next(begins, None)
+    completions = (name for name in names if len(word) > 2 and name.lower().startswith(word.lower()))
+    return alike(word, names) or next(completions, None)
 
 
 def alike(word: str, allowed: Iterable[str], share: float = 0.6) -> str | None:
-    """The allowed word that has most letters in common with `word`, at least a `share` of them.
+    """The allowed word with the most letters in common with `word`, or None if that is less than a `share` of them.
 
     >>> alike("noise_ofset", ["noise_offset"], 0.75), alike("use_shell", ["use_scalar"], 0.75)
     ('noise_offset', None)
     """
     candidates = {name.lower(): name for name in allowed}
-    found = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=share)
-    return candidates[found[0]] if found else None
+    matches = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=share)
+    return candidates[matches[0]] if matches else None
 
 
 def unknown(field: str, value: object, allowed: Iterable[str]) -> UnknownNameError:
-    """The error for a name that is not one of `allowed`.
+    """The error for a name that is not among `allowed`, with the nearest spelling.
 
     >>> print(unknown("weighting", "min_snrr", ["min_snr", "p2"]))
     weighting: 'min_snrr' is not known. Did you mean 'min_snr'? Allowed: min_snr, p2.

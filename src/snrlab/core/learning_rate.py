@@ -1,4 +1,4 @@
-"""Learning-rate schedules: what the rate is multiplied by at a step, once it has warmed up.
+"""Learning-rate schedules: the factor on the learning rate at a step after warm-up.
 
 A schedule takes `step` (counted from 0, the warm-up included), `warmup` and `total`, all in optimizer steps, with
 warmup <= step < total. It starts at 1, and stays between 0 and 1. The names are kohya's and transformers'.
@@ -18,11 +18,11 @@ from snrlab.core.registries.registry import Properties, Registry
 
 @dataclass(frozen=True)
 class LearningRateProperties(Properties):
-    """What the program has to know of a learning-rate schedule.
+    """Properties of a learning-rate schedule.
 
     Attributes:
-        flat: the rate is the full one from warm-up to the end.
-        by_step: its parameters name steps, warm-up included, so that it need not start at the full rate.
+        flat: the factor is 1 from warm-up to the end.
+        by_step: the parameters name steps, warm-up included, so the factor need not start at 1.
     """
 
     flat: bool = False
@@ -36,9 +36,9 @@ Fraction = Annotated[float, Ge(0), Le(1)]
 
 
 def warmup_factor(step: int, warmup: int) -> float:
-    """Linear warm-up, for step < warmup: the first step trains already, and the last one has the full rate.
+    """Linear warm-up for step < warmup: the first step already trains, and the last one has the full rate.
 
-    transformers and kohya multiply the first step by 0, so that it is spent on nothing, and are a step behind after it.
+    transformers and kohya multiply the first step by 0, which wastes it, and lag one step behind from then on.
 
     >>> [warmup_factor(step, 4) for step in range(4)]
     [0.25, 0.5, 0.75, 1.0]
@@ -47,13 +47,13 @@ def warmup_factor(step: int, warmup: int) -> float:
 
 
 def progress(step: int, warmup: int, total: int) -> float:
-    """The part of the steps after warm-up that is done: 0 at their first."""
+    """The fraction of the steps after warm-up that is done: 0 at the first of them."""
     return (step - warmup) / (total - warmup)
 
 
 @LR_SCHEDULES.register(paper=TRANSFORMERS, formula="factor = 1", flat=True)
 def constant(step: int, warmup: int, total: int) -> float:
-    """The full rate to the end, after warm-up where there is one: constant_with_warmup of other trainers too.
+    """The full rate to the end, after the warm-up if there is one; other trainers also call it constant_with_warmup.
 
     >>> constant(99, 10, 100)
     1.0
@@ -108,7 +108,7 @@ def cosine_with_min_lr(
 def polynomial(
     step: int, warmup: int, total: int, *, power: Annotated[float, Gt(0), Le(10)] = 1.0, end: Fraction = 0.0
 ) -> float:
-    """Down as (1 - progress)^power to the part `end` of the rate; kohya ends at a rate of 1e-7, whatever it began with.
+    """Down as (1 - progress)^power to the fraction `end` of the rate; kohya ends at 1e-7, whatever the rate.
 
     >>> [polynomial(step, 0, 100, power=2.0) for step in (0, 50)]
     [1.0, 0.25]
@@ -142,7 +142,7 @@ def warmup_stable_decay(
     min_ratio: Fraction = 0.0,
     cycles: Annotated[int, Ge(1), Le(1000)] = 1,
 ) -> float:
-    """The full rate until the last part `decay` of all steps, which is half a cosine down: lr_decay_steps.
+    """The full rate until the last fraction `decay` of all steps, which is half a cosine down: lr_decay_steps.
 
     >>> [round(warmup_stable_decay(step, 0, 100, decay=0.2), 3) for step in (0, 79, 80, 90)]
     [1.0, 1.0, 1.0, 0.5]
@@ -151,19 +151,19 @@ def warmup_stable_decay(
     return cosine_with_min_lr(max(step, total - length), total - length, total, min_ratio=min_ratio, cycles=cycles)
 
 
-class Rules:
-    """`Text` that states a rate by step: `1:10,0.1:20,0.01`."""
+class PiecewiseRules:
+    """Marker of a parameter that holds rates by step: `1:10,0.1:20,0.01`."""
 
     example = "1:100,0.1:200,0.01"
 
     def check(self, value: str) -> str:
-        """The rules as they are; UserError if they are none."""
+        """The text unchanged, checked (UserError)."""
         read_rules(value)
         return value
 
 
 @LR_SCHEDULES.register(paper="huggingface/diffusers, optimization.py", formula="factor = rules(step)", by_step=True)
-def piecewise_constant(step: int, warmup: int, total: int, *, rules: Annotated[str, Rules()]) -> float:
+def piecewise_constant(step: int, warmup: int, total: int, *, rules: Annotated[str, PiecewiseRules()]) -> float:
     """Rates by step, `1:10,0.1:20,0.01`: 1 before step 10, 0.1 before step 20, then 0.01; warm-up steps are counted.
 
     >>> [piecewise_constant(step, 0, 100, rules="1:10,0.1:20,0.01") for step in (0, 10, 20)]
@@ -174,7 +174,7 @@ def piecewise_constant(step: int, warmup: int, total: int, *, rules: Annotated[s
 
 
 def read_rules(text: str) -> tuple[list[tuple[int, float]], float]:
-    """([(step, factor before it)], factor after the last).
+    """Parse `factor:step,...,factor` into ([(step, factor before it)], factor after the last step).
 
     >>> read_rules("1:10,0.5")
     ([(10, 1.0)], 0.5)
@@ -185,7 +185,7 @@ def read_rules(text: str) -> tuple[list[tuple[int, float]], float]:
         final = float(last)
     except ValueError:
         raise UserError(
-            f"rules '{text}': write factor:step pairs and a last factor, such as {Rules.example}.",
+            f"rules '{text}': write factor:step pairs and a last factor, such as {PiecewiseRules.example}.",
             code="invalid-syntax",
         ) from None
     steps = [step for step, _ in bounds]

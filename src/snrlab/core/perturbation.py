@@ -23,10 +23,10 @@ from snrlab.core.weights import curve as curves
 
 @dataclass(frozen=True)
 class PerturbationProperties(KohyaProperties):
-    """What the program has to know of a perturbation.
+    """Properties of a perturbation.
 
     Attributes:
-        random_strength: the strength is drawn from U(0, 1) times gamma, whose rms is what the function gives.
+        random_strength: the strength is gamma times a draw from U(0, 1); the function returns the rms of that.
     """
 
     random_strength: bool = False
@@ -75,7 +75,7 @@ def ip_noise_snr(log_snr: Array, *, gamma: Strength = 0.1) -> Array:
 
 @PERTURBATIONS.register(paper="none: drawn by the user", formula="gamma_t = points(log(S))")
 def curve(log_snr: Array, *, points: curves.Curve) -> Array:
-    """gamma(t) from your own curve of log_snr, piecewise linear: `-5/0;0/0.1`, or `@file.csv`.
+    """gamma(t) from a curve of log_snr that you draw, piecewise linear: `-5/0;0/0.1`, or `@file.csv`.
 
     >>> curve(np.array([-2.5]), points="-5/0;0/0.1")
     array([0.05])

@@ -10,8 +10,8 @@ With x_t fixed, one network error seen in each space (S = SNR):
 
     MSE_sample : MSE_epsilon : MSE_v : MSE_flow  =  1 : S : S + 1 : (1 + sqrt(S))^2
 
-so a weight on the x0 error is a weight on the network's own loss divided by `gain`. Arrays and
-tensors both work: nothing here needs more than arithmetic.
+so the weight on the network's own loss is the weight on the x0 error divided by `gain`. `target`,
+`split` and `convert` take arrays and tensors alike: they use arithmetic only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ GAINS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
 
 
 def gain(prediction_type: str, log_snr: Array) -> Array:
-    """Mean squared error in this space over that of x0, for the same network error.
+    """Ratio of the mean squared error in this space to that of x0, for the same network error.
 
     >>> gain("v_prediction", np.array([0.0, -np.inf]))
     array([2., 1.])
@@ -54,7 +54,7 @@ def gain(prediction_type: str, log_snr: Array) -> Array:
 
 
 def target(prediction_type: str, x0: Any, eps: Any, alpha: Any, sigma: Any) -> Any:
-    """What a perfect network would output; x0 and eps of one shape, alpha and sigma broadcast to it."""
+    """The output of a perfect network; x0 and eps have one shape, alpha and sigma broadcast to it."""
     match prediction_type:
         case "epsilon":
             return eps
@@ -68,9 +68,9 @@ def target(prediction_type: str, x0: Any, eps: Any, alpha: Any, sigma: Any) -> A
 
 
 def split(prediction_type: str, output: Any, x_t: Any, alpha: Any, sigma: Any) -> tuple[Any, Any]:
-    """The (x0, eps) that a network output stands for at x_t.
+    """(x0, eps) according to a network output at x_t.
 
-    Where the conversion divides by alpha (epsilon) or sigma (sample) that must not be 0.
+    Where the conversion divides by alpha (epsilon) or sigma (sample), that must not be 0.
     """
     norm = (alpha**2 + sigma**2) ** 0.5
     match prediction_type:
@@ -88,6 +88,6 @@ def split(prediction_type: str, output: Any, x_t: Any, alpha: Any, sigma: Any) -
 
 
 def convert(output: Any, source: str, to: str, x_t: Any, alpha: Any, sigma: Any) -> Any:
-    """A network output in the space `source`, expressed in the space `to`, at the same x_t."""
+    """A network output converted from the space `source` to the space `to`, at the same x_t."""
     x0, eps = split(source, output, x_t, alpha, sigma)
     return target(to, x0, eps, alpha, sigma)

@@ -1,7 +1,7 @@
-"""Every random number is a function of (seed, purpose, step, slot in the global batch).
+"""Random streams: every random number is a function of (seed, purpose, step, slot in the global batch).
 
 So resuming needs no saved generator state, two processes draw what one would, batch 4 equals
-2 x 2 accumulated, and runs that differ in their recipe only still see the same data and noise.
+2 x 2 accumulated, and runs that differ only in their recipe see the same data and noise.
 Timesteps are the inverse CDF of the recipe's density at a uniform that all recipes share.
 """
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from snrlab.core.arrays import Array
 
-TABULATED = 2**20  # examples up to which an epoch's order is a table
-ROUNDS = 6  # of the network that orders more
+MAX_TABLE_SIZE = 2**20  # examples up to which the order of an epoch is a table in memory
+FEISTEL_ROUNDS = 6  # rounds of the Feistel network that orders larger data
 Purpose = Literal[
     "order", "bucket", "t", "strata", "noise", "perturbation", "dropout", "caption", "augmentation", "rounding",
     "validation", "sample", "adapter",
@@ -26,7 +26,7 @@ Purpose = Literal[
 
 
 def stream(seed: int, purpose: Purpose, step: int, slot: int = 0) -> np.random.Generator:
-    """The generator for one purpose at one step and slot; streams do not depend on each other."""
+    """The generator for one purpose at one step and slot, independent of all others."""
     key = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), step, slot])
     return np.random.Generator(np.random.Philox(key))
 
@@ -34,8 +34,8 @@ def stream(seed: int, purpose: Purpose, step: int, slot: int = 0) -> np.random.G
 def uniforms(seed: int, step: int, slots: NDArray[np.int64], total: int, *, stratified: bool) -> Array:
     """One uniform in [0, 1) for each slot of a global batch of `total` slots.
 
-    Stratified puts one uniform into each of `total` equal strata, permuted over the slots, which
-    lowers the variance of a step without changing its expectation.
+    Stratified sampling puts one uniform into each of `total` equal strata, permuted over the slots,
+    which lowers the variance of a step without changing its expectation.
     """
     u = np.array([stream(seed, "t", step, int(slot)).random() for slot in slots])
     if not stratified:
@@ -45,7 +45,7 @@ def uniforms(seed: int, step: int, slots: NDArray[np.int64], total: int, *, stra
 
 
 def inverse_cdf(p: Array, u: Array) -> NDArray[np.int64]:
-    """The timestep at which the cumulated density p passes u; steps with p = 0 are never returned.
+    """The timestep at which the cumulative sum of p passes u; timesteps with p = 0 are never returned.
 
     >>> inverse_cdf(np.array([0.0, 0.5, 0.0, 0.5]), np.array([0.0, 0.499, 0.5, 0.999]))
     array([1, 1, 3, 3])
@@ -57,31 +57,31 @@ def inverse_cdf(p: Array, u: Array) -> NDArray[np.int64]:
 def data_index(seed: int, step: int, slot: int, total: int, size: int, bucket: int = 0) -> tuple[int, int]:
     """(epoch, index) of the example for a slot: each epoch is a fresh permutation of `size` examples.
 
-    With several buckets `step` counts the turns of this one, and each has permutations of its own.
+    With several buckets `step` counts the batches from this bucket, and each bucket has its own permutations.
     """
-    epoch, place = divmod(step * total + slot, size)
-    if size > TABULATED:
-        return epoch, _walked(seed, epoch, size, bucket, place)
-    return epoch, int(_order(seed, epoch, size, bucket)[place])
+    epoch, position = divmod(step * total + slot, size)
+    if size > MAX_TABLE_SIZE:
+        return epoch, _feistel_index(seed, epoch, size, bucket, position)
+    return epoch, int(_order(seed, epoch, size, bucket)[position])
 
 
-def _walked(seed: int, epoch: int, size: int, bucket: int, place: int) -> int:
-    """The same without a table, for sizes whose table would fill the memory: a keyed permutation, walked into range.
+def _feistel_index(seed: int, epoch: int, size: int, bucket: int, position: int) -> int:
+    """Index at a position of an epoch, without a table, for sizes whose table would fill the memory.
 
-    A Feistel network permutes the numbers of 2 b bits, at most four times as many as there are; it is applied again
-    until the number is one of ours, which is a permutation of ours.
+    A keyed Feistel network permutes the numbers of 2 b bits, at most four times `size`. Applying it until the number
+    is below `size` (cycle walking) is a permutation of the indices.
     """
     bits = (size - 1).bit_length() + 1 >> 1
     key = np.array([seed, epoch, bucket], dtype=np.uint64).tobytes()
-    found = place
+    number = position
     while True:
-        left, right = found >> bits, found & ((1 << bits) - 1)
-        for turn in range(ROUNDS):
-            mixed = hashlib.blake2b(bytes([turn]) + right.to_bytes(8, "little"), key=key, digest_size=8).digest()
+        left, right = number >> bits, number & ((1 << bits) - 1)
+        for round_ in range(FEISTEL_ROUNDS):
+            mixed = hashlib.blake2b(bytes([round_]) + right.to_bytes(8, "little"), key=key, digest_size=8).digest()
             left, right = right, left ^ (int.from_bytes(mixed, "little") & ((1 << bits) - 1))
-        found = left << bits | right
-        if found < size:
-            return found
+        number = left << bits | right
+        if number < size:
+            return number
 
 
 @lru_cache(maxsize=64)

@@ -21,16 +21,16 @@ from snrlab.core.timesteps.timestep_sampling import SAMPLINGS, SamplingPropertie
 from snrlab.core.weights.loss_weight import ProductOn, limit_weight, loss_weight
 from snrlab.core.weights.weighting import WeightingProperties
 
-SELDOM = 1e-7  # probability of a timestep below which it counts as never drawn
+RARE_PROBABILITY = 1e-7  # a timestep drawn with less counts as never drawn
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """schedule x prediction type x density x weighting x perturbation x noise shape.
+    """Recipe: schedule x prediction type x density x weighting x perturbation x noise shape.
 
     Attributes:
         schedule: bound entry of SCHEDULES.
-        zero_terminal_snr: rescale the schedule so that its last step has no signal.
+        zero_terminal_snr: rescale the schedule so that its last timestep has no signal.
         prediction_type: what the network outputs.
         weighting: bound entries of WEIGHTINGS, multiplied; empty is the plain loss.
         product_on: where several weightings multiply, relative to plain epsilon or on the network's loss.
@@ -40,7 +40,7 @@ class Recipe:
         sampling: bound entry of SAMPLINGS, how timesteps are drawn from the density; it does not.
         perturbation: bound entry of PERTURBATIONS, or None.
         noise: bound entry of NOISES, or None for Gaussian noise.
-        stages: what changes during training; everything else here says where it starts.
+        stages: changes during training; the other fields are the values at step 0.
     """
 
     schedule: Choice = field(default_factory=lambda: SCHEDULES.bind("sd"))
@@ -58,7 +58,7 @@ class Recipe:
     stages: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse values no recipe can have (UserError)."""
+        """Check the values (UserError)."""
         if self.prediction_type not in PREDICTION_TYPES:
             raise unknown("prediction_type", self.prediction_type, PREDICTION_TYPES)
         if self.product_on not in ("epsilon", "network"):
@@ -78,19 +78,19 @@ class Recipe:
             )
 
     def by_stage(self) -> list[tuple[int, Recipe]]:
-        """The recipe of each stage with the step that it starts at, the first at 0; none of them has stages."""
-        found = [(0, replace(self, stages=()))]
+        """(first step, recipe) of each stage, beginning with step 0; these recipes have no stages themselves."""
+        recipes = [(0, replace(self, stages=()))]
         for stage in self.stages:
-            found.append((stage.from_step, replace(found[-1][1], **stage.changes)))
-        return found
+            recipes.append((stage.from_step, replace(recipes[-1][1], **stage.changes)))
+        return recipes
 
     def noise_schedule(self) -> NoiseSchedule:
-        """The schedule's table, rescaled where zero_terminal_snr asks for it."""
+        """The table of the schedule, rescaled if zero_terminal_snr is set."""
         schedule: NoiseSchedule = self.schedule()
         return zero_terminal_snr(schedule) if self.zero_terminal_snr else schedule
 
     def tables(self) -> Tables:
-        """Everything the recipe fixes, per timestep, in float64."""
+        """The recipe by timestep: SNR, density, weights and perturbation in float64."""
         schedule = self.noise_schedule()
         log_snr, snr = schedule.log_snr, schedule.snr
         p = self.density(schedule)
@@ -115,7 +115,7 @@ class Recipe:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for a config or metadata: names, parameters, options; None left out."""
+        """Plain values for a config or metadata: names, parameters and options; fields that are None are left out."""
         plain: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
@@ -129,10 +129,12 @@ class Tables:
     """A recipe by timestep; every array has shape [T].
 
     Attributes:
-        p: probability of drawing the step, sum 1.
-        weight: multiplier on the network's own loss; `raw_weight` the same before the limits.
-        weight_x0: the same as a multiplier on the x0 error.
-        ip_gamma: perturbation strength (rms); ip_floor: the loss that it makes unavoidable.
+        t: timesteps, 0 (cleanest) to T - 1.
+        alphas_cumprod, snr, log_snr: signal fraction, signal-to-noise ratio and its natural logarithm.
+        p: probability of drawing the timestep, sum 1.
+        weight: multiplier on the network's own loss; `raw_weight` is the same before the limits.
+        weight_x0: the same weight as a multiplier on the x0 error.
+        ip_gamma: perturbation strength (rms); ip_floor: the part of the loss that it makes irreducible.
     """
 
     schedule: NoiseSchedule
@@ -155,9 +157,9 @@ class Tables:
             return np.where(self.snr > 0, self.weight_x0 / self.snr, np.nan)
 
     @property
-    def seldom(self) -> NDArray[np.bool_]:
-        """Steps that no run is long enough to meet: p below SELDOM, mostly 0."""
-        return self.p < SELDOM
+    def rarely_drawn(self) -> NDArray[np.bool_]:
+        """Whether p is below RARE_PROBABILITY (mostly 0), so that a run in effect never draws the timestep."""
+        return self.p < RARE_PROBABILITY
 
     @property
     def effective_snr(self) -> Array:
@@ -165,7 +167,7 @@ class Tables:
         return self.snr / (1 + self.ip_gamma**2)
 
     def weight_share(self, space: str | None = None) -> Array:
-        """Share of each step in the summed p x weight, on the network's own loss or in `space`."""
+        """Share of each timestep in the sum of p x weight, on the network's own loss or in `space`."""
         weight = self.weight if space is None else self.weight_x0 / gain(space, self.log_snr)
         mass = np.zeros_like(self.p)
         drawn = self.p > 0
@@ -175,8 +177,8 @@ class Tables:
     def emphasis(self, space: str | None = None) -> Array:
         """Effective emphasis p w / |d log_snr / dt|, scaled so that its area over log_snr is 1.
 
-        nan at a step with SNR = 0, whose share stands beside the curve. Across prediction types
-        compare it in the space `v_prediction`, which is finite at both ends.
+        nan at a timestep with SNR = 0, whose share has to be shown separately. To compare prediction
+        types, use the space `v_prediction`, which is finite at both ends.
         """
         finite = np.isfinite(self.log_snr)
         density = np.full_like(self.p, np.nan)
@@ -190,7 +192,7 @@ class Tables:
 
     @property
     def effective_sample_size(self) -> float:
-        """(E w)^2 / E w^2 under the density, between 0 and 1: the part of a batch that counts."""
+        """(E w)^2 / E w^2 under the density, between 0 and 1: the fraction of a batch that effectively counts."""
         square = self._mean(self.weight**2)
         return self.mean_weight**2 / square if square > 0 else 0.0
 
@@ -199,7 +201,7 @@ class Tables:
         return float(np.sum(self.p[drawn] * values[drawn]))
 
     def rows(self, timesteps: NDArray[np.int64] | list[int]) -> list[dict[str, Any]]:
-        """One dict per timestep with plain numbers; None where a column has no finite value."""
+        """One dict of plain numbers per timestep; None where a column has no finite value."""
         columns = {
             name: getattr(self, name)
             for name in (

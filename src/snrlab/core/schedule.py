@@ -1,11 +1,11 @@
-"""Noise schedules: how much signal and noise each timestep has.
+"""Noise schedules: the amounts of signal and noise at each timestep.
 
     x_t = alpha_t x0 + sigma_t eps          x0: clean sample, eps ~ N(0, I)
     SNR = alpha^2 / sigma^2,  log_snr = ln SNR
     variance preserving: alpha = sqrt(abar), sigma = sqrt(1 - abar);  abar = alphas_cumprod
     linear (rectified flow): alpha = 1 - sigma
 
-Timestep 0 is the cleanest step, T - 1 the noisiest. Everything is float64.
+Timestep 0 is the cleanest, T - 1 the noisiest. Everything is float64.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ Steps = Annotated[int, Ge(2), Le(100_000)]
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
-    """A table of noise levels.
+    """A noise schedule as a table over timesteps.
 
     Attributes:
         alphas_cumprod: SNR / (1 + SNR) for each timestep, shape [T], strictly decreasing, within
             (0, 1); only the last may be 0. For a variance-preserving schedule this is the product
             of (1 - beta) that diffusers calls by the same name.
-        path: how alpha and sigma follow from the SNR.
+        path: rule by which alpha and sigma follow from the SNR.
     """
 
     alphas_cumprod: Array
     path: Path = "variance_preserving"
 
     def __post_init__(self) -> None:
-        """Refuse a table that is not a schedule (UserError)."""
+        """Check the table (UserError)."""
         a = self.alphas_cumprod
         if a.ndim != 1 or len(a) < 2 or not np.isfinite(a).all():
             raise UserError(
@@ -56,7 +56,7 @@ class NoiseSchedule:
 
     @property
     def num_train_timesteps(self) -> int:
-        """T."""
+        """Number of timesteps T."""
         return len(self.alphas_cumprod)
 
     @cached_property
@@ -84,27 +84,27 @@ class NoiseSchedule:
 
     @property
     def terminal_snr_is_zero(self) -> bool:
-        """Whether the last step is pure noise."""
+        """Whether the last timestep is pure noise."""
         return bool(self.alphas_cumprod[-1] == 0)
 
     def crossing(self, snr: float) -> int | None:
-        """The first timestep whose SNR is below `snr`, or None where there is none after step 0."""
+        """The first timestep whose SNR is below `snr`, or None if there is none after timestep 0."""
         below = np.flatnonzero(self.snr < snr)
         return int(below[0]) if len(below) and below[0] > 0 else None
 
 
 def from_betas(betas: Array) -> NoiseSchedule:
-    """The variance-preserving schedule with these noise variances per step, shape [T]."""
+    """The variance-preserving schedule with these noise variances by timestep, shape [T]."""
     return NoiseSchedule(np.cumprod(1 - betas, dtype=np.float64))
 
 
 def zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
-    """Shift and stretch sqrt(abar) so that the last step has no signal and the first is unchanged.
+    """Shift and stretch sqrt(abar) so that the last timestep has no signal and the first is unchanged.
 
     Source: arXiv:2305.08891, algorithm 1, as in diffusers' `rescale_zero_terminal_snr`.
 
     Raises:
-        UserError: the schedule is not variance preserving, where the transform has no meaning.
+        UserError: the schedule is not variance preserving, so the transform has no meaning.
     """
     if schedule.path != "variance_preserving":
         raise UserError(
@@ -115,14 +115,14 @@ def zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
         return schedule
     root = np.sqrt(schedule.alphas_cumprod)
     rescaled = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
-    rescaled[0] = schedule.alphas_cumprod[0]  # exactly, not to the last bit of a square root
+    rescaled[0] = schedule.alphas_cumprod[0]  # exact: a square root and a square may change the last bit
     return NoiseSchedule(rescaled)
 
 
 def recognise_schedule(schedule: NoiseSchedule) -> tuple[Choice, bool] | None:
-    """The registered schedule, with its default parameters, that has this table, and whether rescaled to zero.
+    """(registered schedule with this table, whether it is rescaled to zero terminal SNR), with default parameters.
 
-    None where no entry has it to a relative 1e-6.
+    None if no entry matches to a relative 1e-6.
     """
     for entry in SCHEDULES.values():
         if any(p.required for p in entry.parameters.values()):
@@ -205,8 +205,8 @@ def scheduler_config(*, config: diffusers_config.ConfigText) -> NoiseSchedule:
     >>> bool(np.array_equal(scheduler_config(config=text).snr, sd().snr))
     True
     """
-    facts = diffusers_config.parse_scheduler_config(config)
-    if facts.flow_sigmas is not None:
-        return from_flow_sigmas(facts.flow_sigmas)
-    schedule = from_betas(facts.betas)
-    return zero_terminal_snr(schedule) if facts.zero_terminal_snr else schedule
+    parsed = diffusers_config.parse_scheduler_config(config)
+    if parsed.flow_sigmas is not None:
+        return from_flow_sigmas(parsed.flow_sigmas)
+    schedule = from_betas(parsed.betas)
+    return zero_terminal_snr(schedule) if parsed.zero_terminal_snr else schedule

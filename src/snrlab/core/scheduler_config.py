@@ -1,7 +1,6 @@
-"""What a diffusers `scheduler_config.json` says about the noise schedule.
+"""Reader of diffusers' `scheduler_config.json`: noise schedule and prediction type.
 
-Only keys that decide the training schedule are read; how a sampler steps through it is not its
-business here.
+Only keys that decide the training schedule are read; those for stepping through it when sampling are not.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.regular_file import check_regular_file
 
-_LARGEST = 2**23  # bytes of a configuration
+_MAX_BYTES = 2**23
 KEYS = (
     "_class_name",
     "beta_start",
@@ -31,12 +30,19 @@ KEYS = (
     "use_dynamic_shifting",
 )
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace")
-WITHOUT_BETAS = ("EDM", "ScoreSde", "Karras", "CMStochastic", "VQDiffusion", "Amused")
+SCHEDULERS_WITHOUT_BETAS = ("EDM", "ScoreSde", "Karras", "CMStochastic", "VQDiffusion", "Amused")
 
 
 @dataclass(frozen=True)
 class SchedulerFacts:
-    """The parts of a scheduler config that fix SNR(t) and the prediction type."""
+    """The parts of a scheduler config that decide SNR(t) and the prediction type.
+
+    Attributes:
+        betas: noise variance by timestep, shape [T]; empty for flow matching.
+        flow_sigmas: noise scale by timestep, shape [T]; None unless the config is of flow matching.
+        zero_terminal_snr: whether the schedule is rescaled to SNR 0 at the last timestep.
+        prediction_type: as the config states it; None if it does not.
+    """
 
     betas: Array
     flow_sigmas: Array | None
@@ -51,7 +57,7 @@ class JsonText:
     example: str = '{"beta_schedule":"linear","num_train_timesteps":1000}'
 
     def check(self, value: str) -> str:
-        """Compact JSON with only the keys that matter, checked by reading it."""
+        """The config as compact JSON with only the keys in KEYS, checked by parsing it."""
         config = _load(value)
         text = json.dumps({k: config[k] for k in KEYS if k in config}, separators=(",", ":"), sort_keys=True)
         parse_scheduler_config(text)
@@ -62,17 +68,17 @@ ConfigText = Annotated[str, JsonText()]
 
 
 def parse_scheduler_config(text: str) -> SchedulerFacts:
-    """Read a scheduler config (a path, or JSON itself).
+    """Parse a scheduler config, given as a path or as JSON text.
 
     Raises:
-        UserError: unreadable file, not JSON, or a schedule this reader does not know.
+        UserError: an unreadable file, invalid JSON, or an unsupported schedule.
     """
     config = _load(text)
     steps = _number(config, "num_train_timesteps", 1000, int)
     if steps < 2:
         raise UserError(f"scheduler config: num_train_timesteps is {steps}; it must be 2 or more.", code="out-of-range")
     kind = str(config.get("_class_name", ""))
-    if kind.startswith(WITHOUT_BETAS):
+    if kind.startswith(SCHEDULERS_WITHOUT_BETAS):
         raise UserError(
             f"scheduler config: {kind} has no table of training noise levels to read.", code="not-supported"
         )
@@ -94,7 +100,7 @@ def squared_cosine_betas(steps: int, offset: float = 0.008, max_beta: float = 0.
 
 
 def laplace_betas(steps: int, max_beta: float = 0.999) -> Array:
-    """What diffusers calls the laplace beta schedule: f = sqrt(S/(1+S)), ln S the Laplace quantile at u."""
+    """The `laplace` beta schedule of diffusers: f = sqrt(S/(1+S)), where ln S is the Laplace quantile at u."""
     u = np.arange(steps + 1) / steps
     log_snr = np.where(u <= 0.5, -0.5, 0.5) * np.log(1 - 2 * np.abs(0.5 - u) + 1e-6)
     f = np.sqrt(1 / (1 + np.exp(-log_snr)))
@@ -103,7 +109,7 @@ def laplace_betas(steps: int, max_beta: float = 0.999) -> Array:
 
 def _load(text: str) -> dict[str, Any]:
     if not text.lstrip().startswith("{"):
-        check_regular_file(Path(text), "scheduler config", _LARGEST)
+        check_regular_file(Path(text), "scheduler config", _MAX_BYTES)
     try:
         raw = text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
         config = json.loads(raw)

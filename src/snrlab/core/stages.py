@@ -1,4 +1,4 @@
-"""Parts of a recipe that change during training, piecewise in steps."""
+"""Stages of a recipe: fields that change at given steps during training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from snrlab.core.weights.weighting import WeightingProperties
 
 @dataclass(frozen=True)
 class Stage:
-    """What a recipe changes to at a step; None is as it was before.
+    """New values for fields of a recipe from a step on; None leaves a field as before.
 
     Attributes:
-        from_step: the first step of the stage, counted from 0; >= 1.
+        from_step: first step of the stage, counted from 0; >= 1.
     """
 
     from_step: int
@@ -31,22 +31,22 @@ class Stage:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """The recipe's fields that it states."""
-        stated = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "from_step"}
-        return {name: value for name, value in stated.items() if value is not None}
+        """The fields that the stage sets, by name."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "from_step"}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def refuse_impossible_stages(stages: Sequence[Stage]) -> None:
-    """Refuse stages that are out of order, say nothing, or learn (UserError)."""
-    before = 0
+    """Refuse stages that are out of order, set nothing, or have a density that learns (UserError)."""
+    previous = 0
     for stage in stages:
-        if stage.from_step <= before:
+        if stage.from_step <= previous:
             raise UserError(
-                f"recipe.stages: from_step is {stage.from_step} after {before}; stages start at step 1 or later, and "
+                f"recipe.stages: from_step is {stage.from_step} after {previous}; stages start at step 1 or later, and "
                 "each later than the one before.",
                 code="out-of-range",
             )
-        before = stage.from_step
+        previous = stage.from_step
         if not stage.changes:
             raise UserError(
                 f"recipe.stages: the stage from step {stage.from_step} states nothing that changes.",

@@ -1,7 +1,8 @@
-"""What timesteps are drawn from at a step, and what each loss is multiplied by for it, as far as that is learnt.
+"""Timestep sampler: the distribution that timesteps are drawn from at a step, and the correction of each loss.
 
-The network's error is remembered by equal parts of the timesteps, as a running mean in which each image counts
-1 - decay. Only errors of whole steps, of all slots of the global batch, go in: every process has the same memory.
+Where it is learnt, it follows the network's error in equal bins of the timesteps, a running mean in which each image
+has the weight 1 - decay. It is updated by whole steps with the errors of all slots of the global batch, so that every
+process has the same memory.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from snrlab.core.arrays import Array
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registries.registry import Choice
 
-PRIOR = 0.05  # images' parts of a running mean that the mean over all parts counts for, while little is known
+PRIOR_WEIGHT = 0.05  # weight of the overall mean in the mean of a bin, in units of `seen`
 
 
 class TimestepLaw(NamedTuple):
-    """By timestep [T]: the probability that it is drawn with, and what its loss is multiplied by for that."""
+    """By timestep [T]: the probability `p` of drawing it, and the factor `correction` that its loss gets in return."""
 
     p: Array
     correction: Array
@@ -28,10 +29,10 @@ class TimestepLaw(NamedTuple):
 
 @dataclass(eq=False)
 class ErrorMemory:
-    """The running mean of the squared error by part of the timesteps.
+    """Running mean of the squared error in each bin of the timesteps.
 
     Attributes:
-        decay: what is left of a part's memory after an image in it.
+        decay: factor on the memory of a bin for each image in it.
         total, seen: weighted sums of errors and of their weights [bins]; their ratio is the mean.
     """
 
@@ -40,60 +41,60 @@ class ErrorMemory:
     seen: Array
 
     def learn(self, bins: NDArray[np.int64], mse: Array) -> None:
-        """Take in the errors of a step's images, in these parts.
+        """Add the errors `mse` [N] of a step's images, which lie in these bins [N].
 
         >>> memory = ErrorMemory(0.5, np.zeros(2), np.zeros(2))
         >>> memory.learn(np.array([0, 0]), np.array([1.0, 3.0]))
         >>> memory.total / 0.75, memory.seen
         (array([2., 0.]), array([0.75, 0.  ]))
         """
-        for part in np.unique(bins):
-            own = mse[bins == part]
-            left = self.decay ** len(own)  # together, not one after the other: slots have no order in time
-            self.total[part] = left * self.total[part] + (1 - left) * own.mean()
-            self.seen[part] = left * self.seen[part] + (1 - left)
+        for index in np.unique(bins):
+            errors = mse[bins == index]
+            kept = self.decay ** len(errors)  # together, not one after the other: slots have no order in time
+            self.total[index] = kept * self.total[index] + (1 - kept) * errors.mean()
+            self.seen[index] = kept * self.seen[index] + (1 - kept)
 
     def mean(self) -> Array:
-        """The error of each part; where little is known it leans to the mean of all, which is 1 at first."""
+        """Mean error of each bin [bins], drawn towards the overall mean (at first 1) where few errors are known."""
         overall = self.total.sum() / self.seen.sum() if self.seen.any() else 1.0
-        return (self.total + PRIOR * overall) / (self.seen + PRIOR)
+        return (self.total + PRIOR_WEIGHT * overall) / (self.seen + PRIOR_WEIGHT)
 
 
 @dataclass(eq=False)
 class Sampler:
-    """Where a recipe's timesteps are drawn from.
+    """Source of the distribution that a recipe's timesteps are drawn from.
 
     Attributes:
-        length: timesteps of the schedule.
+        length: number of timesteps of the schedule.
         steps: optimizer steps whose errors are in the memory.
-        memory: None where nothing is learnt.
+        memory: running mean of the errors; None where nothing is learnt.
     """
 
     length: int
     steps: int = 0
     memory: ErrorMemory | None = None
-    _known: dict[int, TimestepLaw] = field(default_factory=dict)  # by stage, until more is learnt
+    _laws: dict[int, TimestepLaw] = field(default_factory=dict)  # cache by stage, emptied when the memory changes
 
     @classmethod
     def of(cls, recipe: Recipe) -> Sampler:
         """The sampler of a recipe before its first step."""
-        choice, length = learning(recipe), recipe.noise_schedule().num_train_timesteps
+        choice, length = learning_choice(recipe), recipe.noise_schedule().num_train_timesteps
         if choice is None:
             return cls(length)
         bins = choice.params["bins"]
         return cls(length, memory=ErrorMemory(choice.params["decay"], np.zeros(bins), np.zeros(bins)))
 
-    def drawn(self, stage: int, recipe: Recipe, tables: Tables) -> TimestepLaw:
-        """What the timesteps of a stage of the recipe are drawn from now."""
-        if stage not in self._known:
-            self._known[stage] = self._drawn(recipe, tables)
-        return self._known[stage]
+    def law(self, stage: int, recipe: Recipe, tables: Tables) -> TimestepLaw:
+        """The current distribution of timesteps in a stage, given the recipe and tables of that stage."""
+        if stage not in self._laws:
+            self._laws[stage] = self._compute_law(recipe, tables)
+        return self._laws[stage]
 
-    def _drawn(self, recipe: Recipe, tables: Tables) -> TimestepLaw:
+    def _compute_law(self, recipe: Recipe, tables: Tables) -> TimestepLaw:
         p, ones = tables.p, np.ones_like(tables.p)
         if self.memory is None:
             return TimestepLaw(p, ones)
-        mse = self.memory.mean()[self._part(tables.t, self.memory)]
+        mse = self.memory.mean()[self._bins(tables.t, self.memory)]
         of_errors = recipe.density.entry.properties.of_errors
         if of_errors is not None:
             return TimestepLaw(of_errors(p, tables.weight, mse, **recipe.density.params), ones)
@@ -101,26 +102,26 @@ class Sampler:
         return TimestepLaw(drawn, np.divide(p, drawn, out=ones, where=drawn > 0))
 
     def learn(self, timesteps: NDArray[np.int64], mse: Array) -> None:
-        """Take in a whole step: the timesteps and unweighted errors of all slots of its global batch."""
+        """Add a whole step: timesteps [N] and unweighted errors [N] of all slots of its global batch."""
         if self.memory is None:
             return
-        self.memory.learn(self._part(timesteps, self.memory), mse.astype(np.float64))
+        self.memory.learn(self._bins(timesteps, self.memory), mse.astype(np.float64))
         self.steps += 1
-        self._known.clear()
+        self._laws.clear()
 
     def restore(self, steps: int, total: Array, seen: Array) -> None:
-        """Go on from a memory that was saved."""
+        """Restore a saved memory."""
         assert self.memory is not None
         self.steps = steps
         self.memory.total[:], self.memory.seen[:] = total, seen
-        self._known.clear()
+        self._laws.clear()
 
-    def _part(self, timesteps: NDArray[np.int64], memory: ErrorMemory) -> NDArray[np.int64]:
+    def _bins(self, timesteps: NDArray[np.int64], memory: ErrorMemory) -> NDArray[np.int64]:
         return timesteps * len(memory.seen) // self.length
 
 
-def learning(recipe: Recipe) -> Choice | None:
-    """The part of a recipe that learns from the errors: its density or its sampling; None where none does."""
+def learning_choice(recipe: Recipe) -> Choice | None:
+    """The density or sampling of a recipe that learns from the errors; None if neither does."""
     if recipe.density.entry.properties.learns:
         return recipe.density
     return recipe.sampling if recipe.sampling.entry.properties.learns else None

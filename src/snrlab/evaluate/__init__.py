@@ -1,1 +1,1 @@
-"""Measures of finished models: generated images against true ones, with and without a LoRA."""
+"""Measuring finished models: generated pictures against true ones, with and without a LoRA."""

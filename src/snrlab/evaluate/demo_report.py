@@ -1,6 +1,6 @@
-"""What a LoRA does, for its report: pictures without and with it beside the true ones, and numbers with intervals.
+"""The demo's evaluation of its LoRA: pictures without and with it next to the true ones, and measures with intervals.
 
-Everything is made from the files in the run folder: the LoRA is loaded from the file that was written.
+Everything is computed from the files in the run folder: the LoRA is loaded from its finished file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
 from snrlab.data.emoji import Concept
-from snrlab.evaluate.evaluation import Evaluation, choose_concepts, draw_concepts, judge, seen_in_training
+from snrlab.evaluate.evaluation import Evaluation, choose_concepts, draw_concepts, measure_drawn, seen_in_training
 from snrlab.evaluate.open_model import open_model
 from snrlab.files.writing import write_atomically
 from snrlab.lab.card import write_card
@@ -28,13 +28,13 @@ ZOOM = 2
 
 
 def showcase(folder: RunFolder, count: int = COUNT) -> Evaluation:
-    """Draw with and without the LoRA, measure, write evaluation.json, comparison.png and the report again.
+    """Draw and measure with and without the LoRA; write evaluation.json, comparison.png and the report again.
 
-    The first concepts are those that the run's prompts name, which are also the ones in the picture; the
-    others are known to the base too, and the LoRA has seen none of them.
+    The first concepts are those named by the run's prompts, which are also the ones in comparison.png; the others are
+    known to the base model. The LoRA was trained on none of them.
 
     Raises:
-        UserError: the run's data is no shipped style, or a prompt is no concept of it, or was trained on.
+        UserError: the run's data is not a shipped style, or a prompt is not a concept of it or was trained on.
     """
     config = folder.read_config()
     style = config.data.shipped
@@ -44,29 +44,29 @@ def showcase(folder: RunFolder, count: int = COUNT) -> Evaluation:
             code="not-supported",
         )
     saved, seen = open_model(folder.path), seen_in_training(config)
-    shown = _named(config.sample.prompts, style, seen)
+    shown = _prompted_concepts(config.sample.prompts, style, seen)
     others = choose_concepts(style, "known", count + len(shown), seen)
     concepts = [*shown, *(c for c in others if c not in shown)][:count]
     drawn = draw_concepts(saved, concepts, config.sample, (1.0,))
-    found = replace(judge(concepts, style, drawn, kid=False), left_out=len(seen))
+    evaluation = replace(measure_drawn(concepts, style, drawn, kid=False), left_out=len(seen))
     true = emoji.images(style)[[emoji.concepts(style).index(c) for c in shown]]
     rows = {f"true, {style}": true, "without the LoRA": drawn[None, None], "with the LoRA": drawn["final", 1.0]}
-    cells = [[_zoomed(pixels) for pixels in pictures[: len(shown)]] for pictures in rows.values()]
+    cells = [[_enlarge(pixels) for pixels in pictures[: len(shown)]] for pictures in rows.values()]
     table = labelled(cells, list(rows), [c.name for c in shown])
     save_png(table, parameters(config.sample, table.size, config.name), folder.comparison_file)
-    write_atomically(folder.evaluation_file, (json.dumps(asdict(found), indent=1) + "\n").encode())
+    write_atomically(folder.evaluation_file, (json.dumps(asdict(evaluation), indent=1) + "\n").encode())
     if config.output.report:
         write_report(folder.path)
     if config.output.model_card:
         write_card(folder.path)
-    return found
+    return evaluation
 
 
-def _named(prompts: Sequence[str], style: str, seen: Sequence[str]) -> list[Concept]:
+def _prompted_concepts(prompts: Sequence[str], style: str, seen: Sequence[str]) -> list[Concept]:
     by_name = {c.name: c for c in emoji.concepts(style)}
     for prompt in prompts:
         if prompt not in by_name:
-            raise UserError(f"sample.prompts: '{prompt}' is no concept of the style {style}.", code="unknown-name")
+            raise UserError(f"sample.prompts: '{prompt}' is not a concept of the style {style}.", code="unknown-name")
         if by_name[prompt].code in seen:
             raise UserError(
                 f"sample.prompts: '{prompt}' was trained on; the comparison would show what was memorised.",
@@ -75,6 +75,6 @@ def _named(prompts: Sequence[str], style: str, seen: Sequence[str]) -> list[Conc
     return [by_name[prompt] for prompt in prompts]
 
 
-def _zoomed(pixels: np.ndarray) -> Image.Image:
+def _enlarge(pixels: np.ndarray) -> Image.Image:
     picture = Image.fromarray(pixels)
     return picture.resize((picture.width * ZOOM, picture.height * ZOOM), Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""Evaluating what was trained: pictures of shipped concepts, with and without the adapter, and its losses."""
+"""Evaluating a trained model: pictures of shipped concepts with and without its adapter, and its losses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from snrlab.data.dataset import load_items
 from snrlab.data.emoji import Concept
 from snrlab.data.image_folder import scan
 from snrlab.data.images.pixels import load_pixels
-from snrlab.evaluate.features import JUDGE, FeatureNet
+from snrlab.evaluate.features import STYLE_CLASSIFIER, FeatureNet
 from snrlab.evaluate.measures import Measures, ReferenceSet, concept_rows, differences
 from snrlab.evaluate.open_model import OpenedModel, open_model
 from snrlab.lab.statistics import Estimate, mean
@@ -34,23 +34,23 @@ from snrlab.train.outputs.validation import epsilon_errors, errors_by_band
 logger = logging.getLogger(__name__)
 
 LOSS_PICTURES = 96
-_SIZE = 64  # of the true pictures
+_SIZE = 64  # pixels along each side of the true pictures
 ALL_WEIGHTS = "all weights"
 DrawnPictures = dict[tuple[str | None, float | None], NDArray[np.uint8]]  # pictures [N, H, W, 3] by (adapter, strength)
 
 
 @dataclass(frozen=True)
 class Row:
-    """Measures of one set of pictures.
+    """Measures of one set of pictures, one row of the table.
 
     Attributes:
-        name: `model` as it was before training; `step 200` or `final` with an adapter, `all weights` where all
+        name: `model` for the model before training; `step 200` or `final` with an adapter, `all weights` where all
             were trained; `pictures` for a folder.
-        strength: of the adapter.
-        measures: KID, paired distance, caption match, style.
-        features: the network that each measure is by.
-        change: the same minus the model's, in pairs.
-        loss: unweighted epsilon error by SNR band on true pictures; `loss_change` against the model's.
+        strength: strength of the adapter.
+        measures: KID, paired distance, caption match, style, ...
+        features: the feature network of each measure.
+        change: paired differences to the measures of the model before training.
+        loss: unweighted epsilon error by SNR band on true pictures; `loss_change` is its paired difference.
     """
 
     name: str
@@ -62,20 +62,22 @@ class Row:
     loss_change: dict[str, Estimate] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, found: Measures, bare: Measures | None = None, *, strength: float | None, kid: bool) -> Row:
-        """What was measured, and its change against the bare model."""
-        measures = found.estimates(kid=kid)
-        by = {measure: JUDGE if measure == "style" else found.net for measure in measures}
-        return cls(name, strength, measures, by, differences(bare, found, kid=kid) if bare else {})
+    def of(
+        cls, name: str, measured: Measures, bare: Measures | None = None, *, strength: float | None, kid: bool
+    ) -> Row:
+        """The row of a set of pictures, with its change against the bare model."""
+        measures = measured.estimates(kid=kid)
+        networks = {measure: STYLE_CLASSIFIER if measure == "style" else measured.net for measure in measures}
+        return cls(name, strength, measures, networks, differences(bare, measured, kid=kid) if bare else {})
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured on `count` pictures against the true pictures of `style`; the first row is the model's.
+    """Measures of `count` pictures against the true pictures of `style`; the first row is the untrained model's.
 
     Attributes:
-        left_out: how many concepts were left out because they were trained on; None for a LoRA of which that is not
-            known.
+        left_out: number of concepts left out because they were trained on; None for a LoRA whose training images are
+            unknown.
     """
 
     count: int
@@ -85,24 +87,25 @@ class Evaluation:
 
 
 def choose_concepts(style: str, which: str, count: int, seen: Sequence[str]) -> list[Concept]:
-    """Concepts of a style to evaluate on: known to the base or held out from it, never those in `seen`.
+    """Choose concepts of a style to evaluate on: known to the base model or held out from it, never in `seen`.
 
     Raises:
         UserError: fewer than `count` are left.
     """
-    left = [c for c in emoji.concepts(style) if c.held_out == (which == "held_out") and c.code not in set(seen)]
+    remaining = [c for c in emoji.concepts(style) if c.held_out == (which == "held_out") and c.code not in set(seen)]
     if which == "held_out":
-        count = min(count, len(left))
-    if len(left) < count:
+        count = min(count, len(remaining))
+    if len(remaining) < count:
         raise UserError(
-            f"--count is {count}, but only {len(left)} {which} concepts are left to evaluate on.", code="out-of-range"
+            f"--count is {count}, but only {len(remaining)} {which} concepts are left to evaluate on.",
+            code="out-of-range",
         )
-    places = np.sort(np.random.default_rng(0).permutation(len(left))[:count])
-    return [left[i] for i in places]
+    chosen = np.sort(np.random.default_rng(0).permutation(len(remaining))[:count])
+    return [remaining[i] for i in chosen]
 
 
 def seen_in_training(config: RunConfig | None) -> tuple[str, ...]:
-    """Codes of the shipped pictures that a run was trained on."""
+    """Codes of the shipped images that a run was trained on."""
     if config is None or config.data.shipped is None:
         return ()
     trained, _ = load_items(config.data, config.seed, config.validation.images)
@@ -110,7 +113,7 @@ def seen_in_training(config: RunConfig | None) -> tuple[str, ...]:
 
 
 def seen_by_lora(file: Path) -> tuple[str, ...] | None:
-    """The same of a LoRA file that lies in its run folder; None for one from elsewhere, of which it is not known."""
+    """Codes that a LoRA file in its run folder was trained on; None for a file elsewhere, where they are unknown."""
     run = RunFolder(file.parent)
     return seen_in_training(run.read_config()) if run.started else None
 
@@ -127,10 +130,10 @@ def evaluate_source(
     strengths: Sequence[float] | None = None,
     net: FeatureNet | None = None,
 ) -> Evaluation:
-    """Open a run or a model (see open_source) and evaluate it on concepts that it was not trained on.
+    """Open a run or a model (see open_model) and evaluate it on concepts that it was not trained on.
 
     Raises:
-        UserError: nothing usable there, too few concepts left, or strengths where there is no LoRA.
+        UserError: nothing usable at the source, too few concepts left, or strengths without a LoRA.
     """
     saved = open_model(source, lora, steps)
     if strengths and not saved.adapters:
@@ -138,8 +141,8 @@ def evaluate_source(
     by_lora = seen_by_lora(lora) if lora else ()
     seen = {*seen_in_training(saved.config), *(by_lora or ())}
     concepts = choose_concepts(style, which, count, sorted(seen))
-    found = evaluate_pipeline(saved, concepts, style, settings, strengths or (1.0,), net)
-    return replace(found, left_out=None if by_lora is None else len(seen))
+    evaluation = evaluate_pipeline(saved, concepts, style, settings, strengths or (1.0,), net)
+    return replace(evaluation, left_out=None if by_lora is None else len(seen))
 
 
 def evaluate_pipeline(
@@ -150,27 +153,27 @@ def evaluate_pipeline(
     strengths: Sequence[float] = (1.0,),
     net: FeatureNet | None = None,
 ) -> Evaluation:
-    """Draw every concept by the model and by what was trained on it, from the same noise; measure and compare.
+    """Draw every concept with the untrained and with the trained model, from the same noise; measure and compare.
 
-    That is each adapter at each strength, or the run's model where it trained all weights. `settings.prompts` is not
-    read: the prompts are the concepts' captions.
+    The trained model is each adapter at each strength, or the run's model where all weights were trained. The prompts
+    are the concepts' captions; `settings.prompts` is ignored.
     """
-    untrained = _before(saved)
+    untrained = _untrained_model(saved)
     drawn = draw_concepts(untrained or saved, concepts, settings, () if untrained else strengths)
     if untrained:
         drawn[ALL_WEIGHTS, None] = draw_concepts(saved, concepts, settings, ())[None, None]
-    found = judge(concepts, style, drawn, net=net)
+    evaluation = measure_drawn(concepts, style, drawn, net=net)
     logger.info(f"measuring the loss on {min(len(concepts), LOSS_PICTURES)} true pictures ...")
-    base, *rows = found.rows
+    base, *rows = evaluation.rows
     saved.use(None)
-    base_loss = _losses(untrained or saved, concepts, style)
+    base_loss = _epsilon_errors(untrained or saved, concepts, style)
     with_losses = [replace(base, loss=_means(base_loss))]
     for row in rows:
         saved.use(row.name, row.strength or 0.0)
-        loss = _losses(saved, concepts, style)
+        loss = _epsilon_errors(saved, concepts, style)
         change = _means({band: loss[band] - base_loss[band] for band in loss})
         with_losses.append(replace(row, loss=_means(loss), loss_change=change))
-    return replace(found, rows=tuple(with_losses))
+    return replace(evaluation, rows=tuple(with_losses))
 
 
 def draw_concepts(
@@ -179,11 +182,11 @@ def draw_concepts(
     settings: SampleConfig,
     strengths: Sequence[float],
 ) -> DrawnPictures:
-    """Pictures of the concepts from their captions: by the bare model, then by each adapter at each strength."""
+    """Draw the concepts from their captions with the bare model, then with each adapter at each strength."""
     config = settings.model_copy(update={"prompts": [c.caption for c in concepts]})
     drawn: DrawnPictures = {}
     chosen = [(None, None), *((a, s) for a in saved.adapters for s in strengths)]
-    progress = Throughput("pictures", len(concepts) * len(chosen), did="drew")
+    progress = Throughput("pictures", len(concepts) * len(chosen), verb="drew")
     for adapter, strength in chosen:
         saved.use(adapter, strength or 0.0)
         pictures = draw_pictures(saved.pipe, config, _SIZE, drawn=progress.update)
@@ -192,10 +195,10 @@ def draw_concepts(
     return drawn
 
 
-def judge(
+def measure_drawn(
     concepts: Sequence[Concept], style: str, drawn: DrawnPictures, *, kid: bool = True, net: FeatureNet | None = None
 ) -> Evaluation:
-    """Measure drawn pictures against the true ones, and the others against the bare model's."""
+    """Measure drawn pictures against the true ones; the rows of adapters have their change against the bare model."""
     codes = [c.code for c in concepts]
     true = ReferenceSet.of(style, net)
     bare = true.measure(drawn[None, None], codes)
@@ -208,20 +211,22 @@ def judge(
 
 def evaluate_folder(folder: Path, style: str, net: FeatureNet | None = None) -> Evaluation:
     """Measure pictures named after their concept's code points, such as 1f34e.png."""
-    found = scan(folder)
-    if found.broken:
-        raise UserError(f"{found.broken[0][0].name} cannot be read: {found.broken[0][1]}.", code="unreadable-image")
-    if not found.images:
+    listing = scan(folder)
+    if listing.unreadable:
+        raise UserError(
+            f"{listing.unreadable[0][0].name} cannot be read: {listing.unreadable[0][1]}.", code="unreadable-image"
+        )
+    if not listing.images:
         raise UserError(f"{folder}: there is no image in this folder.", code="no-images")
-    codes = [image.path.stem for image in found.images]
-    concept_rows(style, codes)  # a misnamed picture is said before the network looks at all the true ones
-    pictures = np.stack([load_pixels(image.path, _SIZE) for image in found.images])
+    codes = [image.path.stem for image in listing.images]
+    concept_rows(style, codes)  # report a misnamed picture before the network processes all true ones
+    pictures = np.stack([load_pixels(image.path, _SIZE) for image in listing.images])
     measured = ReferenceSet.of(style, net).measure(pictures, codes)
     return Evaluation(len(codes), style, (Row.of("pictures", measured, strength=None, kid=True),))
 
 
-def _before(saved: OpenedModel) -> OpenedModel | None:
-    """The model as it was before a run that trained all its weights; None for any other source."""
+def _untrained_model(saved: OpenedModel) -> OpenedModel | None:
+    """The model before a run that trained all its weights; None for any other source."""
     config = saved.config
     if config is None or config.train.method == "lora" or saved.adapters:
         return None
@@ -232,14 +237,14 @@ def _before(saved: OpenedModel) -> OpenedModel | None:
     return OpenedModel(pipeline(model, schedule, kind), model, schedule, kind, model.label, None, ())
 
 
-def _losses(saved: OpenedModel, concepts: Sequence[Concept], style: str) -> dict[str, NDArray[np.float64]]:
-    place = {c.code: i for i, c in enumerate(emoji.concepts(style))}
+def _epsilon_errors(saved: OpenedModel, concepts: Sequence[Concept], style: str) -> dict[str, NDArray[np.float64]]:
+    rows = {c.code: i for i, c in enumerate(emoji.concepts(style))}
     chosen = list(concepts)[:LOSS_PICTURES]
-    parts, device = saved.components, saved.components.unet.device
-    latents = encode_pixels(parts, emoji.images(style)[[place[c.code] for c in chosen]], device)
-    text = encode_captions(parts, [c.caption for c in chosen])
+    model, device = saved.components, saved.components.unet.device
+    latents = encode_pixels(model, emoji.images(style)[[rows[c.code] for c in chosen]], device)
+    text = encode_captions(model, [c.caption for c in chosen])
     schedule: NoiseSchedule = saved.schedule
-    return errors_by_band(epsilon_errors(parts, schedule, saved.prediction_type, latents, text), schedule)
+    return errors_by_band(epsilon_errors(model, schedule, saved.prediction_type, latents, text), schedule)
 
 
 def _means(losses: dict[str, NDArray[np.float64]]) -> dict[str, Estimate]:

@@ -1,7 +1,7 @@
-"""Feature networks that the user has: a folder of a transformers vision model, or the Inception of 2015 as a file.
+"""The user's feature networks: a folder of a transformers vision model, or the Inception of 2015 as a file.
 
-Nothing is downloaded and torchvision is not used: pictures are prepared by Pillow, as the folder's own
-preprocessor_config.json says.
+Nothing is downloaded and torchvision is not used: pictures are preprocessed with Pillow, as the folder's own
+preprocessor_config.json specifies.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from torch import Tensor
 from snrlab.core.errors import UserError, first_line, nearest
 from snrlab.evaluate import inception
 
-JUDGE = "judge"
+STYLE_CLASSIFIER = "judge"  # the style classifier's name on the command line and in tables
 _BATCH = 32
-PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")  # of an image model; of a CLIP with its tokenizer
+# of an image model; of a CLIP model with its tokenizer
+PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 WEIGHTS_FILES = (".safetensors", ".pth", ".pt")
 INCEPTION_FILES = (
     "pt_inception-2015-12-05-6726825d.pth of pytorch-fid, weights-inception-2015-12-05-6726825d.pth of torch-fidelity"
@@ -37,32 +38,32 @@ INCEPTION_FILES = (
 
 @dataclass(frozen=True, eq=False)
 class FeatureNet:
-    """A network that gives each picture a feature vector.
+    """A network that maps each picture to a feature vector.
 
     Attributes:
-        label: its name and class, for tables and files; never a path.
-        features: pictures, uint8 [N, H, W, 3] and at most BATCH of them, to features [N, D].
+        label: name and class, for tables and files; never a path.
+        features: maps at most _BATCH pictures, uint8 [N, H, W, 3], to features [N, D].
     """
 
     label: str
     features: Callable[[NDArray[np.uint8]], Tensor]
 
     @torch.no_grad()
-    def see(self, pictures: NDArray[np.uint8]) -> Tensor:
-        """Features of any number of pictures, fp32 [N, D] on the CPU."""
+    def extract(self, pictures: NDArray[np.uint8]) -> Tensor:
+        """Features of any number of pictures, fp32 on the CPU: [N, D]."""
         parts = range(0, len(pictures), _BATCH)
         return torch.cat([self.features(pictures[i : i + _BATCH]).float().cpu() for i in parts])
 
 
 @dataclass(frozen=True)
 class FeatureNetworkKind:
-    """A class of transformers whose features we know how to read.
+    """A supported class of transformers, and where its features are.
 
     Attributes:
-        network: the class that is loaded, the vision part of a model that also reads text.
-        output: which of its outputs the features are.
-        first_token: whether of that output only the first token counts (networks whose pooler is often untrained).
-        options: for its loading.
+        network: the class to load; of a model that also reads text, the vision part.
+        output: name of the output that holds the features.
+        first_token: whether only the output's first token is used (for networks whose pooler is often untrained).
+        options: keyword arguments for loading it.
     """
 
     network: str
@@ -93,46 +94,47 @@ def open_net(path: Path) -> FeatureNet:
     """Open a folder of a transformers vision model, or a file with the weights of the Inception of 2015.
 
     Raises:
-        UserError: nothing there, a class that is not supported, weights as a pickle or incomplete, or no preprocessor.
+        UserError: nothing at the path, an unsupported class, pickled or incomplete weights, or no preprocessor.
     """
     if path.is_file():
         return _open_inception(path)
     if not path.is_dir():
-        hint = " Did you mean 'judge'?" if nearest(str(path), [JUDGE]) else ""
+        hint = " Did you mean 'judge'?" if nearest(str(path), [STYLE_CLASSIFIER]) else ""
         raise UserError(
             f"--features: there is no folder or file {path}.{hint} Allowed: judge, a folder of a transformers vision "
             "model, or a file with Inception weights.",
             code="missing-file",
         )
-    kind = _kind(path)
+    kind = _detect_kind(path)
     _refuse_pickle(path)
-    network, process = _network(path, kind), _processor(path)
+    network, process = _load_network(path, kind), _load_processor(path)
 
     def features(pictures: NDArray[np.uint8]) -> Tensor:
-        ready = process(images=[Image.fromarray(p) for p in pictures], return_tensors="pt")
-        found = getattr(network(ready["pixel_values"].to(network.device)), kind.output)
-        return found[:, 0] if kind.first_token else found
+        inputs = process(images=[Image.fromarray(p) for p in pictures], return_tensors="pt")
+        output = getattr(network(inputs["pixel_values"].to(network.device)), kind.output)
+        return output[:, 0] if kind.first_token else output
 
     return FeatureNet(f"{path.resolve().name} ({kind.network})", features)
 
 
-def _kind(path: Path) -> FeatureNetworkKind:
-    config = _read(path / "config.json")
+def _detect_kind(path: Path) -> FeatureNetworkKind:
+    config = _read_json(path / "config.json")
     kind, classes = config.get("model_type"), config.get("architectures") or []
     if kind not in KINDS:
-        what = classes[0] if classes else kind or "model of an unknown type"
+        class_name = classes[0] if classes else kind or "model of an unknown type"
         raise UserError(
-            f"--features: {path} holds a {what}, which is not supported. Allowed: {SUPPORTED}.", code="not-supported"
+            f"--features: {path} holds a {class_name}, which is not supported. Allowed: {SUPPORTED}.",
+            code="not-supported",
         )
     projected = kind == "clip_vision_model" and CLIP_PROJECTED.network in classes
     return CLIP_PROJECTED if projected else KINDS[kind]
 
 
-def _network(path: Path, kind: FeatureNetworkKind) -> Any:
-    """The network in fp32, ready to measure; every weight of it from the folder."""
+def _load_network(path: Path, kind: FeatureNetworkKind) -> Any:
+    """Load the network in fp32, in evaluation mode; every weight must come from the folder."""
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        if config.model_type == "clip":  # the vision part repeats this number, in some published folders wrongly
+        if config.model_type == "clip":  # the vision part repeats this number, wrongly in some published folders
             config.vision_config.projection_dim = config.projection_dim
         network, report = getattr(transformers, kind.network).from_pretrained(
             path,
@@ -140,7 +142,7 @@ def _network(path: Path, kind: FeatureNetworkKind) -> Any:
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are in the report, which is read below
+            ignore_mismatched_sizes=True,  # they are in the report, which is checked below
             dtype=torch.float32,
             **dict(kind.options),
         )
@@ -156,7 +158,7 @@ def _network(path: Path, kind: FeatureNetworkKind) -> Any:
     return network.eval().requires_grad_(False).to(_device())
 
 
-def _processor(path: Path) -> Any:
+def _load_processor(path: Path) -> Any:
     if not any((path / name).is_file() for name in PREPROCESSORS):
         raise UserError(
             f"--features: {path} has no {PREPROCESSORS[0]}, which says how pictures are scaled and normalised for this "
@@ -165,7 +167,7 @@ def _processor(path: Path) -> Any:
         )
     for name in PREPROCESSORS:
         if (path / name).is_file():
-            _read(path / name)
+            _read_json(path / name)
     try:
         return transformers.AutoImageProcessor.from_pretrained(
             path, local_files_only=True, trust_remote_code=False, backend="pil"
@@ -179,12 +181,12 @@ def _processor(path: Path) -> Any:
 def _open_inception(path: Path) -> FeatureNet:
     if path.suffix not in WEIGHTS_FILES:
         raise UserError(
-            f"--features: {path.name} is no file of weights; of files, those of the Inception of 2015 are read: "
+            f"--features: {path.name} is not a weights file; the supported ones are those of the Inception of 2015: "
             f"{INCEPTION_FILES}, or the same as .safetensors.",
             code="wrong-file",
         )
     try:
-        network = inception.from_weights(_weights(path)).to(_device())
+        network = inception.from_weights(_load_weights(path)).to(_device())
     except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError):
         raise UserError(
             f"--features: {path.name} does not load as plain weights (anything else in a pickle is refused: it can run "
@@ -204,11 +206,11 @@ def _open_inception(path: Path) -> FeatureNet:
     return FeatureNet(f"{path.name} (Inception)", features)
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
+def _load_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return load_file(path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about files that it then refuses, which is all we need to say
+        warnings.simplefilter("ignore")  # it warns about files that it then refuses, and the refusal is reported
         return torch.load(path, "cpu", weights_only=True)
 
 
@@ -225,7 +227,7 @@ def _refuse_pickle(path: Path) -> None:
     raise UserError(f"--features: {path} has no model.safetensors.", code="missing-file")
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

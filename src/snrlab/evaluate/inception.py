@@ -1,8 +1,8 @@
-"""The Inception-v3 network of 2015, in which KID and FID are usually stated, for weights that the user has.
+"""The Inception-v3 network of 2015, the usual one for KID and FID, for weights that the user provides.
 
-It is the graph that TensorFlow's team published on 5 December 2015, as pytorch-fid and torch-fidelity keep its
-weights (Szegedy et al. 2015, arXiv:1512.00567). Unlike the paper's, its average pools leave out the padding, its
-last block has a maximum pool, and pictures are scaled as TensorFlow 1 did.
+It is the graph that the TensorFlow team published on 5 December 2015, with the weights' names of pytorch-fid and
+torch-fidelity (Szegedy et al. 2015, arXiv:1512.00567). Unlike the paper's, its average pools exclude the padding, its
+last block has a max pool, and pictures are resized as in TensorFlow 1.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _FEATURES = 2048
 _CLASSES = 1008
 
 Kernel = int | tuple[int, int]
-Conv = tuple[str, int, Kernel, int]  # name, channels out, kernel, stride
-Branch = tuple[Conv | tuple[Conv, Conv], ...]  # one after the other; a pair lies side by side
+Conv = tuple[str, int, Kernel, int]  # name, output channels, kernel, stride
+Branch = tuple[Conv | tuple[Conv, Conv], ...]  # one after another; a pair is applied in parallel
 Pool = Callable[[Tensor], Tensor]
 
 mean_pool: Pool = partial(functional.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
@@ -32,7 +32,7 @@ class ConvNorm(nn.Module):
     """Convolution, batch norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Kernel, stride: int = 1, *, padded: bool = True) -> None:
-        """From `inputs` to `outputs` channels; `padded` keeps the size."""
+        """Convolve from `inputs` to `outputs` channels; `padded` keeps the size."""
         super().__init__()
         sides = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = (sides[0] // 2, sides[1] // 2) if padded else 0
@@ -45,10 +45,10 @@ class ConvNorm(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Branches side by side and a pool, their channels joined; `branch_pool` follows the pool where there is one."""
+    """Parallel branches and a pool, channels concatenated; a convolution `branch_pool` may follow the pool."""
 
     def __init__(self, inputs: int, branches: tuple[Branch, ...], pool: Pool, pooled: int = 0) -> None:
-        """Branches as described; `pooled` channels follow the pool, or all of the input's where it is 0."""
+        """Build the branches; the pool gives `pooled` channels, or all of the input's where it is 0."""
         super().__init__()
         self.branches, self.pool = branches, pool
         self.outputs = pooled or inputs
@@ -65,15 +65,15 @@ class Mixed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs, h, w] to [N, self.outputs, h', w']."""
-        found = []
+        outputs = []
         for branch in self.branches:
             y = x
             for stage in branch:
                 y = torch.cat([self.get_submodule(conv[0])(y) for conv in _side_by_side(stage)], 1)
-            found.append(y)
+            outputs.append(y)
         pooled = self.pool(x)
-        found.append(self.branch_pool(pooled) if hasattr(self, "branch_pool") else pooled)
-        return torch.cat(found, 1)
+        outputs.append(self.branch_pool(pooled) if hasattr(self, "branch_pool") else pooled)
+        return torch.cat(outputs, 1)
 
 
 def _side_by_side(stage: Conv | tuple[Conv, Conv]) -> tuple[Conv, ...]:
@@ -81,7 +81,7 @@ def _side_by_side(stage: Conv | tuple[Conv, Conv]) -> tuple[Conv, ...]:
 
 
 def _chain(name: str, *convs: tuple[int, Kernel] | tuple[int, Kernel, int], start: int = 1) -> Branch:
-    """Convolutions one after the other, name_1, name_2, ...; a third number is the stride."""
+    """Convolutions in sequence, name_1, name_2, ...; a third number is the stride."""
     return tuple(
         (f"{name}_{i}", conv[0], conv[1], conv[2] if len(conv) > 2 else 1) for i, conv in enumerate(convs, start)
     )
@@ -96,7 +96,7 @@ def _fork(name: str) -> tuple[Conv, Conv]:
 
 
 def _blocks() -> dict[str, Callable[[int], Mixed]]:
-    """The eleven blocks in order, each from its input's channels."""
+    """The eleven blocks in order, as functions of their input channels."""
     wide, tall = (1, 7), (7, 1)
 
     def fine(pooled: int) -> Callable[[int], Mixed]:
@@ -135,10 +135,10 @@ def _blocks() -> dict[str, Callable[[int], Mixed]]:
 
 
 class Inception(nn.Module):
-    """The network; pictures go in as [N, 3, H, W] in 0..255, features of the last pool come out as [N, 2048]."""
+    """Inception-v3: pictures [N, 3, H, W] in 0..255 to features of the last pool [N, 2048]."""
 
     def __init__(self) -> None:
-        """With random weights."""
+        """Build the network with random weights."""
         super().__init__()
         self.Conv2d_1a_3x3 = ConvNorm(3, 32, 3, 2, padded=False)
         self.Conv2d_2a_3x3 = ConvNorm(32, 32, 3, padded=False)
@@ -163,35 +163,35 @@ class Inception(nn.Module):
 
 
 def from_weights(weights: Mapping[str, Tensor]) -> Inception:
-    """The network with these weights, ready to measure.
+    """The network with these weights, frozen and in evaluation mode.
 
     Raises:
-        KeyError: a tensor is missing, one is too many, or one has another shape.
+        KeyError: a tensor is missing, unexpected, or of another shape.
     """
     network = Inception()
-    own = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    expected = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     given = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
-    for name in (*own, *given):
-        if name not in own or name not in given or own[name].shape != given[name].shape:
+    for name in (*expected, *given):
+        if name not in expected or name not in given or expected[name].shape != given[name].shape:
             raise KeyError(name)
     network.load_state_dict({k: v.float() for k, v in given.items()}, strict=False)
     return network.eval().requires_grad_(False)
 
 
 def tensorflow_resize(x: Tensor, size: int) -> Tensor:
-    """Bilinear scaling as TensorFlow 1 did it: place i of the result lies at i * old / new.
+    """Bilinear resizing as in TensorFlow 1: position i of the result samples i * old / new.
 
     >>> tensorflow_resize(torch.tensor([[[[0.0, 4.0]]]]), 4)[0, 0, 0]
     tensor([0., 2., 4., 4.])
     """
 
     def along(old: int) -> Tensor:
-        place = torch.arange(size) * (old / size)
-        low = place.long()
+        position = torch.arange(size) * (old / size)
+        low = position.long()
         matrix = torch.zeros(size, old)
         rows = torch.arange(size)
-        matrix[rows, low] += 1 - (place - low)
-        matrix[rows, (low + 1).clamp(max=old - 1)] += place - low
+        matrix[rows, low] += 1 - (position - low)
+        matrix[rows, (low + 1).clamp(max=old - 1)] += position - low
         return matrix.to(x)
 
     return along(x.shape[2]) @ x @ along(x.shape[3]).T

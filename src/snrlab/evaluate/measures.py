@@ -1,16 +1,16 @@
-"""How near pictures come to the true pictures of a style, by the judge's features or those of the user's network.
+"""How close pictures come to the true pictures of a style, by features of the style classifier or the user's network.
 
     content distance  1 - cosine of the content of a picture and of the true picture of the same concept
-    paired distance   the same plus a distance of their styles, which is weighted so that among true pictures a wrong
-                      style counts as much as a wrong thing
+    paired distance   the same plus a distance of their styles, weighted so that among true pictures a wrong style
+                      counts as much as a wrong concept
     KID               squared MMD with a cubic kernel between the features of pictures and of true pictures, without
                       the pairs of one concept, which would pull it below zero
-    caption match     is the concept's true picture the nearest of 100?  (chance 1 %)
-    style             is the style that the judge sees the asked one?
+    caption match     whether the concept's true picture is the nearest of 100 (chance 1 %)
+    style             whether the style classifier recognises the requested style
 
-Each with a 95 % interval over concepts. A network of the user's does not tell style from content: by it, the paired
-distance is 1 - cosine of its features, there is no content distance, and the style stays the judge's. None of this is
-an FID, whatever the network.
+Each has a 95 % interval over concepts. The user's network does not separate style from content: with it, the paired
+distance is 1 - cosine of its features, there is no content distance, and style is still the style classifier's. None of
+this is an FID, whatever the network.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from torch.nn.functional import normalize
 
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
-from snrlab.evaluate.features import JUDGE, FeatureNet
-from snrlab.evaluate.style_classifier import Judge, Views, feature_views, load_judge, style_weight
+from snrlab.evaluate.features import STYLE_CLASSIFIER, FeatureNet
+from snrlab.evaluate.style_classifier import StyleClassifier, Views, feature_views, load_style_classifier, style_weight
 from snrlab.lab.statistics import Estimate, jackknife, mean
 
 CANDIDATES = 100
-SMALLEST = 20  # pictures, below which the jackknife's groups would be empty
+SMALLEST = 20  # pictures; with fewer, groups of the jackknife would be empty
 
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """What was measured in one set of pictures, per picture.
+    """Measurements of one set of pictures, one value per picture.
 
     Attributes:
-        net: the network whose features these are.
-        features: [N, D]; true_features the same of the true pictures.
+        net: name of the network that computed the features.
+        features: features of the pictures [N, D]; true_features are those of their true pictures.
         distance: paired distance [N].
-        content_distance: the part of it that is not style [N]; None by a network that does not tell them apart.
+        content_distance: its part without style [N]; None for a network that does not separate the two.
         match: whether the caption was matched [N], 0 or 1.
-        style: whether the style was the asked one [N], 0 or 1; by the judge always.
+        style: whether the style was the requested one [N], 0 or 1; always by the style classifier.
     """
 
     net: str
@@ -63,38 +63,41 @@ class Measures:
         return float((terms.sum() - terms.diagonal().sum()) / (n * (n - 1)))
 
     def per_picture(self) -> dict[str, NDArray[np.float64]]:
-        """The measures that each picture has one of, by name."""
+        """The measures that have a value per picture, by name."""
         content = {} if self.content_distance is None else {"content distance": self.content_distance}
         return {"paired distance": self.distance, **content, "caption match": self.match, "style": self.style}
 
     def estimates(self, *, kid: bool = True) -> dict[str, Estimate]:
         """Every measure with its interval; `kid` needs a few hundred pictures."""
-        found = {"KID": jackknife(self.kid, len(self.distance))} if kid else {}
-        return found | {name: mean(values) for name, values in self.per_picture().items()}
+        estimates = {"KID": jackknife(self.kid, len(self.distance))} if kid else {}
+        return estimates | {name: mean(values) for name, values in self.per_picture().items()}
 
 
 @dataclass(frozen=True, eq=False)
 class ReferenceSet:
-    """The true pictures of a style, as seen by the judge and by the network of the user's where there is one.
+    """Features of the true pictures of a style, by the style classifier and by the user's network if given.
 
     Attributes:
-        judge: the network; styles the names of the styles it tells apart.
-        true: what it sees in the true pictures of `style`, in the order of their concepts.
-        net: the user's network, or None where the judge measures everything; true_features what it sees there [N, D].
+        classifier: the style classifier; styles are the names of its classes.
+        true_views: its views of the true pictures of `style`, in the order of their concepts.
+        net: the user's network, or None where the style classifier measures everything; true_features are its features
+            of the true pictures [N, D].
     """
 
     style: str
-    judge: Judge
+    classifier: StyleClassifier
     styles: tuple[str, ...]
-    true: Views
+    true_views: Views
     net: FeatureNet | None
     true_features: Tensor
 
     @classmethod
     def of(cls, style: str, net: FeatureNet | None = None) -> ReferenceSet:
-        """The yardstick of a shipped style (UserError where there is no such style)."""
-        judge, styles, true = _judged(style)
-        return cls(style, judge, styles, true, net, net.see(emoji.images(style)) if net else true.features)
+        """The reference set of a shipped style (UserError where there is no such style)."""
+        classifier, styles, true_views = _reference_views(style)
+        return cls(
+            style, classifier, styles, true_views, net, net.extract(emoji.images(style)) if net else true_views.features
+        )
 
     def measure(self, pictures: NDArray[np.uint8], codes: list[str], seed: int = 0) -> Measures:
         """Measure pictures of concepts, uint8 [N, H, W, 3], against their true pictures.
@@ -103,20 +106,20 @@ class ReferenceSet:
             UserError: unknown concept, or too few pictures.
         """
         rows = concept_rows(self.style, codes)
-        seen = feature_views(self.judge, torch.tensor(pictures))
+        seen = feature_views(self.classifier, torch.tensor(pictures))
         style = (seen.style.argmax(1) == self.styles.index(self.style)).double().numpy()
         if self.net is None:
-            content, true = seen.content, self.true.content
+            content, true = seen.content, self.true_views.content
             features, content_distance = seen.features, 1 - (content * true[rows]).sum(1)
             # half the squared distance of two distributions: 1 between two certainties
-            style_error = (seen.style.softmax(1) - self.true.style[rows].softmax(1)).square().sum(1) / 2
+            style_error = (seen.style.softmax(1) - self.true_views.style[rows].softmax(1)).square().sum(1) / 2
             distance = content_distance + style_weight() * style_error
         else:
-            features = self.net.see(pictures)
+            features = self.net.extract(pictures)
             content, true = normalize(features, dim=1), normalize(self.true_features, dim=1)
             distance, content_distance = 1 - (content * true[rows]).sum(1), None
         return Measures(
-            net=self.net.label if self.net else JUDGE,
+            net=self.net.label if self.net else STYLE_CLASSIFIER,
             features=features,
             true_features=self.true_features[rows],
             distance=distance.double().numpy(),
@@ -127,14 +130,14 @@ class ReferenceSet:
 
 
 @cache
-def _judged(style: str) -> tuple[Judge, tuple[str, ...], Views]:
-    """The judge, its styles, and what it sees in the true pictures of one: the same whenever it is asked."""
-    judge, styles = load_judge()
-    return judge, styles, feature_views(judge, torch.tensor(emoji.images(style)))
+def _reference_views(style: str) -> tuple[StyleClassifier, tuple[str, ...], Views]:
+    """The style classifier, its styles, and its views of the true pictures of one style; computed once per style."""
+    classifier, styles = load_style_classifier()
+    return classifier, styles, feature_views(classifier, torch.tensor(emoji.images(style)))
 
 
 def concept_rows(style: str, codes: list[str]) -> Tensor:
-    """Where the concepts' true pictures stand among those of the style.
+    """Indices of the concepts' true pictures among those of the style.
 
     Raises:
         UserError: unknown style or concept, or too few of them.
@@ -143,11 +146,11 @@ def concept_rows(style: str, codes: list[str]) -> Tensor:
         raise UserError(
             f"there are {len(codes)} pictures; at least {SMALLEST} are needed for an interval.", code="too-few-images"
         )
-    place = {concept.code: i for i, concept in enumerate(emoji.concepts(style))}
-    missing = [code for code in codes if code not in place]
+    rows = {concept.code: i for i, concept in enumerate(emoji.concepts(style))}
+    missing = [code for code in codes if code not in rows]
     if missing:
-        raise UserError(f"{missing[0]} is no concept of the style {style}.", code="unknown-name")
-    return torch.tensor([place[code] for code in codes])
+        raise UserError(f"{missing[0]} is not a concept of the style {style}.", code="unknown-name")
+    return torch.tensor([rows[code] for code in codes])
 
 
 def measure(
@@ -157,10 +160,10 @@ def measure(
 
     Args:
         pictures: uint8 [N, H, W, 3].
-        codes: the concept of each.
-        style: the style they should have.
-        seed: of the draw of the other candidates.
-        net: the network whose features are compared; None is the judge.
+        codes: concept of each picture.
+        style: the style that they should have.
+        seed: seed for drawing the candidates of the caption match.
+        net: the network whose features are compared; None is the style classifier.
 
     Raises:
         UserError: unknown style or concept, or too few pictures.
@@ -180,19 +183,19 @@ def cubic_kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def differences(before: Measures, after: Measures, *, kid: bool = True) -> dict[str, Estimate]:
-    """After minus before, for pictures of the same concepts from the same noise, in pairs."""
-    found = {"KID": jackknife(lambda rows: after.kid(rows) - before.kid(rows), len(before.distance))} if kid else {}
-    was = before.per_picture()
-    return found | {name: mean(values - was[name]) for name, values in after.per_picture().items()}
+    """Paired differences, after minus before, for pictures of the same concepts from the same noise."""
+    changes = {"KID": jackknife(lambda rows: after.kid(rows) - before.kid(rows), len(before.distance))} if kid else {}
+    earlier = before.per_picture()
+    return changes | {name: mean(values - earlier[name]) for name, values in after.per_picture().items()}
 
 
 def _matches(content: Tensor, true: Tensor, rows: Tensor, seed: int) -> NDArray[np.float64]:
-    """Top-1 of CANDIDATES: the own concept among others drawn at random, [N] of 0 and 1."""
+    """Whether each picture's own concept ranks first among CANDIDATES drawn at random: [N] of 0 and 1."""
     rng = np.random.default_rng(seed)
-    found = np.zeros(len(rows))
-    for i, own in enumerate(rows.tolist()):
+    matches = np.zeros(len(rows))
+    for i, row in enumerate(rows.tolist()):
         others = rng.choice(len(true) - 1, min(CANDIDATES, len(true)) - 1, replace=False)
-        others += others >= own  # all but the own
-        candidates = torch.cat([true[own : own + 1], true[torch.from_numpy(others)]])
-        found[i] = float((candidates @ content[i]).argmax() == 0)
-    return found
+        others += others >= row  # skip the picture's own concept
+        candidates = torch.cat([true[row : row + 1], true[torch.from_numpy(others)]])
+        matches[i] = float((candidates @ content[i]).argmax() == 0)
+    return matches

@@ -1,4 +1,4 @@
-"""Opening what has been trained: a run folder, or a model with a LoRA, as a pipeline."""
+"""Opening a run folder, or a model with a LoRA, as a pipeline."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class OpenedModel:
     """A model ready to sample.
 
     Attributes:
-        pipe: over the networks of `components`, told captions as in training, with the schedule and prediction
-            type that were trained.
-        config: of the run it came from, or None for a bare model.
-        adapters: names of the LoRAs that can be put on it: `final`, or `step N` for one saved on the way.
+        pipe: pipeline over the networks of `components`, with the caption encoding, schedule and prediction type of
+            training.
+        config: config of the run it came from, or None for a bare model.
+        adapters: names of the LoRAs that can be applied to it: `final`, or `step N` for one saved during the run.
     """
 
     pipe: Pipeline
@@ -53,11 +53,11 @@ class OpenedModel:
     @property
     def resolution(self) -> int:
         """The run's resolution, or the model's own."""
-        own = self.components.unet.config.sample_size * self.components.latent_factor
-        return self.config.data.side if self.config else own
+        model_side = self.components.unet.config.sample_size * self.components.latent_factor
+        return self.config.data.side if self.config else model_side
 
     def use(self, adapter: str | None, strength: float = 1.0) -> None:
-        """Put one of the adapters on, at a strength; None takes all off."""
+        """Apply one of the adapters at a strength; None disables all."""
         if not self.adapters:
             return
         if adapter is None:
@@ -76,15 +76,17 @@ def open_model(source: Path, lora: Path | None = None, steps: Sequence[int] = ()
         steps: use the run's LoRAs of these steps instead of the final one.
 
     Raises:
-        UserError: nothing usable there, an unfinished run, or a LoRA that does not fit.
+        UserError: nothing usable at the source, an unfinished run, or a LoRA that does not fit.
     """
     folder = RunFolder(source)
     config = folder.read_config() if folder.started else None
     if steps and (config is None or lora is not None or config.train.method != "lora"):
-        raise UserError("--step chooses among the LoRAs of a run folder; here there are none.", code="unused-option")
+        raise UserError("--step chooses among the LoRAs of a run folder; this source has none.", code="unused-option")
     if config is None:
-        ships = next((name for name in get_args(ShippedModel) if str(source) == name and not source.exists()), None)
-        model = shipped(ships) if ships else _loaded(source, lora)
+        shipped_name = next(
+            (name for name in get_args(ShippedModel) if str(source) == name and not source.exists()), None
+        )
+        model = shipped(shipped_name) if shipped_name else _load_named(source, lora)
         schedule = model_schedule(model.scheduler_config)
         prediction_type, label = model.known_prediction_type(), model.label
         files = {FINAL: lora} if lora else {}
@@ -95,19 +97,19 @@ def open_model(source: Path, lora: Path | None = None, steps: Sequence[int] = ()
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")).freeze()
     pipe = pipeline(model, schedule, prediction_type)
     for name, file in files.items():
-        _put_lora(pipe, file, _peft_name(name))
+        _attach_lora(pipe, file, _peft_name(name))
     saved = OpenedModel(pipe, model, schedule, prediction_type, label, config, tuple(files))
     if files:
         saved.use(next(iter(files)))
     return saved
 
 
-def _loaded(source: Path, lora: Path | None) -> Components:
-    """The model that a user named (UserError where there is none, with what was probably meant)."""
-    meant = nearest(str(source), get_args(ShippedModel))
-    if meant and not source.exists():
+def _load_named(source: Path, lora: Path | None) -> Components:
+    """Load the model that the user named (UserError with a suggestion where there is none)."""
+    suggestion = nearest(str(source), get_args(ShippedModel))
+    if suggestion and not source.exists():
         raise UserError(
-            f"SOURCE: there is no file or folder {source}. Did you mean {meant}, a model that ships?",
+            f"SOURCE: there is no file or folder {source}. Did you mean {suggestion}, a model that ships?",
             code="missing-file",
         )
     if lora is None and source.is_file() and is_lora(source):
@@ -122,11 +124,11 @@ def _loaded(source: Path, lora: Path | None) -> Components:
 def _open_run(
     folder: RunFolder, config: RunConfig, lora: Path | None, steps: Sequence[int]
 ) -> tuple[Components, dict[str, Path]]:
-    """The model of a finished run and the LoRA files to put on it, by name."""
+    """The model of a finished run and the LoRA files to apply to it, by name."""
     result = folder.result(config)
     if not result.exists():
         raise UserError(
-            f"{folder.path} holds an unfinished run; go on with snrlab train ... --resume.", code="run-unfinished"
+            f"{folder.path} holds an unfinished run; continue it with snrlab train ... --resume.", code="run-unfinished"
         )
     if config.train.method == "full":
         dtype = DTYPES[config.model.precision]
@@ -134,11 +136,11 @@ def _open_run(
         return with_precision(model, dtype, frozen=True), {FINAL: lora} if lora else {}
     files: dict[str, Path] = {}
     for step in steps:
-        file = result if step == config.train.steps else folder.on_the_way(config, step)
+        file = result if step == config.train.steps else folder.intermediate_result(config, step)
         if not file.exists():
-            there = ", ".join(str(s) for s in [*folder.steps_on_the_way(config), config.train.steps])
+            available = ", ".join(str(s) for s in [*folder.intermediate_steps(config), config.train.steps])
             raise UserError(
-                f"--step: there is no LoRA of step {step} in {folder.path}. Allowed: {there}.", code="no-checkpoint"
+                f"--step: there is no LoRA of step {step} in {folder.path}. Allowed: {available}.", code="no-checkpoint"
             )
         files[f"step {step}"] = file
     return load_for_run(config), files or {FINAL: lora or result}
@@ -148,12 +150,12 @@ def _peft_name(adapter: str) -> str:
     return adapter.replace(" ", "_")
 
 
-def _put_lora(pipe: Pipeline, path: Path, name: str) -> None:
-    # diffusers drops a DoRA's lengths from a file in kohya's layout, so it is given peft's
+def _attach_lora(pipe: Pipeline, path: Path, name: str) -> None:
+    # diffusers drops a DoRA's magnitudes from kohya's layout, so it gets peft's
     tensors = peft_tensors(load_lora(path, pipe.diffusers.unet.config, field="--lora"), torch.float32)
     try:
         with warnings.catch_warnings():
-            # several adapters side by side are what we want here
+            # several adapters on one model are intended
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             pipe.diffusers.load_lora_weights(tensors, adapter_name=name)
     except (ValueError, RuntimeError, KeyError) as reason:

@@ -1,1 +1,1 @@
-"""Opening files that may be anything: bounded in size and time, one clear message for what is not what it should be."""
+"""Safe reading and writing of files: bounded in size and time, whole or not at all, with clear errors."""

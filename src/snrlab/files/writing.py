@@ -1,4 +1,4 @@
-"""Writing files that are whole or not there, whatever happens meanwhile."""
+"""Atomic writing of files and folders: complete or absent, even after a crash."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from typing import IO
 
 from snrlab.core.errors import UserError
 
-UNFINISHED = ".tmp"  # ending of what is being written
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+TEMPORARY_SUFFIX = ".tmp"  # of a file or folder that is being written
+DISK_FULL_ERRNOS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+FORBIDDEN_ERRNOS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class WriteError(UserError):
-    """A file that could not be written; what was there under its name before is still there."""
+    """A file could not be written; a previous file of that name is untouched."""
 
     def __init__(self, message: str, *, code: str = "unwritable-file") -> None:
-        """With the message; `disk-full` is a code of its own."""
+        """With the message for the user; the code is `unwritable-file` or `disk-full`."""
         super().__init__(message, code=code)
 
 
 @contextmanager
 def atomically(path: Path, size: int | None = None) -> Iterator[IO[bytes]]:
-    """Write a file under a temporary name; on leaving it is flushed to the disk and gets its own.
+    """Open a file for writing under a temporary name; on exit it is flushed to disk and renamed to `path`.
 
     Args:
-        path: where it shall be.
-        size: bytes that it will have, for the message.
+        path: final path.
+        size: expected bytes, for the message of an error.
 
     Raises:
-        WriteError: the disk is full, the folder is read-only, or whatever else the system says.
+        WriteError: the disk is full, the folder is read-only, or another error of the system.
     """
-    temporary = unfinished(path)
+    temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -54,12 +54,14 @@ def atomically(path: Path, size: int | None = None) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def folder_atomically(path: Path) -> Iterator[Path]:
-    """Fill a folder under a temporary name; on leaving it gets its own. What another attempt has left there goes.
+    """Create a folder under a temporary name to fill; on exit it is renamed to `path`.
+
+    Leftovers of an earlier attempt are deleted.
 
     Raises:
-        WriteError: the disk is full, the folder above is read-only, or whatever else the system says.
+        WriteError: the disk is full, the parent folder is read-only, or another error of the system.
     """
-    temporary = unfinished(path)
+    temporary = temporary_path(path)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -73,36 +75,36 @@ def folder_atomically(path: Path) -> Iterator[Path]:
         raise
 
 
-def unfinished(path: Path) -> Path:
-    """The name under which it is written."""
-    return path.with_name(path.name + UNFINISHED)
+def temporary_path(path: Path) -> Path:
+    """The temporary path that a file or folder is written under."""
+    return path.with_name(path.name + TEMPORARY_SUFFIX)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """A file with this content, whole or not at all (WriteError where it cannot be written)."""
+    """Write a file with this content, completely or not at all (WriteError)."""
     with atomically(path, len(content)) as file:
         file.write(content)
 
 
 def write_error(path: Path, reason: OSError, size: int | None = None) -> WriteError:
-    """What a system's refusal to write a file means, and what to do."""
-    needs = "" if size is None else f", which needs {in_bytes(size)}"
-    if reason.errno in FULL:
+    """WriteError for a system error while writing a file: what it means, and what to do."""
+    need = "" if size is None else f", which needs {format_bytes(size)}"
+    if reason.errno in DISK_FULL_ERRNOS:
         free = ""
         with suppress(OSError):
-            free = f" ({in_bytes(shutil.disk_usage(path.parent).free)} free)"
-        return WriteError(f"{path}{needs} cannot be written: the disk is full{free}. Make room.", code="disk-full")
+            free = f" ({format_bytes(shutil.disk_usage(path.parent).free)} free)"
+        return WriteError(f"{path}{need} cannot be written: the disk is full{free}. Make room.", code="disk-full")
     if reason.errno == errno.EFBIG:
-        return WriteError(f"{path}{needs} cannot be written: this system allows no file of that size here.")
-    if reason.errno in FORBIDDEN:
+        return WriteError(f"{path}{need} cannot be written: this system allows no file of that size here.")
+    if reason.errno in FORBIDDEN_ERRNOS:
         return WriteError(
             f"{path} cannot be written: {path.parent} is read-only, or not yours to write to. Make it writable."
         )
-    return WriteError(f"{path}{needs} cannot be written ({reason.strerror or reason}).")
+    return WriteError(f"{path}{need} cannot be written ({reason.strerror or reason}).")
 
 
 def sync_folder(folder: Path) -> None:
-    """Have a new name in a folder reach the disk, where the system can be asked for that (Windows cannot)."""
+    """Flush a folder, and so the new names in it, to disk, if the system supports it (Windows does not)."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -111,10 +113,10 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def in_bytes(size: int) -> str:
-    """Bytes in words.
+def format_bytes(size: int) -> str:
+    """A size with its unit, MB or GB.
 
-    >>> in_bytes(2 * 2**20), in_bytes(3 * 2**30)
+    >>> format_bytes(2 * 2**20), format_bytes(3 * 2**30)
     ('2.0 MB', '3.0 GB')
     """
     return f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{max(size / 2**20, 0.1):.1f} MB"

@@ -1,4 +1,4 @@
-"""What the lab says to people, as one list of blocks: written as terminal text, Markdown or HTML."""
+"""Documents as lists of blocks, and their writers: terminal text, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from snrlab.core.findings.finding import Finding
+from snrlab.lab.asset_files import read_asset
 from snrlab.lab.statistics import Estimate
 
 
 def columns(table: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines, every column as wide as its widest cell.
+    """Rows of cells as lines of text; every column is as wide as its widest cell.
 
     >>> print(columns([("", "a"), ("long", "b")]))
           a
@@ -30,21 +31,21 @@ class Heading:
 
 @dataclass(frozen=True)
 class BulletList:
-    """Items of a list."""
+    """A list of items."""
 
     items: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class TableBlock:
-    """A table, its first row the heading."""
+    """A table; its first row is the heading."""
 
     rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
 class Code:
-    """What can be typed."""
+    """A command to type."""
 
     text: str
 
@@ -53,7 +54,7 @@ Block = Heading | BulletList | TableBlock | Code | Finding | str
 
 
 def to_text(blocks: Iterable[Block]) -> str:
-    """For a terminal, without the control characters that a file's names and metadata may hold."""
+    """The blocks as terminal text, without the control characters that names and metadata in a file may hold."""
     parts = []
     for block in blocks:
         match block:
@@ -71,7 +72,7 @@ def to_text(blocks: Iterable[Block]) -> str:
 
 
 def printable(text: str) -> str:
-    r"""The text with a mark in place of each control character, which could drive the terminal.
+    r"""The text with a replacement mark for each control character, which could drive the terminal.
 
     >>> printable("a name\x1b[2J")
     'a name\ufffd[2J'
@@ -80,7 +81,7 @@ def printable(text: str) -> str:
 
 
 def to_markdown(title: str, blocks: Iterable[Block]) -> str:
-    """Markdown under a title."""
+    """The blocks as Markdown under a title."""
     parts = [f"# {title}", ""]
     for block in blocks:
         match block:
@@ -102,7 +103,7 @@ def to_markdown(title: str, blocks: Iterable[Block]) -> str:
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str | Estimate]]) -> str:
-    """HTML of a table that a narrow screen shows sideways, without moving the page (the class is in report.CSS)."""
+    """An HTML table that scrolls sideways on a narrow screen, by itself (class `sideways` in assets/report.css)."""
 
     def line(cells: Sequence[str | Estimate], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{_cell(cell)}</{tag}>" for cell in cells) + "</tr>"
@@ -112,15 +113,15 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str | Estimate]]) ->
 
 
 def _cell(content: str | Estimate) -> str:
-    """A text, or a value with its interval on a line of its own."""
+    """Content of a cell: a text, or a value with its interval on a second line."""
     if isinstance(content, str):
         return html.escape(content)
     value, _, interval = str(content).partition(" ")
     return f"{value} <small>{interval}</small>"
 
 
-def to_html(title: str, blocks: Iterable[Block], css: str, picture: str = "") -> str:
-    """One HTML file that opens offline; `picture` is SVG."""
+def to_html(title: str, blocks: Iterable[Block], figure: str = "") -> str:
+    """The blocks as one HTML file that opens offline; `figure` is SVG."""
     parts = []
     for block in blocks:
         match block:
@@ -139,8 +140,9 @@ def to_html(title: str, blocks: Iterable[Block], css: str, picture: str = "") ->
             case _:
                 parts.append(f"<p>{html.escape(str(block))}</p>")
     name = html.escape(title)
-    figure = f"<figure>{picture}</figure>" if picture else ""
+    drawing = f"<figure>{figure}</figure>" if figure else ""
+    style = read_asset("report.css")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{name} - snrlab</title><style>{css}</style></head><body><h1>{name}</h1>{figure}{"".join(parts)}</body></html>
+<title>{name} - snrlab</title><style>{style}</style></head><body><h1>{name}</h1>{drawing}{"".join(parts)}</body></html>
 """

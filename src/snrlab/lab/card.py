@@ -1,4 +1,4 @@
-"""A run's model card: README.md as model hubs read it, made from the files of the run folder alone."""
+"""Model card of a run: README.md for model hubs, made from the run folder alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snrlab.config import RunConfig, dump
 from snrlab.config.prompts import parse_line
 from snrlab.config.redact import without_paths
 from snrlab.files.writing import write_atomically
-from snrlab.lab.figures.run_figures import recipe_picture
+from snrlab.lab.figures.run_figures import recipe_png
 from snrlab.lab.report import change_by_band
 from snrlab.lab.statistics import Estimate
 from snrlab.lab.tables import describe
@@ -22,20 +22,20 @@ from snrlab.runs.logs import read_validation
 
 
 def write_card(folder: Path) -> Path:
-    """Write README.md and the recipe's plot into a run folder; the path of the card."""
+    """Write README.md and the recipe's plot into a run folder, and return the path of the card."""
     run = RunFolder(folder)
     config = run.read_config()
     recipe = resolve_to_show(config).recipe
-    run.recipe_plot.write_bytes(recipe_picture(recipe.tables()))
+    run.recipe_plot.write_bytes(recipe_png(recipe.tables()))
     write_atomically(run.card_file, card(config, run, describe(recipe)).encode())
     return run.card_file
 
 
 def card(config: RunConfig, run: RunFolder, recipe: str) -> str:
-    """The card as Markdown with a YAML head; `recipe` describes the recipe in a line."""
-    shown = without_paths(config)
+    """The card as Markdown with YAML front matter; `recipe` describes the recipe in a line."""
+    shareable = without_paths(config)
     output = config.output
-    parts = [
+    sections = [
         front_matter(config, _last_pictures(run)),
         f"# {output.title or config.name}\n",
         f"{output.description}\n" if output.description else "",
@@ -44,13 +44,13 @@ def card(config: RunConfig, run: RunFolder, recipe: str) -> str:
         f"## Recipe\n\n{recipe[0].upper()}{recipe[1:]}.\n",
         f"![weight and emphasis by noise level]({run.recipe_plot.name})\n",
         _numbers(run),
-        f"## Configuration\n\nTrained with snrlab {__version__}:\n\n```toml\n{dump(shown).strip()}\n```\n",
+        f"## Configuration\n\nTrained with snrlab {__version__}:\n\n```toml\n{dump(shareable).strip()}\n```\n",
     ]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(section for section in sections if section)
 
 
 def front_matter(config: RunConfig, pictures: list[Path]) -> str:
-    """The YAML head: base model, tags, licence, the words to prompt with, pictures."""
+    """The YAML front matter: base model, tags, licence, trigger phrase, pictures."""
     output = config.output
     lora = config.train.method == "lora"
     tags = ["text-to-image", "stable-diffusion", "diffusers", *(["lora", "template:sd-lora"] if lora else []), "snrlab"]
@@ -68,18 +68,18 @@ def front_matter(config: RunConfig, pictures: list[Path]) -> str:
 
 
 def base_name(config: RunConfig) -> str:
-    """What the base model is called: as the run says, else its own name."""
+    """Name of the base model: as in the run's [output], or else after its file."""
     model = config.model
-    own = Path(model.path).name if model.path is not None else f"snrlab-{model.shipped or model.random}"
-    return config.output.base_model or own.replace("_", "-")
+    default_name = Path(model.path).name if model.path is not None else f"snrlab-{model.shipped or model.random}"
+    return config.output.base_model or default_name.replace("_", "-")
 
 
 def _use(config: RunConfig) -> str:
     output, lora = config.output, config.train.method == "lora"
-    what = (
+    result = (
         f"`{config.name}.safetensors`: a LoRA of rank {config.lora.rank} for" if lora else "All weights, trained from"
     )
-    text = f"{what} {base_name(config)}."
+    text = f"{result} {base_name(config)}."
     if output.trigger_phrase:
         text += f" Put `{output.trigger_phrase}` into the prompt."
     if output.author:
@@ -88,13 +88,13 @@ def _use(config: RunConfig) -> str:
 
 
 def _pictures(config: RunConfig, run: RunFolder) -> str:
-    shown = zip(config.sample.prompts, _last_pictures(run), strict=False)
-    rows = [f"![{_plain(_text(prompt))}]({file.as_posix()})" for prompt, file in shown]
+    samples = zip(config.sample.prompts, _last_pictures(run), strict=False)
+    rows = [f"![{_plain(_text(prompt))}]({file.as_posix()})" for prompt, file in samples]
     return "## Samples\n\n" + "\n".join(rows) + "\n" if rows else ""
 
 
 def _numbers(run: RunFolder) -> str:
-    """What was measured on images that were not trained on; and against true pictures, where there are."""
+    """The section of numbers: validation errors, and the evaluation if there is one."""
     text = ""
     changes = change_by_band(list(read_validation(run.validation_file)))
     if changes:
@@ -109,35 +109,35 @@ def _numbers(run: RunFolder) -> str:
     return text
 
 
-def _evaluation(found: dict[str, Any]) -> str:
-    """Measures of pictures with and without what was trained, of a style whose true pictures are known."""
-    model, trained = found["rows"][:2]
+def _evaluation(evaluation: dict[str, Any]) -> str:
+    """Measures of pictures without and with what was trained, against the true pictures of a style."""
+    model, trained = evaluation["rows"][:2]
     rows = "".join(
         f"| {name} | {Estimate(**model['measures'][name])} | {Estimate(**value)} | "
         f"{Estimate(**trained['change'][name])} |\n"
         for name, value in trained["measures"].items()
     )
     return (
-        f"\n{found['count']} pictures against the true pictures of {found['style']}:\n\n"
+        f"\n{evaluation['count']} pictures against the true pictures of {evaluation['style']}:\n\n"
         f"| measure | without | with | change |\n|---|---|---|---|\n{rows}"
     )
 
 
 def _last_pictures(run: RunFolder) -> list[Path]:
-    """The single pictures of the last grid, relative to the folder."""
+    """Paths of the single pictures of the last grid, relative to the run folder."""
     return [file.relative_to(run.path) for file in run.last_sample_images()]
 
 
 def _text(prompt: str) -> str:
-    """What a prompt's line shows, without its flags."""
+    """The prompt of a prompt line, without its flags."""
     return parse_line(prompt, "prompt").prompt
 
 
 def _plain(text: str) -> str:
-    """A text that Markdown leaves as it is within brackets."""
+    """The text with the characters escaped that end Markdown brackets."""
     return re.sub(r"([\\\[\]])", r"\\\1", text)
 
 
 def _yaml(text: str) -> str:
-    """A text as YAML reads it for certain: JSON's quotes."""
+    """The text quoted as in JSON, which YAML always reads as a string."""
     return json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What a configuration really does: asked, computed, where the effort goes, what to know, what was meant."""
+"""Explanation of a configuration: its settings, what they compute, where the effort goes, what was meant."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from snrlab.peers.interpretation import interpret
 from snrlab.peers.reading import read_source
 from snrlab.peers.settings import Interpretation, Settings
 
-# what the trainer's own account of a setting already says
-SAID_OTHERWISE = {"peer_variant", "peer_prediction_type", "product_on_network", "double_counting", "damped_twice"}
+# findings that the account of the trainer's formulas already covers
+REPORTED_BY_PEER = {"peer_variant", "peer_prediction_type", "product_on_network", "double_counting", "damped_twice"}
 
 
 @dataclass(frozen=True, eq=False)
 class Effort:
-    """Where a recipe's effort goes, each share by its name.
+    """Where a recipe's effort goes: shares of weight, loss and gradient energy, by name.
 
     Attributes:
-        fifths: share of weight, loss and gradient energy by fifths of the timesteps, cleanest first.
-        bands: the same by SNR band.
-        mean_weight, effective_sample_size, floor: of the weights, and the largest loss that perturbation leaves.
+        fifths: the shares by fifths of the timesteps, cleanest first.
+        bands: the shares by SNR band.
+        mean_weight: mean weight under the density.
+        effective_sample_size: of the weights, as a fraction of the batch.
+        floor: largest loss that the perturbation leaves at any timestep.
         untrained: timesteps that are never drawn or have weight 0, as ranges.
     """
 
@@ -44,51 +46,51 @@ class Effort:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """All that is said about a source; `later` is the effort of later stages, with the steps they start at."""
+    """Explanation of a source; `later` has the starting step and the effort of each later stage."""
 
-    understood: Interpretation
-    found: tuple[Finding, ...]
+    interpretation: Interpretation
+    findings: tuple[Finding, ...]
     as_is: Effort | None
     as_meant: Effort | None
     profile: str
     later: tuple[tuple[int, Effort | None], ...] = ()
 
     @property
-    def asked(self) -> Settings:
-        """What the source states."""
-        return self.understood.asked
+    def settings(self) -> Settings:
+        """The settings of the source."""
+        return self.interpretation.settings
 
 
 def explain(path: Path) -> Explanation:
-    """Explain a file or run folder (UserError where there is nothing to explain)."""
-    return explain_asked(read_source(path))
+    """Explain a file or run folder (UserError if there is nothing to explain)."""
+    return explain_settings(read_source(path))
 
 
-def explain_asked(asked: Settings) -> Explanation:
-    """Explain settings that were read."""
-    understood = interpret(asked)
+def explain_settings(settings: Settings) -> Explanation:
+    """Explain settings that have been read already."""
+    interpretation = interpret(settings)
     profile = shipped_profile()
-    own = findings(understood.as_is)
-    skip = SAID_OTHERWISE if asked.trainer != "snrlab" else set()
-    own = [f for f in own if (f.code, f.grade) != ("effective_sample_size", "info")]  # the effort says it
-    found = [*understood.found, *(f for f in own if f.code not in skip)]
-    ordered = tuple(sorted(found, key=lambda f: GRADES.index(f.grade)))
-    (_, first), *stages = understood.as_is.by_stage()
+    recipe_findings = findings(interpretation.as_is)
+    repeated = REPORTED_BY_PEER if settings.trainer != "snrlab" else set()
+    # the effective sample size stands with the effort
+    recipe_findings = [f for f in recipe_findings if (f.code, f.grade) != ("effective_sample_size", "info")]
+    all_findings = [*interpretation.findings, *(f for f in recipe_findings if f.code not in repeated)]
+    ordered = tuple(sorted(all_findings, key=lambda f: GRADES.index(f.grade)))
+    (_, first), *stages = interpretation.as_is.by_stage()
     later = tuple((start, _effort(stage, profile)) for start, stage in stages)
-    return Explanation(
-        understood, ordered, _effort(first, profile), _effort(understood.as_meant, profile), profile.of, later
-    )
+    as_is, as_meant = _effort(first, profile), _effort(interpretation.as_meant, profile)
+    return Explanation(interpretation, ordered, as_is, as_meant, profile.description, later)
 
 
 def _effort(recipe: Recipe, profile: Profile) -> Effort | None:
-    """None where the recipe has no finite weights."""
+    """Effort of a recipe, or None if it has no finite weights."""
     tables = recipe.tables()
     if not np.isfinite(tables.weight[tables.p > 0]).all() or tables.mean_weight == 0:
         return None
-    found = shares(tables, profile)
+    by_kind = shares(tables, profile)
     return Effort(
-        fifths={name: shares_by_fifth(share) for name, share in found.items()},
-        bands={name: shares_by_band(share, tables.snr) for name, share in found.items()},
+        fifths={name: shares_by_fifth(share) for name, share in by_kind.items()},
+        bands={name: shares_by_band(share, tables.snr) for name, share in by_kind.items()},
         mean_weight=tables.mean_weight,
         effective_sample_size=tables.effective_sample_size,
         floor=float(tables.ip_floor.max()),
@@ -97,38 +99,38 @@ def _effort(recipe: Recipe, profile: Profile) -> Effort | None:
 
 
 def _untrained(tables: Tables) -> str:
-    at = np.flatnonzero(tables.seldom | (tables.weight == 0))
-    return timestep_ranges(at) if len(at) else ""
+    timesteps = np.flatnonzero(tables.rarely_drawn | (tables.weight == 0))
+    return timestep_ranges(timesteps) if len(timesteps) else ""
 
 
-def explanation_as_data(explained: Explanation) -> dict[str, Any]:
+def explanation_as_data(explanation: Explanation) -> dict[str, Any]:
     """The explanation as plain data."""
-    understood = explained.understood
+    interpretation = explanation.interpretation
 
-    def effort(found: Effort | None) -> dict[str, Any] | None:
-        return None if found is None else {k: getattr(found, k) for k in found.__dataclass_fields__}
+    def effort(value: Effort | None) -> dict[str, Any] | None:
+        return None if value is None else {k: getattr(value, k) for k in value.__dataclass_fields__}
 
     return {
-        "source": explained.asked.source,
-        "kind": explained.asked.kind,
-        "program": understood.version,
-        "assumption": explained.asked.assumption,
-        "asked": {k: v for k, v in explained.asked.options.items() if _plain(v) and k not in SECRETS},
-        "does": list(understood.does),
-        "recipe_as_is": understood.as_is.as_dict(),
-        "recipe_as_meant": understood.as_meant.as_dict(),
-        "changes": [change.text for change in understood.changes],
-        "effort_as_is": effort(explained.as_is),
-        "effort_as_meant": effort(explained.as_meant),
-        "effort_later": {str(start): effort(stage) for start, stage in explained.later},
-        "profile": explained.profile,
+        "source": explanation.settings.source,
+        "kind": explanation.settings.kind,
+        "program": interpretation.version,
+        "assumption": explanation.settings.assumption,
+        "asked": {k: v for k, v in explanation.settings.options.items() if _is_plain_data(v) and k not in SECRETS},
+        "does": list(interpretation.effects),
+        "recipe_as_is": interpretation.as_is.as_dict(),
+        "recipe_as_meant": interpretation.as_meant.as_dict(),
+        "changes": [change.text for change in interpretation.changes],
+        "effort_as_is": effort(explanation.as_is),
+        "effort_as_meant": effort(explanation.as_meant),
+        "effort_later": {str(start): effort(stage) for start, stage in explanation.later},
+        "profile": explanation.profile,
         "bands": list(BANDS),
         "findings": [
             {"code": f.code, "grade": f.grade, "message": f.message, "action": f.action, "numbers": dict(f.numbers)}
-            for f in explained.found
+            for f in explanation.findings
         ],
     }
 
 
-def _plain(value: Any) -> bool:
+def _is_plain_data(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool | list | dict)

@@ -1,4 +1,4 @@
-"""Recipes as commands name them: a line such as `min_snr:gamma=5`, a settings file of any trainer, or a run."""
+"""Recipes as arguments of commands: a line such as `min_snr:gamma=5`, a trainer's settings file, or a run."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from snrlab.peers.settings import Settings
 from snrlab.runs.folder import RunFolder
 
 _SUFFIXES = (".toml", ".json", ".safetensors")
-_RATES = ("unet_lr", "learning_rate")  # in the order in which they decide about the UNet
+_RATES = ("unet_lr", "learning_rate")  # the first one that is given holds for the UNet
 
 
 @dataclass(frozen=True)
 class NamedRecipe:
-    """A recipe that somebody named.
+    """A recipe with its label and origin.
 
     Attributes:
-        label: what it goes by.
-        description: what it is, in words.
-        learning_rate: that its source states for the UNet, or None.
-        assumption: what had to be assumed to complete it, in a sentence; empty where nothing was.
+        label: its name in tables and graphs.
+        description: the recipe in a line.
+        learning_rate: the UNet's learning rate in its source, or None.
+        assumption: the sentence that names what was assumed to complete the recipe; empty if nothing was.
     """
 
     label: str
@@ -40,13 +40,13 @@ class NamedRecipe:
 
 
 def read_recipes(text: str, *, with_meant: bool = False) -> list[NamedRecipe]:
-    """The recipe of a path or a line, either after `Label = `.
+    """Read the recipe of a path or a line, each with or without `Label = ` before it.
 
-    A trainer's file stands for what that trainer really computes; `with_meant`, what was meant follows where that
-    differs.
+    A trainer's file stands for what that trainer really computes; with `with_meant`, what was probably meant follows
+    if it differs.
 
     Raises:
-        UserError: neither a recipe nor a file that can be read.
+        UserError: neither a recipe nor a readable file.
     """
     label, is_labelled, rest = text.partition(" = ")
     source = (rest if is_labelled else text).strip()
@@ -55,22 +55,22 @@ def read_recipes(text: str, *, with_meant: bool = False) -> list[NamedRecipe]:
         return [NamedRecipe(name, describe(recipe), recipe)]
     path = Path(source)
     settings = read_source(path)
-    understood = interpret(settings)
+    interpretation = interpret(settings)
     name = label.strip() if is_labelled else settings.source
     rate = _learning_rate(settings, path)
-    computed, meant = understood.as_is, understood.as_meant
-    about = f"{settings.kind}: {describe(computed)}"
-    recipes = [NamedRecipe(name, about, computed, rate, settings.assumption)]
-    if with_meant and understood.changes:
-        about = f"what was probably meant: {describe(meant)}"
-        recipes.append(NamedRecipe(f"{name}, as meant", about, meant, rate, settings.assumption))
+    computed, meant = interpretation.as_is, interpretation.as_meant
+    description = f"{settings.kind}: {describe(computed)}"
+    recipes = [NamedRecipe(name, description, computed, rate, settings.assumption)]
+    if with_meant and interpretation.changes:
+        description = f"what was probably meant: {describe(meant)}"
+        recipes.append(NamedRecipe(f"{name}, as meant", description, meant, rate, settings.assumption))
     return recipes
 
 
 def is_source(text: str) -> bool:
-    r"""Whether words are a path: something there, the ending of a known file, or what no recipe has.
+    r"""Whether a text is a path: it exists, ends like a known file, or has characters that no recipe has.
 
-    A recipe has a dot or a separator only in a parameter, so behind a colon or an equals sign.
+    A recipe has dots and path separators only within parameters, after a colon or an equals sign.
 
     >>> [is_source(text) for text in ("runs/nothing", "lora.safetensors", "./x", "run.tml", r"C:\a")]
     [True, True, True, True, True]
@@ -79,15 +79,15 @@ def is_source(text: str) -> bool:
     """
     path = Path(text)
     try:
-        there = path.exists()
+        exists = path.exists()
     except OSError:  # too long for a name
-        there = False
+        exists = False
     on_a_drive = re.match(r"[A-Za-z]:[\\/]", text) is not None
-    return there or path.suffix.lower() in _SUFFIXES or on_a_drive or bool(re.fullmatch(r"[^:=]*[./\\][^:=]*", text))
+    return exists or path.suffix.lower() in _SUFFIXES or on_a_drive or bool(re.fullmatch(r"[^:=]*[./\\][^:=]*", text))
 
 
 def as_recipe(text: str) -> tuple[str, Recipe]:
-    """(label, recipe) of a line; a lone word that is like nothing known may have been meant as a file (UserError)."""
+    """(label, recipe) of a line; the error about an unknown lone word says that it is no file either (UserError)."""
     try:
         return parse_recipe(text)
     except UnknownNameError as reason:

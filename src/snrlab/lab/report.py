@@ -1,4 +1,4 @@
-"""A run's report: one HTML file that opens offline, made from the run folder alone."""
+"""Report of a run: one HTML file that opens offline, made from the run folder alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from snrlab.core.bands import BANDS
 from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe
 from snrlab.files.writing import write_atomically
+from snrlab.lab.asset_files import read_asset
 from snrlab.lab.blocks import html_table
 from snrlab.lab.figures.run_figures import loss_figure, recipe_figure, validation_figure
 from snrlab.lab.statistics import Estimate, change, mean
@@ -25,38 +26,19 @@ from snrlab.model_files.resolve import resolve_to_show
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import StepLine, ValidationLine, read_steps, read_validation
 
-_SMALL = 400  # pixels of a picture's width up to which it is enlarged pixel by pixel
-CSS = """
-:root { color-scheme: light dark; --ink: #1b1b1f; --paper: #ffffff; --soft: #f1f2f6; --line: #d4d6df; }
-@media (prefers-color-scheme: dark) { :root { --ink: #ececf1; --paper: #17181c; --soft: #23252c; --line: #3a3d47; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-       max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid var(--line); }
-figure { margin: 1rem 0; background: #fff; border-radius: 8px; padding: .5rem; }
-figure svg { width: 100%; height: auto; }
-.grids { display: flex; flex-wrap: wrap; gap: 1rem; } .grids figure { background: var(--soft); }
-.grids img { width: 28rem; max-width: 100%; display: block; }
-.grids img.small { width: 18rem; image-rendering: pixelated; }
-.wide { background: #fff; } .wide img { width: 100%; display: block; }
-table { border-collapse: collapse; font-size: .9rem; }
-td small { display: block; font-size: .8em; opacity: .8; }
-th, td { padding: .25rem .55rem; text-align: right; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
-th + th, td + td { white-space: nowrap; } .sideways { overflow-x: auto; }
-.error, .warning, .info { padding: .4rem .7rem; margin: .4rem 0; border-left: 4px solid; background: var(--soft); }
-.error { border-color: #d55e00; } .warning { border-color: #e69f00; } .info { border-color: #0072b2; }
-pre { background: var(--soft); padding: 1rem; overflow-x: auto; font-size: .85rem; }
-"""
+_SMALL = 400  # pixels; a picture up to this width is enlarged pixel by pixel
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What a run folder holds for its report.
+class ReportContents:
+    """Content of a run folder for its report.
 
     Attributes:
-        records: lines of the step log; validation: lines of validation.jsonl.
-        grids: PNG files of sample grids by name, in order.
-        evaluation: content of evaluation.json; comparison: the PNG beside it. None where not made.
+        records: lines of the step log.
+        validation: lines of validation.jsonl.
+        grids: PNG files of the sample grids by name, in order.
+        evaluation: content of evaluation.json, or None if there is none.
+        comparison: the PNG next to evaluation.json, or None if there is none.
     """
 
     records: list[StepLine]
@@ -71,54 +53,54 @@ def write_report(folder: Path) -> Path:
     run = RunFolder(folder)
     config = run.read_config()
     evaluation, comparison = run.evaluation_file, run.comparison_file
-    contents = Contents(
+    contents = ReportContents(
         records=list(read_steps(run.steps_file)),
         validation=list(read_validation(run.validation_file)),
         grids={f"step {step}": file.read_bytes() for step, file in run.grids().items()},
         evaluation=json.loads(evaluation.read_text(encoding="utf-8")) if evaluation.exists() else None,
         comparison=comparison.read_bytes() if comparison.exists() else None,
     )
-    write_atomically(run.report, render(config, dump(without_paths(config)), contents).encode())
+    write_atomically(run.report, render_report(config, dump(without_paths(config)), contents).encode())
     return run.report
 
 
-def render(config: RunConfig, run_toml: str, contents: Contents) -> str:
+def render_report(config: RunConfig, run_toml: str, contents: ReportContents) -> str:
     """The report as HTML; `run_toml` is the text of the resolved run."""
     recipe = resolve_to_show(config).recipe
-    remarks = "".join(
+    finding_lines = "".join(
         f'<p class="{f.grade}"><b>{f.grade}</b> {html.escape(f.message)} {html.escape(f.action)}</p>'
         for f in findings(recipe)
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{html.escape(config.name)} - snrlab</title><style>{CSS}</style></head><body>
+<title>{html.escape(config.name)} - snrlab</title><style>{read_asset("report.css")}</style></head><body>
 <h1>{html.escape(config.name)}</h1>
 <p>{html.escape(_headline(config, contents.records))}</p><p>{html.escape(describe(recipe))}.</p>
-{_comparison(contents)}{_samples(config, contents)}{_validation(contents.validation)}
-<h2>Training loss</h2>{_training_loss(contents.records)}
-<h2>Recipe</h2>{_figures(recipe)}{remarks}
+{_comparison_section(contents)}{_samples_section(config, contents)}{_validation_section(contents.validation)}
+<h2>Training loss</h2>{_training_loss_section(contents.records)}
+<h2>Recipe</h2>{_recipe_figures(recipe)}{finding_lines}
 <h2>Configuration</h2><pre>{html.escape(run_toml)}</pre>
 </body></html>
 """
 
 
-def _training_loss(records: list[StepLine]) -> str:
+def _training_loss_section(records: list[StepLine]) -> str:
     if not records:
         return "<p>No step has been taken yet.</p>"
     return f"<figure>{loss_figure(records)}</figure>{_band_table(records)}"
 
 
 def change_by_band(validation: list[ValidationLine]) -> dict[str, tuple[Estimate, Estimate, Estimate]]:
-    """(first, last, last minus first) validation loss by SNR band; the change in pairs of the same picture."""
+    """(first, last, last minus first) validation error by SNR band; the change is paired image by image."""
     if len(validation) < 2:
         return {}
     first, last = validation[0], validation[-1]
     means = [{band: mean(np.array(errors)) for band, errors in line["errors"].items()} for line in (first, last)]
-    return {band: (means[0][band], means[1][band], found) for band, found in change(last, first).items()}
+    return {band: (means[0][band], means[1][band], difference) for band, difference in change(last, first).items()}
 
 
-def _figures(recipe: Recipe) -> str:
-    """Weight and emphasis of each stage of the recipe."""
+def _recipe_figures(recipe: Recipe) -> str:
+    """Figures of weight and emphasis for each stage of the recipe."""
     stages = recipe.by_stage()
     return "".join(
         (f"<h3>From step {start}</h3>" if len(stages) > 1 else "") + f"<figure>{recipe_figure(stage.tables())}</figure>"
@@ -126,8 +108,8 @@ def _figures(recipe: Recipe) -> str:
     )
 
 
-def _comparison(contents: Contents) -> str:
-    """What the LoRA changes: the pictures, then the numbers."""
+def _comparison_section(contents: ReportContents) -> str:
+    """The section on what the LoRA changes: pictures, then numbers."""
     if contents.evaluation is None or contents.comparison is None:
         return ""
     model, lora = contents.evaluation["rows"][:2]
@@ -149,7 +131,7 @@ def _comparison(contents: Contents) -> str:
     )
 
 
-def _samples(config: RunConfig, contents: Contents) -> str:
+def _samples_section(config: RunConfig, contents: ReportContents) -> str:
     if not contents.grids:
         return ""
     pictures = "".join(
@@ -160,7 +142,7 @@ def _samples(config: RunConfig, contents: Contents) -> str:
     return f"<h2>Samples</h2><div class=grids>{pictures}</div><p>Prompts, row by row:</p><ol>{prompts}</ol>"
 
 
-def _validation(lines: list[ValidationLine]) -> str:
+def _validation_section(lines: list[ValidationLine]) -> str:
     changes = change_by_band(lines)
     if not changes:
         return ""
@@ -184,9 +166,9 @@ def _image(png: bytes, alt: str) -> str:
 
 def _headline(config: RunConfig, records: list[StepLine]) -> str:
     train = config.train
-    what = f"LoRA of rank {config.lora.rank}" if train.method == "lora" else "all weights"
+    trained = f"LoRA of rank {config.lora.rank}" if train.method == "lora" else "all weights"
     batch = len(records[0]["t"]) if records else train.batch_size * train.gradient_accumulation  # of all devices
-    text = f"{what}; {train.steps} steps of {batch} images, seed {config.seed}, {config.model.precision}"
+    text = f"{trained}; {train.steps} steps of {batch} images, seed {config.seed}, {config.model.precision}"
     seconds = [r["seconds"] for r in records if "seconds" in r]
     return text + (f"; median step {np.median(seconds):.3g} s." if seconds else ".")
 
@@ -201,5 +183,5 @@ def _band_table(records: list[StepLine]) -> str:
 
 
 def _mean(values: list[float | None]) -> str:
-    found = [v for v in values if v is not None]
-    return f"{np.mean(found):.4g}" if found else "-"
+    numbers = [v for v in values if v is not None]
+    return f"{np.mean(numbers):.4g}" if numbers else "-"

@@ -1,4 +1,4 @@
-"""Estimates with intervals: bootstrap over the things that were measured, in pairs where there are pairs."""
+"""Estimates with 95 % intervals: the bootstrap over measurements, paired where they come in pairs; the jackknife."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snrlab.core.arrays import Array
 from snrlab.runs.logs import EstimateLine, ValidationLine
 
 RESAMPLES = 1000
-_BLOCK = 100  # of them are drawn at once, which bounds the memory
+_BLOCK = 100  # resamples drawn at once, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Estimate:
 
 
 def jackknife(statistic: Callable[[NDArray[np.int64]], float], size: int, groups: int = 20) -> Estimate:
-    """A statistic that must not see a row twice (such as KID), with the interval of its delete-a-group jackknife.
+    """Delete-a-group jackknife of a statistic that must not see a row twice, such as KID.
 
     Args:
-        statistic: takes row indices without repetition and gives a number.
+        statistic: function from row indices without repetition to a number.
         size: number of rows.
-        groups: how many groups are left out in turn.
+        groups: number of groups, each left out in turn.
     """
     rows = np.arange(size)
     left_out = np.array([statistic(rows[rows % groups != g]) for g in range(groups)])
@@ -44,11 +44,11 @@ def jackknife(statistic: Callable[[NDArray[np.int64]], float], size: int, groups
 
 
 def mean(values: Array, seed: int = 0) -> Estimate:
-    """The mean of measurements with its percentile interval over resampled ones.
+    """The mean of measurements with its percentile bootstrap interval.
 
     Args:
         values: measurements [n].
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     >>> mean(np.ones(8))
     Estimate(value=1.0, low=1.0, high=1.0)
@@ -60,18 +60,18 @@ def mean(values: Array, seed: int = 0) -> Estimate:
 
 
 def change(now: ValidationLine, then: ValidationLine) -> dict[str, Estimate]:
-    """How much each band's error has changed from one measurement to another, `now` minus `then`, with its interval.
+    """Change of each band's error between two measurements, `now` minus `then`, with its interval.
 
     Args:
-        now: a line of validation.jsonl, whose `errors` hold one number a picture by band.
-        then: another of the same run.
+        now: a line of validation.jsonl, whose `errors` hold one number for each image, by band.
+        then: another line of the same run.
     """
     errors = now["errors"], then["errors"]
     return {band: mean(np.array(errors[0][band]) - np.array(errors[1][band])) for band in errors[0]}
 
 
 def compared(line: ValidationLine, earlier: Sequence[ValidationLine]) -> ValidationLine:
-    """The line with its changes by band: `against_base`, the first, and `against_previous`, the last before it."""
+    """The line with its changes by band: `against_base` (the first line) and `against_previous` (the one before)."""
     if not earlier:
         return line
     return {
@@ -82,5 +82,5 @@ def compared(line: ValidationLine, earlier: Sequence[ValidationLine]) -> Validat
 
 
 def as_lines(estimates: dict[str, Estimate]) -> dict[str, EstimateLine]:
-    """Estimates by band as validation.jsonl has them."""
+    """Estimates by band in the form of validation.jsonl."""
     return {band: EstimateLine(value=e.value, low=e.low, high=e.high) for band, e in estimates.items()}

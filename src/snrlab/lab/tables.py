@@ -1,4 +1,4 @@
-"""A recipe's tables as text: for people, as CSV, as JSON."""
+"""A recipe's tables as text: for the terminal, as CSV and as JSON."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ _HEADINGS = {
     "ip_gamma": "gamma",
     "ip_floor": "floor",
 }
-# what a narrow terminal loses first; CSV and JSON always have every column
+# the columns that a narrow terminal loses first; CSV and JSON always have every column
 _SPARE = ("alphas_cumprod", "weight_x0", "p", "emphasis", "log_snr", "ip_gamma")
 
 
-def notable_steps(recipe: Recipe, tables: Tables) -> dict[int, str]:
-    """The timesteps worth a row of their own, and why: crossings, limits, the last step."""
-    found: dict[int, list[str]] = {}
+def notable_timesteps(recipe: Recipe, tables: Tables) -> dict[int, str]:
+    """The timesteps that always get a row, with the reason: SNR crossings, limits of the weight, the last one."""
+    reasons_by_step: dict[int, list[str]] = {}
     for mark in SNR_MARKS:
         step = tables.schedule.crossing(mark)
         if step is not None:
-            found.setdefault(step - 1, [])
-            found.setdefault(step, []).append(f"SNR < {mark:g}")
+            reasons_by_step.setdefault(step - 1, [])
+            reasons_by_step.setdefault(step, []).append(f"SNR < {mark:g}")
     for name, value, acts in (
         ("max_weight", recipe.max_weight, np.greater),
         ("min_weight", recipe.min_weight, np.less),
     ):
-        for first, last in _runs(acts(tables.raw_weight, value)) if value is not None else ():
-            found.setdefault(first, []).append(f"{name} from here")
+        for first, last in _index_ranges(acts(tables.raw_weight, value)) if value is not None else ():
+            reasons_by_step.setdefault(first, []).append(f"{name} from here")
             if last > first and last != tables.t[-1]:
-                found.setdefault(last, []).append(f"{name} to here")
-    found.setdefault(int(tables.t[-1]), []).append("last step")
-    return {step: ", ".join(reasons) for step, reasons in sorted(found.items())}
+                reasons_by_step.setdefault(last, []).append(f"{name} to here")
+    reasons_by_step.setdefault(int(tables.t[-1]), []).append("last step")
+    return {step: ", ".join(reasons) for step, reasons in sorted(reasons_by_step.items())}
 
 
 def rows_to_json(rows: list[dict[str, Any]]) -> str:
-    """A JSON list of objects, one a timestep."""
+    """A JSON list of objects, one for each timestep."""
     return json.dumps(rows, allow_nan=False)
 
 
 def rows_to_csv(rows: list[dict[str, Any]]) -> str:
-    """CSV with a header; empty where a column has no finite value."""
+    """CSV with a header; a cell without a finite value is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -69,21 +69,21 @@ def rows_to_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def to_rich(recipe: Recipe, tables: Tables, timesteps: list[int], console: Console) -> Table:
-    """A table for the terminal: the asked-for timesteps and the notable ones, marked.
+    """A table for the terminal with the given timesteps and the notable ones, which are marked.
 
-    In a terminal too narrow for every column the spare ones go, and the caption names them.
+    If the terminal is too narrow for every column, the spare ones are dropped and the caption names them.
     """
-    shown = [c for c in _HEADINGS if tables.ip_gamma.any() or not c.startswith("ip_")]
+    columns = [c for c in _HEADINGS if tables.ip_gamma.any() or not c.startswith("ip_")]
     hidden: list[str] = []
     while True:
-        table = _table(recipe, tables, timesteps, shown)
-        spare = next((c for c in _SPARE if c in shown), None)
+        table = _table(recipe, tables, timesteps, columns)
+        spare = next((c for c in _SPARE if c in columns), None)
         if (
             spare is None
             or Measurement.get(console, console.options.update(max_width=1000), table).maximum <= console.width
         ):
             break
-        shown.remove(spare)
+        columns.remove(spare)
         hidden.append(_HEADINGS[spare])
     if hidden:
         table.caption = f"not shown for width: {', '.join(hidden)} (--format csv has every column)"
@@ -91,7 +91,7 @@ def to_rich(recipe: Recipe, tables: Tables, timesteps: list[int], console: Conso
 
 
 def _table(recipe: Recipe, tables: Tables, timesteps: list[int], columns: list[str]) -> Table:
-    notes = notable_steps(recipe, tables)
+    notes = notable_timesteps(recipe, tables)
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, caption_justify="left")
     for heading in ("t", *(_HEADINGS[c] for c in columns)):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -109,39 +109,39 @@ def describe(recipe: Recipe) -> str:
     >>> describe(Recipe())
     'schedule sd, predicts epsilon, weighting none (plain loss), density uniform'
     """
-    weights = " x ".join(_short(c) for c in recipe.weighting) or "none (plain loss)"
+    weights = " x ".join(_short_spec(c) for c in recipe.weighting) or "none (plain loss)"
     if len(recipe.weighting) > 1:
         weights += f" (on {recipe.product_on})"
     parts = [
-        f"schedule {_short(recipe.schedule)}" + (" with zero terminal SNR" if recipe.zero_terminal_snr else ""),
+        f"schedule {_short_spec(recipe.schedule)}" + (" with zero terminal SNR" if recipe.zero_terminal_snr else ""),
         f"predicts {recipe.prediction_type}",
         f"weighting {weights}",
         *(f"{n} {v:g}" for n, v in (("max", recipe.max_weight), ("min", recipe.min_weight)) if v is not None),
         *(["normalized"] if recipe.normalize else []),
-        f"density {_short(recipe.density)}",
-        *([f"sampling {_short(recipe.sampling)}"] if recipe.sampling.entry.properties.learns else []),
-        *([f"perturbation {_short(recipe.perturbation)}"] if recipe.perturbation else []),
-        *([f"noise {_short(recipe.noise)}"] if recipe.noise else []),
+        f"density {_short_spec(recipe.density)}",
+        *([f"sampling {_short_spec(recipe.sampling)}"] if recipe.sampling.entry.properties.learns else []),
+        *([f"perturbation {_short_spec(recipe.perturbation)}"] if recipe.perturbation else []),
+        *([f"noise {_short_spec(recipe.noise)}"] if recipe.noise else []),
     ]
     return "; ".join([", ".join(parts), *(f"from step {s.from_step} {_changes(s)}" for s in recipe.stages)])
 
 
 def _changes(stage: Stage) -> str:
-    def shown(value: Any) -> str:
+    def value_text(value: Any) -> str:
         if isinstance(value, tuple):
-            return " x ".join(map(_short, value)) or "none (plain loss)"
-        return _short(value) if isinstance(value, Choice) else str(value).lower()
+            return " x ".join(map(_short_spec, value)) or "none (plain loss)"
+        return _short_spec(value) if isinstance(value, Choice) else str(value).lower()
 
-    return ", ".join(f"{name} {shown(value)}" for name, value in stage.changes.items())
+    return ", ".join(f"{name} {value_text(value)}" for name, value in stage.changes.items())
 
 
-def _short(choice: Any) -> str:
-    """The choice's spec without the parameters that have their default."""
+def _short_spec(choice: Any) -> str:
+    """The choice's spec, or its name alone if every parameter has its default."""
     changed = {k: v for k, v in choice.params.items() if v != choice.entry.parameters[k].default}
     return choice.spec if changed else choice.name
 
 
-def _runs(mask: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
+def _index_ranges(mask: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
     """First and last index of each run of True."""
     steps = np.diff(np.r_[0, mask.astype(int), 0])
     return list(zip(np.flatnonzero(steps == 1).tolist(), (np.flatnonzero(steps == -1) - 1).tolist(), strict=True))

@@ -1,1 +1,1 @@
-"""What a model file says about itself; read without torch and before any weights."""
+"""Model files: headers, metadata, recognition and inspection. Needs no torch and loads no weights."""

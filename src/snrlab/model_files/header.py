@@ -1,4 +1,4 @@
-"""What a safetensors file says before its weights; read without torch, in a moment."""
+"""Header of a safetensors file: names, shapes and number formats of its tensors, and metadata. Needs no torch."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import field as fresh
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
 from snrlab.core.errors import UserError
-from snrlab.files.text import size_of, without_repeats
+from snrlab.files.text import dict_of_unique_keys, regular_file_size
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-_LARGEST = 100_000_000  # bytes of a header; the format allows no more
-MOST_AXES, LONGEST_AXIS = 16, 1 << 48  # of a tensor; more would only cost time
+_MAX_HEADER = 100_000_000  # bytes of a header; the format allows no more
+MAX_AXES, MAX_AXIS = 16, 1 << 48  # number of axes of a tensor, and length of one; more is no real tensor
 
 
 @dataclass(frozen=True)
 class Header:
-    """Names, shapes and number formats (`F16`, ...) of the tensors of a file, and its metadata.
+    """Header of a safetensors file.
 
     Attributes:
-        field: what the user gave the file as, for messages.
-        places: first byte in the file of each tensor, and the one after its last.
-        length: bytes of the file.
+        field: run-file field or option that named the file, for messages.
+        shapes, formats: shape and number format (`F16`, ...) of each tensor, by name.
+        offsets: byte range [begin, end) of each tensor in the file.
+        length: size of the file in bytes.
     """
 
     path: Path
@@ -33,17 +34,17 @@ class Header:
     shapes: Mapping[str, tuple[int, ...]]
     formats: Mapping[str, str]
     metadata: Mapping[str, str]
-    places: Mapping[str, tuple[int, int]] = fresh(default_factory=dict)
+    offsets: Mapping[str, tuple[int, int]] = dataclass_field(default_factory=dict)
     length: int = 0
 
     @property
     def where(self) -> str:
-        """How a message about the file begins."""
+        """Field and file name, as messages about the file begin."""
         return f"{self.field}: {self.path.name}"
 
-    def has(self, beginning: str) -> bool:
-        """Whether a tensor's name begins so."""
-        return any(name.startswith(beginning) for name in self.shapes)
+    def has(self, prefix: str) -> bool:
+        """Whether any tensor's name starts with `prefix`."""
+        return any(name.startswith(prefix) for name in self.shapes)
 
 
 def read_header(path: Path, field: str = "model.path") -> Header:
@@ -51,55 +52,55 @@ def read_header(path: Path, field: str = "model.path") -> Header:
 
     Args:
         path: the file.
-        field: what the user gave it as, for messages.
+        field: run-file field or option that named it, for messages.
 
     Raises:
-        UserError: no such file, a pickle, cut short, or something else.
+        UserError: the file is missing, a pickle, cut short or no safetensors file.
     """
     refuse_pickle(path, field)
-    length = size_of(path, field)
+    length = regular_file_size(path, field)
     try:
         with path.open("rb") as file:
-            start = file.read(8)
-            size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            raw = file.read(size) if 2 <= size <= _LARGEST else b""
-    except OSError as reason:
-        raise UserError(f"{field}: {path} cannot be read ({reason.strerror}).", code="unreadable-file") from None
-    if 2 <= size <= _LARGEST and len(raw) < size and not _what_instead(start):
+            first_bytes = file.read(8)
+            size = struct.unpack("<Q", first_bytes)[0] if len(first_bytes) == 8 else 0
+            header_bytes = file.read(size) if 2 <= size <= _MAX_HEADER else b""
+    except OSError as error:
+        raise UserError(f"{field}: {path} cannot be read ({error.strerror}).", code="unreadable-file") from None
+    if 2 <= size <= _MAX_HEADER and len(header_bytes) < size and not _likely_kind(first_bytes):
         raise UserError(_cut_short(path, field, length, 8 + size), code="damaged-file")
     try:
-        content = json.loads(raw, object_pairs_hook=without_repeats)
+        content = json.loads(header_bytes, object_pairs_hook=dict_of_unique_keys)
         metadata = {str(k): str(v) for k, v in content.pop("__metadata__", {}).items()}
-        places = {name: _place(entry["data_offsets"], 8 + size) for name, entry in content.items()}
-        shapes = {name: _shape(entry["shape"]) for name, entry in content.items()}
+        offsets = {name: _parse_offsets(entry["data_offsets"], 8 + size) for name, entry in content.items()}
+        shapes = {name: _parse_shape(entry["shape"]) for name, entry in content.items()}
         formats = {name: str(entry["dtype"]) for name, entry in content.items()}
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise UserError(
-            f"{field}: {path} is not a safetensors file{_what_instead(start)}.", code="wrong-file"
+            f"{field}: {path} is not a safetensors file{_likely_kind(first_bytes)}.", code="wrong-file"
         ) from None
-    whole = max((end for _, end in places.values()), default=0)
-    if length < whole:
-        raise UserError(_cut_short(path, field, length, whole), code="damaged-file")
-    return Header(path, field, shapes, formats, metadata, places, length)
+    expected_length = max((end for _, end in offsets.values()), default=0)
+    if length < expected_length:
+        raise UserError(_cut_short(path, field, length, expected_length), code="damaged-file")
+    return Header(path, field, shapes, formats, metadata, offsets, length)
 
 
-def _place(offsets: list[int], start: int) -> tuple[int, int]:
-    """Where a tensor lies, ValueError where no tensor can."""
-    begin, end = offsets
+def _parse_offsets(entry: list[int], data_start: int) -> tuple[int, int]:
+    """Byte range of a tensor in the file, from its offsets after the header; ValueError if they are invalid."""
+    begin, end = entry
     if not (type(begin) is int and type(end) is int and 0 <= begin <= end):
-        raise ValueError(offsets)
-    return start + begin, start + end
+        raise ValueError(entry)
+    return data_start + begin, data_start + end
 
 
-def _shape(sizes: list[int]) -> tuple[int, ...]:
-    """A tensor's shape, ValueError where it is none."""
-    if len(sizes) > MOST_AXES or not all(type(size) is int and 0 <= size <= LONGEST_AXIS for size in sizes):
+def _parse_shape(sizes: list[int]) -> tuple[int, ...]:
+    """Shape of a tensor; ValueError if it is invalid."""
+    if len(sizes) > MAX_AXES or not all(type(size) is int and 0 <= size <= MAX_AXIS for size in sizes):
         raise ValueError(sizes)
     return tuple(sizes)
 
 
 def refuse_pickle(path: Path, field: str) -> None:
-    """Refuse a file whose name says that it is a pickle, with a way out (UserError)."""
+    """Raise UserError for a file whose suffix marks a pickle; the message says how to convert it."""
     if path.suffix.lower() in PICKLES:
         raise UserError(
             f"{field}: {path} is a pickle, which can run any program when it is opened, so it never is. Take the "
@@ -110,26 +111,34 @@ def refuse_pickle(path: Path, field: str) -> None:
         )
 
 
-def _cut_short(path: Path, field: str, length: int, whole: int) -> str:
-    return f"{field}: {path} is cut short: {length:,} bytes of at least {whole:,} are there. Get it again."
+def _cut_short(path: Path, field: str, length: int, expected: int) -> str:
+    """Message about a file shorter than its header says."""
+    return (
+        f"{field}: {path} is cut short: {length:,} bytes of at least {expected:,} are there. Download or copy it again."
+    )
 
 
-def _what_instead(start: bytes) -> str:
+def _likely_kind(start: bytes) -> str:
+    """Likely kind of a file from its first bytes, with advice, as the end of a sentence; empty if unknown."""
     if start.startswith((b"PK", b"\x80")):
         return ": it is a pickle under another name. Take the safetensors file of the same model"
     if start.startswith(b"version "):
-        return ": it is a pointer of Git LFS. Run `git lfs pull` in its folder"
+        return ": it is a Git LFS pointer. Run `git lfs pull` in its folder"
     if start.lstrip().startswith(b"<"):
         return ": it is a web page. Download it again, logged in where the site asks for that"
     return ""
 
 
 def metadata_of(header: Header, key: str) -> dict[str, Any]:
-    """A metadata entry that holds a JSON object, empty where there is none (UserError where it is another thing)."""
+    """Metadata entry that holds a JSON object; empty if the key is missing.
+
+    Raises:
+        UserError: the entry is not a JSON object.
+    """
     try:
-        found = json.loads(header.metadata.get(key, "{}"))
+        entry = json.loads(header.metadata.get(key, "{}"))
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        entry = None
+    if not isinstance(entry, dict):
         raise UserError(f"{header.path}: its metadata '{key}' is not a JSON object.", code="invalid-json")
-    return found
+    return entry

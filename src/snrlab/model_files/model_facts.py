@@ -1,4 +1,4 @@
-"""What a base model says about itself: its family, its noise schedule and what it predicts, without its weights."""
+"""Facts that a base model states about itself: noise schedule and prediction type, read without its weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from snrlab.model_files.recognise import Checkpoint, Claim, recognise
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a base model says about itself.
+    """Facts that a base model states about itself.
 
     Attributes:
-        label: what the model is called in messages and metadata; never a path.
-        scheduler_config: content of its scheduler_config.json, or the family's where it is a single file.
+        label: name of the model in messages and metadata; never a path.
+        scheduler_config: content of its scheduler_config.json, or that of its family for a single file.
         prediction_source: how the prediction type and the schedule are known, in words.
-        assumed: which of them the model does not say; a run file may then state them without `convert`.
-        missing: why the model could not be read, in words; empty where it was.
+        assumed: those of them that the model does not state; a run file may then set them without `convert`.
+        missing: why the model could not be read, in words; empty if it was read.
     """
 
     label: str
@@ -37,15 +37,15 @@ class ModelFacts:
 
     @property
     def prediction_type(self) -> str | None:
-        """What the network predicts; None where neither the model nor its family says."""
+        """What the network predicts; None if neither the model nor its family says."""
         return self.scheduler_config.get("prediction_type", "epsilon")
 
 
 def read_model_facts(config: ModelConfig) -> ModelFacts:
-    """What the model that [model] names says about itself.
+    """Read the facts of the base model that [model] names.
 
     Raises:
-        UserError: it is not there, or no whole model of a known family.
+        UserError: it does not exist, or is not a whole model of a known family.
     """
     if config.shipped is not None:
         return shipped_facts(config.shipped)
@@ -58,22 +58,22 @@ def read_model_facts(config: ModelConfig) -> ModelFacts:
 
 
 def facts_or_assumption(config: ModelConfig) -> ModelFacts:
-    """What the model says about itself; one that cannot be read is taken as SD 1.5, with the reason in `missing`."""
+    """Facts of the model; one that cannot be read is assumed to be SD 1.5, with the reason in `missing`."""
     try:
         return read_model_facts(config)
-    except (UserError, OSError) as reason:
+    except (UserError, OSError) as error:
         label = Path(config.path).name if config.path else str(config.shipped or config.random)
         return ModelFacts(
             label,
             families.config("sd1", "scheduler"),
             "the model could not be read",
             frozenset({"prediction_type", "zero_terminal_snr"}),
-            missing=str(reason),
+            missing=str(error),
         )
 
 
 def checkpoint_facts(checkpoint: Checkpoint) -> ModelFacts:
-    """What a single file says: its own word where it has one, else what its family does."""
+    """Facts of a checkpoint file: what it states itself, and its family's defaults for the rest."""
     scheduler = families.config(checkpoint.family, "scheduler") | {"prediction_type": checkpoint.prediction_type}
     if checkpoint.zero_terminal_snr:
         scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
@@ -81,7 +81,7 @@ def checkpoint_facts(checkpoint: Checkpoint) -> ModelFacts:
 
 
 def folder_facts(path: Path, field: str = "model.path") -> ModelFacts:
-    """What a diffusers folder says.
+    """Facts of a diffusers folder.
 
     Raises:
         UserError: it has no readable scheduler/scheduler_config.json.
@@ -94,17 +94,21 @@ def folder_facts(path: Path, field: str = "model.path") -> ModelFacts:
 
 
 def shipped_facts(name: ShippedModel) -> ModelFacts:
-    """What a small model that ships says."""
+    """Facts of a model that ships with the package."""
     return ModelFacts(f"snrlab-{name.replace('_', '-')}", folder_facts(shipped_folder(name)).scheduler_config)
 
 
 def shipped_folder(name: ShippedModel) -> Path:
-    """Where a model that ships is: a folder in diffusers layout."""
+    """Folder of a model that ships, in diffusers layout."""
     return Path(str(resources.files(f"snrlab.models.{name}")))
 
 
 def read_model_json(path: Path, name: str, field: str = "model.path") -> dict[str, Any]:
-    """A JSON object out of a diffusers folder (UserError where there is none that can be read)."""
+    """Read a JSON object from a diffusers folder.
+
+    Raises:
+        UserError: the folder or file is missing, or cannot be read.
+    """
     if not path.is_dir():
         raise UserError(f"{field}: there is no folder {path}.", code="missing-file")
     check_regular_file(path / name, field)
@@ -112,6 +116,6 @@ def read_model_json(path: Path, name: str, field: str = "model.path") -> dict[st
         content = json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{field}: {path} has no {name}; a diffusers folder has one.", code="missing-file") from None
-    except (OSError, ValueError, RecursionError) as reason:
-        raise UserError(f"{field}: {path / name} cannot be read ({reason}).", code="unreadable-file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{field}: {path / name} cannot be read ({error}).", code="unreadable-file") from None
     return content if isinstance(content, dict) else {}

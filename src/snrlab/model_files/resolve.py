@@ -1,6 +1,6 @@
-"""The recipe of a run: what [recipe] states, and what it leaves open taken from the model.
+"""Resolution of a run's recipe: [recipe] states a part, and the base model fills in what it leaves open.
 
-Explanations, tables, reports and the trainer all get a run file's recipe here, so they cannot disagree about it.
+Explanations, tables, reports and the trainer all resolve a run file here, so they cannot disagree about it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ TRAINABLE = ("epsilon", "v_prediction", "sample")
 
 @dataclass(frozen=True)
 class ResolvedRecipe:
-    """A run's recipe for showing it.
+    """A complete recipe to be shown.
 
     Attributes:
         recipe: with nothing left open.
-        assumption: what had to be assumed because the model does not say it or is not there; empty where nothing was.
-        disagreement: why training would refuse it, where it contradicts the model; else empty.
+        assumption: what had to be assumed, because the model does not state it or cannot be read; else empty.
+        disagreement: why training would refuse the recipe, if it contradicts the model; else empty.
     """
 
     recipe: Recipe
@@ -39,14 +39,14 @@ class ResolvedRecipe:
 
 
 def resolve(section: RecipeConfig, model: ModelFacts) -> Recipe:
-    """The recipe that a section states, with what it leaves open taken from the model.
+    """Build the recipe of a section, filling in what it leaves open from the model.
 
     Raises:
         UserError: neither says what the network predicts.
     """
-    own = model_schedule(model.scheduler_config)
-    # a name reads better than a copy of the config
-    name, zero = recognise_schedule(own) or (_as_choice(model.scheduler_config), False)
+    schedule = model_schedule(model.scheduler_config)
+    # a schedule's name reads better than a copy of the scheduler config
+    name, zero_terminal = recognise_schedule(schedule) or (_schedule_choice(model.scheduler_config), False)
     prediction_type = section.prediction_type or model.prediction_type
     if prediction_type is None:
         raise UserError(
@@ -55,14 +55,14 @@ def resolve(section: RecipeConfig, model: ModelFacts) -> Recipe:
             "or a .yaml file beside it says which (parameterization: v).",
             code="unknown-prediction-type",
         )
-    return build_recipe(section, schedule=name, zero_terminal_snr=zero, prediction_type=prediction_type)
+    return build_recipe(section, schedule=name, zero_terminal_snr=zero_terminal, prediction_type=prediction_type)
 
 
 def resolve_to_show(config: RunConfig) -> ResolvedRecipe:
-    """The recipe of a run file or run folder, for commands that show it and never load the model.
+    """Resolve the recipe of a run file or run folder for commands that show it and never load the model.
 
-    A recipe that states everything, as that of a started run does, needs no model. Where one is needed and cannot be
-    read, or does not say what it predicts, the recipe is completed with SD 1.5's convention and says so.
+    A recipe that states everything, like that of a started run, needs no model. If the model is needed but cannot be
+    read, or does not say what it predicts, the recipe is completed with SD 1.5's convention and `assumption` says so.
     """
     section = config.recipe
     model = facts_or_assumption(config.model)
@@ -73,9 +73,9 @@ def resolve_to_show(config: RunConfig) -> ResolvedRecipe:
             "" if complete else f"The model is taken as SD 1.5, for it could not be read: {model.missing}",
         )
     if section.prediction_type is None and model.prediction_type is None:
-        taken = RecipeConfig.model_validate({**_stated(section), "prediction_type": "epsilon"})
+        assumed = RecipeConfig.model_validate({**_stated_fields(section), "prediction_type": "epsilon"})
         return ResolvedRecipe(
-            resolve(taken, model),
+            resolve(assumed, model),
             f"{model.label} does not say what it predicts ({model.prediction_source}): taken as epsilon. Training "
             "asks for recipe.prediction_type.",
         )
@@ -84,7 +84,7 @@ def resolve_to_show(config: RunConfig) -> ResolvedRecipe:
 
 
 def complete_recipe(section: RecipeConfig) -> Recipe:
-    """The recipe of a section that leaves nothing open, as results of ours carry it in their metadata.
+    """Build the recipe of a section that leaves nothing open, such as the one in the metadata of our results.
 
     Raises:
         UserError: it leaves the schedule or the prediction type open.
@@ -95,11 +95,11 @@ def complete_recipe(section: RecipeConfig) -> Recipe:
 
 
 def resolve_to_train(config: RunConfig, model: ModelFacts) -> tuple[RunConfig, Recipe]:
-    """The recipe of a run that is about to be trained, and the config that states all of it.
+    """Resolve the recipe of a run before training: (config that states all of it, recipe).
 
     Raises:
         UserError: the config and the model disagree without `model.convert`, neither says what the model predicts, or
-            nothing can train so.
+            the recipe cannot be trained.
     """
     recipe = resolve(config.recipe, model)
     refuse_untrainable(recipe)
@@ -110,9 +110,9 @@ def resolve_to_train(config: RunConfig, model: ModelFacts) -> tuple[RunConfig, R
 
 
 def disagreement(recipe: Recipe, model: ModelFacts) -> str:
-    """How a recipe contradicts the model, with the way out; empty where it does not.
+    """Message on how a recipe contradicts the model, with the way out; empty if it does not.
 
-    What a model does not say of itself cannot be contradicted.
+    What a model does not state about itself cannot be contradicted.
     """
     way_out = "Leave it out to follow the model, or set model.convert = true to train it over."
     if recipe.prediction_type != model.prediction_type and "prediction_type" not in model.assumed:
@@ -120,17 +120,17 @@ def disagreement(recipe: Recipe, model: ModelFacts) -> str:
             f"recipe.prediction_type is {recipe.prediction_type}, but {model.label} says it predicts "
             f"{model.prediction_type} ({model.prediction_source}). {way_out}"
         )
-    own = model_schedule(model.scheduler_config)
-    allowed = [own, *([zero_terminal_snr(own)] if "zero_terminal_snr" in model.assumed else [])]
-    if not any(_equal(recipe.noise_schedule(), schedule) for schedule in allowed):
-        zero = recipe.noise_schedule().terminal_snr_is_zero
-        field = "recipe.zero_terminal_snr" if zero != own.terminal_snr_is_zero else "recipe.schedule"
+    base_schedule = model_schedule(model.scheduler_config)
+    allowed = [base_schedule, *([zero_terminal_snr(base_schedule)] if "zero_terminal_snr" in model.assumed else [])]
+    if not any(_same_schedule(recipe.noise_schedule(), schedule) for schedule in allowed):
+        zero_terminal = recipe.noise_schedule().terminal_snr_is_zero
+        field = "recipe.zero_terminal_snr" if zero_terminal != base_schedule.terminal_snr_is_zero else "recipe.schedule"
         return f"{field} differs from the schedule of {model.label}. {way_out}"
     return ""
 
 
 def refuse_untrainable(recipe: Recipe) -> None:
-    """Refuse what these families cannot be trained to do (UserError)."""
+    """Raise UserError for a recipe that these families cannot be trained with."""
     if recipe.prediction_type not in TRAINABLE:
         raise UserError(
             f"recipe.prediction_type: {recipe.prediction_type} cannot be trained with this family; "
@@ -146,32 +146,32 @@ def refuse_untrainable(recipe: Recipe) -> None:
 
 def model_schedule(scheduler_config: Mapping[str, Any]) -> NoiseSchedule:
     """The noise schedule that a scheduler config describes."""
-    schedule: NoiseSchedule = _as_choice(scheduler_config)()
+    schedule: NoiseSchedule = _schedule_choice(scheduler_config)()
     return schedule
 
 
 def trained_scheduler(scheduler_config: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """The base's scheduler config, saying the prediction type and schedule that were trained."""
+    """Scheduler config of the trained model: that of the base model with the trained prediction type and schedule."""
     config = {**scheduler_config, "prediction_type": recipe.prediction_type}
     trained = recipe.noise_schedule()
     if trained.terminal_snr_is_zero:
-        # a sampler that leaves out the last step misses the pure noise it was trained on
+        # a sampler that skips the last timestep would never start from the pure noise that was trained on
         config["timestep_spacing"] = "trailing"
-    for attempt in (config, *({**config, "rescale_betas_zero_snr": zero} for zero in (False, True))):
-        if _equal(model_schedule(attempt), trained, atol=1e-8):
-            return attempt
+    for candidate in (config, *({**config, "rescale_betas_zero_snr": rescale} for rescale in (False, True))):
+        if _same_schedule(model_schedule(candidate), trained, atol=1e-8):
+            return candidate
     betas = 1 - trained.alphas_cumprod / np.r_[1.0, trained.alphas_cumprod[:-1]]
     return {**config, "rescale_betas_zero_snr": False, "trained_betas": betas.tolist()}
 
 
-def _as_choice(scheduler_config: Mapping[str, Any]) -> Choice:
+def _schedule_choice(scheduler_config: Mapping[str, Any]) -> Choice:
     return SCHEDULES.bind("scheduler_config", config=json.dumps(dict(scheduler_config)))
 
 
-def _stated(section: RecipeConfig) -> dict[str, Any]:
+def _stated_fields(section: RecipeConfig) -> dict[str, Any]:
     return {name: getattr(section, name) for name in section.model_fields_set}
 
 
-def _equal(one: NoiseSchedule, other: NoiseSchedule, atol: float = 1e-12) -> bool:
-    a, b = one.alphas_cumprod, other.alphas_cumprod
+def _same_schedule(first: NoiseSchedule, second: NoiseSchedule, atol: float = 1e-12) -> bool:
+    a, b = first.alphas_cumprod, second.alphas_cumprod
     return len(a) == len(b) and np.allclose(a, b, rtol=1e-6, atol=atol)

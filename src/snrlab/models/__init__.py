@@ -1,1 +1,1 @@
-"""Stable Diffusion models: loading, adapters, files that other programs read."""
+"""Stable Diffusion models: loading, saving, adapters and encoding."""

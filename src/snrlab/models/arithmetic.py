@@ -1,4 +1,4 @@
-"""The number formats that a model is stored and computed in, and where its networks wait."""
+"""Precision and placement: the number formats and the devices of a model's networks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from snrlab.models.components import Components
 
 
 def with_precision(components: Components, dtype: torch.dtype, *, frozen: bool) -> Components:
-    """The same networks, computing in a number format.
+    """The same model, computing in the given number format.
 
     Args:
         components: the model; its networks are changed in place.
         dtype: of the arithmetic of UNet and text encoders.
-        frozen: whether their weights stay as they are, so that half precision may hold them too (what is added to
-            them and trained stays in fp32).
+        frozen: whether their weights are not trained, so that they too may be stored in half precision (adapters
+            added to them are trained in fp32).
     """
     if frozen:
         for name in ("unet", "text_encoder", "text_encoder_2"):
@@ -30,21 +30,21 @@ def with_precision(components: Components, dtype: torch.dtype, *, frozen: bool) 
 
 
 def computing(dtype: torch.dtype, device: torch.device) -> torch.autocast:
-    """Within it, networks on this device compute in half precision if `dtype` is that."""
+    """Context in which networks on this device compute in `dtype`, where that is a half precision."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def release(components: Components, *, keep: Collection[str], later: Collection[str] = ()) -> int:
-    """Free the memory of networks that training does not need any more.
+    """Free the memory of networks that training no longer needs.
 
     Args:
         components: the model, changed in place.
         keep: names of the networks that stay where they are.
-        later: those that are needed again now and then: they wait on the CPU (`borrowed` lends them).
-            The others lose their weights and keep their configs.
+        later: names of the networks that are needed again now and then: they move to the CPU (see `borrowed`).
+            All others lose their weights and keep their configs.
 
     Returns:
-        Bytes of weights that left the device they were on.
+        Bytes of weights that were moved off their device.
     """
     freed = 0
     for name, network in components.networks.items():
@@ -57,14 +57,14 @@ def release(components: Components, *, keep: Collection[str], later: Collection[
 
 @contextmanager
 def borrowed(components: Components, names: Collection[str], device: torch.device) -> Iterator[None]:
-    """Within it these networks are on a device; afterwards they are back where they waited."""
-    there = {name: network.device for name, network in components.networks.items() if name in names}
-    for name in there:
+    """Context in which these networks are on a device; afterwards they return to where they were."""
+    homes = {name: network.device for name, network in components.networks.items() if name in names}
+    for name in homes:
         _move(components.networks[name], device)
     try:
         yield
     finally:
-        for name, home in there.items():
+        for name, home in homes.items():
             _move(components.networks[name], home)
 
 
@@ -75,4 +75,4 @@ def _move(network: nn.Module, device: torch.device) -> int:
 
 
 def _cast(network: nn.Module, dtype: torch.dtype) -> None:
-    nn.Module.to(network, dtype)  # the libraries' own methods say something each time
+    nn.Module.to(network, dtype)  # the libraries' own `to` methods log a message each time

@@ -21,14 +21,14 @@ from snrlab.models.pixels import PixelIdentity
 if TYPE_CHECKING:
 
     class Network(nn.Module):
-        """A network of diffusers or transformers: what both have beside the methods of a module."""
+        """A network of diffusers or transformers: the attributes that both add to a module."""
 
         config: Any
         device: torch.device
         dtype: torch.dtype
 
         def add_adapter(self, adapter_config: Any) -> None:
-            """Put adapters on its layers, with peft."""
+            """Add peft adapters to its layers."""
             ...
 
 
@@ -37,16 +37,17 @@ ENCODERS = ("text_encoder", "text_encoder_2")
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """The parts of a model.
+    """A model: its networks, tokenizers and scheduler config.
 
     Attributes:
-        text_encoder_2, tokenizer_2: the second ones of SDXL, else None.
-        scheduler_config: content of scheduler/scheduler_config.json, which names the schedule and
-            the prediction type the model was trained with.
-        label: what the model is called in messages and metadata; never a path.
-        prediction_source: how the prediction type and the schedule are known, in words.
-        assumed: which of them the model does not say; a run file may then state them without `convert`.
-        extras: tensors of the single file it came from that no network has, by their names there.
+        text_encoder_2, tokenizer_2: SDXL's second text encoder and tokenizer, else None.
+        scheduler_config: content of scheduler/scheduler_config.json, which gives the noise schedule and the
+            prediction type that the model was trained with.
+        label: name of the model in messages and metadata; never a path.
+        prediction_source: where the prediction type and the schedule are known from, in words.
+        assumed: which of the two are assumed because the model does not state them; a run file may then set them
+            without `convert`.
+        extras: tensors of the original single file that belong to no network, by their names in the file.
         encode_rule: how captions become embeddings, wherever this model is used.
         arithmetic: number format that the UNet and the text encoders compute in; None is that of their weights.
     """
@@ -67,40 +68,40 @@ class Components:
 
     @property
     def networks(self) -> dict[str, Network]:
-        """The networks by the names of their folders."""
-        found = {name: getattr(self, name) for name in ("vae", "text_encoder", "text_encoder_2", "unet")}
-        return {name: network for name, network in found.items() if network is not None}
+        """Networks by the name of their folder."""
+        networks = {name: getattr(self, name) for name in ("vae", "text_encoder", "text_encoder_2", "unet")}
+        return {name: network for name, network in networks.items() if network is not None}
 
     @property
     def tokenizers(self) -> dict[str, CLIPTokenizer]:
-        """The tokenizers by the names of their folders."""
+        """Tokenizers by the name of their folder."""
         second = {} if self.tokenizer_2 is None else {"tokenizer_2": self.tokenizer_2}
         return {"tokenizer": self.tokenizer, **second}
 
     @property
     def family(self) -> Family:
-        """Which Stable Diffusion it is a model of, by its structure."""
+        """The Stable Diffusion family that the model belongs to, by its structure."""
         if self.text_encoder_2 is not None:
             return "sdxl"
         return "sd2" if self.unet.config.use_linear_projection else "sd1"
 
     @property
     def latent_factor(self) -> int:
-        """Pixels per latent element, a side."""
+        """Image pixels per latent element along each side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def facts(self) -> ModelFacts:
-        """What the model says about itself, as it would without its weights."""
+        """The facts that the model's files state, independent of its weights."""
         return ModelFacts(self.label, self.scheduler_config, self.prediction_source, self.assumed)
 
     @property
     def prediction_type(self) -> str | None:
-        """What the network predicts; None where neither the model nor its family says."""
+        """Prediction type of the network; None where neither the model nor its family states one."""
         return self.facts.prediction_type
 
     def known_prediction_type(self) -> str:
-        """What the network predicts (UserError where that is not known)."""
+        """Prediction type of the network (UserError where it is unknown)."""
         if self.prediction_type is None:
             raise UserError(
                 f"{self.label} does not say what it predicts ({self.prediction_source}). State it: "

@@ -1,4 +1,4 @@
-"""The base model as a run uses it: how it is told captions, and what it computes in."""
+"""The base model as a run uses it, with the run's caption encoding and number format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def load_for_run(config: RunConfig) -> Components:
     """Load or build the base model of a run, on the CPU.
 
     Raises:
-        UserError: it cannot be loaded, or cannot be used as the run says.
+        UserError: it cannot be loaded, or cannot be used as the run file asks.
     """
     dtype, frozen = DTYPES[config.model.precision], config.train.method == "lora"
     base = load_base(config.model, config.seed, dtype if frozen else DTYPES["fp32"])
@@ -26,7 +26,7 @@ def load_for_run(config: RunConfig) -> Components:
 
 
 def model_name(model: ModelConfig) -> str:
-    """What the base model is called: its file or folder, or the name of one that ships."""
+    """Name of the base model: its file or folder, or the name of a shipped one."""
     return Path(model.path).name if model.path is not None else str(model.shipped or model.random)
 
 
@@ -37,25 +37,25 @@ def as_configured(components: Components, config: RunConfig) -> Components:
 
 
 def _clip_skip(config: RunConfig, components: Components) -> int | None:
-    """The layer to condition on, where the family lets one choose.
+    """The layer to condition on, where the family offers a choice; None for the family's default.
 
     Raises:
-        UserError: it does not, or there is no such layer.
+        UserError: the family offers no choice, or there is no such layer.
     """
-    asked = config.model.clip_skip
-    if asked is None or (components.family == "sdxl" and asked == 2):  # what SDXL does anyway
+    clip_skip = config.model.clip_skip
+    if clip_skip is None or (components.family == "sdxl" and clip_skip == 2):  # SDXL's default
         return None
     if components.family != "sd1":
         name = {"sd2": "SD 2", "sdxl": "SDXL"}[components.family]
         raise UserError(
-            f"model.clip_skip is {asked}, but {components.label} is an {name} model, which always takes its text "
+            f"model.clip_skip is {clip_skip}, but {components.label} is an {name} model, which always takes its text "
             "encoder's second last layer, here as elsewhere (kohya warns or ignores it). Leave clip_skip out.",
             code="unused-option",
         )
     layers = components.text_encoder.config.num_hidden_layers
-    if asked > layers:
+    if clip_skip > layers:
         raise UserError(
-            f"model.clip_skip is {asked}; the text encoder of {components.label} has {layers} layers.",
+            f"model.clip_skip is {clip_skip}; the text encoder of {components.label} has {layers} layers.",
             code="out-of-range",
         )
-    return asked
+    return clip_skip

@@ -1,4 +1,4 @@
-"""Networks from their configs and from tensors on disk, without random weights that nobody wants."""
+"""Networks built from their config and from tensors on disk, without initialising random weights first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from snrlab.models.components import Network
 
 
-def empty(part: str, config: Mapping[str, Any]) -> Network:
+def empty_network(part: str, config: Mapping[str, Any]) -> Network:
     """A network whose weights have shapes but no memory; `part` is the name of its folder."""
     with init_empty_weights(include_buffers=False), no_init_weights():
         match part:
@@ -39,8 +39,8 @@ def empty(part: str, config: Mapping[str, Any]) -> Network:
     raise ValueError(part)
 
 
-def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Give an empty network its weights; the tensors themselves become them."""
+def assign_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Assign weights to an empty network; the tensors are used as they are, not copied."""
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval()
 
@@ -49,32 +49,32 @@ class TensorFile:
     """The tensors of a safetensors file, mapped into memory: only what is used is read."""
 
     def __init__(self, header: Header, file: Any) -> None:
-        """Over an open file."""
+        """Wrap an open file."""
         self.header = header
         self._file = file
 
     def read(self, name: str, dtype: torch.dtype | None) -> Tensor:
-        """A tensor in a number format; None is its own, and then it stays mapped."""
+        """A tensor in the given number format; None keeps the file's, and the tensor then stays mapped."""
         tensor = self._file.get_tensor(name)
         return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
 
 
 @contextmanager
-def opened(header: Header) -> Iterator[TensorFile]:
-    """A file whose header has been read."""
+def open_tensors(header: Header) -> Iterator[TensorFile]:
+    """Context with the tensors of a file whose header has been read."""
     with safe_open(str(header.path), framework="pt") as file:
         yield TensorFile(header, file)
 
 
-def fitted(tensor: Tensor, shape: tuple[int, ...], name: str, where: str) -> Tensor:
-    """A tensor in the shape that is needed; a matrix and a 1x1 convolution are the same thing.
+def fit_shape(tensor: Tensor, shape: tuple[int, ...], name: str, where: str) -> Tensor:
+    """A tensor in the required shape; a matrix and a 1x1 convolution are interchangeable.
 
     Raises:
-        UserError: another shape.
+        UserError: the shapes differ.
     """
     if tuple(tensor.shape) == tuple(shape):
         return tensor
-    if _without_ones(tuple(tensor.shape)) == _without_ones(tuple(shape)):
+    if _strip_trailing_ones(tuple(tensor.shape)) == _strip_trailing_ones(tuple(shape)):
         return tensor.reshape(shape)
     raise UserError(
         f"{where}: the tensor {name} has the shape {list(tensor.shape)}, where the model's config asks for "
@@ -83,7 +83,7 @@ def fitted(tensor: Tensor, shape: tuple[int, ...], name: str, where: str) -> Ten
     )
 
 
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _strip_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     while len(shape) > 1 and shape[-1] == 1:
         shape = shape[:-1]
     return shape

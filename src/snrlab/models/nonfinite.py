@@ -1,4 +1,4 @@
-"""Weights that are no numbers: looked for once something computed with them is none."""
+"""Search for NaN and infinite weights, for when a result turns out not to be finite."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from snrlab.models.components import Components
 
 
 def first_nonfinite_weight(components: Components) -> str | None:
-    """The name of a weight that holds what is not a finite number, or None."""
+    """Name of the first weight with a NaN or infinite value, or None."""
     for part, network in components.networks.items():
         for name, tensor in network.state_dict().items():
-            kept = tensor.device.type != "meta"  # what a run does not need is freed
-            if kept and tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            in_memory = tensor.device.type != "meta"  # networks that a run does not need are freed to the meta device
+            if in_memory and tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 return f"{part}.{name}"
     return None

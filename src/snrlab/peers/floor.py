@@ -1,4 +1,4 @@
-"""A lower limit for weights that starve the last steps, and what it does."""
+"""Lower limit for weights that vanish at the last timesteps, with a description of its effect."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SEEN = 5e-5  # share of the weight that shows in two digits of a per cent
 
 
 def with_floor(recipe: Recipe) -> tuple[Recipe, tuple[RecipeChange, ...]]:
-    """The recipe with `min_weight`, and what that changes; the recipe itself where the last step has a weight.
+    """Set `min_weight` where the last timestep has weight 0, and describe the change; other recipes stay as they are.
 
-    Nothing is raised where the density never draws the steps in question.
+    The recipe stays as it is, too, where the density never draws the timesteps in question.
 
     >>> from snrlab.lab.recipe_text import parse_recipe
     >>> starved = parse_recipe("v_prediction zero_terminal_snr min_snr:gamma=5")[1]
@@ -30,7 +30,7 @@ def with_floor(recipe: Recipe) -> tuple[Recipe, tuple[RecipeChange, ...]]:
     after = floored.tables()
     raised = before.weight < FLOOR
     gained = float(after.weight_share()[raised].sum())
-    if gained < SEEN:  # steps that the density never draws
+    if gained < SEEN:  # timesteps that the density never draws
         return recipe, ()
     last = [float(tables.weight_share()[LAST_FIFTH:].sum()) for tables in (before, after)]
     effect = (

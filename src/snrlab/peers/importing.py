@@ -1,4 +1,4 @@
-"""Any source that can be explained, as a run file."""
+"""Import of another trainer's settings, from any source that `explain` reads, as a run file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.config.run_file_text import Line
-from snrlab.config.wrong_file import WEIGHTS
+from snrlab.config.wrong_file import WEIGHT_SUFFIXES
 from snrlab.core.errors import UserError
 from snrlab.files.text import read_json, read_toml
 from snrlab.peers.conversion import Conversion, Dropped, readable
@@ -31,12 +31,12 @@ class Imported:
     """A run file from another trainer's settings.
 
     Attributes:
-        understood: what they were understood to be.
+        interpretation: what the settings mean.
         written: the run file.
-        missing: paths in it where nothing is.
+        missing: paths in it that do not exist, a sentence each.
     """
 
-    understood: Interpretation
+    interpretation: Interpretation
     written: Written
     missing: tuple[str, ...]
 
@@ -48,67 +48,72 @@ def import_source(
     as_is: bool = False,
     refuses: Callable[[Path], str] = lambda path: "",
 ) -> Imported:
-    """The run file for a source.
+    """Convert a source into a run file.
 
     Args:
-        source: anything that can be explained, but a run of ours.
-        dataset: kohya's dataset TOML; by default what the source names.
-        as_is: with the trainer's own formulas instead of the right ones.
-        refuses: why a dataset TOML cannot be used as it is, in sentences; empty where it can.
+        source: anything that can be explained, except a run of snrlab.
+        dataset: path of kohya's dataset TOML; by default the one that the source names.
+        as_is: use the trainer's own formulas instead of the right ones.
+        refuses: says in sentences why a dataset TOML cannot be used unchanged; empty where it can.
 
     Raises:
         UserError: the source cannot be read, or is for something that is not trained here.
     """
-    asked = read_source(source)
-    if asked.trainer == "snrlab":
+    settings = read_source(source)
+    if settings.trainer == "snrlab":
         raise UserError(
-            f"{source.name} is {asked.kind}: there is nothing to carry over. Train it as it is.", code="nothing-to-do"
+            f"{source.name} is {settings.kind}: there is nothing to carry over. Train it as it is.",
+            code="nothing-to-do",
         )
-    if dataset is not None and asked.trainer != "kohya":
-        raise UserError(f"{source.name} is {asked.kind}, which has no dataset TOML.", code="wrong-file")
-    understood = interpret(asked)
+    if dataset is not None and settings.trainer != "kohya":
+        raise UserError(f"{source.name} is {settings.kind}, which has no dataset TOML.", code="wrong-file")
+    interpretation = interpret(settings)
     folder = source.parent
-    if asked.trainer == "kohya":
-        transfer = _kohya(asked, understood, folder, dataset, as_is, refuses)
+    if settings.trainer == "kohya":
+        conversion = _import_kohya(settings, interpretation, folder, dataset, as_is, refuses)
     else:
-        transfer = from_onetrainer(understood, folder, as_is=as_is)
-    written = write_run_file(transfer.lines, transfer.left, _head(source, understood, as_is))
-    return Imported(understood, written, _missing(written.lines))
+        conversion = from_onetrainer(interpretation, folder, as_is=as_is)
+    written = write_run_file(conversion.lines, conversion.dropped, _header_lines(source, interpretation, as_is))
+    return Imported(interpretation, written, _missing_paths(written.lines))
 
 
-def _kohya(
-    asked: Settings,
-    understood: Interpretation,
+def _import_kohya(
+    settings: Settings,
+    interpretation: Interpretation,
     folder: Path,
     dataset: Path | None,
     as_is: bool,
     refuses: Callable[[Path], str],
 ) -> Conversion:
-    stated = readable("dataset_config", "str", asked.options.get("dataset_config"))
-    path, notes = dataset, []
-    if path is None and stated:
-        stated = str(stated)
-        path = next((file for file in (Path(stated), folder / stated) if file.is_file()), None)
+    dataset_option = readable("dataset_config", "str", settings.options.get("dataset_config"))
+    path, dropped = dataset, []
+    if path is None and dataset_option:
+        dataset_option = str(dataset_option)
+        path = next((file for file in (Path(dataset_option), folder / dataset_option) if file.is_file()), None)
         if path is None:
-            why = "there is no such file; give it as the second argument"
-            notes.append(Dropped(f'dataset_config = "{stated}"', why, code="missing-file", names=("dataset_config",)))
+            reason = "there is no such file; give it as the second argument"
+            dropped.append(
+                Dropped(f'dataset_config = "{dataset_option}"', reason, code="missing-file", names=("dataset_config",))
+            )
     if path is None:
-        transfer = from_kohya(understood, folder, as_is=as_is)
-        transfer.left += notes
-        return transfer
+        conversion = from_kohya(interpretation, folder, as_is=as_is)
+        conversion.dropped += dropped
+        return conversion
     tables = read_json(path) if path.suffix.lower() == ".json" else read_toml(path)
     if not isinstance(tables.get("datasets"), list):
         raise UserError(f"{path.name} is no dataset TOML of kohya's: it has no [[datasets]].", code="wrong-file")
-    why = refuses(path) or _needs_the_training_file(asked.options, tables)
-    transfer = from_kohya(understood, folder, tables, None if why else path, as_is=as_is)
-    if why:
-        stated = f'dataset_config = "{path.name}"'
-        transfer.left.append(Dropped(stated, f"written out as sets: {why}", "idle", names=("dataset_config",)))
-    return transfer
+    reason = refuses(path) or _needs_training_file(settings.options, tables)
+    conversion = from_kohya(interpretation, folder, tables, None if reason else path, as_is=as_is)
+    if reason:
+        dataset_option = f'dataset_config = "{path.name}"'
+        conversion.dropped.append(
+            Dropped(dataset_option, f"written out as sets: {reason}", "harmless", names=("dataset_config",))
+        )
+    return conversion
 
 
-def _needs_the_training_file(options: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
-    """Which options of the training file the dataset TOML leaves to it, in words; empty where there are none."""
+def _needs_training_file(options: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+    """Sentence with the options that the dataset TOML takes from the training file; empty where there are none."""
     general = dataset.get("general", {})
     names = [name for name in IMAGE_OPTIONS if name != "resolution" and name in options and name not in general]
     levels = [*dataset["datasets"], *(subset for group in dataset["datasets"] for subset in group.get("subsets", []))]
@@ -117,31 +122,39 @@ def _needs_the_training_file(options: Mapping[str, Any], dataset: Mapping[str, A
     return f"the training file says {', '.join(needed)} for it." if needed else ""
 
 
-def _head(source: Path, understood: Interpretation, as_is: bool) -> list[str]:
-    how = (
-        f"As it is: with the formulas of {understood.version}."
+def _header_lines(source: Path, interpretation: Interpretation, as_is: bool) -> list[str]:
+    formulas = (
+        f"As it is: with the formulas of {interpretation.version}."
         if as_is
         else "As it was meant: where the trainer's formula is not that of the method it names, the right one."
     )
-    open_ = [f"{r.message[0].upper()}{r.message[1:]}" for r in understood.asked.remarks if r.code == "not_recorded"]
+    unrecorded = [
+        f"{r.message[0].upper()}{r.message[1:]}" for r in interpretation.settings.findings if r.code == "not_recorded"
+    ]
     return [
-        f"From {source.name}, {understood.asked.kind}, by snrlab import.",
-        how,
+        f"From {source.name}, {interpretation.settings.kind}, by snrlab import.",
+        formulas,
         "Behind each value is where it came from; what could not be carried stands at the end.",
-        *open_,
+        *unrecorded,
     ]
 
 
-def _missing(lines: tuple[Line, ...]) -> tuple[str, ...]:
-    """Paths that are not there, as the run file would look for them."""
-    found = []
+def _missing_paths(lines: tuple[Line, ...]) -> tuple[str, ...]:
+    """Paths of the run file that do not exist, a sentence each."""
+    missing = []
     for line in lines:
-        is_path = line.name in PATHS or (line.name.startswith("data.sets[") and line.name.endswith(("folder", "masks")))
+        is_path = line.field in PATHS or (
+            line.field.startswith("data.sets[") and line.field.endswith(("folder", "masks"))
+        )
         value = str(line.value)
-        if is_path and not line.said and value in (IMAGES, MODEL):
-            found.append(f"{line.name}: the settings do not name it; {value} is a placeholder")
+        if is_path and not line.origin and value in (IMAGES, MODEL):
+            missing.append(f"{line.field}: the settings do not name it; {value} is a placeholder")
         elif is_path and not Path(value).expanduser().exists():
-            hub = line.name == "model.path" and re.fullmatch(r"[\w-]+/[\w.-]+", value) and not value.endswith(WEIGHTS)
-            what = " here; if it is a name on a hub, download the model first" if hub else ""
-            found.append(f"{line.name}: nothing is at {value}{what}")
-    return tuple(found)
+            is_hub_name = (
+                line.field == "model.path"
+                and re.fullmatch(r"[\w-]+/[\w.-]+", value)
+                and not value.endswith(WEIGHT_SUFFIXES)
+            )
+            hint = " here; if it is a name on a hub, download the model first" if is_hub_name else ""
+            missing.append(f"{line.field}: nothing is at {value}{hint}")
+    return tuple(missing)

@@ -1,4 +1,4 @@
-"""What settings mean in the program they are for."""
+"""Interpretation of settings: the recipe that their trainer follows, and the one that was meant."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from snrlab.peers.onetrainer import meaning as onetrainer_meaning
 from snrlab.peers.settings import Interpretation, Settings
 
 
-def interpret(asked: Settings) -> Interpretation:
-    """The recipe that the program follows with these settings, and the one that they were meant for."""
-    if asked.recipe is not None:
-        return Interpretation(asked, (), asked.recipe, asked.recipe, asked.remarks, (), "snrlab")
+def interpret(settings: Settings) -> Interpretation:
+    """Interpret settings by the rules of the trainer that they are for."""
+    if settings.recipe is not None:
+        return Interpretation(settings, (), settings.recipe, settings.recipe, settings.findings, (), "snrlab")
     return {"kohya": kohya_meaning.interpret_kohya, "onetrainer": onetrainer_meaning.interpret_onetrainer}[
-        asked.trainer
-    ](asked)
+        settings.trainer
+    ](settings)

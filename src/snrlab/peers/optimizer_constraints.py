@@ -1,41 +1,41 @@
-"""What an optimizer asks of the settings around it, where other trainers do not ask."""
+"""Constraints of an optimizer on learning rates and schedule, which other trainers do not enforce."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from snrlab.config.run_file_text import Line
-from snrlab.config.sections.train import ADAPTIVE_RATE
-from snrlab.core.registries.tensor_registries import OPTIMIZERS, loaded
+from snrlab.config.sections.train import MIN_RATE_MULTIPLIER
+from snrlab.core.registries.tensor_registries import OPTIMIZERS, load_entry
 from snrlab.peers.conversion import Conversion, Dropped
 
 _RATES = tuple(f"train.{part}_learning_rate" for part in ("unet", "text_encoder", "text_encoder_2"))
 
 
-def _one_rate(transfer: Conversion, name: str) -> None:
-    """Leave out rates of single networks that are not the rate of all, where the optimizer takes one."""
-    of_all = next((line.value for line in reversed(transfer.lines) if line.name == "train.learning_rate"), None)
-    other = [line for line in transfer.lines if line.name in _RATES and line.value != of_all]
-    transfer.lines[:] = [line for line in transfer.lines if line not in other]
-    why = f"{name} takes one rate for all networks, train.learning_rate"
-    transfer.left += [Dropped(line.said, why, names=line.options) for line in other if line.said]
+def _drop_separate_rates(conversion: Conversion, name: str) -> None:
+    """Drop the rates of single networks that differ from train.learning_rate; the optimizer takes one rate."""
+    common_rate = next((line.value for line in reversed(conversion.lines) if line.field == "train.learning_rate"), None)
+    other = [line for line in conversion.lines if line.field in _RATES and line.value != common_rate]
+    conversion.lines[:] = [line for line in conversion.lines if line not in other]
+    reason = f"{name} takes one rate for all networks, train.learning_rate"
+    conversion.dropped += [Dropped(line.origin, reason, names=line.options) for line in other if line.origin]
 
 
-def fit_to_optimizer(transfer: Conversion) -> None:
-    """A rate for an optimizer that finds it, and no schedule for one that needs none."""
-    lines = {line.name: line for line in transfer.lines}
+def fit_to_optimizer(conversion: Conversion) -> None:
+    """Correct rate and schedule: rate 1 for an optimizer that finds it, constant for one that has its own schedule."""
+    lines = {line.field: line for line in conversion.lines}
     chosen = lines.get("train.optimizer")
     name = chosen.value["name"] if chosen else "adamw"
-    optimizer = loaded(OPTIMIZERS, name).properties
+    optimizer = load_entry(OPTIMIZERS, name).properties
     rate = lines.get("train.learning_rate")
-    if optimizer.finds_rate and (rate is None or rate.value < ADAPTIVE_RATE):
-        stated = f" The rate that is stated, {rate.value:g}, would all but stop it." if rate else ""
-        why = f"{name} finds the rate itself, and this multiplies it.{stated}"
-        transfer.lines.append(replace(rate or Line("train.learning_rate", 1.0), value=1.0, why=why))
+    if optimizer.finds_rate and (rate is None or rate.value < MIN_RATE_MULTIPLIER):
+        too_low = f" The rate that is stated, {rate.value:g}, would all but stop it." if rate else ""
+        reason = f"{name} finds the rate itself, and this multiplies it.{too_low}"
+        conversion.lines.append(replace(rate or Line("train.learning_rate", 1.0), value=1.0, reason=reason))
     if optimizer.one_rate:
-        _one_rate(transfer, name)
+        _drop_separate_rates(conversion, name)
     schedule = lines.get("train.lr_schedule")
     if optimizer.own_schedule and (schedule is None or schedule.value["name"] != "constant"):
-        why = f"{name} averages the weights in place of a schedule."
+        reason = f"{name} averages the weights in place of a schedule."
         constant = {"name": "constant"}
-        transfer.lines.append(replace(schedule or Line("train.lr_schedule", constant), value=constant, why=why))
+        conversion.lines.append(replace(schedule or Line("train.lr_schedule", constant), value=constant, reason=reason))

@@ -1,4 +1,4 @@
-"""What a file is that is no settings of a trainer, and what to give instead."""
+"""Recognition of files that are not a trainer's settings, with what to give instead."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ WINDOW = {"settings", "server", "folders", "configuration", "accelerate_launch",
 
 
 def refuse_other_toml(name: str, tables: Mapping[str, Any]) -> None:
-    """Say of a TOML that belongs to a training, but is not its settings, what it is.
+    """Refuse a TOML that belongs to a training but does not hold its settings, and say what it is.
 
     Raises:
-        UserError: it is such a file.
+        UserError: the file is of such a kind.
     """
     if "datasets" in tables:
         raise UserError(
@@ -38,9 +38,9 @@ def refuse_other_toml(name: str, tables: Mapping[str, Any]) -> None:
         raise UserError(f"{name} is a preset of LyCORIS, which says what layers it adapts. {READ}.", code="wrong-file")
 
 
-def a_list(found: Sequence[Any]) -> str:
-    """What a JSON array is, as far as its first entry tells."""
-    first = found[0] if found and isinstance(found[0], dict) else {}
+def describe_list(items: Sequence[Any]) -> str:
+    """Describe a JSON array by its first entry."""
+    first = items[0] if items and isinstance(items[0], dict) else {}
     if "path" in first and {"image", "text"} & set(first):
         return "OneTrainer's list of concepts, the folders of images. Give the configuration that names this file"
     if "prompt" in first:
@@ -48,16 +48,16 @@ def a_list(found: Sequence[Any]) -> str:
     return f"a JSON list. {READ}"
 
 
-def an_object(found: Mapping[str, Any]) -> str:
-    """What a JSON object is that has no settings which are known."""
-    facts = next(iter(found.values()), None)
+def describe_object(table: Mapping[str, Any]) -> str:
+    """Describe a JSON object that has no known settings."""
+    facts = next(iter(table.values()), None)
     if isinstance(facts, dict) and IMAGE_FACTS & set(facts):
         return f"kohya's metadata of images, their captions and sizes. {READ}"
     return f"neither a settings file of kohya_ss nor a configuration of OneTrainer. {READ}"
 
 
 def weights_kind(names: Collection[str]) -> str:
-    """A LoRA or a checkpoint, by the names of its tensors; one whose program had names of its own is told apart.
+    """Kind of a weights file by its tensors' names: a LoRA, one in the layout of cloneofsimo's lora, or a checkpoint.
 
     >>> weights_kind(["unet:0:up", "unet:0:down"])
     "a LoRA in the format of cloneofsimo's lora"

@@ -1,4 +1,4 @@
-"""Settings of kohya's programs for models that are not explained here."""
+"""Recognition of settings for model families that snrlab does not support, such as Flux."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from snrlab.core.errors import UserError
 
-HERE = "only Stable Diffusion 1.5, 2 and SDXL are explained and trained here"
+SUPPORTED_MODELS = "only Stable Diffusion 1.5, 2 and SDXL are explained and trained here"
 CHECKBOXES = {"flux1_checkbox": "Flux", "sd3_checkbox": "Stable Diffusion 3", "hunyuan_image_checkbox": "HunyuanImage",
               "anima_checkbox": "Anima", "lumina_checkbox": "Lumina"}  # fmt: skip
 # options whose value begins with a word for the model
@@ -21,26 +21,26 @@ NEEDED = {"t5xxl": "Flux or Stable Diffusion 3", "gemma2": "Lumina", "qwen3": "A
           "cond_emb_dim": "ControlNet-LLLite"}  # fmt: skip
 
 
-def refuse_other_models(options: Mapping[str, Any], beside: Mapping[str, Any]) -> None:
-    """Refuse settings for another kind of model, in one sentence that names it.
+def refuse_other_models(options: Mapping[str, Any], extras: Mapping[str, Any]) -> None:
+    """Refuse settings for a model family that is not supported, and name it.
 
     Raises:
-        UserError: they are for one.
+        UserError: the settings are for such a model.
     """
-    stated = {**beside, **options}
-    for name, model in _marks(stated):
-        value = "true" if stated[name] is True else stated[name]
-        raise UserError(f"{name} is {value}, so this is for {model}: {HERE}.", code="not-supported")
+    values = {**extras, **options}
+    for name, model in _model_marks(values):
+        value = "true" if values[name] is True else values[name]
+        raise UserError(f"{name} is {value}, so this is for {model}: {SUPPORTED_MODELS}.", code="not-supported")
 
 
-def _marks(stated: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield from ((name, model) for name, model in CHECKBOXES.items() if stated.get(name) is True)
-    window = bool(set(CHECKBOXES) & set(stated))  # which keeps the fields of every model
+def _model_marks(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from ((name, model) for name, model in CHECKBOXES.items() if values.get(name) is True)
+    window = bool(set(CHECKBOXES) & set(values))  # which keeps the fields of every model
     for name, before in NAMED.items():
         if window and name == "model_type":
             continue
-        value = str(stated.get(name) or "").lower()
+        value = str(values.get(name) or "").lower()
         word = value.removeprefix(before)
         yield from ((name, model) for start, model in _WORDS.items() if value and word.startswith(start))
     if not window:
-        yield from ((name, model) for name, model in NEEDED.items() if stated.get(name))
+        yield from ((name, model) for name, model in NEEDED.items() if values.get(name))

@@ -42,9 +42,9 @@ def recipe(
         if field == "prediction_type" and value == plain.prediction_type and not (as_is or stated):
             why = ""
         if value != getattr(plain, field) or (field in ("prediction_type", "zero_terminal_snr") and stated and value):
-            transfer.put(f"recipe.{field}", plainly(value), *own, why=why or _peer(value, as_is))
+            transfer.set(f"recipe.{field}", plainly(value), *own, reason=why or _peer(value, as_is))
         elif remarks.get(field) and stated:
-            transfer.put(f"recipe.{field}", plainly(value), *own, why=why)
+            transfer.set(f"recipe.{field}", plainly(value), *own, reason=why)
     for name in (name for group in names.values() for name in group):
         _idle(transfer, name)
 
@@ -53,10 +53,10 @@ def _idle(transfer: Conversion, name: str) -> None:
     """What the field came out without: an option that is off, or one that another takes the place of."""
     carried = {option for line in transfer.lines for option in line.options}
     if transfer.has(name) and name not in carried:
-        if not transfer.default(name):
-            transfer.leave(name, "it changes nothing beside the options that are carried", grade="idle")
+        if not transfer.is_at_default(name):
+            transfer.drop(name, "it changes nothing beside the options that are carried", severity="harmless")
     elif transfer.has(name):
-        transfer.take(name)
+        transfer.mark_used(name)
 
 
 def _peer(value: Any, as_is: bool) -> str:

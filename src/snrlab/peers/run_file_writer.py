@@ -1,4 +1,4 @@
-"""A run file from lines that were carried over: only what loads, with everything else at its end."""
+"""Writer of an imported run file: the lines that load, with everything that was dropped in comments at its end."""
 
 from __future__ import annotations
 
@@ -11,99 +11,103 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snrlab.config.load import cause, code_of, schema_error_text
+from snrlab.config.load import schema_error_text, user_error_in, validation_error_code
 from snrlab.config.run import RunConfig
-from snrlab.config.run_file_text import WIDTH, Line, run_text
+from snrlab.config.run_file_text import LINE_WIDTH, Line, run_text
 from snrlab.core.errors import UserError
 from snrlab.peers.conversion import Dropped, shown
 
 _HEADINGS = {
     "lost": "not carried:",
-    "idle": "needs nothing here:",
+    "harmless": "needs nothing here:",
     "default": "at the program's default, so that nothing is lost:",
 }
 
 
 @dataclass(frozen=True)
 class Written:
-    """A run file's text, its lines, and what has no place in it."""
+    """Run file that was written: its text, its lines, and the options that were dropped."""
 
     text: str
     lines: tuple[Line, ...]
-    left: tuple[Dropped, ...]
+    dropped: tuple[Dropped, ...]
 
 
-def write_run_file(lines: Sequence[Line], left: Sequence[Dropped], head: Sequence[str]) -> Written:
-    """The run file; a line that it would not load with is left out, with the reason.
+def write_run_file(lines: Sequence[Line], dropped: Sequence[Dropped], head: Sequence[str]) -> Written:
+    """Compose the run file; lines that keep it from loading are dropped, with the reason.
 
     Raises:
-        UserError: what does not load is not one of the lines.
+        UserError: the run file does not load, and none of the lines is the cause.
     """
-    kept, gone = _loading(_last(lines))
-    every = [*left, *gone]
-    text = run_text(kept, head) + "".join(f"{line}\n" for line in tail(every, "# "))
+    valid, invalid = _drop_invalid_lines(_last_per_field(lines))
+    all_dropped = [*dropped, *invalid]
+    text = run_text(valid, head) + "".join(f"{line}\n" for line in format_dropped(all_dropped, "# "))
     RunConfig.model_validate(tomllib.loads(text))
-    return Written(text, tuple(kept), tuple(every))
+    return Written(text, tuple(valid), tuple(all_dropped))
 
 
-def tail(left: Sequence[Dropped], prefix: str = "") -> list[str]:
-    """What has no place, by grade, one a line."""
+def format_dropped(dropped: Sequence[Dropped], prefix: str = "") -> list[str]:
+    """Lines that list the dropped options under a heading for each severity."""
     lines: list[str] = []
-    for grade, heading in _HEADINGS.items():
-        found = [item for item in left if item.grade == grade]
-        if not found:
+    for severity, heading in _HEADINGS.items():
+        items = [item for item in dropped if item.severity == severity]
+        if not items:
             continue
         lines += ["", f"{prefix}{heading}"]
-        for text in _told(found, grade):
+        for text in _group_by_reason(items, severity):
             lines += textwrap.wrap(
-                text, WIDTH, initial_indent=f"{prefix}  ", subsequent_indent=f"{prefix}    ", break_long_words=False,
-                break_on_hyphens=False,
+                text, LINE_WIDTH, initial_indent=f"{prefix}  ", subsequent_indent=f"{prefix}    ",
+                break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
     return lines
 
 
-def _told(found: Sequence[Dropped], grade: str) -> Iterator[str]:
-    """Each reason once, after the options that it is of."""
-    if grade == "default":
-        yield from (item.option for item in found)
+def _group_by_reason(items: Sequence[Dropped], severity: str) -> Iterator[str]:
+    """Entries of the list: options with the same reason in one entry."""
+    if severity == "default":
+        yield from (item.option for item in items)
         return
     reasons: dict[str, list[str]] = {}
-    for item in found:
-        reasons.setdefault(item.why, []).append(item.option)
-    yield from (f"{', '.join(dict.fromkeys(options))}: {why}" for why, options in reasons.items())
+    for item in items:
+        reasons.setdefault(item.reason, []).append(item.option)
+    yield from (f"{', '.join(dict.fromkeys(options))}: {reason}" for reason, options in reasons.items())
 
 
-def _last(lines: Sequence[Line]) -> list[Line]:
-    """One line a field; the last one counts."""
-    return list({line.name: line for line in lines}.values())
+def _last_per_field(lines: Sequence[Line]) -> list[Line]:
+    """One line for each field; the last one wins."""
+    return list({line.field: line for line in lines}.values())
 
 
-def _loading(lines: list[Line]) -> tuple[list[Line], list[Dropped]]:
-    """The lines that load together, and those that were in the way."""
-    gone: list[Dropped] = []
+def _drop_invalid_lines(lines: list[Line]) -> tuple[list[Line], list[Dropped]]:
+    """Split the lines into those that load together and those that had to be dropped."""
+    dropped: list[Dropped] = []
     while True:
         try:
             RunConfig.model_validate(tomllib.loads(run_text(lines, [])))
-        except ValidationError as mistakes:
-            error = mistakes.errors()[0]
+        except ValidationError as failure:
+            error = failure.errors()[0]
             message = schema_error_text(error, RunConfig)
-            wrong = _culprit(error, lines)
+            wrong = _line_at_fault(error, lines)
             if wrong is None:
-                raise UserError(f"the run file cannot be made: {message}", code=code_of(mistakes)) from None
+                raise UserError(
+                    f"the run file cannot be made: {message}", code=validation_error_code(failure)
+                ) from None
             lines = [line for line in lines if line is not wrong]
-            origin = wrong.said or f"{wrong.name} = {shown(wrong.value)}"
-            gone.append(Dropped(origin, message, code="invalid-value", names=wrong.options))
+            origin = wrong.origin or f"{wrong.field} = {shown(wrong.value)}"
+            dropped.append(Dropped(origin, message, code="invalid-value", names=wrong.options))
         else:
-            return lines, gone
+            return lines, dropped
 
 
-def _culprit(error: Any, lines: Sequence[Line]) -> Line | None:
-    """The line that an error is about: the field where it is, or that of its section which is to be changed."""
-    where = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in error["loc"]))
-    exact = [line for line in lines if where == line.name or where.startswith((f"{line.name}.", f"{line.name}["))]
+def _line_at_fault(error: Any, lines: Sequence[Line]) -> Line | None:
+    """Line that a validation error is about: the field itself, or the one in its section that has to change."""
+    location = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in error["loc"]))
+    exact = [
+        line for line in lines if location == line.field or location.startswith((f"{line.field}.", f"{line.field}["))
+    ]
     if exact:
         return exact[0]
-    mistake = cause(error)
-    own = [line for line in lines if line.name.startswith(f"{where}.") or (not where and line.section)]
-    field = "" if mistake is None else mistake.field
-    return next((line for line in own if line.name.rpartition(".")[2] == field), None)
+    underlying = user_error_in(error)
+    candidates = [line for line in lines if line.field.startswith(f"{location}.") or (not location and line.section)]
+    field = "" if underlying is None else underlying.field
+    return next((line for line in candidates if line.field.rpartition(".")[2] == field), None)

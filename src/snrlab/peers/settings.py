@@ -1,4 +1,4 @@
-"""What a source asks for, before anybody says what it means."""
+"""Settings of a source, and their interpretation."""
 
 from __future__ import annotations
 
@@ -12,51 +12,53 @@ from snrlab.core.recipe import Recipe
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings as a source states them.
+    """Settings as a source states them, before they are interpreted.
 
     Attributes:
         source: name of the file or folder.
-        kind: what it is, in words.
-        trainer: whose settings they are: `kohya`, `onetrainer` or `snrlab`.
-        options: by the trainer's own names.
-        matter: names among them that make up the recipe, or that nobody knows.
-        usual: names among those whose value is what the trainer does anyway.
-        assumption: what had to be assumed to complete the recipe, in a sentence; empty where nothing was.
-        remarks: what reading it brought up.
-        recipe: of a run of ours, which needs no translation.
-        beside: what the file says that is no option of the trainer, such as those of a GUI around it.
-        subsets: folders of images that the file itself lists, as a kohya dataset TOML does.
-        finished: whether the settings are those that a result was made with, of which it keeps a part.
+        kind: kind of the source, in words.
+        trainer: program that the settings are for: `kohya`, `onetrainer` or `snrlab`.
+        options: options by the trainer's own names.
+        recipe_options: names of the options that make up the recipe, or that are unknown.
+        at_default: names among these whose value is the trainer's default.
+        assumption: sentence on what was assumed to complete the recipe; empty where nothing was.
+        findings: findings from reading the source.
+        recipe: recipe of a run of snrlab, which needs no interpretation.
+        extras: entries of the file that are no options of the trainer, such as those of a GUI.
+        subsets: image folders that the file itself lists, in the form of a kohya dataset TOML.
+        finished: whether the settings come from a finished model, which records only a part of them.
     """
 
     source: str
     kind: str
     trainer: str
     options: Mapping[str, Any]
-    matter: tuple[str, ...] = ()
-    remarks: tuple[Finding, ...] = ()
+    recipe_options: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     recipe: Recipe | None = None
-    beside: Mapping[str, Any] = field(default_factory=dict)
+    extras: Mapping[str, Any] = field(default_factory=dict)
     subsets: tuple[Mapping[str, Any], ...] = ()
     finished: bool = False
-    usual: tuple[str, ...] = ()
+    at_default: tuple[str, ...] = ()
     assumption: str = ""
 
 
-def other_loss(what: str) -> Finding:
-    """A remark on settings whose loss is another than the squared error."""
-    message = f"the loss is no plain squared error ({what}); shares of loss and gradient are of a squared one."
+def other_loss(loss: str) -> Finding:
+    """Finding on settings whose loss is not the squared error."""
+    message = (
+        f"the loss is not the plain squared error ({loss}); shares of loss and gradient are those of the squared error."
+    )
     return Finding("other_loss", "info", message)
 
 
 @dataclass(frozen=True)
 class RecipeChange:
-    """One thing that the recipe as meant does differently.
+    """One difference between the recipe as meant and the recipe as it is.
 
     Attributes:
-        field: the field of the recipe that it is about.
-        text: what, in words that can follow a colon.
-        starts_with_name: whether the first of them is a name, which stays as it is where a sentence begins with it.
+        field: field of the recipe that changes.
+        text: the change, in words that can follow a colon.
+        starts_with_name: whether the text begins with a name, which keeps its small letter at the start of a sentence.
     """
 
     field: str
@@ -77,21 +79,22 @@ class RecipeChange:
 
 @dataclass(frozen=True)
 class Interpretation:
-    """What the settings mean.
+    """Meaning of settings: the recipe that the trainer follows, and the one that was meant.
 
     Attributes:
-        does: sentences on what the trainer computes, each for one setting.
-        as_is: the recipe that the trainer really follows.
-        as_meant: the recipe that does what the settings say, with the right formulas.
-        found: remarks, worst first.
+        settings: the settings that were interpreted.
+        effects: sentences on what the trainer computes, one for each setting.
+        as_is: recipe that the trainer really follows.
+        as_meant: recipe that does what the settings say, with the right formulas.
+        findings: findings, worst first.
         changes: what `as_meant` does differently; empty where nothing has to change.
-        version: which program and version was read for this.
+        version: program and version whose sources were read.
     """
 
-    asked: Settings
-    does: tuple[str, ...]
+    settings: Settings
+    effects: tuple[str, ...]
     as_is: Recipe
     as_meant: Recipe
-    found: tuple[Finding, ...]
+    findings: tuple[Finding, ...]
     changes: tuple[RecipeChange, ...] = ()
     version: str = ""

@@ -1,1 +1,1 @@
-"""Generated images: the sampler, and grids of them with their parameters."""
+"""Generated pictures: requests, sampling, and grids with their parameters."""

@@ -1,4 +1,4 @@
-"""The sampler: DDIM over exactly the schedule that was trained, with Epsilon Scaling."""
+"""The sampler: DDIM on the exact schedule of training, with Epsilon Scaling."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class ScaledDDIM(DDIMScheduler):
     """DDIM whose predicted noise is divided by `epsilon_scaling`, whatever the network predicts.
 
     Epsilon Scaling (Ning et al. 2024, arXiv:2308.15321): a network trained with input perturbation of
-    strength gamma shrinks its noise estimate by sqrt(1 + gamma^2); this does it without training.
+    strength gamma shrinks its noise estimate by sqrt(1 + gamma^2); this has that effect without training.
     """
 
     epsilon_scaling = 1.0
 
     def step(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """One step, as the parent's."""
+        """One sampler step, as in DDIMScheduler."""
         if self.epsilon_scaling != 1:
             a = float(self.alphas_cumprod[int(timestep)])
             model_output = scale_epsilon(
@@ -49,7 +49,7 @@ def scale_epsilon(
 
 
 def sampler(schedule: NoiseSchedule, prediction_type: str) -> ScaledDDIM:
-    """DDIM over exactly the schedule that was trained, its last step included."""
+    """DDIM on the exact schedule of training, its last timestep included."""
     a = schedule.alphas_cumprod
     betas = 1 - a / np.r_[1.0, a[:-1]]
     return ScaledDDIM(

@@ -1,4 +1,4 @@
-"""Pictures side by side, and files of them that say how they were made."""
+"""Picture grids, and PNG files with generation parameters."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from snrlab.pictures.requests import SampleRequest
 
 
 def save_grid(pictures: Sequence[Image.Image], config: SampleConfig, path: Path, model: str) -> None:
-    """The pictures side by side as a PNG that carries its parameters in the form web UIs read."""
+    """Write a grid of pictures as a PNG with its generation parameters in the form that web UIs read."""
     save_png(tiled(pictures), parameters(config, pictures[0].size, model), path)
 
 
 def tiled(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures row by row, about as many rows as columns, each in a cell as large as the largest."""
+    """Grid of pictures, filled row by row, about square, with cells as large as the largest picture."""
     columns = math.ceil(math.sqrt(len(pictures)))
     width, height = (max(picture.size[side] for picture in pictures) for side in (0, 1))
     grid = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), "white")
-    for place, picture in enumerate(pictures):
-        grid.paste(picture, (place % columns * width, place // columns * height))
+    for index, picture in enumerate(pictures):
+        grid.paste(picture, (index % columns * width, index // columns * height))
     return grid
 
 
 def labelled(cells: Sequence[Sequence[Image.Image]], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
-    """Pictures of one size as a table with a label for each row and column."""
+    """Table of equally sized pictures, with a label for each row and column."""
     width, height = cells[0][0].size
-    size = max(11, min(height // 8, 16 + height // 32))  # read where the table is shrunk too
+    size = max(11, min(height // 8, 16 + height // 32))  # legible where the table is shown smaller, too
     font = ImageFont.load_default(size)
     left = max(math.ceil(font.getlength(label)) for label in rows) + 12
     lines = [textwrap.wrap(label, max(4, int(width / font.getlength("n")))) or [""] for label in columns]
@@ -52,10 +52,10 @@ def labelled(cells: Sequence[Sequence[Image.Image]], rows: Sequence[str], column
     return table
 
 
-def save_png(picture: Image.Image, facts: str, path: Path) -> None:
-    """Write a PNG with generation parameters in it, whole or not at all."""
+def save_png(picture: Image.Image, text: str, path: Path) -> None:
+    """Write a PNG with generation parameters in it, atomically."""
     info = PngInfo()
-    info.add_text("parameters", facts)
+    info.add_text("parameters", text)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomically(path) as file:
         picture.save(file, format="PNG", pnginfo=info)
@@ -77,12 +77,12 @@ def request_parameters(
     """Generation parameters of one picture in the text form of A1111.
 
     Args:
-        request: the picture.
-        model: what the model is called; never a path.
-        rule: how its prompt was encoded.
-        epsilon_scaling: the divisor of the predicted noise.
+        request: the request that the picture was drawn from.
+        model: name of the model; never a path.
+        rule: the rule by which the prompt was encoded.
+        epsilon_scaling: divisor of the predicted noise.
     """
-    facts = {
+    settings = {
         "Steps": request.steps,
         "Sampler": "DDIM",
         "CFG scale": f"{request.guidance:g}",
@@ -94,9 +94,9 @@ def request_parameters(
         "Epsilon scaling": f"{epsilon_scaling:g}" if epsilon_scaling != 1 else None,
     }
     lines = [request.prompt] + ([f"Negative prompt: {request.negative}"] if request.negative else [])
-    return "\n".join([*lines, ", ".join(f"{key}: {value}" for key, value in facts.items() if value is not None)])
+    return "\n".join([*lines, ", ".join(f"{key}: {value}" for key, value in settings.items() if value is not None)])
 
 
 def _quoted(text: str) -> str:
-    """A value as A1111 writes it: in quotes where its own separators are in it."""
+    """A value as A1111 writes it: in quotes where it contains a separator."""
     return json.dumps(text, ensure_ascii=False) if set(",:\n") & set(text) else text

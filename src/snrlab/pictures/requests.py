@@ -1,4 +1,4 @@
-"""Which images to draw: prompts with their size, seed, guidance and steps, from [sample] or kohya's prompt lines."""
+"""Requests for pictures: prompts with size, seed, guidance and steps, from [sample] or kohya's prompt lines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class SampleRequest:
     """One picture to draw.
 
     Attributes:
-        prompt, negative: what it shows and what it does not.
-        width, height: in pixels, multiples of 8.
-        seed: of the starting noise.
-        guidance: classifier-free guidance, 1 is none.
-        steps: of the sampler.
-        place: which of the noises of that seed; pictures that share a seed and not a noise have places 0, 1, 2, ...
+        prompt, negative: the prompt and the negative prompt.
+        width, height: size in pixels, multiples of 8.
+        seed: seed of the initial noise.
+        guidance: classifier-free guidance scale; 1 is none.
+        steps: number of sampler steps.
+        place: index of the noise within the seed; pictures with one seed but different noise have places 0, 1, 2, ...
     """
 
     prompt: str
@@ -32,21 +32,21 @@ class SampleRequest:
     place: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what no pipeline draws."""
+        """Refuse sizes that no pipeline can draw."""
         for name, value in (("width", self.width), ("height", self.height)):
             if value < 8 or value % 8:
                 raise UserError(f"sample {name} is {value} pixels; it must be a multiple of 8.", code="wrong-size")
 
 
 def requests(config: SampleConfig, resolution: int) -> list[SampleRequest]:
-    """The pictures of a [sample] section: what a prompt's line says, else what the section says, else square.
+    """The requests of a [sample] section: values from the prompt's line, else from the section; else square.
 
-    Each has a noise of its own; lines that state the same seed share theirs, as in other programs.
+    Each picture has its own noise; lines with the same explicit seed share theirs, as in other programs.
     """
-    found = []
+    sample_requests = []
     for place, text in enumerate(config.prompts):
         line = parse_line(text, f"prompt {place + 1}")
-        found.append(
+        sample_requests.append(
             SampleRequest(
                 line.prompt,
                 config.negative if line.negative is None else line.negative,
@@ -58,4 +58,4 @@ def requests(config: SampleConfig, resolution: int) -> list[SampleRequest]:
                 place if line.seed is None else 0,
             )
         )
-    return found
+    return sample_requests

@@ -1,4 +1,4 @@
-"""Pictures from the model as it is: fixed prompts, fixed noise, so that grids compare."""
+"""Drawing pictures with a model from fixed prompts and fixed noise, so that grids can be compared."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ from snrlab.pictures.ddim import sampler
 from snrlab.pictures.requests import SampleRequest, requests
 
 _BATCH = 16
-_AREA = 2**20  # pixels drawn at once: 4 pictures of 512 x 512
+_AREA = 2**20  # pixels drawn at a time: 4 pictures of 512 x 512
 RESCALE_AT_ZERO_SNR = 0.7  # arXiv:2305.08891: guidance overexposes where the schedule ends without signal
 
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """A diffusers pipeline over the networks in memory, which it shares, and what they are told by."""
+    """A diffusers pipeline that shares the networks of a model in memory."""
 
     components: Components
     diffusers: StableDiffusionPipeline | StableDiffusionXLPipeline
 
 
-class _WhereTheUNetIs:
-    """Text encoders and autoencoder may wait elsewhere: a pipeline runs on the UNet's device."""
+class _OnTheUNetsDevice:
+    """Mixin: the pipeline runs on the UNet's device, wherever text encoders and autoencoder are."""
 
     @property
     def _execution_device(self) -> torch.device:
-        return self.unet.device  # type: ignore[attr-defined]  # of the pipeline beside it
+        return self.unet.device  # type: ignore[attr-defined]  # an attribute of the pipeline class
 
 
-class _SD(_WhereTheUNetIs, StableDiffusionPipeline):
+class _SD(_OnTheUNetsDevice, StableDiffusionPipeline):
     """Stable Diffusion 1.5 and 2."""
 
 
-class _SDXL(_WhereTheUNetIs, StableDiffusionXLPipeline):
+class _SDXL(_OnTheUNetsDevice, StableDiffusionXLPipeline):
     """Stable Diffusion XL."""
 
 
 def pipeline(components: Components, schedule: NoiseSchedule, prediction_type: str) -> Pipeline:
-    """A pipeline over the networks in memory."""
+    """Build a pipeline over the networks in memory."""
     parts = {
         "vae": components.vae,
         "text_encoder": components.text_encoder,
@@ -62,11 +62,11 @@ def pipeline(components: Components, schedule: NoiseSchedule, prediction_type: s
     }
     if components.family == "sdxl":
         second = {"text_encoder_2": components.text_encoder_2, "tokenizer_2": components.tokenizer_2}
-        made = _SDXL(**parts, **second, add_watermarker=False)
+        diffusers = _SDXL(**parts, **second, add_watermarker=False)
     else:
-        made = _SD(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
-    made.set_progress_bar_config(disable=True)
-    return Pipeline(components, made)
+        diffusers = _SD(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    diffusers.set_progress_bar_config(disable=True)
+    return Pipeline(components, diffusers)
 
 
 @torch.no_grad()
@@ -78,14 +78,14 @@ def draw_pictures(
     epsilon_scaling: float = 1.0,
     drawn: Callable[[int], None] = lambda count: None,
 ) -> list[Image.Image]:
-    """Draw pictures.
+    """Draw pictures from requests, or from a [sample] section.
 
     Args:
-        pipe: the model; networks that wait elsewhere are on its UNet's device only while they are needed.
-        wanted: the pictures, or a [sample] section, of which one picture per prompt is drawn.
-        resolution: pixels a side, for a section.
-        epsilon_scaling: divides the predicted noise; a section has its own.
-        drawn: told how many more are drawn, all but decoded.
+        pipe: the model; networks kept on another device are on the UNet's only while they are needed.
+        wanted: the requests, or a [sample] section, of which one picture per prompt is drawn.
+        resolution: pixels along each side, for a section.
+        epsilon_scaling: divisor of the predicted noise; a section has its own.
+        drawn: called with the number of pictures newly drawn (but not yet decoded).
 
     Raises:
         UserError: epsilon scaling on a schedule that ends at SNR 0.
@@ -105,47 +105,51 @@ def draw_pictures(
         text = encode_captions(components, [r.prompt for r in wanted] + [r.negative for r in wanted])
     latents: list[Tensor] = []
     for rows in _batches(wanted):
-        latents += _denoised(pipe, wanted, rows, text)
+        latents += _denoise_batch(pipe, wanted, rows, text)
         drawn(len(rows))
     with borrowed(components, ("unet",), torch.device("cpu")), borrowed(components, ("vae",), device):
         pixels = [decode_latents(components, latent[None], device) for latent in latents]
     return [pipe.diffusers.image_processor.postprocess(image, output_type="pil")[0] for image in pixels]
 
 
-def _batches(wanted: Sequence[SampleRequest]) -> Iterator[list[int]]:
-    """Places in the list of pictures that are drawn together: neighbours of one size and one setting."""
-    alike = groupby(range(len(wanted)), key=lambda i: _setting(wanted[i]))
-    for (width, height, _, _), group in alike:
-        rows, most = list(group), max(1, min(_BATCH, _AREA // (width * height)))
-        yield from (rows[start : start + most] for start in range(0, len(rows), most))
+def _batches(sample_requests: Sequence[SampleRequest]) -> Iterator[list[int]]:
+    """Indices of the requests that are drawn in one batch: neighbours of one size, guidance and step count."""
+    groups = groupby(range(len(sample_requests)), key=lambda i: _batch_key(sample_requests[i]))
+    for (width, height, _, _), group in groups:
+        rows, limit = list(group), max(1, min(_BATCH, _AREA // (width * height)))
+        yield from (rows[start : start + limit] for start in range(0, len(rows), limit))
 
 
-def _setting(request: SampleRequest) -> tuple[int, int, float, int]:
+def _batch_key(request: SampleRequest) -> tuple[int, int, float, int]:
     return request.width, request.height, request.guidance, request.steps
 
 
-def _denoised(pipe: Pipeline, wanted: Sequence[SampleRequest], rows: list[int], text: TextEmbeddings) -> Tensor:
-    """The latents of pictures with one setting, on the CPU: [B, C, h, w]."""
-    components, made = pipe.components, pipe.diffusers
+def _denoise_batch(
+    pipe: Pipeline, sample_requests: Sequence[SampleRequest], rows: list[int], text: TextEmbeddings
+) -> Tensor:
+    """Denoise one batch of requests to latents, on the CPU: [B, C, h, w]."""
+    components, diffusers = pipe.components, pipe.diffusers
     unet, factor = components.unet, components.latent_factor
-    width, height, guidance, steps = _setting(wanted[rows[0]])
+    width, height, guidance, steps = _batch_key(sample_requests[rows[0]])
     shape = (unet.config.in_channels, height // factor, width // factor)
-    noise = [stream(wanted[i].seed, "sample", 0, wanted[i].place).standard_normal(shape) for i in rows]
+    noise = [
+        stream(sample_requests[i].seed, "sample", 0, sample_requests[i].place).standard_normal(shape) for i in rows
+    ]
     with computing(components.arithmetic or unet.dtype, unet.device):
-        found = made(
-            **_told(text[rows], ""),
-            **_told(text[[len(wanted) + i for i in rows]], "negative_"),
+        latents = diffusers(
+            **_prompt_arguments(text[rows], ""),
+            **_prompt_arguments(text[[len(sample_requests) + i for i in rows]], "negative_"),
             latents=torch.tensor(np.stack(noise), dtype=torch.float32, device=unet.device),
             num_inference_steps=steps,
             guidance_scale=guidance,
-            guidance_rescale=RESCALE_AT_ZERO_SNR if float(made.scheduler.alphas_cumprod[-1]) == 0 else 0.0,
+            guidance_rescale=RESCALE_AT_ZERO_SNR if float(diffusers.scheduler.alphas_cumprod[-1]) == 0 else 0.0,
             height=height,
             width=width,
             output_type="latent",
         ).images
-    return found.float().cpu()
+    return latents.float().cpu()
 
 
-def _told(text: TextEmbeddings, prefix: str) -> dict[str, Tensor]:
-    told = {f"{prefix}prompt_embeds": text.hidden}
-    return told if text.pooled is None else told | {f"{prefix}pooled_prompt_embeds": text.pooled}
+def _prompt_arguments(text: TextEmbeddings, prefix: str) -> dict[str, Tensor]:
+    arguments = {f"{prefix}prompt_embeds": text.hidden}
+    return arguments if text.pooled is None else arguments | {f"{prefix}pooled_prompt_embeds": text.pooled}

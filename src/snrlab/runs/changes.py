@@ -1,6 +1,6 @@
-"""A started run with a changed run file: what is different, what of it is taken, what is refused and the way out.
+"""Changes to the run file of a started run: which are accepted on resume, and which are refused.
 
-Which field may change is stated on the field itself (`json_schema_extra` in `snrlab.config`).
+Whether a field may change is declared on the field itself (`json_schema_extra` in `snrlab.config`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from snrlab.core.registries.registry import Choice
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import read_steps
 
-FROM_THE_MODEL = ("recipe", "train.steps", "train.epochs")  # known in full only when model and images are
+RESOLVED_FIELDS = ("recipe", "train.steps", "train.epochs")  # complete only once model and images are known
 PROCESSES = "processes"
-PLACES_OF_A_SET = ("folder", "masks")
+SET_PATHS = ("folder", "masks")
 
 
 @dataclass(frozen=True)
 class FieldChange:
-    """A field that has another value than in the started run."""
+    """A field whose value differs from that in the started run."""
 
     field: str
     before: Any
@@ -37,29 +37,28 @@ class FieldChange:
 
 
 def changes(before: RunConfig, now: RunConfig, *, resolved: bool = True) -> list[FieldChange]:
-    """The fields that differ, but for the name, which is the folder's.
+    """The fields that differ, except `name`, which follows the folder.
 
-    With `resolved` false `now` still leaves to the model and the images what it does not state; of that nothing is
-    said.
+    With `resolved` false, `now` still leaves fields open that the model and the images decide; those are not compared.
     """
-    found = [change for change in _changes(before, now, "") if change.field != "name"]
+    differing = [change for change in _changes(before, now, "") if change.field != "name"]
     if resolved:
-        return found
-    return [change for change in found if not change.field.startswith(FROM_THE_MODEL)]
+        return differing
+    return [change for change in differing if not change.field.startswith(RESOLVED_FIELDS)]
 
 
-def refused(found: Sequence[FieldChange], *, same_batch: bool) -> list[FieldChange]:
-    """Those of the changes that a started run cannot go on with; some may be if the global batch is the same."""
-    return [change for change in found if change.rule == "fixed" or (change.rule == "batch" and not same_batch)]
+def refused(differing: Sequence[FieldChange], *, same_batch: bool) -> list[FieldChange]:
+    """The changes with which a started run cannot continue; some are accepted if the global batch stays the same."""
+    return [change for change in differing if change.rule == "fixed" or (change.rule == "batch" and not same_batch)]
 
 
 def global_batch(config: RunConfig, processes: int = 1) -> int:
-    """Images in an optimizer step."""
+    """Number of images in an optimizer step."""
     return config.train.batch_size * config.train.gradient_accumulation * processes
 
 
 def processes_of(folder: RunFolder, config: RunConfig) -> int | None:
-    """How many processes have trained a run so far, by the images in a step of its log; None before its first step."""
+    """Number of processes that trained a run so far, from the batch of its first logged step; None without one."""
     first = next(read_steps(folder.steps_file), None)
     return None if first is None else max(1, len(first["t"]) // global_batch(config))
 
@@ -67,55 +66,56 @@ def processes_of(folder: RunFolder, config: RunConfig) -> int | None:
 def refuse(
     folder: RunFolder, before: RunConfig, now: RunConfig, processes: int = 1, *, resolved: bool = True
 ) -> list[FieldChange]:
-    """The changes that are taken, of the config and of the number of processes.
+    """The accepted changes to the config and to the number of processes.
 
     Raises:
-        UserError: a field that decides what was trained so far has changed.
+        UserError: a field that determines what was trained so far has changed.
     """
-    found = changes(before, now, resolved=resolved)
-    then = processes_of(folder, before) or processes
-    if then != processes:
-        found.append(FieldChange(PROCESSES, then, processes, "batch"))
-    wrong = refused(found, same_batch=global_batch(before, then) == global_batch(now, processes))
-    if wrong:
+    differing = changes(before, now, resolved=resolved)
+    processes_before = processes_of(folder, before) or processes
+    if processes_before != processes:
+        differing.append(FieldChange(PROCESSES, processes_before, processes, "batch"))
+    rejected = refused(differing, same_batch=global_batch(before, processes_before) == global_batch(now, processes))
+    if rejected:
         raise UserError(
-            f"{folder.path} was started with another configuration:\n{changes_table(wrong)}\n"
-            "What has been trained so far depends on these. Put them back; or start a run of its own from the last "
-            "checkpoint with the new ones: --fork NAME instead of --resume.",
+            f"{folder.path} was started with another configuration:\n{changes_table(rejected)}\n"
+            "What has been trained so far depends on these fields. Put the old values back, or start a new run from "
+            "the last checkpoint with the new values: --fork NAME instead of --resume.",
             code="settings-changed",
         )
-    return [change for change in found if change not in wrong]
+    return [change for change in differing if change not in rejected]
 
 
-def notes(taken: Sequence[FieldChange], before: RunConfig, now: RunConfig) -> list[str]:
-    """What the user is told of changes that are taken."""
-    if not taken:
+def notes(accepted: Sequence[FieldChange], before: RunConfig, now: RunConfig) -> list[str]:
+    """Log lines about the accepted changes."""
+    if not accepted:
         return []
-    said = [f"changed, and taken from here on:\n{changes_table(taken)}"]
-    if any(change.rule == "batch" for change in taken):
+    lines = [f"changed, and used from now on:\n{changes_table(accepted)}"]
+    if any(change.rule == "batch" for change in accepted):
         old, new = before.train, now.train
-        layout = next((c for c in taken if c.field == PROCESSES), None)
-        then, today = (f" x {layout.before}", f" x {layout.now} processes") if layout else ("", "")
-        said.append(
-            f"batch {new.batch_size} x {new.gradient_accumulation} accumulated{today} instead of {old.batch_size} x "
-            f"{old.gradient_accumulation}{then}: the same global batch, the same curve to rounding"
+        layout = next((c for c in accepted if c.field == PROCESSES), None)
+        times_before, times_now = (f" x {layout.before}", f" x {layout.now} processes") if layout else ("", "")
+        lines.append(
+            f"batch {new.batch_size} x {new.gradient_accumulation} accumulated{times_now} instead of "
+            f"{old.batch_size} x {old.gradient_accumulation}{times_before}: the same global batch, the same curve to "
+            "rounding"
         )
-    if any(change.field == "train.steps" for change in taken):
-        said.append("the learning rate follows the new number of steps")
-    return said
+    if any(change.field == "train.steps" for change in accepted):
+        lines.append("the learning rate follows the new number of steps")
+    return lines
 
 
-def changes_table(found: Sequence[FieldChange]) -> str:
-    """The changes as lines: field, in the run, now."""
-    rows = [("field", "in the run", "now"), *((c.field, _shown(c.before), _shown(c.now)) for c in found)]
+def changes_table(differing: Sequence[FieldChange]) -> str:
+    """Table of changes in text: field, value in the run, value now."""
+    rows = [("field", "in the run", "now"), *((c.field, _shown(c.before), _shown(c.now)) for c in differing)]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"  {a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in rows)
 
 
-def remember(file: Path, step: int, taken: Sequence[FieldChange]) -> None:
-    """Add changes to the history of a run, with the step from which they count."""
-    if taken:
-        lines = [{"step": step, "field": c.field, "before": _plain(c.before), "now": _plain(c.now)} for c in taken]
+def remember(file: Path, step: int, accepted: Sequence[FieldChange]) -> None:
+    """Append accepted changes to a run's history, with the step from which they apply."""
+    if accepted:
+        lines = [{"step": step, "field": c.field, "before": _plain(c.before), "now": _plain(c.now)} for c in accepted]
         with file.open("a", encoding="utf-8", newline="\n") as history:
             history.writelines(json.dumps(line) + "\n" for line in lines)
 
@@ -127,17 +127,17 @@ def _changes(before: BaseModel, now: BaseModel, prefix: str) -> Iterator[FieldCh
             yield from _changes(old, new, f"{prefix}{name}.")
         elif _plain(old) != _plain(new):
             rule = on_resume(field)
-            if name == "sets" and _without_places(old) != _without_places(new):
+            if name == "sets" and _without_paths(old) != _without_paths(new):
                 rule = "fixed"
             yield FieldChange(f"{prefix}{name}", old, new, rule)
 
 
-def _without_places(sets: Sequence[BaseModel]) -> list[Any]:
-    return [{k: v for k, v in one.model_dump().items() if k not in PLACES_OF_A_SET} for one in sets]
+def _without_paths(sets: Sequence[BaseModel]) -> list[Any]:
+    return [{k: v for k, v in image_set.model_dump().items() if k not in SET_PATHS} for image_set in sets]
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON holds it."""
+    """A value in the types that JSON has."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, list | tuple):
@@ -148,6 +148,7 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
+    """A value for the table, at most 60 characters."""
     if value is None:
         return "-"
     text = json.dumps(_plain(value), ensure_ascii=False)

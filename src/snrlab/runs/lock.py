@@ -1,4 +1,4 @@
-"""One run in a folder at a time: a lock of the operating system, which a crash cannot leave behind."""
+"""Run lock: one process trains in a run folder at a time. The operating system frees it after a crash."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LOCK, HOLDER = ".lock", ".holder.json"
 
 
 class RunLock:
-    """The lock of a run folder; leaving it as a context releases it."""
+    """Lock of a run folder; as a context manager, it is released on leaving the block."""
 
     def __init__(self, folder: Path) -> None:
-        """Of this folder."""
+        """Prepare the lock of `folder`; `take` acquires it."""
         self._folder = folder
         self._lock = FileLock(folder / LOCK, thread_local=False)
 
@@ -34,33 +34,33 @@ class RunLock:
         self.release()
 
     def take(self) -> None:
-        """Take the lock; again is no harm, and there must be a folder.
+        """Acquire the lock of an existing folder; taking it again does nothing.
 
         Raises:
-            UserError: another process has it; the message says which.
+            UserError: another process holds it; the message says which.
         """
         if self._lock.is_locked:
             return
         try:
-            self._lock.acquire(timeout=0.3)  # somebody may be looking whether it is free
+            self._lock.acquire(timeout=0.3)  # `is_locked` in another process holds it for a moment
         except Timeout:
             raise UserError(
-                f"{self._folder} is in use: a run in it goes on{holder(self._folder)}. Wait for it, stop it, or "
-                "choose another name.",
+                f"{self._folder} is in use: a run in it is still going on{holder(self._folder)}. Wait for it, stop it, "
+                "or choose another name.",
                 code="run-in-use",
             ) from None
-        except (OSError, NotImplementedError) as reason:
+        except (OSError, NotImplementedError) as error:
             if (self._folder / LOCK).exists():
-                logger.warning(f"{self._folder} cannot be locked here ({reason}): start no second run in it yourself.")
+                logger.warning(f"{self._folder} cannot be locked ({error}): do not start a second run in it.")
                 return
             raise
-        with suppress(OSError):  # it is for messages alone
+        with suppress(OSError):  # the file only serves messages
             start = datetime.now().astimezone().isoformat(timespec="seconds")
-            facts = {"pid": os.getpid(), "host": socket.gethostname(), "start": start}
-            (self._folder / HOLDER).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+            process = {"pid": os.getpid(), "host": socket.gethostname(), "start": start}
+            (self._folder / HOLDER).write_text(json.dumps(process) + "\n", encoding="utf-8")
 
     def release(self) -> None:
-        """Let go of it, where it was taken."""
+        """Release the lock if this object holds it."""
         if self._lock.is_locked:
             with suppress(OSError):
                 (self._folder / HOLDER).unlink(missing_ok=True)
@@ -68,7 +68,7 @@ class RunLock:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process trains in a folder now."""
+    """Whether a process is training in the folder now."""
     lock = FileLock(folder / LOCK, thread_local=False)
     if not (folder / LOCK).exists():
         return False
@@ -83,9 +83,9 @@ def is_locked(folder: Path) -> bool:
 
 
 def holder(folder: Path) -> str:
-    """Who has the lock, for a message."""
+    """Which process holds the lock, as the end of a sentence; empty where that is not known."""
     try:
-        facts = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
-        return f" in process {facts['pid']} on {facts['host']} since {facts['start']}"
+        process = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        return f" in process {process['pid']} on {process['host']} since {process['start']}"
     except (OSError, ValueError, KeyError):
         return ""

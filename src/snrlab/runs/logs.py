@@ -1,6 +1,6 @@
-"""The logs of a run, steps.jsonl and validation.jsonl: what a line holds, reading them, and appending to them."""
+"""Logs of a run, steps.jsonl and validation.jsonl: the fields of a line, readers and writers."""
 
-# no annotations from __future__: a TypedDict cannot tell NotRequired in a string
+# no `from __future__ import annotations`: a TypedDict does not recognise NotRequired in a string annotation
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +13,10 @@ from snrlab.files.writing import write_atomically
 class StepLine(TypedDict):
     """A line of steps.jsonl: what one optimizer step did.
 
-    `t`, `mse`, `weight` and `correction` have one value for each slot of the global batch; `mse` is unweighted. `loss`
-    is the mean of weight x mse x correction. `bands` has the mean of `mse` by SNR band, None where no slot was in it.
-    `drawn` has the probability of each band where timesteps are drawn from something else than the density. `stage` is
-    the step at which the recipe last changed.
+    `t`, `mse`, `weight` and `correction` have one value per slot of the global batch; `mse` is unweighted. `loss` is
+    the mean of weight x mse x correction. `bands` has the mean of `mse` per SNR band, None for a band without a slot.
+    `drawn` has the probability of each band if timesteps are sampled from another distribution than the density.
+    `stage` is the step at which the recipe last changed.
     """
 
     step: int
@@ -44,10 +44,10 @@ class EstimateLine(TypedDict):
 
 
 class ValidationLine(TypedDict):
-    """A line of validation.jsonl: unweighted errors on images that are not trained on, after `step` steps.
+    """A line of validation.jsonl: unweighted errors on the validation set after `step` steps.
 
-    `bands` has the mean by SNR band, `errors` every image's error by band, in the order of `images`. `against_base` and
-    `against_previous` have the change since the first and since the last measurement, in pairs of the same image.
+    `bands` has the mean per SNR band, `errors` each image's error per band, in the order of `images`. `against_base`
+    and `against_previous` have the change since the first and since the previous validation, paired by image.
     """
 
     step: int
@@ -77,25 +77,25 @@ def read_validation(path: Path) -> Iterator[ValidationLine]:
 
 
 def open_step_log(path: Path, done: int) -> IO[str]:
-    """steps.jsonl for appending, cut back to its first `done` lines."""
+    """Open steps.jsonl for appending, truncated to its first `done` lines."""
     if path.exists():
         with path.open("rb+") as file:
             for _ in range(done):
                 file.readline()
             file.truncate()
-    return path.open("a", encoding="utf-8", newline="\n", buffering=1)  # a line a step, for who reads along
+    return path.open("a", encoding="utf-8", newline="\n", buffering=1)  # line by line, so that the log can be followed
 
 
 def open_validation_log(path: Path, done: int) -> IO[str]:
-    """validation.jsonl for appending, cut back to what was measured up to step `done`; 0 starts it anew."""
+    """Open validation.jsonl for appending, truncated to the lines up to step `done`; 0 empties it."""
     if path.exists():
-        kept = [line for line in read_validation(path) if done and line["step"] <= done]
-        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        lines = [line for line in read_validation(path) if done and line["step"] <= done]
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
     return path.open("a", encoding="utf-8", newline="\n", buffering=1)
 
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a log; none of one that is not there. A last line that was cut off, as by a kill, is left out."""
+    """Records of a log, none if the file is missing; a last line that a kill cut off is skipped."""
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""How a run stands, told from its folder alone: running, finished, stopped or broken."""
+"""Status of a run, read from its folder alone: running, finished, stopped or broken."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RunState = Literal["running", "finished", "stopped", "broken"]
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run stands.
+    """State and progress of a run.
 
     Attributes:
-        state: `running` while a process trains in the folder, `finished` when its result is there, `stopped` where it
-            can go on with --resume, `broken` where its files cannot be read.
+        state: `running` while a process trains in the folder, `finished` once its result exists, `stopped` if it can
+            continue with --resume, `broken` if its files cannot be read.
         done: optimizer steps in its log.
-        steps: optimizer steps it is to take; 0 where that cannot be read.
-        reason: why it is broken; else empty.
+        steps: optimizer steps it is set to train; 0 if that cannot be read.
+        reason: why it is broken; empty otherwise.
     """
 
     state: RunState
@@ -33,13 +33,13 @@ class RunStatus:
 
 
 def run_status(folder: RunFolder) -> RunStatus:
-    """How the run in a folder stands.
+    """Status of the run in a folder.
 
     Raises:
-        UserError: there is no run in it.
+        UserError: the folder holds no run.
     """
-    # whoever trains leaves a note beside the lock; without one the lock is left alone, so that a look takes it from
-    # nobody who is about to start
+    # a training process writes the holder file once it has the lock; without that file the lock is not even tried, so
+    # that asking for the status cannot take it from a run that is just starting
     running = (folder.path / HOLDER).exists() and is_locked(folder.path)
     if not (running or folder.started):
         raise UserError(f"{folder.path} holds no run.", code="not-a-run")
@@ -48,8 +48,8 @@ def run_status(folder: RunFolder) -> RunStatus:
     try:
         config = folder.read_config()
         last = deque(read_steps(folder.steps_file), maxlen=1)
-    except UserError as reason:
-        return RunStatus("running" if running else "broken", 0, 0, "" if running else str(reason))
+    except UserError as error:
+        return RunStatus("running" if running else "broken", 0, 0, "" if running else str(error))
     done = last[0]["step"] + 1 if last else 0
     finished = folder.result(config).exists()
     return RunStatus("running" if running else "finished" if finished else "stopped", done, config.train.steps)

@@ -1,12 +1,12 @@
-"""Everything a run needs in memory, made from its configuration before the first step.
+"""The job: a run in memory, ready to train. It is prepared from the run's configuration before the first step.
 
-Whatever can be wrong is found here, before anything is written.
+Whatever can be wrong with the configuration is reported here, before anything is written.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
 from snrlab.core.findings.recipe_findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
-from snrlab.data.dataset import find, settle
+from snrlab.data.dataset import find, select_items
 from snrlab.data.items import Item
 from snrlab.data.validation_folder import validation_items
 from snrlab.distributed import SINGLE, Processes
@@ -44,7 +44,7 @@ from snrlab.train.step.objective import Objective
 
 logger = logging.getLogger(__name__)
 
-PROBED = 4  # pictures at each noise level
+PROBE_IMAGES = 4  # images at each noise level
 FP16_ON_CPU = Finding(
     "fp16_on_cpu",
     "warning",
@@ -56,14 +56,30 @@ FP16_ON_CPU = Finding(
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A run ready to train; `held_back` is None where nothing is validated."""
+    """A run ready to train.
+
+    Attributes:
+        config: with epochs turned into steps, and the recipe as the model settles it.
+        recipe: the training objective.
+        findings: what the recipe and the probe of the model have to say.
+        components: the model, with adapters on it where a LoRA is trained.
+        examples: encoded images and captions to train on.
+        validation_set: encoded images and captions to measure on; None where nothing is validated.
+        draws: the random tensors of every step.
+        objective: the loss of a forward pass.
+        trained: the trained weights and their learning rates.
+        optimizer: the optimizer over them.
+        ema: their running average, or None.
+        loss_scale: the factor on the loss that fp16 needs.
+        processes: the processes that train together.
+    """
 
     config: RunConfig
     recipe: Recipe
-    found: list[Finding]
+    findings: list[Finding]
     components: Components
-    conditions: TrainingExamples
-    held_back: ValidationExamples | None
+    examples: TrainingExamples
+    validation_set: ValidationExamples | None
     draws: StepRandomness
     objective: Objective
     trained: Trainable
@@ -74,22 +90,22 @@ class Job:
 
     @property
     def device(self) -> torch.device:
-        """Where this process trains."""
+        """The device on which this process trains."""
         return self.processes.device
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """The weights that are trained, by name."""
+        """The trained weights by name."""
         return self.trained.parameters
 
     @property
     def total(self) -> int:
-        """Slots in the global batch, of all processes."""
+        """Slots in the global batch, over all processes."""
         return self.draws.total
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it the networks hold the averaged weights, where the run or its optimizer keeps an average."""
+        """Context in which the networks hold the averaged weights, if the run or its optimizer keeps an average."""
         if self.ema is None:
             with evaluating(self.optimizer, self.parameters):
                 yield
@@ -102,88 +118,122 @@ class Job:
             self.ema.restore(self.parameters.values())
 
 
-Look = Callable[[RunConfig, tuple[Item, ...], tuple[Item, ...]], None]
+@dataclass(frozen=True, eq=False)
+class RunImages:
+    """The images of a run before any is decoded.
+
+    Attributes:
+        config: the run's configuration, with epochs turned into steps.
+        training: images to train on.
+        validation: images to measure on, none of which is trained on.
+    """
+
+    config: RunConfig
+    training: tuple[Item, ...]
+    validation: tuple[Item, ...]
 
 
-def prepare(
-    config: RunConfig,
-    look: Look = lambda config, items, held_back: None,
-    processes: Processes = SINGLE,
-) -> Job:
-    """Load the model and the data, encode them, add the adapter: all that comes before step 0.
+def find_images(config: RunConfig, processes: Processes = SINGLE) -> RunImages:
+    """Find the images of a run; the length of an epoch, and so the number of steps, follows from them.
+
+    Raises:
+        UserError: anything wrong with the image folders, an optimizer that is not installed, or a stage of the recipe
+            that starts after the last step.
+    """
+    refuse_missing_optimizer(config.train.optimizer.name)
+    discovery = find(config.data)
+    for message in discovery.all_notes:
+        logger.info(message)
+    validation_count, batch_size = config.validation.images, config.train.batch_size
+    training, validation = select_items(
+        discovery, config.data, seed=config.seed, hold_back=validation_count, batch_size=batch_size
+    )
+    if config.validation.folder is not None:
+        validation = validation_items(config.data, config.validation.folder, training)
+    train = config.train.in_steps(sum(item.repeats for item in training), processes.count)
+    last = config.recipe.stages[-1].from_step if config.recipe.stages else 0
+    if last >= train.steps:
+        raise UserError(
+            f"recipe.stages: from_step is {last}, but the run ends after {train.steps} steps.", code="out-of-range"
+        )
+    return RunImages(config.model_copy(update={"train": train}), training, tuple(validation))
+
+
+def prepare(config: RunConfig, processes: Processes = SINGLE, images: RunImages | None = None) -> Job:
+    """Load the model, encode the images and captions and add the adapter: all that comes before step 0.
 
     Args:
         config: the run.
-        look: shown the images to train on and those held back, before anything is decoded or loaded; in the main
-            process only.
-        processes: those that train it together.
+        processes: the processes that train it together.
+        images: its images, where `find_images` has found them already.
 
     Raises:
         UserError: anything wrong with the model, the data, the recipe or their combination.
     """
-    opened = processes.agreed(lambda: _open(config, look, processes))
-    components, device = opened.components, processes.device
+    loaded = processes.all_or_none(lambda: _load(images or find_images(config, processes), processes))
+    components, device = loaded.components, processes.device
     encoders = set(components.networks) - {"unet"}  # the UNet comes when they have made room
     with borrowed(components, encoders, device):
-        conditions = encode_examples(opened.config, components, opened.draws, opened.items, device, processes=processes)
-        held_back = encode_validation_examples(opened.config, components, opened.held_back, device, processes=processes)
+        examples = encode_examples(
+            loaded.config, components, loaded.draws, loaded.images.training, device, processes=processes
+        )
+        validation_set = encode_validation_examples(
+            loaded.config, components, loaded.images.validation, device, processes=processes
+        )
     components.to(device)
-    return processes.agreed(lambda: _set_up(opened, conditions, held_back, processes))
+    return processes.all_or_none(lambda: _assemble(loaded, examples, validation_set, processes))
 
 
 @dataclass(frozen=True, eq=False)
-class _Opened:
-    """A run whose parts are there and fit; no image is decoded yet."""
+class _LoadedRun:
+    """A run whose model is loaded and whose recipe fits it; no image is decoded yet."""
 
     config: RunConfig
     components: Components
-    items: tuple[Item, ...]
-    held_back: tuple[Item, ...]
+    images: RunImages
     draws: StepRandomness
-    found: list[Finding]
+    findings: list[Finding]
 
 
-def _open(config: RunConfig, look: Look, processes: Processes) -> _Opened:
-    """Look at the images, load the model, and settle the recipe."""
-    refuse_missing_optimizer(config.train.optimizer.name)
-    config, items, held_back = _images(config, processes)
-    if processes.main:
-        look(config, items, held_back)
+def _load(images: RunImages, processes: Processes) -> _LoadedRun:
+    """Load the model and settle the recipe on it."""
+    config = images.config
     logger.info(f"loading the model {model_name(config.model)} ...")
     components = load_for_run(config)
-    tight = tight_cache(config, items, components, cache_folder(config)) if config.data.cache else None
-    if tight:
-        logger.log(tight.level, "%s", tight)
+    if config.data.cache:
+        warning = tight_cache(config, images.training, components, cache_folder(config))
+        if warning is not None:
+            logger.log(warning.level, "%s", warning)
     config, recipe = resolve_to_train(config, components.facts)
     if config.train.method == "full" and config.single_file:
         refuse_unsavable(replace(components, scheduler_config=trained_scheduler(components.scheduler_config, recipe)))
     logger.info(f"recipe: {describe(recipe)}")
     train, tables = config.train, recipe.tables()
-    found = findings(recipe, tables)
-    refuse_errors(found)
+    recipe_findings = findings(recipe, tables)
+    refuse_errors(recipe_findings)
     components.freeze()
     total = train.batch_size * train.gradient_accumulation * processes.count
-    return _Opened(config, components, items, held_back, StepRandomness(recipe, tables, config.seed, total), found)
+    return _LoadedRun(config, components, images, StepRandomness(recipe, tables, config.seed, total), recipe_findings)
 
 
-def _set_up(
-    opened: _Opened, conditions: TrainingExamples, held_back: ValidationExamples | None, processes: Processes
+def _assemble(
+    loaded: _LoadedRun, examples: TrainingExamples, validation_set: ValidationExamples | None, processes: Processes
 ) -> Job:
-    """The networks as they are trained, their optimizer, and what a step needs."""
-    config, components, draws = opened.config, opened.components, opened.draws
+    """Make the networks trainable, and the optimizer and the objective of the run."""
+    config, components, draws = loaded.config, loaded.components, loaded.draws
     train, device = config.train, processes.device
-    probed = _probed(config, draws.recipe, components, conditions, device)
+    probed = _probe_findings(config, draws.recipe, components, examples, device)
     set_up_networks(config, components)
     trained = trainable(config, components, processes.count)
-    _release(config, components, conditions)
+    _release_networks(config, components, examples)
     logger.debug(f"{train.optimizer.name} trains {len(trained.parameters)} tensors on {device}")
     return Job(
         config=config,
         recipe=draws.recipe,
-        found=[*opened.found, *probed],
+        findings=[*loaded.findings, *probed],
         components=components,
-        conditions=conditions,
-        held_back=held_back,
+        examples=examples,
+        validation_set=validation_set,
         draws=draws,
         objective=Objective.of(draws, device, train.loss),
         trained=trained,
@@ -194,41 +244,23 @@ def _set_up(
     )
 
 
-def _images(config: RunConfig, processes: Processes) -> tuple[RunConfig, tuple[Item, ...], tuple[Item, ...]]:
-    """(the run with its epochs as steps, images to train on, images to validate on); none of them decoded."""
-    found = find(config.data)
-    for remark in found.remarks:
-        logger.info(remark)
-    hold_back, batch_size = config.validation.images, config.train.batch_size
-    items, held_back = settle(found, config.data, seed=config.seed, hold_back=hold_back, batch_size=batch_size)
-    if config.validation.folder is not None:
-        held_back = validation_items(config.data, config.validation.folder, items)
-    train = config.train.in_steps(sum(item.repeats for item in items), processes.count)
-    last = config.recipe.stages[-1].from_step if config.recipe.stages else 0
-    if last >= train.steps:
-        raise UserError(
-            f"recipe.stages: from_step is {last}, but the run ends after {train.steps} steps.", code="out-of-range"
-        )
-    return config.model_copy(update={"train": train}), items, tuple(held_back)
-
-
-def _probed(
-    config: RunConfig, recipe: Recipe, components: Components, conditions: TrainingExamples, device: torch.device
+def _probe_findings(
+    config: RunConfig, recipe: Recipe, components: Components, examples: TrainingExamples, device: torch.device
 ) -> list[Finding]:
-    """What the probe finds, and the warning of an arithmetic that the device is bad at."""
-    found = []
+    """The finding of the probe, and a warning about a precision in which the device computes slowly."""
+    probed = []
     if config.model.precision == "fp16" and device.type == "cpu":
-        found.append(FP16_ON_CPU)
+        probed.append(FP16_ON_CPU)
     if config.model.probe and not config.model.convert and config.model.random is None:
-        slots = np.arange(min(config.train.batch_size, PROBED))
-        batches = [conditions.batch(components, step, slots, device) for step in range(len(LEVELS))]
-        remark = probe(components, recipe.noise_schedule(), batches).finding(components, recipe.prediction_type)
-        found += [remark] if remark is not None else []
-    return found
+        slots = np.arange(min(config.train.batch_size, PROBE_IMAGES))
+        batches = [examples.batch(components, step, slots, device) for step in range(len(LEVELS))]
+        finding = probe(components, recipe.noise_schedule(), batches).finding(components, recipe.prediction_type)
+        probed += [finding] if finding is not None else []
+    return probed
 
 
-def _release(config: RunConfig, components: Components, conditions: TrainingExamples) -> None:
-    """Free what the steps do not need: what is drawn with or saved later waits on the CPU, the rest is gone."""
+def _release_networks(config: RunConfig, components: Components, examples: TrainingExamples) -> None:
+    """Free the networks that no step needs: those needed later, to sample or to save, wait on the CPU."""
     networks = components.networks
     encoders = set(networks) & set(ENCODERS)
     trained = {name for name, network in networks.items() if any(p.requires_grad for p in network.parameters())}
@@ -237,7 +269,7 @@ def _release(config: RunConfig, components: Components, conditions: TrainingExam
         later |= set(networks)  # they are saved too
     if config.sample.prompts:
         later |= encoders | {"vae"}
-    each_step = encoders if conditions.needs_text_encoders else set()
-    if conditions.needs_autoencoder:
+    each_step = encoders if examples.needs_text_encoders else set()
+    if examples.needs_autoencoder:
         each_step |= {"vae"}
     release(components, keep={"unet"} | trained | each_step, later=later)

@@ -1,4 +1,4 @@
-"""The training loop: a generator of steps. Logging, checkpoints and samples are its readers."""
+"""The training loop: a generator of optimizer steps, which logging, checkpoints and samples read."""
 
 from __future__ import annotations
 
@@ -25,18 +25,21 @@ from snrlab.train.step.objective import Losses
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What happened in one optimizer step.
+    """The record of one optimizer step.
 
     Attributes:
-        index: counts from 0; epoch: passes over the data before it began.
+        index: number of the step, from 0.
+        epoch: passes over the data completed before the step.
         loss: the optimised loss, mean of `losses` over the global batch.
-        timesteps, mse, weight: per slot of the global batch, [batch x accumulation].
-        losses: the same of what is optimised: weight x mse x correction, unless there is another loss, a mask or an
+        timesteps, mse, weight: per slot of the global batch, [batch x accumulation x processes].
+        losses: the optimised loss per slot: weight x mse x correction, unless the run has another loss, a mask or an
             importance.
-        correction: the same of what the sampling of timesteps divides by; None where that is always 1.
+        grad_norm: before clipping.
+        learning_rate: used in this step.
+        correction: factor per slot for sampling timesteps from another distribution than the density; None where it
+            is always 1.
         drawn: the distribution that the timesteps were drawn from [T]; None where it is the recipe's density.
-        stage: the step that the recipe's stage started at.
-        grad_norm: before clipping; learning_rate: used in this step.
+        stage: the step at which the recipe's stage started.
     """
 
     index: int
@@ -53,67 +56,67 @@ class Step:
     stage: int = 0
 
 
-_SHOWN = 4  # slots that are named
-GO_ON = "Mend it, and the same command with --resume goes on."
-FORK = (
-    "The same again ends the same: go on with a lower train.learning_rate from the last checkpoint, by --fork NAME "
-    "instead of --resume."
+_MAX_NAMED = 4  # slots that an error message names
+RESUME_ADVICE = "Fix it, and the same command with --resume goes on."
+FORK_ADVICE = (
+    "Resuming would end in the same way: go on from the last checkpoint with a lower train.learning_rate, with "
+    "--fork NAME instead of --resume."
 )
 
 
 class Untouched(str):
-    """A note on an error that says that the step changed nothing; what asks for that goes by the note's type."""
+    """Note on an error: the failed step changed nothing. Code recognises it by its type, never by its text."""
 
     __slots__ = ()
 
 
-def untouched(reason: BaseException) -> bool:
-    """Whether the step that failed with this error left the job as it was after the step before."""
-    return any(isinstance(note, Untouched) for note in getattr(reason, "__notes__", ()))
+def untouched(error: BaseException) -> bool:
+    """Whether the step that failed with this error left the job as it was before the step."""
+    return any(isinstance(note, Untouched) for note in getattr(error, "__notes__", ()))
 
 
 class DivergedError(UserError):
-    """Training stopped because the loss or the gradient is not a number."""
+    """Training stopped because the loss or the gradient is not finite."""
 
-    everywhere = True  # every process of the run finds it, and the main one says it
+    everywhere = True  # raised in every process of the run; the main one reports it
 
     def __init__(self, message: str) -> None:
-        """With where it was and what may be the cause."""
+        """Create it; the message says where it happened and what the cause may be."""
         super().__init__(message, code="not-finite")
 
 
 def steps(job: Job, start: int = 0) -> Iterator[Step]:
     """Train from step `start` to the end; each yielded step has been applied.
 
-    An error left the job as it was after the step before where `untouched` says so.
+    After an error for which `untouched` is true, the job is as it was before the failed step.
 
     Raises:
-        DivergedError: non-finite loss or gradient; the weights of the last good step are kept, but for those that
-            `fused_backward` has updated already.
+        DivergedError: non-finite loss or gradient; the weights of the last good step are kept, except those that
+            `fused_backward` has already updated.
     """
     train = job.config.train
     for index in range(start, train.steps):
         factor = rate_factor(train, index)
         begin_step(job.optimizer, index, factor)
-        with _untouched(job):
-            found = _gradients(job, index)
+        with _note_if_untouched(job):
+            batch_result = _compute_gradients(job, index)
         job.optimizer.step()
         job.optimizer.zero_grad()
         job.trained.constrain()
         if job.ema is not None:
             job.ema.step(job.parameters.values())
         draws = job.draws
-        drawn, correction = draws.drawn(index), draws.correction(index, found.timesteps)
-        draws.sampler.learn(found.timesteps.numpy(), found.mse.numpy())
+        drawn, correction = draws.drawn(index), draws.correction(index, batch_result.timesteps)
+        draws.sampler.learn(batch_result.timesteps.numpy(), batch_result.mse.numpy())
         yield Step(
             index=index,
-            epoch=job.conditions.epoch(index),
-            loss=float(found.loss.mean()),
-            timesteps=found.timesteps,
-            mse=found.mse,
-            weight=found.weight,
-            losses=found.loss,
-            grad_norm=found.grad_norm,
+            epoch=job.examples.epoch(index),
+            loss=float(batch_result.loss.mean()),
+            timesteps=batch_result.timesteps,
+            mse=batch_result.mse,
+            weight=batch_result.weight,
+            losses=batch_result.loss,
+            grad_norm=batch_result.grad_norm,
             learning_rate=train.learning_rate * factor,
             correction=correction,
             drawn=drawn.p if draws.sampler.memory is not None else None,
@@ -122,21 +125,21 @@ def steps(job: Job, start: int = 0) -> Iterator[Step]:
 
 
 @contextmanager
-def _untouched(job: Job) -> Iterator[None]:
-    """Note on an error in it that nothing has changed, where the backward pass updates no weights."""
-    scale = replace(job.loss_scale)
+def _note_if_untouched(job: Job) -> Iterator[None]:
+    """Context that adds the `Untouched` note to an error, unless the backward pass itself updates weights."""
+    scale_before = replace(job.loss_scale)
     try:
         yield
-    except Exception as reason:
-        job.loss_scale.value, job.loss_scale.good = scale.value, scale.good
+    except Exception as error:
+        job.loss_scale.value, job.loss_scale.good = scale_before.value, scale_before.good
         if not (isinstance(job.optimizer, OneByOne) and job.optimizer.in_backward):
             job.optimizer.zero_grad()
-            reason.add_note(Untouched("no weight was changed by the step that failed"))
+            error.add_note(Untouched("no weight was changed by the step that failed"))
         raise
 
 
 class GlobalBatchResult(NamedTuple):
-    """What the forward passes of a step found, on the CPU: per slot [batch x accumulation], and the gradient's norm."""
+    """The forward passes of one step, on the CPU: values per slot of the global batch, and the gradient's norm."""
 
     timesteps: Tensor
     mse: Tensor
@@ -145,40 +148,40 @@ class GlobalBatchResult(NamedTuple):
     grad_norm: float
 
 
-def _gradients(job: Job, index: int) -> GlobalBatchResult:
-    """Forward and backward over the global batch: gradients of its mean loss, with their norm limited."""
+def _compute_gradients(job: Job, index: int) -> GlobalBatchResult:
+    """Run forward and backward over the global batch: the clipped gradients of its mean loss."""
     while True:
         scale = job.loss_scale.value
         passes = [one_pass(job, index, micro, scale) for micro in range(job.config.train.gradient_accumulation)]
-        found = _collect(job, index, passes, _norm(job, scale))
-        bad = ~torch.isfinite(found.loss)
-        if math.isfinite(found.grad_norm) and not bad.any():
+        batch_result = _gather_results(job, index, passes, _sum_and_clip_gradients(job, scale))
+        bad = ~torch.isfinite(batch_result.loss)
+        if math.isfinite(batch_result.grad_norm) and not bad.any():
             job.loss_scale.succeeded()
-            return found
+            return batch_result
         job.optimizer.zero_grad()
         if bad.any() or not job.loss_scale.lower():
-            raise _diverged(job, index, found.timesteps, bad)
+            raise _diverged_error(job, index, batch_result.timesteps, bad)
 
 
 def one_pass(job: Job, index: int, micro: int, scale: float) -> Losses:
-    """One forward and backward pass; what it found, without gradients, still on the device."""
+    """Run one forward and backward pass; its losses, detached and still on the device."""
     train = job.config.train
     slots = job.processes.slots(micro, train.gradient_accumulation, train.batch_size)
     with job.trained.dropout.at(index, slots, job.device):
-        batch = job.conditions.batch(job.components, index, slots, job.device)
+        batch = job.examples.batch(job.components, index, slots, job.device)
         model = partial(denoise, job.components, text=batch.text, sizes=batch.sizes)
         losses = job.objective.losses(model, batch, index, slots)
         (scale * (losses.loss.sum() / job.total)).backward()
     return Losses(*(value.detach() for value in losses))
 
 
-def _norm(job: Job, scale: float) -> Tensor:
-    """The gradient's norm before it is limited, and the gradient limited; without the scale of the loss."""
+def _sum_and_clip_gradients(job: Job, scale: float) -> Tensor:
+    """Sum the gradients over the processes, remove the loss scale and clip them; their norm before clipping."""
     if isinstance(job.optimizer, OneByOne) and job.optimizer.in_backward:
         return job.optimizer.norm()
     # each process has the gradient of its slots' part of the mean, so the sum is that of the whole
     gradients = [p.grad for p in job.parameters.values() if p.grad is not None]
-    job.processes.add_up(gradients)
+    job.processes.sum_(gradients)
     if scale != 1:
         for gradient in gradients:
             gradient.div_(scale)
@@ -188,43 +191,45 @@ def _norm(job: Job, scale: float) -> Tensor:
     return norm
 
 
-def _collect(job: Job, index: int, passes: list[Losses], norm: Tensor) -> GlobalBatchResult:
-    """All passes of all processes as one, with the one copy from the device that a step has."""
-    own = torch.stack([torch.cat(column) for column in list(zip(*passes, strict=True))[1:]])
-    columns = job.processes.gather(own)
+def _gather_results(job: Job, index: int, passes: list[Losses], norm: Tensor) -> GlobalBatchResult:
+    """Join the passes of all processes, in the only copy from the device that a step makes."""
+    local_columns = torch.stack([torch.cat(column) for column in list(zip(*passes, strict=True))[1:]])
+    columns = job.processes.gather(local_columns)
     mse, weight, loss, last = torch.cat([columns.flatten(), norm.view(1).float()]).cpu().split(job.total)
     if job.processes.count == 1:
         timesteps = torch.cat([losses.timesteps for losses in passes])
-    else:  # the others' draws are known here as well
+    else:  # the draws of the other processes can be computed in this one
         timesteps = job.draws.timesteps(index, np.arange(job.total))
     return GlobalBatchResult(timesteps, mse, weight, loss, float(last))
 
 
-def _diverged(job: Job, index: int, timesteps: Tensor, bad: Tensor) -> DivergedError:
-    """What is known of a step that has no finite loss or gradient: the pictures, t and SNRs that did it, and why."""
+def _diverged_error(job: Job, index: int, timesteps: Tensor, bad: Tensor) -> DivergedError:
+    """The error of a step whose loss or gradient is not finite: its images, timesteps, SNRs and the likely cause."""
     slots = np.flatnonzero(bad.numpy()) if bad.any() else np.arange(job.total)
-    _, indices = job.conditions.examples(index, slots)
+    _, indices = job.examples.images_at(index, slots)
     t = timesteps[torch.from_numpy(slots)].numpy()
     snr = job.draws.tables.snr[t]
-    names = ", ".join(job.conditions.names[i] for i in indices[:_SHOWN])
-    drawn = ", ".join(f"{step} (SNR {ratio:.3g})" for step, ratio in zip(t[:_SHOWN], snr[:_SHOWN], strict=True))
-    more = f" and {len(slots) - _SHOWN} more" if len(slots) > _SHOWN else ""
+    names = ", ".join(job.examples.names[i] for i in indices[:_MAX_NAMED])
+    noise_levels = ", ".join(
+        f"{step} (SNR {ratio:.3g})" for step, ratio in zip(t[:_MAX_NAMED], snr[:_MAX_NAMED], strict=True)
+    )
+    omitted = f" and {len(slots) - _MAX_NAMED} more" if len(slots) > _MAX_NAMED else ""
     return DivergedError(
         f"step {index}: {'the loss' if bad.any() else 'the gradient'} is not a finite number (images {names}; "
-        f"t {drawn}{more}). {_cause(job, index, slots)}"
+        f"t {noise_levels}{omitted}). {_explain_nonfinite(job, index, slots)}"
     )
 
 
-def _cause(job: Job, index: int, slots: NDArray[np.int64]) -> str:
-    """What is not a finite number before a step that is none, and what to do."""
-    batch = job.conditions.batch(job.components, index, slots, job.device)
-    _, indices = job.conditions.examples(index, slots)
-    for name, x0, text in zip([job.conditions.names[i] for i in indices], batch.x0, batch.text.hidden, strict=True):
+def _explain_nonfinite(job: Job, index: int, slots: NDArray[np.int64]) -> str:
+    """The first input or weight of a failed step that is not finite, and the way out."""
+    batch = job.examples.batch(job.components, index, slots, job.device)
+    _, indices = job.examples.images_at(index, slots)
+    for name, x0, text in zip([job.examples.names[i] for i in indices], batch.x0, batch.text.hidden, strict=True):
         if not torch.isfinite(x0).all():
-            return f"The latents of {name} are no numbers: look at the picture, and at its cache. {GO_ON}"
+            return f"The latents of {name} are not finite: look at the image and its cache. {RESUME_ADVICE}"
         if not torch.isfinite(text).all():
-            return f"The embedding of the caption of {name} is no number: look at the model's text encoder. {GO_ON}"
-    broken = first_nonfinite_weight(job.components)
-    if broken is not None:
-        return f"The weight {broken} holds what is not a number. {FORK}"
-    return f"The training diverged. {FORK}"
+            return f"The caption embedding of {name} is not finite: look at the text encoder. {RESUME_ADVICE}"
+    bad_weight = first_nonfinite_weight(job.components)
+    if bad_weight is not None:
+        return f"The weight {bad_weight} is not finite. {FORK_ADVICE}"
+    return f"The training diverged. {FORK_ADVICE}"

@@ -1,4 +1,4 @@
-"""How the networks of a run are kept in memory: number format of trained weights, activations kept or made again."""
+"""The networks of a run in memory: precision of the trained weights, and gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from snrlab.models.components import Components
 
 
 def set_up_networks(config: RunConfig, components: Components) -> None:
-    """Bring the networks into the form that [train] asks for, in place, before anything is made trainable."""
+    """Apply train.weights and train.gradient_checkpointing to the networks, in place, before any is trainable."""
     train = config.train
     for name, network in components.networks.items():
         if train.weights == "bf16" and name in train.parts:
             nn.Module.to(network, torch.bfloat16)
         if train.gradient_checkpointing and (name in train.parts or name == "unet"):  # gradients pass through it
-            _checkpoint(network)
+            _enable_gradient_checkpointing(network)
 
 
-def _checkpoint(network: nn.Module) -> None:
-    """Make activations again in the backward pass."""
+def _enable_gradient_checkpointing(network: nn.Module) -> None:
+    """Recompute activations in the backward pass instead of keeping them."""
     if enable := getattr(network, "enable_gradient_checkpointing", None):  # diffusers
         enable()
         return

@@ -1,4 +1,4 @@
-"""A run from start to finish: folder, pre-flight, loop, log, checkpoints, samples, result, report."""
+"""A run from start to finish: run folder, pre-flight, training loop, log, checkpoints, samples, result, report."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
 from snrlab.data.dataset import refuse_batch_of_repeats
-from snrlab.data.items import Item
-from snrlab.distributed import FAILED, SINGLE, Processes, here
+from snrlab.distributed import FAILURE_EXIT_CODE, SINGLE, Processes, current_processes
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
 from snrlab.runs import changes
@@ -26,7 +25,7 @@ from snrlab.runs.folder import RunFolder
 from snrlab.runs.lock import RunLock
 from snrlab.train.checks.preflight import preflight, refuse_early
 from snrlab.train.failure.error_messages import as_user_error, resume_hint, translate_errors
-from snrlab.train.job import Job, prepare
+from snrlab.train.job import Job, RunImages, find_images, prepare
 from snrlab.train.loop import Step, steps
 from snrlab.train.outputs.export import export_result
 from snrlab.train.outputs.milestones import before_training, catch_up, is_work_due, run_due_work, sample_milestone
@@ -44,107 +43,124 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: where it is, and whether it is finished or was stopped by the user."""
+    """How a run ended: its folder and configuration, and whether it finished or was stopped by the user."""
 
     folder: RunFolder
     config: RunConfig
     finished: bool
 
 
+@dataclass(frozen=True)
+class RunContext:
+    """A run before it is in memory: its configuration, its folder and the processes that train it."""
+
+    config: RunConfig
+    folder: RunFolder
+    processes: Processes
+
+
 def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None = None) -> Outcome:
     """Train as configured into `out/<name>`.
 
+    Progress is logged to `snrlab` as info and what may be wrong as warnings, by the main process alone.
+
     Args:
         config: the run.
-        out: where run folders are.
+        out: the folder of the run folders.
         resume: go on with the newest run of that name.
         fork: name of a new run that starts from the last checkpoint of that run.
 
     Raises:
-        UserError: anything that is the user's to mend, or the machine's; where it is found before the first step,
-            nothing has been written.
-        BugError: anything else; what is known of it is in the run's folder.
+        UserError: anything that the user or the machine's owner can put right; where it comes up before the first
+            step, nothing has been written.
+        BugError: anything else; a bug report is in the run folder.
         KeyboardInterrupt: the run was asked to stop at once.
-
-    What it does is logged to `snrlab`, by the main process alone: progress as info, what may be wrong as warnings.
     """
-    processes = here()
+    processes = current_processes()
     with _main_process_logs(processes):
-        source, folder = processes.first(lambda: _choose(out, config, fork, resume=resume))
+        source, folder = processes.on_main(lambda: _choose_folders(config, out, fork, resume=resume))
         if folder.path.name != config.name and not resume and fork is None:
-            logger.info(f"{out / config.name} is there already and stays as it is; this run goes into {folder.path}")
-        config = config.model_copy(update={"name": folder.path.name})
+            logger.info(f"{out / config.name} already exists and stays as it is; this run goes into {folder.path}")
+        context = RunContext(config.model_copy(update={"name": folder.path.name}), folder, processes)
         try:
-            with translate_errors(config, folder), stop_on_signals() as stop, RunLock(folder.path) as lock:
-                return _run(config, folder, RunRequest(source, stop, lock), processes)
+            with (
+                translate_errors(context.config, folder),
+                stop_on_signals() as stop,
+                RunLock(folder.path) as lock,
+            ):
+                return _run(context, RunRequest(source, stop, lock))
         except KeyboardInterrupt:
             logger.warning(
                 f"stopped. {resume_hint(folder)}" if folder.started else "stopped before anything was written"
             )
             raise
-        except UserError as mistake:
-            if not processes.main and getattr(mistake, "everywhere", False):
-                sys.exit(FAILED)  # the main process says it
+        except UserError as error:
+            if not processes.main and getattr(error, "everywhere", False):
+                sys.exit(FAILURE_EXIT_CODE)  # the main process reports it
             raise
 
 
 @contextmanager
 def _main_process_logs(processes: Processes) -> Iterator[None]:
-    """Within it, the others of a run's processes log nothing."""
+    """Context in which only the main process of a run logs."""
     package = logging.getLogger("snrlab")
-    before = package.level
+    level_before = package.level
     if not processes.main:
         package.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        package.setLevel(before)
+        package.setLevel(level_before)
 
 
-def _choose(out: Path, config: RunConfig, fork: str | None, *, resume: bool) -> tuple[RunFolder | None, RunFolder]:
-    """The folder to fork from, if any, and the folder of the run."""
+def _choose_folders(
+    config: RunConfig, out: Path, fork: str | None, *, resume: bool
+) -> tuple[RunFolder | None, RunFolder]:
+    """The run folder to fork from, if any, and the run folder to train into."""
     if fork is None:
         return None, run_folder.choose_folder(out, config, resume=resume)[0]
     source, folder, _ = forks.choose_fork(out, config, fork)
     return source, folder
 
 
-def _run(config: RunConfig, folder: RunFolder, wishes: RunRequest, processes: Processes) -> Outcome:
-    """The run, with whatever it meets as it comes."""
-    if processes.first(lambda: _is_over(config, folder, wishes, processes)):
-        return Outcome(folder, config, finished=True)
+def _run(context: RunContext, request: RunRequest) -> Outcome:
+    """Prepare the run, open its folder and train it; errors that a checkpoint survives say how to resume."""
+    folder, processes = context.folder, context.processes
+    if processes.on_main(lambda: _is_finished(context, request)):
+        return Outcome(folder, context.config, finished=True)
     started = datetime.now(UTC)
-    job, seen = _ready(config, folder, processes)
-    done = processes.first(lambda: open_run(job, seen[0], folder, wishes))
+    job, inputs = _prepare_and_check(context)
+    done = processes.on_main(lambda: open_run(job, inputs, folder, request))
     if done:
-        processes.agreed(lambda: processes.main or checkpoint.restore(job, folder.checkpoints))
+        processes.all_or_none(lambda: processes.main or checkpoint.restore(job, folder.checkpoints))
         logger.info(f"resuming {folder.path} at step {done}")
     processes.refuse_drift(list(job.parameters.values()))
     try:
-        finished = _steps_and_end(job, folder, done, wishes.stop, started)
-    except Exception as reason:
-        meant = as_user_error(reason, config, folder)
-        if meant is None:
+        finished = _train_and_finish(job, folder, done, request.stop, started)
+    except Exception as error:
+        translated = as_user_error(error, context.config, folder)
+        if translated is None:
             raise
-        raise meant.followed_by(resume_hint(folder)) from None
+        raise translated.followed_by(resume_hint(folder)) from None
     return Outcome(folder, job.config, finished)
 
 
-def _is_over(config: RunConfig, folder: RunFolder, wishes: RunRequest, processes: Processes) -> bool:
-    """Whether the run that is there is finished; where it is not, whether it can go on is found out (UserError)."""
+def _is_finished(context: RunContext, request: RunRequest) -> bool:
+    """Whether the run in the folder is finished; if it is not, refuse what cannot be resumed (UserError)."""
+    folder, config = context.folder, context.config
     if not folder.started:
         return False
-    wishes.lock.take()
+    request.lock.take()
     if folder.finished:
-        logger.info(f"{folder.path} is finished already. More steps: --fork NAME with a larger train.steps.")
+        logger.info(f"{folder.path} is already finished. For more steps use --fork NAME with a larger train.steps.")
         return True
-    changes.refuse(folder, folder.read_config(), config, processes.count, resolved=False)
+    changes.refuse(folder, folder.read_config(), config, context.processes.count, resolved=False)
     fingerprints.refuse_missing_folders(folder, config)
     return False
 
 
-def _steps_and_end(job: Job, folder: RunFolder, done: int, stop: Stop, started: datetime) -> bool:
-    """All steps that are left, and the result; False where the run was asked to stop before."""
+def _train_and_finish(job: Job, folder: RunFolder, done: int, stop: Stop, started: datetime) -> bool:
+    """Take the remaining steps and write the result; False if the run was asked to stop before the end."""
     with open_readers(job, folder, done) as readers:
         if done:
             catch_up(job, folder, done, readers)
@@ -155,13 +171,13 @@ def _steps_and_end(job: Job, folder: RunFolder, done: int, stop: Stop, started: 
         sample_milestone(job, folder, job.config.train.steps, readers.trackers, logging.INFO)
     if job.processes.main:
         _finish(job, folder, started)
-    job.processes.everyones(None)  # the others wait for it
+    job.processes.gather_objects(None)  # the others wait for the main process
     logger.info(f"wrote {folder.result(job.config)}")
     return True
 
 
 def check(config: RunConfig, out: Path) -> None:
-    """Do all that comes before the first step of a run, say what was found, and leave nothing behind.
+    """Do all that comes before the first step of a run, log the findings, and leave nothing behind.
 
     Raises:
         UserError: whatever would keep the run from starting or from being saved.
@@ -169,58 +185,60 @@ def check(config: RunConfig, out: Path) -> None:
     """
     folder, config = run_folder.choose_folder(out, config, resume=True)
     with translate_errors(config, folder):
-        _ready(config, folder, SINGLE, thorough=True)
+        _prepare_and_check(RunContext(config, folder, SINGLE), thorough=True)
 
 
-def _ready(
-    config: RunConfig, folder: RunFolder, processes: Processes, *, thorough: bool = False
-) -> tuple[Job, list[InputFingerprints]]:
-    """The job after its pre-flight, and in the main process what it learns from."""
-    processes.first(lambda: refuse_early(config, folder))
-    found: list[InputFingerprints] = []
-
-    def look(config: RunConfig, items: tuple[Item, ...], held_back: tuple[Item, ...]) -> None:
-        refuse_batch_of_repeats(config.train.batch_size, items)
-        known = fingerprints.read_fingerprints(folder) if folder.started else None
-        found.append(fingerprints.fingerprint_inputs(config, items, held_back, known))
-        if known is not None:
-            fingerprints.refuse_changed(folder, known, found[0])
-
-    job = prepare(config, look, processes)
-    for finding in job.found:
+def _prepare_and_check(context: RunContext, *, thorough: bool = False) -> tuple[Job, InputFingerprints]:
+    """Prepare the job and log the findings of its pre-flight; also the fingerprints of its inputs."""
+    config, folder, processes = context.config, context.folder, context.processes
+    processes.on_main(lambda: refuse_early(config, folder))
+    images = processes.all_or_none(lambda: find_images(config, processes))
+    inputs = processes.on_main(lambda: _check_images(images, folder))
+    job = prepare(config, processes, images)
+    for finding in job.findings:
         logger.log(finding.level, "%s", finding)
-    for line in processes.first(lambda: preflight(job, folder, thorough=thorough)):
+    for line in processes.on_main(lambda: preflight(job, folder, thorough=thorough)):
         logger.log(line.level if isinstance(line, Finding) else logging.INFO, "%s", line)
-    return job, found
+    return job, inputs
+
+
+def _check_images(images: RunImages, folder: RunFolder) -> InputFingerprints:
+    """The fingerprints of a run's inputs, compared with those that a started run has recorded (UserError)."""
+    refuse_batch_of_repeats(images.config.train.batch_size, images.training)
+    recorded = fingerprints.read_fingerprints(folder) if folder.started else None
+    inputs = fingerprints.fingerprint_inputs(images.config, images.training, images.validation, recorded)
+    if recorded is not None:
+        fingerprints.refuse_changed(folder, recorded, inputs)
+    return inputs
 
 
 def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop) -> bool:
-    """Take every step that is left; False where the run was asked to stop, with a checkpoint at that step."""
+    """Take the remaining steps; False if the run was asked to stop, with a checkpoint at that step."""
     train, tables = job.config.train, job.draws.tables
     display = Display(train.steps, done)
-    keeper = Checkpointer(job, folder.checkpoints, readers.log, done)
+    checkpointer = Checkpointer(job, folder.checkpoints, readers.log, done)
     parameters = list(job.parameters.values())
     try:
         with stop.after_the_step():
-            for step, seconds in _timed(steps(job, done), keeper):
+            for step, seconds in _timed(steps(job, done), checkpointer):
                 done = step.index + 1
-                with keeper.after_a_step(done):
+                with checkpointer.after_a_step(done):
                     line = record(step, tables, seconds if job.config.output.dates else None)
                     readers.log.write(json.dumps(line) + "\n")
                     readers.trackers.step(line)
                     display.update(step)
                     due = is_work_due(job, folder, done, readers)
-                    with display.between_steps() if due or keeper.due(done) else nullcontext():
-                        if keeper.due(done):
+                    with display.between_steps() if due or checkpointer.is_due(done) else nullcontext():
+                        if checkpointer.is_due(done):
                             job.processes.refuse_drift(parameters)
-                            keeper.save(done)
+                            checkpointer.save(done)
                         stopping = job.processes.any(stop())
                         if done == train.steps or not stopping:
                             run_due_work(job, folder, done, readers)
-                            if due:  # a request may have come meanwhile; asking costs an exchange, so only here
+                            if due:  # the work may have taken minutes; asking again costs an exchange
                                 stopping = job.processes.any(stop())
                 if stopping and done < train.steps:
-                    keeper.save(done)
+                    checkpointer.save(done)
                     logger.warning(f"stopped after step {done}; the same command with --resume goes on.")
                     return False
     finally:
@@ -228,21 +246,21 @@ def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop)
     return True
 
 
-def _timed(taken: Iterator[Step], keeper: Checkpointer) -> Iterator[tuple[Step, float]]:
-    """Each step with its seconds, without what follows it; where one fails, the state before it is kept."""
-    done = keeper.saved
+def _timed(steps_to_take: Iterator[Step], checkpointer: Checkpointer) -> Iterator[tuple[Step, float]]:
+    """Each step with the seconds it took; if one fails, the state before it is saved where that is intact."""
+    done = checkpointer.saved
     while True:
-        before = time.monotonic()
-        with keeper.within_a_step(done):
-            step = next(taken, None)
+        start = time.monotonic()
+        with checkpointer.within_a_step(done):
+            step = next(steps_to_take, None)
         if step is None:
             return
         done = step.index + 1
-        yield step, time.monotonic() - before
+        yield step, time.monotonic() - start
 
 
 def _finish(job: Job, folder: RunFolder, started: datetime) -> None:
-    """The report and the model card, then the result, which says that all is there."""
+    """Write the report and the model card, then the result, whose presence marks the run as finished."""
     if job.config.output.report:
         write_report(folder.path)
     if job.config.output.model_card:

@@ -1,4 +1,4 @@
-"""Ctrl-C, a closed terminal, a scheduler's notice: what asks a run to stop, on whatever system."""
+"""Stop signals on every system: Ctrl-C, a closed terminal, a scheduler's notice."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class Stop:
-    """Whether a run has been asked to stop. At first every request stops it at once, by KeyboardInterrupt."""
+    """Whether a run has been asked to stop; outside `after_the_step` a request raises KeyboardInterrupt at once."""
 
     def __init__(self) -> None:
-        self._patient, self._asked = False, False
+        self._can_wait, self._requested = False, False
 
     def __call__(self) -> bool:
-        """Whether it has."""
-        return self._asked
+        """Whether the run has been asked to stop."""
+        return self._requested
 
     @contextmanager
     def after_the_step(self) -> Iterator[None]:
-        """Within it the first request is noted, for the run to finish its step and save; the second stops at once."""
-        self._patient = True
+        """Context in which the first request lets the run finish its step and save; a second one stops it at once."""
+        self._can_wait = True
         try:
             yield
         finally:
-            self._patient = False
+            self._can_wait = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal."""
-        if self._asked or not self._patient:
-            self._asked = True
+        """Handle a signal."""
+        if self._requested or not self._can_wait:
+            self._requested = True
             raise KeyboardInterrupt
-        self._asked = True
+        self._requested = True
         with suppress(RuntimeError):  # where the signal came while something was being printed
             logger.warning("stopping after this step and saving; press Ctrl-C again to stop at once")
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Within it requests to stop reach the `Stop` that it yields; what is ignored, as under nohup, stays ignored.
+    """Context in which stop signals reach the yielded `Stop`; signals that are ignored, as under nohup, stay ignored.
 
-    In another than the main thread, signals are left to whoever runs us there.
+    Outside the main thread Python cannot handle signals, so they are left to the calling program.
     """
     stop = Stop()
-    before = {}
+    previous_handlers = {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
-                before[number] = signal.signal(number, stop.handle)
+                previous_handlers[number] = signal.signal(number, stop.handle)
     try:
         yield stop
     finally:
-        for number, previous in before.items():
+        for number, previous in previous_handlers.items():
             signal.signal(number, signal.SIG_DFL if previous is None else previous)

@@ -64,7 +64,7 @@ def modules(convolution):
                                 num_hidden_layers=layers, num_attention_heads=heads, projection_dim=width)  # fmt: skip
         return kind(config)
 
-    found = {}
+    shapes_by_model = {}
     options = {"conv_dim": "4", "conv_alpha": "1"} if convolution else {}
     with torch.device("meta"):
         first = text(CLIPTextModel, 768, 12, 12)
@@ -83,8 +83,8 @@ def modules(convolution):
                 module, _, matrix = key.partition(".")
                 if matrix.endswith("weight"):
                     shapes.setdefault(module, [None, None])[matrix.startswith("lora_up")] = list(tensor.shape)
-            found[f"{name}/{'conv' if convolution else 'linear'}"] = shapes
-    return found
+            shapes_by_model[f"{name}/{'conv' if convolution else 'linear'}"] = shapes
+    return shapes_by_model
 
 
 def captions():
@@ -101,8 +101,8 @@ def captions():
         for tokens in (75, 150, 225):
             for weighted in (False, True):
                 for index, caption in enumerate(CAPTIONS):
-                    found = TokenizeStrategy()._get_input_ids(tokenizer, caption, tokens + 2, weighted=weighted)
-                    ids, weights = found if weighted else (found, None)
+                    encoded = TokenizeStrategy()._get_input_ids(tokenizer, caption, tokens + 2, weighted=weighted)
+                    ids, weights = encoded if weighted else (encoded, None)
                     case = {"pad": pad, "max_tokens": tokens, "weighted": weighted, "caption": index}
                     case["ids"] = ids.reshape(-1, 77).tolist()
                     case["weights"] = weights.reshape(-1, 77).tolist() if weighted else None

@@ -35,8 +35,8 @@ class Checkout:
 
     def define(self, file, *names, **space):
         """Functions and classes of a module by name, run with `space` as their globals."""
-        found = [n for n in self.tree(file).body if getattr(n, "name", None) in names]
-        return SimpleNamespace(**{name: run(found, file, space)[name] for name in names})
+        definitions = [n for n in self.tree(file).body if getattr(n, "name", None) in names]
+        return SimpleNamespace(**{name: run(definitions, file, space)[name] for name in names})
 
     def methods(self, file, owner, *names, **space):
         """A class with these methods only, and without its bases."""

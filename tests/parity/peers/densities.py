@@ -73,14 +73,14 @@ def diffusers_density(checkout):
 
 def kohya_huber(checkout):
     names = ("get_huber_threshold_if_needed", "conditional_loss")
-    found = checkout.define(KOHYA_TRAIN, *names, torch=torch, math=math)
+    defined = checkout.define(KOHYA_TRAIN, *names, torch=torch, math=math)
     error = torch.tensor([0.0, 0.01, 0.1, 0.5, 1.0, 3.0], dtype=torch.float64)  # float32 loses the small ones
 
     def run(**options):
         args, t = argparse.Namespace(**options), torch.tensor(STEPS)
-        c = found.get_huber_threshold_if_needed(args, t, scheduler())
+        c = defined.get_huber_threshold_if_needed(args, t, scheduler())
         rows = [
-            found.conditional_loss(error, torch.zeros_like(error), args.loss_type, "none", row.double().expand(6))
+            defined.conditional_loss(error, torch.zeros_like(error), args.loss_type, "none", row.double().expand(6))
             for row in (c[0], c[len(c) // 2], c[-1])
         ]
         return {"t": STEPS, "threshold": shorter(c), "error": shorter(error), "loss": [shorter(row) for row in rows],

@@ -29,17 +29,17 @@ def zero_terminal(name, file, function, rescale):
 
 def diffusers_schedule(checkout):
     file = "src/diffusers/schedulers/scheduling_ddpm.py"
-    found = checkout.define(file, "rescale_zero_terminal_snr", torch=torch).rescale_zero_terminal_snr
-    yield zero_terminal("diffusers-zero-terminal", file, "rescale_zero_terminal_snr", found)
+    rescale = checkout.define(file, "rescale_zero_terminal_snr", torch=torch).rescale_zero_terminal_snr
+    yield zero_terminal("diffusers-zero-terminal", file, "rescale_zero_terminal_snr", rescale)
 
 
 def kohya_schedule(checkout):
     name = "fix_noise_scheduler_betas_for_zero_terminal_snr"
-    found = checkout.define(KOHYA_NOISE, name, torch=torch, logger=logging.getLogger("peer"))
+    defined = checkout.define(KOHYA_NOISE, name, torch=torch, logger=logging.getLogger("peer"))
 
     def rescale(betas):
         made = argparse.Namespace(betas=betas)
-        getattr(found, name)(made)
+        getattr(defined, name)(made)
         return made.betas
 
     yield zero_terminal("kohya-zero-terminal", KOHYA_NOISE, name, rescale)
@@ -69,12 +69,12 @@ def perturbation(name, file, function, inputs, call, ours, meant, note, repeats=
 def kohya_perturbation(checkout):
     names = ("get_timesteps", "get_noise_noisy_latents_and_timesteps")
     offset = checkout.define(KOHYA_NOISE, "apply_noise_offset", "pyramid_noise_like", torch=torch, random=random)
-    found = checkout.define(KOHYA_TRAIN, *names, torch=torch, custom_train_functions=offset)
+    defined = checkout.define(KOHYA_TRAIN, *names, torch=torch, custom_train_functions=offset)
 
     def call(x0, t, **options):
         off = ("noise_offset", "multires_noise_iterations", "ip_noise_gamma_random_strength", "adaptive_noise_scale")
         args = argparse.Namespace(**dict.fromkeys(off) | options, min_timestep=t, max_timestep=t)
-        noise, x_t, _ = found.get_noise_noisy_latents_and_timesteps(args, scheduler(), x0)
+        noise, x_t, _ = defined.get_noise_noisy_latents_and_timesteps(args, scheduler(), x0)
         return x_t, noise
 
     for name, options, ours, note, repeats in (
@@ -92,7 +92,7 @@ def kohya_perturbation(checkout):
         off = ("ip_noise_gamma", "noise_offset_random_strength", "noise_offset", "multires_noise_iterations")
         args = argparse.Namespace(**dict.fromkeys((*off, "adaptive_noise_scale")) | options,
                                   min_timestep=0, max_timestep=0)  # fmt: skip
-        return lambda x0: found.get_noise_noisy_latents_and_timesteps(args, scheduler(), x0)[0]
+        return lambda x0: defined.get_noise_noisy_latents_and_timesteps(args, scheduler(), x0)[0]
 
     yield spectrum("kohya-noise-offset", KOHYA_NOISE, "apply_noise_offset", {"noise_offset": 0.3},
                    noise_of(noise_offset=0.3), "offset:strength=0.3", "Each channel gets one number more.", 1500)  # fmt: skip

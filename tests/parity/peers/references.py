@@ -59,12 +59,12 @@ def references(repository, checkout):
 
 def k_diffusion(checkout):
     file = "k_diffusion/layers.py"
-    found = checkout.methods(file, "Denoiser", "_weighting_soft_min_snr")()
-    found.sigma_data = 1.0
+    denoiser = checkout.methods(file, "Denoiser", "_weighting_soft_min_snr")()
+    denoiser.sigma_data = 1.0
 
     def run():
         alphas = scheduler().alphas_cumprod[T]
-        return weights(found._weighting_soft_min_snr(((1 - alphas) / alphas).sqrt()))
+        return weights(denoiser._weighting_soft_min_snr(((1 - alphas) / alphas).sqrt()))
 
     yield Case("k-diffusion-soft-min-snr", "weight", file, "Denoiser._weighting_soft_min_snr", {"sigma_data": 1.0}, run,
                f"{V} soft_min_snr:gamma=1", f"{V} soft_min_snr:gamma=1",

@@ -126,10 +126,10 @@ def onetrainer(checkout):
 
 def ai_toolkit(checkout):
     file = "toolkit/train_tools.py"
-    found = checkout.define(file, "get_all_snr", "apply_snr_weight", torch=torch)
+    defined = checkout.define(file, "get_all_snr", "apply_snr_weight", torch=torch)
 
     def run(**options):
-        return weights(found.apply_snr_weight(torch.ones(len(T)), T, scheduler(), 5, **options))
+        return weights(defined.apply_snr_weight(torch.ones(len(T)), T, scheduler(), 5, **options))
 
     for name, options, ours, meant, note in (
         ("min-snr", {}, "min_snr:gamma=5", "min_snr:gamma=5", "Min-SNR as in its paper, for epsilon."),
@@ -223,12 +223,12 @@ def every_dream(checkout):
 
 def wasabi(checkout):
     file = "changes/backend/sd_scripts/library/custom_train_functions.py"
-    found = checkout.define(file, "prepare_scheduler_for_custom_training", "apply_debiased_estimation", torch=torch)
+    defined = checkout.define(file, "prepare_scheduler_for_custom_training", "apply_debiased_estimation", torch=torch)
 
     def run(limit):
         made = scheduler()
-        found.prepare_scheduler_for_custom_training(made, torch.device("cpu"))
-        return weights(found.apply_debiased_estimation(torch.ones(len(T)), T, made, limit))
+        defined.prepare_scheduler_for_custom_training(made, torch.device("cpu"))
+        return weights(defined.apply_debiased_estimation(torch.ones(len(T)), T, made, limit))
 
     yield Case("wasabi-debiased-limited", "weight", file, "apply_debiased_estimation", {"debias_limit_val": 7},
                lambda: run(7), "debiased:max_snr=1000 max_weight=7", "debiased max_weight=7",

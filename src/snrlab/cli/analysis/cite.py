@@ -1,4 +1,4 @@
-"""`snrlab cite`: BibTeX of the methods in use."""
+"""`snrlab cite`: BibTeX for the methods in use."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ def cite_command(
             help='A file or run that `explain` reads, or a recipe such as "min_snr debiased".', metavar="SOURCE"
         ),
     ],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write instead of the terminal.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write to this file instead of the terminal.")] = None,
 ) -> None:
-    """Write BibTeX of exactly the works whose methods a configuration or recipe uses, and of snrlab.
+    """Write BibTeX for exactly the works whose methods a configuration or recipe uses, and for snrlab.
 
     Example: snrlab cite run.toml -o methods.bib
     """
-    from snrlab.cli.output_files import free, write_and_tell
-    from snrlab.lab.cite import cite as cited
-    from snrlab.lab.cite import to_bibtex
+    from snrlab.cli.output_files import refuse_existing, write_and_report
+    from snrlab.lab.cite import cite, to_bibtex
 
-    free(("--out", out))
-    text = to_bibtex(cited(source))
+    refuse_existing(("--out", out))
+    text = to_bibtex(cite(source))
     if out is None:
         typer.echo(text)
     else:
-        write_and_tell(out, f"{text}\n".encode())
+        write_and_report(out, f"{text}\n".encode())

@@ -1,4 +1,4 @@
-"""`snrlab compare`: recipes and configurations against each other."""
+"""`snrlab compare`: recipes and configurations side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.choices import DOCUMENTS, one_of
-from snrlab.cli.output_files import form, free, write_and_tell
+from snrlab.cli.output_files import output_format, refuse_existing, write_and_report
 
 _PANELS = ("weight_epsilon", "emphasis")
 
@@ -23,48 +23,48 @@ def compare_command(
             metavar="SOURCE|RECIPE...",
         ),
     ],
-    format: Annotated[str | None, one_of(DOCUMENTS, help="Form of the text; else by the ending of --out.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write instead of the terminal.")] = None,
+    format: Annotated[str | None, one_of(DOCUMENTS, help="Output format; by default from the ending of --out.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write to this file instead of the terminal.")] = None,
     figure: Annotated[
-        Path | None, typer.Option(help="Draw it too: PNG, SVG, HTML or CSV file.", metavar="FILE")
+        Path | None, typer.Option(help="Also write a figure: PNG, SVG, HTML or CSV file.", metavar="FILE")
     ] = None,
 ) -> None:
     """Compare where effort goes, how far apart it is, and what the same learning rate means.
 
-    Everything is relative to the first. A trainer's file stands for what that trainer really computes; one alone is
-    compared with what was meant. Example: snrlab compare config.toml "min_snr:gamma=5"
+    Everything is relative to the first. A trainer's file stands for what that trainer really computes; a file alone is
+    compared with what was probably meant.
+
+    Example: snrlab compare config.toml "min_snr:gamma=5"
     """
     from snrlab.lab import blocks
     from snrlab.lab.comparison import compare_text
-    from snrlab.lab.comparison.compare import compare as compared
-    from snrlab.lab.comparison.compare import comparison_as_data
+    from snrlab.lab.comparison.compare import compare, comparison_as_data
 
-    shape = form(format, out)
-    free(("--out", out), ("--figure", figure))
-    found = compared(sources)
-    recipes = {member.label: member.recipe for member in found.members}
-    panels = [*(["density"] if len({str(m.tables.p) for m in found.members}) > 1 else []), *_PANELS]
-    title = compare_text.title(found)
-    match shape:
+    form = output_format(format, out)
+    refuse_existing(("--out", out), ("--figure", figure))
+    comparison = compare(sources)
+    recipes = {member.label: member.recipe for member in comparison.members}
+    panels = [*(["density"] if len({str(m.tables.p) for m in comparison.members}) > 1 else []), *_PANELS]
+    title = compare_text.comparison_title(comparison)
+    match form:
         case "json":
-            text = json.dumps(comparison_as_data(found), indent=1)
+            text = json.dumps(comparison_as_data(comparison), indent=1)
         case "md":
-            text = blocks.to_markdown(title, compare_text.comparison_blocks(found))
+            text = blocks.to_markdown(title, compare_text.comparison_blocks(comparison))
         case "html":
             from snrlab.lab.figures.plots import draw_figure, figure_bytes
-            from snrlab.lab.report import CSS
 
-            picture = figure_bytes(
-                draw_figure({m.label: m.tables for m in found.members}, panels, log_weight=True), "svg"
+            svg = figure_bytes(
+                draw_figure({m.label: m.tables for m in comparison.members}, panels, log_weight=True), "svg"
             ).decode()
-            text = blocks.to_html(title, compare_text.comparison_blocks(found), CSS, picture[picture.index("<svg") :])
+            text = blocks.to_html(title, compare_text.comparison_blocks(comparison), svg[svg.index("<svg") :])
         case _:
-            text = blocks.to_text(compare_text.comparison_blocks(found))
+            text = blocks.to_text(compare_text.comparison_blocks(comparison))
     if figure is not None:
-        from snrlab.cli.analysis.plot import content
+        from snrlab.cli.analysis.plot import recipes_file
 
-        write_and_tell(figure, content(recipes, figure.suffix.lower(), panels, log=True))
+        write_and_report(figure, recipes_file(recipes, figure.suffix.lower(), panels, log=True))
     if out is None:
         typer.echo(text)
     else:
-        write_and_tell(out, text.encode())
+        write_and_report(out, text.encode())

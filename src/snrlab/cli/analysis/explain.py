@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.choices import DOCUMENTS, one_of
-from snrlab.cli.output_files import form, free, write_and_tell
+from snrlab.cli.output_files import output_format, refuse_existing, write_and_report
 
 
 def explain_command(
@@ -19,49 +19,51 @@ def explain_command(
             help="kohya TOML, kohya_ss JSON, LoRA_Easy TOML, OneTrainer JSON, a finished .safetensors, or a run."
         ),
     ],
-    format: Annotated[str | None, one_of(DOCUMENTS, help="Form of the text; else by the ending of --out.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write instead of the terminal.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw it too: PNG, SVG or HTML file.", metavar="FILE")] = None,
+    format: Annotated[str | None, one_of(DOCUMENTS, help="Output format; by default from the ending of --out.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write to this file instead of the terminal.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Also write a figure: PNG, SVG or HTML file.", metavar="FILE")
+    ] = None,
 ) -> None:
-    """Say what settings ask for, what that trainer really computes, where the effort goes, and what was meant.
+    """Explain what settings ask for, what their trainer really computes, where the effort goes, and what was meant.
 
-    Nothing is loaded but the file, and of a .safetensors only its header. Example: snrlab explain my-lora.safetensors
+    Only the file itself is read; of a .safetensors only the header.
+
+    Example: snrlab explain my-lora.safetensors
     """
     from snrlab.lab import explain_text
-    from snrlab.lab.explain import explain as explained_file
-    from snrlab.lab.explain import explanation_as_data
+    from snrlab.lab.explain import explain, explanation_as_data
 
-    shape = form(format, out)
-    free(("--out", out), ("--figure", figure))
-    found = explained_file(source)
-    recipes = {"as it is": found.understood.as_is, "as meant": found.understood.as_meant}
-    if not found.understood.changes:
+    form = output_format(format, out)
+    refuse_existing(("--out", out), ("--figure", figure))
+    explanation = explain(source)
+    recipes = {"as it is": explanation.interpretation.as_is, "as meant": explanation.interpretation.as_meant}
+    if not explanation.interpretation.changes:
         del recipes["as meant"]
-    drawn = {
+    stages = {
         label + (f", from step {start}" if start else ""): stage
         for label, recipe in recipes.items()
         for start, stage in recipe.by_stage()
     }
-    match shape:
+    match form:
         case "json":
-            text = json.dumps(explanation_as_data(found), indent=1, default=str)
+            text = json.dumps(explanation_as_data(explanation), indent=1, default=str)
         case "md":
-            text = explain_text.explanation_to_markdown(found)
+            text = explain_text.explanation_to_markdown(explanation)
         case "html":
             from snrlab.lab.figures.plots import draw_figure, figure_bytes
-            from snrlab.lab.report import CSS
 
-            picture = figure_bytes(
-                draw_figure({k: r.tables() for k, r in drawn.items()}, ["weight", "emphasis"]), "svg"
+            svg = figure_bytes(
+                draw_figure({k: r.tables() for k, r in stages.items()}, ["weight", "emphasis"]), "svg"
             ).decode()
-            text = explain_text.explanation_to_html(found, CSS, picture[picture.index("<svg") :])
+            text = explain_text.explanation_to_html(explanation, svg[svg.index("<svg") :])
         case _:
-            text = explain_text.explanation_to_text(found)
+            text = explain_text.explanation_to_text(explanation)
     if figure is not None:
-        from snrlab.cli.analysis.plot import content
+        from snrlab.cli.analysis.plot import recipes_file
 
-        write_and_tell(figure, content(drawn, figure.suffix.lower(), ["snr", "weight", "emphasis"]))
+        write_and_report(figure, recipes_file(stages, figure.suffix.lower(), ["snr", "weight", "emphasis"]))
     if out is None:
         typer.echo(text)
     else:
-        write_and_tell(out, text.encode())
+        write_and_report(out, text.encode())

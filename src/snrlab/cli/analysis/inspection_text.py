@@ -1,4 +1,4 @@
-"""What was found out about a file, for people and for programs."""
+"""Inspection of a file, as blocks of text and as plain data."""
 
 from __future__ import annotations
 
@@ -10,87 +10,93 @@ from typing import Any
 from snrlab.lab.blocks import Block, BulletList, Heading, TableBlock
 from snrlab.model_files.inspection.inspection import Inspected, family_name
 
-_SHOWN = 100  # characters of a value
-_OTHERS = 20  # lines of metadata that is of no known program
+_LONGEST = 100  # characters of a value
+_OTHER_LINES = 20  # lines of metadata of unknown programs
 _PARTS = {
     "unet": "UNet", "text_encoder": "text encoder", "text_encoder_2": "second text encoder", "vae": "autoencoder",
 }  # fmt: skip
-DATASET = ("ss_tag_frequency", "ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_datasets", "ss_bucket_info")
-GROUPS = ("Training", "Pictures", "Model specification", "Other metadata")
+DATASET_KEYS = ("ss_tag_frequency", "ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_datasets", "ss_bucket_info")
+GROUPS = ("Training", "Training images", "Model specification", "Other metadata")
 _FORMATS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "F64": "fp64", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 
 
-def inspection_blocks(found: Inspected, tags: int) -> Iterator[Block]:
-    """In order: what it is, what is in it, who loads it, what to know, what it says about itself."""
-    yield f"{found.path.name}: {found.kind}"
-    yield BulletList(tuple(_facts(found)))
-    if found.norms:
-        yield Heading("Norms of what it adds" if found.adapters else "Norms of its weights")
-        rows = [(n, str(v.layers), f"{v.norm:.4g}", f"{v.largest:.4g}") for n, v in found.norms.items()]
+def inspection_blocks(inspected: Inspected, tags: int) -> Iterator[Block]:
+    """The inspection as blocks: kind, contents, norms, programs that load it, findings, metadata."""
+    yield f"{inspected.path.name}: {inspected.kind}"
+    yield BulletList(tuple(_fact_lines(inspected)))
+    if inspected.norms:
+        yield Heading("Norms of what the LoRA adds" if inspected.adapters else "Norms of its weights")
+        rows = [(n, str(v.layers), f"{v.norm:.4g}", f"{v.largest:.4g}") for n, v in inspected.norms.items()]
         yield TableBlock((("", "layers", "norm", "largest layer"), *rows))
-    if found.programs:
+    if inspected.programs:
         yield Heading("Which programs load it")
-        yield TableBlock((("program", "loads it", ""), *((p.name, p.answer, p.why) for p in found.programs)))
+        yield TableBlock((("program", "loads it", ""), *((p.name, p.answer, p.reason) for p in inspected.programs)))
     yield Heading("What to know")
-    yield from found.found
-    if not found.found:
+    yield from inspected.findings
+    if not inspected.findings:
         yield "Nothing stands out."
-    yield from _metadata(found.metadata, tags)
+    yield from _metadata_blocks(inspected.metadata, tags)
 
 
-def _facts(found: Inspected) -> Iterator[str]:
-    how = f" ({found.family_source})" if found.family_source else ""
-    yield f"family: {family_name(found.family)}{how}"
-    if found.prediction_source:
-        yield f"predicts: {found.prediction_type or 'not known'} ({found.prediction_source})"
-        zero = {True: "yes", False: "no", None: "the file does not say"}[found.zero_terminal_snr]
+def _fact_lines(inspected: Inspected) -> Iterator[str]:
+    source = f" ({inspected.family_source})" if inspected.family_source else ""
+    yield f"family: {family_name(inspected.family)}{source}"
+    if inspected.prediction_source:
+        yield f"predicts: {inspected.prediction_type or 'not known'} ({inspected.prediction_source})"
+        zero = {True: "yes", False: "no", None: "the file does not say"}[inspected.zero_terminal_snr]
         yield f"zero terminal SNR: {zero}"
-    numbers = sum(found.formats.values())
-    formats = ", ".join(f"{_FORMATS.get(k, k)} {v / numbers:.0%}" for k, v in found.formats.items()) if numbers else "-"
-    yield f"size: {_bytes(found.size)}, {numbers:,} numbers, {formats}"
-    if found.adapters is None:
-        yield "holds: " + (", ".join(f"{_PARTS.get(k, k)} {v:,}" for k, v in found.parts.items()) or "nothing")
+    numbers = sum(inspected.formats.values())
+    formats = (
+        ", ".join(f"{_FORMATS.get(k, k)} {v / numbers:.0%}" for k, v in inspected.formats.items()) if numbers else "-"
+    )
+    yield f"size: {_size_text(inspected.size)}, {numbers:,} numbers, {formats}"
+    if inspected.adapters is None:
+        yield "holds: " + (", ".join(f"{_PARTS.get(k, k)} {v:,}" for k, v in inspected.parts.items()) or "nothing")
     else:
-        yield "trains: " + ", ".join(f"{_PARTS.get(k, k)} {v} layers" for k, v in found.parts.items())
-        yield f"rank: {_counted(found.adapters.ranks)}; alpha: {_counted(found.adapters.alphas)}"
-        yield f"names: {found.adapters.layout}'s layout, UNet blocks by {found.adapters.names} names"
-    for name, value in found.hashes.items():
+        yield "trains: " + ", ".join(f"{_PARTS.get(k, k)} {v} layers" for k, v in inspected.parts.items())
+        yield f"rank: {_value_counts(inspected.adapters.ranks)}; alpha: {_value_counts(inspected.adapters.alphas)}"
+        yield f"names: {inspected.adapters.layout}'s layout, UNet blocks by {inspected.adapters.unet_naming} names"
+    for name, value in inspected.hashes.items():
         yield f"hash {name}: {value}"
 
 
-def _counted(values: Mapping[Any, int]) -> str:
-    """One value, or each with the layers that have it.
+def _value_counts(values: Mapping[Any, int]) -> str:
+    """One value, or several with the number of layers that have each.
 
-    >>> _counted({8: 192}), _counted({4: 10, 8: 30}), _counted({})
+    >>> _value_counts({8: 192}), _value_counts({4: 10, 8: 30}), _value_counts({})
     ('8', '4 (10 layers), 8 (30 layers)', 'none in the file')
     """
     if len(values) <= 1:
         return "".join(f"{v:g}" for v in values) or "none in the file"
-    shown = [f"{value:g} ({count} layers)" for value, count in list(values.items())[:8]]
-    return ", ".join(shown) + (f", and {len(values) - 8} more" if len(values) > 8 else "")
+    counts = [f"{value:g} ({count} layers)" for value, count in list(values.items())[:8]]
+    return ", ".join(counts) + (f", and {len(values) - 8} more" if len(values) > 8 else "")
 
 
-def _metadata(metadata: Mapping[str, str], tags: int) -> Iterator[Block]:
+def _metadata_blocks(metadata: Mapping[str, str], tags: int) -> Iterator[Block]:
     for title, lines in grouped(metadata, tags).items():
         if lines:
             yield Heading(title)
-            shown = [f"{name} = {_short(value)}" for name, value in lines.items()]
-            more = [f"and {len(shown) - _OTHERS} more; --format json has them"] if len(shown) > _OTHERS else []
-            yield BulletList(tuple(shown) if title != GROUPS[-1] else (*shown[:_OTHERS], *more))
+            entries = [f"{name} = {_shortened(value)}" for name, value in lines.items()]
+            more = (
+                [f"and {len(entries) - _OTHER_LINES} more; --format json has them"]
+                if len(entries) > _OTHER_LINES
+                else []
+            )
+            yield BulletList(tuple(entries) if title != GROUPS[-1] else (*entries[:_OTHER_LINES], *more))
 
 
 def grouped(metadata: Mapping[str, str], tags: int) -> dict[str, dict[str, str]]:
-    """Metadata by what it is about: training, pictures, modelspec, other; empty entries left out."""
+    """Metadata grouped by subject: training, images, modelspec, other; empty entries are left out."""
     groups: dict[str, dict[str, str]] = {name: {} for name in GROUPS}
     for key, value in sorted(metadata.items()):
         if value in ("None", "", "{}", "[]"):
             continue
         if key.startswith("modelspec."):
             groups["Model specification"][key.removeprefix("modelspec.")] = value
-        elif key in DATASET:
-            groups["Pictures"] |= _pictures(key, value, tags)
+        elif key in DATASET_KEYS:
+            groups["Training images"] |= _image_metadata(key, value, tags)
         elif key.startswith(("ss_num_", "ss_resolution")):
-            groups["Pictures"][key.removeprefix("ss_")] = value
+            groups["Training images"][key.removeprefix("ss_")] = value
         elif key.startswith("ss_"):
             groups["Training"][key.removeprefix("ss_")] = value
         else:
@@ -98,8 +104,8 @@ def grouped(metadata: Mapping[str, str], tags: int) -> dict[str, dict[str, str]]
     return groups
 
 
-def _pictures(key: str, value: str, tags: int) -> dict[str, str]:
-    """Kohya's account of the pictures, in short; what cannot be read is shown as it is."""
+def _image_metadata(key: str, value: str, tags: int) -> dict[str, str]:
+    """Kohya's metadata about the training images, shortened; an unreadable value is shown unchanged."""
     try:
         content = json.loads(value)
         if key == "ss_tag_frequency":
@@ -119,15 +125,15 @@ def _pictures(key: str, value: str, tags: int) -> dict[str, str]:
     return {key.removeprefix("ss_"): value}
 
 
-def _short(value: str) -> str:
+def _shortened(value: str) -> str:
     value = " ".join(value.split())
-    return value if len(value) <= _SHOWN else f"{value[: _SHOWN - 3]}..."
+    return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 3]}..."
 
 
-def _bytes(count: int) -> str:
-    """A size for people.
+def _size_text(count: int) -> str:
+    """A file size with its unit.
 
-    >>> _bytes(900), _bytes(144_000_000)
+    >>> _size_text(900), _size_text(144_000_000)
     ('900 bytes', '144 MB')
     """
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
@@ -136,20 +142,20 @@ def _bytes(count: int) -> str:
     return f"{count} bytes"
 
 
-def inspection_as_data(found: Inspected, tags: int) -> dict[str, Any]:
-    """As plain data, the whole metadata included."""
-    adapters = found.adapters
+def inspection_as_data(inspected: Inspected, tags: int) -> dict[str, Any]:
+    """The inspection as plain data, with the whole metadata."""
+    adapters = inspected.adapters
     return {
-        "file": str(found.path),
-        "bytes": found.size,
-        "kind": found.kind,
-        "family": found.family,
-        "family_source": found.family_source,
-        "prediction_type": found.prediction_type,
-        "prediction_source": found.prediction_source,
-        "zero_terminal_snr": found.zero_terminal_snr,
-        "formats": dict(found.formats),
-        "parts": dict(found.parts),
+        "file": str(inspected.path),
+        "bytes": inspected.size,
+        "kind": inspected.kind,
+        "family": inspected.family,
+        "family_source": inspected.family_source,
+        "prediction_type": inspected.prediction_type,
+        "prediction_source": inspected.prediction_source,
+        "zero_terminal_snr": inspected.zero_terminal_snr,
+        "formats": dict(inspected.formats),
+        "parts": dict(inspected.parts),
         "adapters": adapters
         and {
             "layout": adapters.layout,
@@ -158,10 +164,12 @@ def inspection_as_data(found: Inspected, tags: int) -> dict[str, Any]:
             "ranks": {str(k): v for k, v in adapters.ranks.items()},
             "alphas": {f"{k:g}": v for k, v in adapters.alphas.items()},
         },
-        "norms": {k: {"layers": v.layers, "norm": v.norm, "largest": v.largest} for k, v in found.norms.items()},
-        "hashes": dict(found.hashes),
-        "programs": [{"name": p.name, "answer": p.answer, "why": p.why} for p in found.programs],
-        "findings": [{"code": f.code, "grade": f.grade, "message": f.message, "action": f.action} for f in found.found],
-        "tags": grouped(found.metadata, tags)["Pictures"],
-        "metadata": dict(found.metadata),
+        "norms": {k: {"layers": v.layers, "norm": v.norm, "largest": v.largest} for k, v in inspected.norms.items()},
+        "hashes": dict(inspected.hashes),
+        "programs": [{"name": p.name, "answer": p.answer, "why": p.reason} for p in inspected.programs],
+        "findings": [
+            {"code": f.code, "grade": f.grade, "message": f.message, "action": f.action} for f in inspected.findings
+        ],
+        "tags": grouped(inspected.metadata, tags)["Training images"],
+        "metadata": dict(inspected.metadata),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snrlab.cli.choices import one_of
-from snrlab.cli.messages import wrote
+from snrlab.cli.messages import report_written
 from snrlab.core.errors import UserError, unknown
 from snrlab.lab.figures.panels import DEFAULT, PANELS
 from snrlab.lab.figures.theme import MODES
@@ -31,22 +31,26 @@ def plot_command(
     out: Annotated[
         Path,
         typer.Option(
-            "-o", "--out", help=f"File to write; its ending says what: {', '.join(_SUFFIXES)}. What exists is kept."
+            "-o",
+            "--out",
+            help=f"File to write, by its ending: {', '.join(_SUFFIXES)}. An existing file is kept and the new one is "
+            "numbered.",
         ),
     ] = Path("recipes.png"),
-    show: Annotated[str, typer.Option(help=f"Graphs, with commas between: {', '.join(PANELS)}.")] = ",".join(DEFAULT),
-    theme: Annotated[str, one_of(MODES, help="Colours (HTML follows its reader).")] = "light",
+    show: Annotated[str, typer.Option(help=f"Graphs, separated by commas: {', '.join(PANELS)}.")] = ",".join(DEFAULT),
+    theme: Annotated[str, one_of(MODES, help="Colours; an HTML page follows its reader's setting.")] = "light",
     log: Annotated[bool, typer.Option("--log", help="Draw weights on a logarithmic axis.")] = False,
     ceiling: Annotated[
         float | None, typer.Option(help="Cut the SNR graph at this value, on a linear axis.", min=1e-3)
     ] = None,
     article: Annotated[
-        Path | None, typer.Option(help="Write the classic set of graphs and tables for SD into DIR.", metavar="DIR")
+        Path | None,
+        typer.Option(help="Write the classic set of graphs and tables for Stable Diffusion into DIR.", metavar="DIR"),
     ] = None,
 ) -> None:
     """Draw recipes over each other: SNR, weight, density, effective emphasis, perturbation.
 
-    A recipe is words with spaces between: a prediction type, weightings, a perturbation, zero_terminal_snr,
+    A recipe is a line of words: a prediction type, weightings, a perturbation, zero_terminal_snr,
     max_weight=7, density=laplace:mean=0.5 and so on.
 
     Example: snrlab plot plain min_snr "Debiased, at most 7 = debiased max_weight=7" -o recipes.html
@@ -57,9 +61,9 @@ def plot_command(
         if recipe:
             raise UserError("--article writes a fixed set; leave out the recipes.", code="conflicting-options")
         for path in write_article(article):
-            wrote(path)
+            report_written(path)
         return
-    from snrlab.cli.output_files import free_path, write_and_tell
+    from snrlab.cli.output_files import free_path, write_and_report
 
     panels = [name.strip() for name in show.split(",")]
     for name in panels:
@@ -70,12 +74,12 @@ def plot_command(
             "there is nothing to draw; name recipes, such as: snrlab plot plain min_snr debiased.", code="nothing-to-do"
         )
     target = free_path(out)
-    data = content(_read(recipe), target.suffix.lower(), panels, theme, log=log, ceiling=ceiling)
-    write_and_tell(target, data)
+    data = recipes_file(_read_named(recipe), target.suffix.lower(), panels, theme, log=log, ceiling=ceiling)
+    write_and_report(target, data)
 
 
-def _read(texts: list[str]) -> dict[str, Recipe]:
-    """The recipes by their labels; what had to be assumed for one is told."""
+def _read_named(texts: list[str]) -> dict[str, Recipe]:
+    """The recipes by their labels; assumptions made to complete one are printed on stderr."""
     from snrlab.lab.recipe_source import read_recipes
 
     recipes: dict[str, Recipe] = {}
@@ -91,7 +95,7 @@ def _read(texts: list[str]) -> dict[str, Recipe]:
     return recipes
 
 
-def content(
+def recipes_file(
     recipes: dict[str, Recipe],
     suffix: str,
     panels: list[str],
@@ -100,7 +104,7 @@ def content(
     log: bool = False,
     ceiling: float | None = None,
 ) -> bytes:
-    """The file of this ending with these recipes (UserError for an ending that is not drawn)."""
+    """The content of a file with the graphs of recipes, by its ending (UserError for an unknown ending)."""
     if suffix not in _SUFFIXES:
         raise unknown("ending", suffix or "(none)", _SUFFIXES)
     tables = {label: recipe.tables() for label, recipe in recipes.items()}

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from snrlab.lab.recipe_source import NamedRecipe
 
 _FORMATS = ("table", "csv", "json")
-WIDE = 200  # where no terminal limits it
+WIDE = 200  # columns, if the output is no terminal
 SPEC = "NAME[:k=v,...]"
 
 
-def _known(registry: Registry) -> str:
+def _entry_names(registry: Registry) -> str:
     return ", ".join(
         name + (f"({', '.join(entry.parameters)})" if entry.parameters else "") for name, entry in registry.items()
     )
 
 
-# long because its signature is the command's whole interface
+# long because its signature is the whole interface of the command
 def table_command(
     recipe: Annotated[
         str | None,
@@ -45,9 +45,11 @@ def table_command(
         ),
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option(help=f"Noise schedule: {_known(SCHEDULES)}.", metavar=SPEC, show_default="sd")
+        str | None, typer.Option(help=f"Noise schedule: {_entry_names(SCHEDULES)}.", metavar=SPEC, show_default="sd")
     ] = None,
-    zero_terminal_snr: Annotated[bool, typer.Option("--zero-terminal-snr", help="Rescale it to end at SNR 0.")] = False,
+    zero_terminal_snr: Annotated[
+        bool, typer.Option("--zero-terminal-snr", help="Rescale the schedule to end at SNR 0.")
+    ] = False,
     prediction: Annotated[
         str | None,
         typer.Option(
@@ -57,7 +59,7 @@ def table_command(
     weighting: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Loss weighting; repeat to multiply. {_known(WEIGHTINGS)}.",
+            help=f"Loss weighting; repeat to multiply. {_entry_names(WEIGHTINGS)}.",
             metavar=SPEC,
             show_default="none: plain loss",
         ),
@@ -65,7 +67,8 @@ def table_command(
     product_on: Annotated[
         str | None,
         typer.Option(
-            help="Where several weightings multiply: epsilon (relative to plain epsilon) or network (as peers do).",
+            help="Where several weightings multiply: epsilon (relative to plain epsilon) or network (as other "
+            "trainers do).",
             metavar="SPACE",
             show_default="epsilon",
         ),
@@ -81,23 +84,25 @@ def table_command(
     ] = False,
     density: Annotated[
         str | None,
-        typer.Option(help=f"How often each step is drawn: {_known(DENSITIES)}.", metavar=SPEC, show_default="uniform"),
+        typer.Option(
+            help=f"How often each timestep is drawn: {_entry_names(DENSITIES)}.", metavar=SPEC, show_default="uniform"
+        ),
     ] = None,
     sampling: Annotated[
         str | None,
         typer.Option(
-            help=f"How steps are drawn from the density: {_known(SAMPLINGS)}.", metavar=SPEC, show_default="stratified"
+            help=f"How timesteps are drawn from the density: {_entry_names(SAMPLINGS)}.",
+            metavar=SPEC,
+            show_default="stratified",
         ),
     ] = None,
     perturbation: Annotated[
         str | None,
-        typer.Option(help=f"Input perturbation: {_known(PERTURBATIONS)}.", metavar=SPEC, show_default="none"),
+        typer.Option(help=f"Input perturbation: {_entry_names(PERTURBATIONS)}.", metavar=SPEC, show_default="none"),
     ] = None,
-    every: Annotated[
-        int | None, typer.Option(help="Show the steps with t % N = 0.", metavar="N", show_default="25")
-    ] = None,
+    every: Annotated[int | None, typer.Option(help="Show every N-th timestep.", metavar="N", show_default="25")] = None,
     at: Annotated[str | None, typer.Option(help="Show these timesteps, such as 0,24,499.", metavar="T,T,...")] = None,
-    format: Annotated[str, one_of(_FORMATS, help="Form of the answer.")] = "table",
+    format: Annotated[str, one_of(_FORMATS, help="Output format.")] = "table",
 ) -> None:
     """Show a recipe by timestep: SNR, density, weight in every space, perturbation.
 
@@ -117,14 +122,14 @@ def table_command(
     from snrlab.lab.recipe_text import parse_recipe
 
     if recipe is not None:
-        _show(read_recipes(recipe)[0], every, at, format)
+        _print_table(read_recipes(recipe)[0], every, at, format)
     else:  # options are never a path
-        label, stated = parse_recipe(" ".join(words) or "plain")
-        _show(NamedRecipe(label, label, stated), every, at, format)
+        label, parsed = parse_recipe(" ".join(words) or "plain")
+        _print_table(NamedRecipe(label, label, parsed), every, at, format)
 
 
 def _as_words(**fields: str | float | bool | list[str] | None) -> list[str]:
-    """The options in the language of RECIPE."""
+    """The options as words of a RECIPE."""
     words = []
     for name, value in fields.items():
         if value is True:
@@ -136,13 +141,13 @@ def _as_words(**fields: str | float | bool | list[str] | None) -> list[str]:
     return words
 
 
-def _show(named: NamedRecipe, every: int | None, at: str | None, format: str) -> None:
+def _print_table(named: NamedRecipe, every: int | None, at: str | None, format: str) -> None:
     from snrlab.lab import tables as lab
 
     recipe, tables = named.recipe, named.recipe.tables()
     timesteps = _timesteps(every, at, len(tables.t))
-    remarks = findings(recipe, tables)
-    refuse_errors(remarks)
+    recipe_findings = findings(recipe, tables)
+    refuse_errors(recipe_findings)
     if named.assumption:
         typer.echo(named.assumption, err=format != "table")
     if format == "table":
@@ -151,12 +156,12 @@ def _show(named: NamedRecipe, every: int | None, at: str | None, format: str) ->
         console = Console(width=None if sys.stdout.isatty() else WIDE)
         typer.echo(lab.describe(recipe))
         console.print(lab.to_rich(recipe, tables, timesteps, console))
-        for finding in remarks:
+        for finding in recipe_findings:
             typer.echo(str(finding))
         return
     rows = tables.rows(timesteps)
     typer.echo(lab.rows_to_json(rows) if format == "json" else lab.rows_to_csv(rows), nl=format == "json")
-    for finding in remarks:
+    for finding in recipe_findings:
         if finding.grade == "warning":
             typer.echo(str(finding), err=True)
 
@@ -170,14 +175,14 @@ def _timesteps(every: int | None, at: str | None, total: int) -> list[int]:
     if every is not None:
         raise UserError("--every and --at exclude each other; give one of them.", code="conflicting-options")
     try:
-        wanted = [int(part) for part in at.split(",")]
+        timesteps = [int(part) for part in at.split(",")]
     except ValueError:
         raise UserError(
             f"--at is '{at}'; write whole numbers with commas between, such as 0,24,499.", code="invalid-syntax"
         ) from None
-    outside = [t for t in wanted if not 0 <= t < total]
+    outside = [t for t in timesteps if not 0 <= t < total]
     if outside:
         raise UserError(
             f"--at: timestep {outside[0]} is not in the schedule; allowed are 0 to {total - 1}.", code="out-of-range"
         )
-    return wanted
+    return timesteps

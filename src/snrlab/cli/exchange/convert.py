@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.choices import PRECISIONS, one_of
-from snrlab.cli.messages import tell, wrote
+from snrlab.cli.messages import print_unless_quiet, report_written
 from snrlab.cli.output_files import free_path
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
@@ -23,26 +23,26 @@ def convert_command(
         typer.Option(
             "--out",
             "-o",
-            help="What to write: a name ending in .safetensors is a single file, any other a folder. What exists is "
-            "kept and the new one numbered.",
-            show_default="the other layout beside here",
+            help="What to write: a name ending in .safetensors is a single file, any other a folder. An existing "
+            "one is kept and the new one numbered.",
+            show_default="the other layout, in this folder",
         ),
     ] = None,
     precision: Annotated[
         str | None, one_of(PRECISIONS, help="Number format of the weights.", show_default="as they are")
     ] = None,
-    vae: Annotated[Path | None, typer.Option(help="Autoencoder to put in: a file or a folder.")] = None,
+    vae: Annotated[Path | None, typer.Option(help="VAE to put in: a file or a folder.")] = None,
     prediction: Annotated[
-        str | None, one_of(_PREDICTIONS, help="What the model predicts, where it does not say so itself.")
+        str | None, one_of(_PREDICTIONS, help="Prediction type, if the model does not state it.")
     ] = None,
     zero_terminal_snr: Annotated[
-        bool, typer.Option("--zero-terminal-snr", help="Its schedule ends at SNR 0, where it does not say so itself.")
+        bool, typer.Option("--zero-terminal-snr", help="The schedule ends at SNR 0, if the model does not state it.")
     ] = False,
 ) -> None:
     """Turn a single-file model into a diffusers folder, or a folder into a single file.
 
-    Without --precision every tensor stays equal to the bit. A single file gets the keys v_pred and ztsnr where they
-    are true, so that web UIs know. A LoRA in kohya's layout becomes one in peft's, and the other way round.
+    Without --precision every tensor stays bit-identical. A single file gets the keys v_pred and ztsnr where they
+    apply, so that web UIs know. A LoRA in kohya's layout becomes one in peft's, and the other way round.
 
     Example: snrlab convert model.safetensors -o model
     """  # fmt: skip
@@ -53,14 +53,14 @@ def convert_command(
 
     if source.is_file() and is_lora(source):
         if vae or prediction or zero_terminal_snr or precision:
-            raise UserError(f"{source.name} is a LoRA: of the options it takes --out alone.", code="unused-option")
+            raise UserError(f"{source.name} is a LoRA, which takes no option but --out.", code="unused-option")
         target = free_path(out or Path(source.name), or_folder=True)
-        tell(f"{convert_lora(source, target)}'s names instead of the other ones")
-        wrote(target)
+        print_unless_quiet(f"{convert_lora(source, target)}'s names instead of the other layout's")
+        report_written(target)
         return
     target = free_path(out or Path(f"{source.name}.safetensors" if source.is_dir() else source.stem), or_folder=True)
     dtype = DTYPES[precision] if precision else None
-    made = convert_model(
+    converted = convert_model(
         source,
         target,
         dtype,
@@ -68,5 +68,5 @@ def convert_command(
         prediction_type=prediction,
         zero_terminal_snr=zero_terminal_snr or None,
     )
-    tell(f"{made.label} predicts {made.prediction_type}: {made.prediction_source}")
-    wrote(target)
+    print_unless_quiet(f"{converted.label} predicts {converted.prediction_type}: {converted.prediction_source}")
+    report_written(target)

@@ -1,4 +1,4 @@
-"""`snrlab import`: a run file from settings of another trainer."""
+"""`snrlab import`: a run file from another trainer's settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from snrlab.cli.messages import tell, wrote
+from snrlab.cli.messages import print_unless_quiet, report_written
 
 
 def import_command(
@@ -25,35 +25,42 @@ def import_command(
         bool,
         typer.Option(
             "--as-is/--as-meant",
-            help="The trainer's own formulas by their names, or the right ones where it departs from them.",
+            help="Keep the trainer's own formulas, by name; or use the right ones where it departs from them.",
         ),
     ] = False,
 ) -> None:
-    """Write a run file that does what settings of another trainer were meant to do, with where each value came from.
+    """Write a run file that does what another trainer's settings were meant to do, with the origin of each value.
 
-    What has no counterpart is listed with the reason. Example: snrlab import my-lora.toml -o run.toml
+    Settings without a counterpart are listed with the reason.
+
+    Example: snrlab import my-lora.toml -o run.toml
     """
-    from snrlab.cli.output_files import free_path, put
-    from snrlab.config.wrong_file import quoted
+    from snrlab.cli.output_files import free_path, write_file
+    from snrlab.config.wrong_file import shell_quoted
     from snrlab.data.kohya.dataset_toml import refusal
     from snrlab.peers.importing import import_source
-    from snrlab.peers.run_file_writer import tail
+    from snrlab.peers.run_file_writer import format_dropped
 
     path = free_path(out)
-    found = import_source(source, dataset, as_is=as_is, refuses=refusal)
-    put(path, found.written.text.encode())
-    tell(f"{source.name} is {found.understood.asked.kind}; {len(found.written.lines)} settings carried over.")
-    changes = found.understood.changes
+    imported = import_source(source, dataset, as_is=as_is, refuses=refusal)
+    write_file(path, imported.written.text.encode())
+    print_unless_quiet(
+        f"{source.name} is {imported.interpretation.settings.kind}; "
+        f"{len(imported.written.lines)} settings carried over."
+    )
+    changes = imported.interpretation.changes
     if changes and not as_is:
-        tell("\n".join(["", "done as it was meant (--as-is keeps the trainer's own formulas):"]))
-        tell("\n".join(f"  {change.text}" for change in changes))
+        print_unless_quiet("\n".join(["", "done as it was meant (--as-is keeps the trainer's own formulas):"]))
+        print_unless_quiet("\n".join(f"  {change.text}" for change in changes))
     elif changes:
-        tell("\n".join(["", "as it is; without --as-is this would be done otherwise:"]))
-        tell("\n".join(f"  {change.text}" for change in changes))
-    if lost := tail([left for left in found.written.left if left.grade == "lost"]):
-        tell("\n".join(lost))
-    if found.missing:
-        tell("\n".join(["", "to be named or put there before training:", *(f"  {m}" for m in found.missing)]))
-    tell("")
-    wrote(path)
-    tell(f"  snrlab train {quoted(path)} --check    tries everything, trains nothing")
+        print_unless_quiet("\n".join(["", "as it is; without --as-is this would be done otherwise:"]))
+        print_unless_quiet("\n".join(f"  {change.text}" for change in changes))
+    if lost := format_dropped([option for option in imported.written.dropped if option.severity == "lost"]):
+        print_unless_quiet("\n".join(lost))
+    if imported.missing:
+        print_unless_quiet(
+            "\n".join(["", "to be filled in or supplied before training:", *(f"  {m}" for m in imported.missing)])
+        )
+    print_unless_quiet("")
+    report_written(path)
+    print_unless_quiet(f"  snrlab train {shell_quoted(path)} --check    tries everything, trains nothing")

@@ -1,10 +1,9 @@
-"""`snrlab doctor`: whether this machine can train, and what to do where it cannot."""
+"""`snrlab doctor`: whether this machine can train, and what to do if it cannot."""
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,31 +16,38 @@ if TYPE_CHECKING:
 
 
 def doctor_command(
-    out: Annotated[Path, typer.Option("--out", help="Folder that runs would go into.", metavar="DIR")] = Path("runs"),
-    format_: Annotated[str, one_of(TEXT_OR_JSON, "--format", help="Form of the answer.")] = "text",
+    out: Annotated[Path, typer.Option("--out", help="Folder in which runs would be created.", metavar="DIR")] = Path(
+        "runs"
+    ),
+    format_: Annotated[str, one_of(TEXT_OR_JSON, "--format", help="Output format.")] = "text",
 ) -> None:
-    """Look at Python, the libraries, the graphics card, disk and settings, and say what is wrong.
+    """Check Python, the libraries, the graphics card, the disk and settings, and say what is wrong.
 
-    Exit code 1 where something keeps training from working as it should. Nothing is changed, nothing is sent.
+    The exit code is 1 if something keeps training from working as it should. Nothing is changed and nothing is sent.
     """
     from snrlab.cli.machine.diagnosis import diagnose
 
     checks = diagnose(out)
     healthy = not any(check.state == "problem" for check in checks)
     if format_ == "json":
-        typer.echo(json.dumps({"ok": healthy, "checks": [asdict(check) for check in checks]}, indent=1))
+        typer.echo(json.dumps({"ok": healthy, "checks": [_check_as_data(check) for check in checks]}, indent=1))
     else:
         typer.echo(diagnosis_text(checks))
     if not healthy:
         sys.exit(1)
 
 
+def _check_as_data(check: Check) -> dict[str, str]:
+    """A check as --format json prints it; the key `found` is older than the field's name."""
+    return {"name": check.name, "state": check.state, "found": check.result, "action": check.action}
+
+
 def diagnosis_text(checks: list[Check]) -> str:
-    """One line a check, under it what to do; then how many problems there are."""
+    """One line for each check, what to do under it, and the number of problems at the end."""
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:
-        lines.append(f"{'' if check.state == 'ok' else check.state:8} {check.name:{width}}  {check.found}")
+        lines.append(f"{'' if check.state == 'ok' else check.state:8} {check.name:{width}}  {check.result}")
         if check.action:
             lines.append(f"{'':8} {'':{width}}  -> {check.action}")
     count = sum(check.state == "problem" for check in checks)

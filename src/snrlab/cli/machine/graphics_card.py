@@ -1,4 +1,4 @@
-"""Which NVIDIA cards a machine has, and which build of torch drives them; asked without torch."""
+"""NVIDIA cards of a machine and the build of torch that drives them, found without torch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ QUERY = ("name", "driver_version", "memory.total", "compute_cap")
 
 @dataclass(frozen=True)
 class Card:
-    """One NVIDIA card; what could not be found out is None.
+    """An NVIDIA card; what could not be determined is None.
 
     Attributes:
-        name: the product's.
-        driver: version, such as 580.65.
-        memory_gb: its memory in GiB.
+        name: name of the product.
+        driver: version of the driver, such as 580.65.
+        memory_gb: memory in GiB.
         capability: compute capability, such as 8.6.
     """
 
@@ -31,12 +31,12 @@ class Card:
 
 
 def find_cards() -> list[Card]:
-    """The NVIDIA cards of this machine, by nvidia-smi, else by what the system says."""
+    """The NVIDIA cards of this machine, from nvidia-smi or else from the system."""
     return _by_nvidia_smi() or _by_driver_files() or _by_windows()
 
 
 def install_line(cards: list[Card]) -> str:
-    """The command that installs a torch for these cards, the same on Windows and Linux.
+    """The command that installs torch for these cards, the same on Windows and Linux.
 
     >>> install_line([Card("NVIDIA GeForce RTX 3060", "580.65", 12.0, 8.6)])
     'pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu130'
@@ -65,15 +65,15 @@ def _card(name: str, driver: str, memory: str, capability: str = "") -> Card:
 
 
 def _by_driver_files() -> list[Card]:
-    """From the files of the Linux driver, which are there without its tools too, as in many containers."""
+    """Cards from the files of the Linux driver, which exist without its tools too, as in many containers."""
     names = []
     for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        found = [
+        model_lines = [
             line
             for line in file.read_text(encoding="utf-8", errors="replace").splitlines()
             if line.startswith("Model:")
         ]
-        names += [line.partition(":")[2].strip() for line in found]
+        names += [line.partition(":")[2].strip() for line in model_lines]
     devices = [path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()]
     return [Card(name) for name in names] or [Card("NVIDIA card") for _ in devices]
 
@@ -87,12 +87,12 @@ def _by_windows() -> list[Card]:
 
 
 def _output(command: list[str]) -> list[str]:
-    """Lines that a command prints; none where there is no such command or it fails."""
+    """Lines that a command prints; none if it does not exist or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30)
+        process = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return [line for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
+    return [line for line in process.stdout.splitlines() if line.strip()] if process.returncode == 0 else []
 
 
 def _number(text: str) -> float | None:

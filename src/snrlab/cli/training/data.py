@@ -29,39 +29,41 @@ def data_command(
 ) -> None:
     """Show what training would see: images, captions, sizes, repeats, steps, and what is wrong.
 
-    Exit code 2 where training would refuse it.
+    The exit code is 2 if training would refuse the images.
+
+    Example: snrlab data pictures --set data.buckets=true
     """
     try:
-        from snrlab.data.dataset import find, refuse_batch_of_repeats, settle
+        from snrlab.data.dataset import find, refuse_batch_of_repeats, select_items
         from snrlab.data.overview import arithmetic, overview
     except ImportError:
         raise UserError('reading images needs Pillow: pip install "snrlab[train]".', code="missing-package") from None
-    config, run = _described(source, sets or [])
-    found = find(config)
-    items, held_back = settle(
-        found,
+    config, run = _read_source(source, sets or [])
+    discovery = find(config)
+    items, validation_items = select_items(
+        discovery,
         config,
         seed=run.seed if run else 0,
         hold_back=run.validation.images if run else 0,
         batch_size=run.train.batch_size if run else None,
     )
-    typer.echo(overview(found, items, held_back))
+    typer.echo(overview(discovery, items, validation_items))
     if run:
-        pictures = sum(item.repeats for item in items)
-        train = run.train.in_steps(pictures)
+        image_count = sum(item.repeats for item in items)
+        train = run.train.in_steps(image_count)
         refuse_batch_of_repeats(train.batch_size, items)
-        typer.echo("\n" + arithmetic(pictures, train.batch_size, train.gradient_accumulation, train.steps))
+        typer.echo("\n" + arithmetic(image_count, train.batch_size, train.gradient_accumulation, train.steps))
 
 
-def _described(source: Path, overrides: list[str]) -> tuple[DataConfig, RunConfig | None]:
-    """The [data] section that a source means, and the run where it is a run file."""
+def _read_source(source: Path, overrides: list[str]) -> tuple[DataConfig, RunConfig | None]:
+    """The [data] section of a source, and its run if it is a run file."""
     if source.suffix.lower() not in (".toml", ".json") or not source.is_file():
-        return _section({"folder": str(source)}, overrides), None
+        return _data_section({"folder": str(source)}, overrides), None
     from snrlab.config.load import read_run
 
-    content = _content(source)
+    content = _read_tables(source)
     if "datasets" in content:
-        return _section({"dataset_config": str(source)}, overrides), None
+        return _data_section({"dataset_config": str(source)}, overrides), None
     if "data" in content or "model" in content:
         run = read_run(source, overrides)
         return run.data, run
@@ -79,7 +81,7 @@ def _described(source: Path, overrides: list[str]) -> tuple[DataConfig, RunConfi
     )
 
 
-def _section(values: dict[str, Any], overrides: list[str]) -> DataConfig:
+def _data_section(values: dict[str, Any], overrides: list[str]) -> DataConfig:
     from snrlab.config.load import apply_overrides, parse_section
     from snrlab.config.sections.data import DataConfig
 
@@ -90,7 +92,7 @@ def _section(values: dict[str, Any], overrides: list[str]) -> DataConfig:
     return parse_section(tables["data"], DataConfig, "data")
 
 
-def _content(file: Path) -> dict[str, Any]:
+def _read_tables(file: Path) -> dict[str, Any]:
     check_regular_file(file, largest=LARGEST_TEXT)
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -99,7 +101,7 @@ def _content(file: Path) -> dict[str, Any]:
         invalid = "invalid-json" if file.suffix.lower() == ".json" else "invalid-toml"
         code = {OSError: "unreadable-file", UnicodeDecodeError: "not-utf8"}
         kind = next((c for k, c in code.items() if isinstance(reason, k)), invalid)
-        raise UserError(f"{file}: it cannot be read: {reason}.", code=kind) from None
+        raise UserError(f"{file} cannot be read: {reason}.", code=kind) from None
     if not isinstance(content, dict):
-        raise UserError(f"{file}: it holds no tables.", code="invalid-content")
+        raise UserError(f"{file} holds no tables.", code="invalid-content")
     return content

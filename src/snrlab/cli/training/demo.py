@@ -25,12 +25,12 @@ def demo_command(
     out: OutOption = Path("runs"),
     style: Annotated[str, typer.Option(help="Style to learn: ink, or the subtler fluent-3d.")] = "ink",
     no_dates: NoDatesOption = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a demo that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a demo that was stopped.")] = False,
 ) -> None:
-    """Train a LoRA on forty pictures of a style, and show what it changed: about two minutes on two cores.
+    """Train a LoRA on forty images of a style, and show what it changed: about two minutes on two cores.
 
-    The base is the small model that ships with snrlab; nothing is downloaded. The run goes into DIR/demo, with
-    pictures and numbers with and without the LoRA in report.html.
+    The base model is the small one that ships with snrlab; nothing is downloaded. The run goes into DIR/demo; its
+    report.html shows pictures and numbers with and without the LoRA.
     """
     shipped = style.replace("-", "_")
     logger.info(f"snrlab demo: a LoRA of the style {shipped} on the small model that ships; about two minutes")
@@ -46,7 +46,7 @@ def demo_command(
 
 
 def demo_config(style: str, *, dates: bool = True) -> RunConfig:
-    """The demo's run for a style (UserError where there is no such style, or it is what the base already draws)."""
+    """The demo's run for a style (UserError for an unknown style, and for noto, which the base model already draws)."""
     from snrlab.config import read_run
     from snrlab.core.errors import unknown
     from snrlab.data import emoji
@@ -70,12 +70,12 @@ def _show_recipe(config: RunConfig) -> None:
     logger.info(emphasis_chart(recipe, unicode=can_show) + "\n")
 
 
-def _summary(folder: RunFolder, config: RunConfig, found: Evaluation) -> str:
+def _summary(folder: RunFolder, config: RunConfig, evaluation: Evaluation) -> str:
     from snrlab.lab.blocks import columns
     from snrlab.lab.report import change_by_band
     from snrlab.runs.logs import read_validation
 
-    model, lora = found.rows
+    model, lora = evaluation.rows
     measured = [
         (name, str(model.measures[name]), str(value), str(lora.change[name])) for name, value in lora.measures.items()
     ]
@@ -88,17 +88,18 @@ def _summary(folder: RunFolder, config: RunConfig, found: Evaluation) -> str:
     return "\n".join(
         [
             "",
-            f"{found.count} pictures of concepts that the LoRA never saw, against the true pictures (95 % intervals):",
+            f"{evaluation.count} pictures of concepts that the LoRA never saw, against the true pictures "
+            "(95 % intervals):",
             columns([heading, *measured]),
             "",
-            f"Unweighted loss on {config.validation.images} true pictures of the style that it never saw:",
+            f"Unweighted loss on {config.validation.images} images of the style that it never saw:",
             columns([heading, *((f"epsilon error, {name}", *map(str, row)) for name, row in bands.items())]),
             "",
             f"report  {folder.report}\nLoRA    {result}",
             "",
             "Next:",
             f"  {snrlab} sample {folder.path.as_posix()} --strength 0 --strength 0.5 --strength 1",
-            f"  {snrlab} evaluate {folder.path.as_posix()} --style {found.style}",
+            f"  {snrlab} evaluate {folder.path.as_posix()} --style {evaluation.style}",
             f"  {snrlab} train {folder.config_file.as_posix()} --set \"recipe.weighting=['debiased']\"",
         ]
     )

@@ -31,16 +31,19 @@ def _styles() -> Sequence[str]:
 
 def evaluate_command(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(help="Run folder, diffusers folder, small or small_v, or pictures.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Run folder, diffusers folder, a shipped model (small, small_v), or a folder of pictures."),
+    ],
     style: Annotated[str, one_of(_styles, help="Shipped style the pictures should have.")] = "ink",
     concepts: Annotated[
         str,
         one_of(SETS, help="known: what the shipped base was trained on; held_out: what nothing was trained on."),
     ] = "known",
     count: Annotated[int, typer.Option(help="Number of concepts, one picture each.", min=20)] = 256,
-    lora: Annotated[Path | None, typer.Option(help="LoRA file to put on a model.", metavar="FILE")] = None,
+    lora: Annotated[Path | None, typer.Option(help="LoRA file to apply to a model.", metavar="FILE")] = None,
     strength: Annotated[
-        list[float] | None, typer.Option(help="Strength of the LoRA; repeat for a table.", show_default="1")
+        list[float] | None, typer.Option(help="LoRA strength; repeat for a table.", show_default="1")
     ] = None,
     step: Annotated[
         list[int] | None, typer.Option(help="Step of a run whose LoRA is measured; repeat for a table.")
@@ -56,13 +59,13 @@ def evaluate_command(
             metavar="judge|PATH",
         ),
     ] = "judge",
-    format: Annotated[str, one_of(TEXT_OR_JSON, help="Form of the answer.")] = "text",
+    format: Annotated[str, one_of(TEXT_OR_JSON, help="Output format.")] = "text",
 ) -> None:
     """Measure pictures against the true pictures of a shipped style, by the features of a network.
 
-    A LoRA is measured with and without, from the same noise, on concepts that its run was not trained on; a run
-    that trained all weights against the model it began with. Pictures in a folder are named after their concept's
-    code points, such as 1f34e.png.
+    A model is measured with and without its LoRA, from the same noise, on concepts that the run was not trained on; a
+    run that trained all weights, against its base model. Pictures in a folder are named after the code points of
+    their concept, such as 1f34e.png.
 
     Example: snrlab evaluate runs/demo --style ink --features models/dinov2-small
     """
@@ -71,15 +74,15 @@ def evaluate_command(
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
     from snrlab.evaluate.evaluation import evaluate_folder, evaluate_source
-    from snrlab.evaluate.features import JUDGE, open_net
+    from snrlab.evaluate.features import STYLE_CLASSIFIER, open_net
 
-    net = None if features == JUDGE else open_net(Path(features))
+    net = None if features == STYLE_CLASSIFIER else open_net(Path(features))
     if source.is_dir() and not (source / "run.toml").exists() and not (source / "model_index.json").exists():
-        _refuse_options_of_drawing(context)
-        found = evaluate_folder(source, style, net)
+        _refuse_drawing_options(context)
+        evaluation = evaluate_folder(source, style, net)
     else:
         settings = parse_section({"steps": steps, "guidance": guidance, "seed": seed}, SampleConfig, "sample")
-        found = evaluate_source(
+        evaluation = evaluate_source(
             source,
             style,
             settings,
@@ -90,30 +93,35 @@ def evaluate_command(
             strengths=strength,
             net=net,
         )
-    typer.echo(json.dumps(asdict(found)) if format == "json" else evaluation_text(found))
+    typer.echo(json.dumps(asdict(evaluation)) if format == "json" else evaluation_text(evaluation))
 
 
-def _refuse_options_of_drawing(context: typer.Context) -> None:
+def _refuse_drawing_options(context: typer.Context) -> None:
     for option in ("concepts", "count", "lora", "strength", "step", "steps", "guidance", "seed"):
-        given = context.get_parameter_source(option)
-        if given is not None and given.name == "COMMANDLINE":
+        origin = context.get_parameter_source(option)
+        if origin is not None and origin.name == "COMMANDLINE":
             raise UserError(
-                f"--{option} says how pictures are drawn, but this is a folder of pictures that are there already.",
+                f"--{option} says how pictures are drawn, but the pictures of this folder exist already.",
                 code="unused-option",
             )
 
 
-def evaluation_text(found: Evaluation) -> str:
-    """The evaluation as a plain table: all about one LoRA, or a line for each where there are several."""
-    head = f"{found.count} pictures against the true pictures of {found.style}; 95 % intervals over concepts"
-    if found.left_out is None:
-        head += "\nWhat the LoRA was trained on is not known (it lies in no run folder): some of it may be among them."
-    model, *others = found.rows
+def evaluation_text(evaluation: Evaluation) -> str:
+    """The evaluation as a plain table: every measure of one LoRA, or a row for each of several."""
+    head = f"{evaluation.count} pictures against the true pictures of {evaluation.style}; 95 % intervals over concepts"
+    if evaluation.left_out is None:
+        head += "\nWhat the LoRA was trained on is not known (it is in no run folder); these concepts may be among it."
+    model, *others = evaluation.rows
     if len(others) > 1:
         table = [("", "strength", *model.measures, "features")]
         table += [
-            (r.name, "-" if r.strength is None else f"{r.strength:g}", *map(_short, r.measures.values()), _by(r))
-            for r in found.rows
+            (
+                r.name,
+                "-" if r.strength is None else f"{r.strength:g}",
+                *map(_short_estimate, r.measures.values()),
+                _networks_of(r),
+            )
+            for r in evaluation.rows
         ]
     elif others:
         trained = others[0]
@@ -128,10 +136,10 @@ def evaluation_text(found: Evaluation) -> str:
     return head + "\n" + columns(table)
 
 
-def _by(row: Row) -> str:
+def _networks_of(row: Row) -> str:
     nets = list(dict.fromkeys(row.features.values()))
     return nets[0] if len(nets) == 1 else f"{nets[0]}; style: judge"
 
 
-def _short(value: Estimate) -> str:
+def _short_estimate(value: Estimate) -> str:
     return f"{value.value:.3f} +- {(value.high - value.low) / 2:.3f}"

@@ -1,4 +1,4 @@
-"""`snrlab init`: from a folder of images and a model to a run file with a reason at every field."""
+"""`snrlab init`: a run file for a folder of images and a base model, with a reason at every field."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from snrlab.cli.messages import tell, wrote
-from snrlab.cli.output_files import free_path, put
-from snrlab.config.wrong_file import quoted
+from snrlab.cli.messages import print_unless_quiet, report_written
+from snrlab.cli.output_files import free_path, write_file
+from snrlab.config.wrong_file import shell_quoted
 from snrlab.core.errors import UserError
 
 
 def init_command(
     images: Annotated[Path | None, typer.Argument(help="Folder of images.")] = None,
     model: Annotated[
-        str, typer.Option("--model", help="SD 1.5, SD 2 or SDXL model: file or folder; or small, which ships.")
+        str, typer.Option("--model", help="Base model: file or folder of SD 1.5, SD 2 or SDXL; or small, which ships.")
     ] = "",
     preset: Annotated[str, typer.Option("--preset", help="What to train; --list shows them.")] = "style-lora",
     out: Annotated[Path, typer.Option("--out", "-o", help="Run file to write; an existing one is kept.")] = Path(
@@ -25,7 +25,7 @@ def init_command(
     name: Annotated[str, typer.Option("--name", help="Name of the run; by default the folder's.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="Show the presets and stop.")] = False,
 ) -> None:
-    """Write a run file from what is in a folder and what a model is.
+    """Write a run file for a folder of images and a base model, with a reason at every field.
 
     Example: snrlab init pictures --model models/sd15.safetensors --preset character-lora -o mira.toml
     """
@@ -45,32 +45,32 @@ def init_command(
 
     path = free_path(out)
     try:
-        started = draft_run_file(images, model, preset, name)
+        draft = draft_run_file(images, model, preset, name)
     except ImportError:
         raise UserError('reading images needs Pillow: pip install "snrlab[train]".', code="missing-package") from None
-    put(path, started.text.encode())
-    tell("\n".join([*started.found, ""]))
-    wrote(path)
-    tell("\n".join(next_steps(path)))
+    write_file(path, draft.text.encode())
+    print_unless_quiet("\n".join([*draft.summary, ""]))
+    report_written(path)
+    print_unless_quiet("\n".join(next_steps(path)))
 
 
 def listing() -> str:
-    """The presets: what each is for, then memory and steps by family."""
-    from snrlab.config.presets import PRESET_NAMES, load_preset, names
+    """The list of presets: the purpose of each, its memory by family, and its steps."""
+    from snrlab.config.presets import BASE_NAMES, load_preset, preset_names
 
     lines = []
-    for name in names():
+    for name in preset_names():
         preset = load_preset(name)
-        memory = ", ".join(f"{PRESET_NAMES[base]} {size} GB" for base, size in preset.memory.items())
+        memory = ", ".join(f"{BASE_NAMES[base]} {size} GB" for base, size in preset.memory.items())
         lines += [
             f"{name}: {preset.summary}",
-            f"    fits a card with: {memory}; each picture is seen {preset.views} times, "
+            f"    fits a card with: {memory}; each image is seen {preset.views} times, "
             f"{preset.least} to {preset.most} steps",
         ]
     return "\n".join(lines)
 
 
 def next_steps(path: Path) -> list[str]:
-    """What to type next."""
-    shown = quoted(path)
-    return [f"  snrlab train {shown} --check    tries everything, trains nothing", f"  snrlab train {shown}"]
+    """The commands to type next."""
+    run_file = shell_quoted(path)
+    return [f"  snrlab train {run_file} --check    tries everything, trains nothing", f"  snrlab train {run_file}"]

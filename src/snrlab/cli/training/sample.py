@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.messages import wrote
+from snrlab.cli.messages import report_written
 from snrlab.cli.output_files import free_path
 from snrlab.cli.strengths import check_finite_strength
 from snrlab.cli.training.train import quiet_libraries
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 
 def sample_command(
-    source: Annotated[Path, typer.Argument(help="Run folder, model in diffusers layout, or small or small_v.")],
+    source: Annotated[
+        Path, typer.Argument(help="Run folder, model in diffusers layout, or a shipped model: small, small_v.")
+    ],
     prompt: Annotated[list[str] | None, typer.Option(help="Prompt; repeat for more. A run has its own.")] = None,
-    lora: Annotated[Path | None, typer.Option(help="LoRA file to put on a model.", metavar="FILE")] = None,
+    lora: Annotated[Path | None, typer.Option(help="LoRA file to apply to a model.", metavar="FILE")] = None,
     strength: Annotated[
         list[float] | None,
-        typer.Option(help="Strength of the LoRA, 0 is without it; repeat for a table.", show_default="1"),
+        typer.Option(help="LoRA strength; 0 is without it. Repeat for a table.", show_default="1"),
     ] = None,
     step: Annotated[
         list[int] | None, typer.Option(help="Step of a run whose LoRA is used; repeat for a table.")
@@ -36,13 +38,14 @@ def sample_command(
     ] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the starting noise.", min=0)] = 0,
     resolution: Annotated[
-        int | None, typer.Option(help="Pixels a side.", min=16, show_default="the run's, or the model's own")
+        int | None,
+        typer.Option(help="Width and height in pixels.", min=16, show_default="the run's, or the model's own"),
     ] = None,
     out: Annotated[Path, typer.Option(help="PNG to write; an existing file is kept and the new one numbered.")] = Path(
         "sample.png"
     ),
 ) -> None:
-    """Make a grid of pictures from a run folder, or from a model with or without a LoRA.
+    """Draw a grid of pictures from a run folder, or from a model with or without a LoRA.
 
     Several strengths or steps give a table with one row each, from the same noise.
 
@@ -55,7 +58,7 @@ def sample_command(
     from snrlab.config.sections.output import SampleConfig
     from snrlab.evaluate.open_model import open_model
     from snrlab.pictures.grids import labelled, parameters, save_grid, save_png
-    from snrlab.pictures.sampling import draw_pictures as make
+    from snrlab.pictures.sampling import draw_pictures
     from snrlab.progress import Throughput
 
     saved = open_model(source, lora, step or ())
@@ -67,18 +70,18 @@ def sample_command(
     prompts = list(prompt or saved.prompts)
     if not prompts:
         raise UserError('there is nothing to draw: give at least one --prompt "...".', code="nothing-to-do")
-    stated = {"prompts": prompts, "steps": steps, "guidance": guidance, "negative": negative, "seed": seed}
-    config = parse_section({**stated, "epsilon_scaling": epsilon_scaling}, SampleConfig, "sample")
+    fields = {"prompts": prompts, "steps": steps, "guidance": guidance, "negative": negative, "seed": seed}
+    config = parse_section({**fields, "epsilon_scaling": epsilon_scaling}, SampleConfig, "sample")
     chosen = [(adapter, value) for adapter in saved.adapters or (None,) for value in strength or (1.0,)]
     rows: dict[str, list[Image]] = {}
-    progress = Throughput("pictures", len(prompts) * len(chosen), did="drew")
+    progress = Throughput("pictures", len(prompts) * len(chosen), verb="drew")
     for adapter, value in chosen:
         saved.use(adapter, value)
-        rows[f"{adapter or saved.label}, {value:g}"] = make(saved.pipe, config, size, drawn=progress.update)
+        rows[f"{adapter or saved.label}, {value:g}"] = draw_pictures(saved.pipe, config, size, drawn=progress.update)
     progress.close()
     pictures = list(rows.values())
     if len(rows) == 1:
         save_grid(pictures[0], config, path, saved.label)
     else:
         save_png(labelled(pictures, list(rows), prompts), parameters(config, (size, size), saved.label), path)
-    wrote(path)
+    report_written(path)

@@ -1,1 +1,1 @@
-"""Options of other trainers, one table for each trainer."""
+"""Tables of the options of other trainers, one for each trainer."""

@@ -1,7 +1,7 @@
-"""Options of kohya's sd-scripts and of the programs around it: the one table of them, `kohya.csv`.
+"""Table of the options of kohya's sd-scripts and of the programs around it (`kohya.csv`).
 
-Each row has the option's type and default there, the field of the run file that has its meaning here, an example of the
-field's value, a note, and the rule by which its value is carried over. Read in the program's sources at the commit that
+Each row has the type and default of an option there, the field of the run file with the same meaning, an example of the
+field's value, a note, and the rule by which the value is converted. Read in the program's sources at the commit that
 `KOHYA_VERSION` names.
 """
 
@@ -18,25 +18,26 @@ from snrlab.core.registries.parameters import parse_value
 
 KOHYA_VERSION = "kohya sd-scripts 48d368f (February 2026)"
 OptionTable = Literal["run", "network", "dataset", "gui"]
-SECRETS = ("wandb_api_key", "huggingface_token")  # never shown
-SHORTEST = 4  # letters of a beginning that says which option is meant
-LIKE = 0.75  # of the letters of a misspelt name; below it, hints are about something else
+SECRETS = ("wandb_api_key", "huggingface_token")  # their values are never shown
+MIN_PREFIX = 4  # a longer prefix counts as a misspelling of the option that it begins
+MIN_SIMILARITY = 0.75  # share of common letters; below it, hints would be about other options
 _NUMBERS = ("int", "float", "int_or_float")
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option.
+    """An option of another trainer.
 
     Attributes:
-        part: where it stands: `run` (the program's own), `network` (in network_args), `dataset` (in a dataset TOML
-            alone), `gui` (in the files of kohya_ss and LoRA_Easy alone).
-        type: in words.
-        default: as text; the program's own.
-        field: of the run file, `section.name` or a name at the top; empty where none has its meaning.
-        note: what there is to say of the field; without one, why there is none.
-        rule: how its value is carried over; `idle` where nothing is lost without it, `none` where it is not supported.
-        example: of the field's value, as TOML, where the field holds more than this option.
+        part: where the option is written: `run` (the program's own), `network` (in network_args), `dataset` (only in a
+            dataset TOML), `gui` (only in files of kohya_ss and LoRA_Easy).
+        name: name in that program.
+        type: type, as a word.
+        default: default of that program, as text.
+        field: field of the run file with the same meaning, `section.name` or a name at the top; empty for none.
+        note: explanation of the field; without a field, why there is none.
+        rule: how the value is converted; `idle` if nothing is lost without it, `none` if it is not supported.
+        example: value of the field as TOML, if the field holds more than this option.
     """
 
     part: OptionTable
@@ -49,14 +50,14 @@ class Option:
     example: str = ""
 
     @property
-    def here(self) -> str:
-        """Where its meaning is here, or why it is nowhere, in words."""
-        place = f"{self.field} = {self.example}" if self.example else self.field
-        return ", ".join(filter(None, (place, self.note)))
+    def counterpart(self) -> str:
+        """Text on the field of the run file with the same meaning, or why there is none."""
+        field = f"{self.field} = {self.example}" if self.example else self.field
+        return ", ".join(filter(None, (field, self.note)))
 
     @property
     def value(self) -> Any:
-        """The default as a value, None where there is none."""
+        """The default as a value; None if there is none."""
         match self.type:
             case "flag":
                 return self.default == "true"
@@ -65,7 +66,7 @@ class Option:
         return None if self.default in ("None", "") else self.default
 
     def is_default(self, value: Any) -> bool:
-        """Whether a value is what the program does anyway; none, empty text and an empty list mean not stated.
+        """Whether a value is the program's default; None, an empty text and an empty list count as not set.
 
         >>> KOHYA_OPTIONS["noise_offset"].is_default(0), KOHYA_OPTIONS["network_alpha"].is_default("1")
         (True, True)
@@ -81,43 +82,43 @@ class Option:
         return bool(value == self.value and isinstance(value, bool) == isinstance(self.value, bool))
 
 
-def _load() -> dict[str, Option]:
+def _load_options() -> dict[str, Option]:
     text = resources.files("snrlab.config.option_tables").joinpath("kohya.csv").read_text(encoding="utf-8")
     rows = (Option(**row) for row in csv.DictReader(text.splitlines()))  # type: ignore[arg-type]  # its columns are the fields
     return {option.name: option for option in rows}
 
 
-KOHYA_OPTIONS: Mapping[str, Option] = _load()
+KOHYA_OPTIONS: Mapping[str, Option] = _load_options()
 RUN: Mapping[str, Option] = {name: option for name, option in KOHYA_OPTIONS.items() if option.part == "run"}
 
 
-def meant(name: str, names: Iterable[str]) -> str | None:
-    """The option that a misspelt name is most like: one that it is the beginning of or begins with, else the nearest.
+def closest_option(name: str, names: Iterable[str]) -> str | None:
+    """The option that a misspelt name is most like: one that it is a prefix of or has as a prefix, else the nearest.
 
-    >>> meant("min_snr", RUN), meant("noise_ofset", RUN), meant("use_shell", RUN)
+    >>> closest_option("min_snr", RUN), closest_option("noise_ofset", RUN), closest_option("use_shell", RUN)
     ('min_snr_gamma', 'noise_offset', None)
     """
-    every = list(names)
-    longer = [option for option in every if len(name) > SHORTEST and option.startswith(name)]
+    options = list(names)
+    longer = [option for option in options if len(name) > MIN_PREFIX and option.startswith(name)]
     if longer:
         return min(longer, key=len)
-    if (short := name.replace("learning_rate", "lr")) in every and short != name:
+    if (short := name.replace("learning_rate", "lr")) in options and short != name:
         return short
-    inside = [option for option in every if len(option) > SHORTEST and name.startswith(option)]
-    return max(inside, key=len) if inside else alike(name, every, LIKE)
+    prefixes = [option for option in options if len(option) > MIN_PREFIX and name.startswith(option)]
+    return max(prefixes, key=len) if prefixes else alike(name, options, MIN_SIMILARITY)
 
 
-def hint(option: str) -> str | None:
-    """What to write instead of an option of kohya's; None where it is none of the known ones.
+def rename_hint(option: str) -> str | None:
+    """Hint on what to write instead of an option of kohya's; None if the name is not such an option.
 
-    >>> hint("max_train_steps")
+    >>> rename_hint("max_train_steps")
     "that is kohya's name; here it is train.steps"
-    >>> hint("seed")
+    >>> rename_hint("seed")
     'it belongs elsewhere: seed, at the top of the file'
     """
     if option not in KOHYA_OPTIONS or KOHYA_OPTIONS[option].part == "gui":
         return None
     known = KOHYA_OPTIONS[option]
     if known.field.rpartition(".")[2] == option:
-        return f"it belongs elsewhere: {known.here}"
-    return f"that is kohya's name; {'here it is ' if known.field else ''}{known.here}"
+        return f"it belongs elsewhere: {known.counterpart}"
+    return f"that is kohya's name; {'here it is ' if known.field else ''}{known.counterpart}"

@@ -1,6 +1,6 @@
-"""Fields of OneTrainer's configuration: the one table of them, `onetrainer.csv`, as `kohya` has it.
+"""Table of the fields of OneTrainer's configuration (`onetrainer.csv`), with the columns of `kohya`'s.
 
-Fields of a part of the configuration are written `unet.train`. Read in the program's sources at commit 23df383.
+Fields in a part of the configuration are written `unet.train`. Read in the program's sources at commit 23df383.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from snrlab.config.option_tables.kohya import Option
 _PARTS = ("unet", "text_encoder", "text_encoder_2", "vae", "optimizer")
 
 
-def _load() -> dict[str, Option]:
+def _load_fields() -> dict[str, Option]:
     text = resources.files("snrlab.config.option_tables").joinpath("onetrainer.csv").read_text(encoding="utf-8")
     return {row["name"]: Option(part="run", **row) for row in csv.DictReader(text.splitlines())}
 
 
-ONETRAINER_FIELDS: Mapping[str, Option] = _load()
+ONETRAINER_FIELDS: Mapping[str, Option] = _load_fields()
 
 
-def flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with those of parts under `part.field`.
+def flatten_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten a configuration: fields of parts become `part.field`.
 
-    >>> flat({"epochs": 3, "unet": {"train": True}})
+    >>> flatten_options({"epochs": 3, "unet": {"train": True}})
     {'epochs': 3, 'unet.train': True}
     """
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for name, value in options.items():
         if name in _PARTS and isinstance(value, dict):
-            found |= {f"{name}.{inner}": item for inner, item in value.items()}
+            flattened |= {f"{name}.{inner}": item for inner, item in value.items()}
         else:
-            found[name] = value
-    return found
+            flattened[name] = value
+    return flattened
 
 
-def nested(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The way back.
+def nest_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Nest flattened fields again, the inverse of `flatten_options`.
 
-    >>> nested({"epochs": 3, "unet.train": True})
+    >>> nest_options({"epochs": 3, "unet.train": True})
     {'epochs': 3, 'unet': {'train': True}}
     """
-    found: dict[str, Any] = {}
+    nested: dict[str, Any] = {}
     for name, value in options.items():
         part, dot, inner = name.partition(".")
         if dot:
-            found.setdefault(part, {})[inner] = value
+            nested.setdefault(part, {})[inner] = value
         else:
-            found[name] = value
-    return found
+            nested[name] = value
+    return nested

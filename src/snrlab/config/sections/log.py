@@ -1,4 +1,4 @@
-"""[log]: where else a run is shown while it trains; the run folder has it all in any case."""
+"""[log]: experiment trackers that a run reports to, besides the logs in its run folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class LogConfig(Section):
-    """[log]: experiment trackers; each is an extra of its own, such as pip install "snrlab[tensorboard]"."""
+    """[log]: experiment trackers; each needs its extra, such as pip install "snrlab[tensorboard]"."""
 
     trackers: list[Tracker] = Field(
         default_factory=list,
@@ -34,7 +34,7 @@ class LogConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _something_to_log_to(self) -> LogConfig:
+    def _check_trackers(self) -> LogConfig:
         for name in ("every", "project"):  # by value: a resolved run states every field
             if not self.trackers and getattr(self, name) != type(self).model_fields[name].default:
                 raise UserError(

@@ -1,4 +1,4 @@
-"""[lora]: the adapter."""
+"""[lora]: rank, layers and dropout of the adapter."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DROPOUTS = ("dropout", "rank_dropout", "module_dropout")
 
 
 class LoraConfig(Section):
-    """[lora]: the adapter, where train.method is lora.
+    """[lora]: the adapter, if train.method is lora.
 
-    A kernel of 3 x 3 is what `conv_rank`, `conv_alpha` and the conv tables are about; convolutions of 1 x 1 count as
-    linear layers, as in kohya's network.
+    `conv_rank`, `conv_alpha` and the conv tables apply to 3 x 3 convolutions; 1 x 1 convolutions count as linear
+    layers, as in kohya's network.
     """
 
     rank: Rank = Field(16, description="Rank of the update (network_dim).")
@@ -61,14 +61,14 @@ class LoraConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _nothing_is_ignored(self) -> LoraConfig:
+    def _check_nothing_is_ignored(self) -> LoraConfig:
         conv = ("conv_rank", "conv_alpha", "conv_block_ranks", "conv_block_alphas")
-        stated = [name for name in conv if getattr(self, name)]
-        if stated and "convolution" not in self.layers:
+        given = [name for name in conv if getattr(self, name)]
+        if given and "convolution" not in self.layers:
             raise UserError(
-                f'{stated[0]} is set but layers has no "convolution"; add it, or leave {stated[0]} out.',
+                f'{given[0]} is set but layers has no "convolution"; add it, or leave {given[0]} out.',
                 code="unused-option",
-                field=stated[0],
+                field=given[0],
             )
         dropouts = [name for name in DROPOUTS if getattr(self, name)]
         if self.dora and dropouts:

@@ -1,4 +1,4 @@
-"""[model]: what is trained. Field descriptions are what forms, docs and `--help` show."""
+"""[model]: the base model that is trained. Forms, docs and `--help` show the field descriptions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RandomModel = Literal["small", "pixels"]
 
 
 class ModelConfig(Section):
-    """[model]: what is trained."""
+    """[model]: the base model that is trained."""
 
     path: str | None = Field(
         None,
@@ -57,7 +57,7 @@ class ModelConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _one_source(self) -> ModelConfig:
+    def _check_one_source(self) -> ModelConfig:
         if sum(source is not None for source in (self.path, self.shipped, self.random)) != 1:
             raise UserError(
                 'give one of path = "MODEL", shipped = "NAME" and random = "NAME".',

@@ -1,4 +1,4 @@
-"""[validation], [sample] and [output]: what a run measures, draws and writes."""
+"""[validation], [sample] and [output]: measurements, pictures and results of a run."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ValidationConfig(Section):
     every_epochs: int = Field(0, ge=0, description="The same in passes over the images.", json_schema_extra=FREE)
 
     @model_validator(mode="after")
-    def _something_to_measure(self) -> ValidationConfig:
-        _one_rhythm(self.every, self.every_epochs)
+    def _check_images(self) -> ValidationConfig:
+        _check_one_interval(self.every, self.every_epochs)
         if self.images and self.folder is not None:
             raise UserError(
                 "images and folder are both set; give one of them.", code="conflicting-options", field="images"
@@ -79,12 +79,12 @@ class SampleConfig(Section):
 
     @field_validator("prompts")
     @classmethod
-    def _lines(cls, prompts: list[str]) -> list[str]:
+    def _check_prompts(cls, prompts: list[str]) -> list[str]:
         return check_lines(prompts)
 
     @model_validator(mode="after")
-    def _something_to_draw(self) -> SampleConfig:
-        _one_rhythm(self.every, self.every_epochs)
+    def _check_something_to_draw(self) -> SampleConfig:
+        _check_one_interval(self.every, self.every_epochs)
         if self.prompts and self.prompts_file is not None:
             raise UserError(
                 "prompts and prompts_file are both set; give one of them.", code="conflicting-options", field="prompts"
@@ -97,7 +97,7 @@ class SampleConfig(Section):
         return self
 
     def with_file_read(self) -> SampleConfig:
-        """The same with the lines of `prompts_file` in `prompts` (UserError where it cannot be read)."""
+        """This section with the lines of `prompts_file` moved into `prompts` (UserError if it cannot be read)."""
         if self.prompts_file is None:
             return self
         lines = read_lines(Path(self.prompts_file).expanduser())
@@ -105,7 +105,7 @@ class SampleConfig(Section):
 
 
 class OutputConfig(Section):
-    """[output]: the finished file and what it says of itself."""
+    """[output]: format, metadata and model card of the result."""
 
     precision: Literal["fp32", "fp16", "bf16"] = Field(
         "fp16", description="Number format of the saved weights.", json_schema_extra=FREE
@@ -156,8 +156,8 @@ class OutputConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _something_to_keep(self) -> OutputConfig:
-        _one_rhythm(self.every, self.every_epochs)
+    def _check_something_to_save(self) -> OutputConfig:
+        _check_one_interval(self.every, self.every_epochs)
         if self.keep_last is not None and not (self.every or self.every_epochs):
             raise UserError(
                 "keep_last is set but nothing is saved on the way; set every or every_epochs.",
@@ -171,7 +171,7 @@ class OutputConfig(Section):
         return self
 
 
-def _one_rhythm(every: int, every_epochs: int) -> None:
+def _check_one_interval(every: int, every_epochs: int) -> None:
     if every and every_epochs:
         raise UserError(
             "every and every_epochs are both set; give one of them.", code="conflicting-options", field="every"

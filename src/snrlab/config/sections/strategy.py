@@ -1,8 +1,8 @@
-"""Config fields that hold a strategy: checked by the registry itself, described from it.
+"""Config fields that hold a strategy, validated and described by its registry.
 
-In TOML a strategy is a table, `{ name = "min_snr", gamma = 5 }`, or the command line's text,
-`"min_snr:gamma=5"`. Registries are asked at the time of use, so what is registered at run time
-is in the schema at once.
+In TOML a strategy is a table, `{ name = "min_snr", gamma = 5 }`, or text as on the command line,
+`"min_snr:gamma=5"`. Registries are read at the time of use, so entries that are registered at run
+time appear in the schema.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class Strategy:
     registry: Registry
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Validate through the registry; write back as a table."""
+        """Validate through the registry; serialise as a table."""
         return core_schema.no_info_plain_validator_function(
             self.choose, serialization=core_schema.plain_serializer_function_ser_schema(as_table)
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """One alternative per entry."""
+        """JSON schema with one alternative per entry."""
         return {"oneOf": [entry_schema(entry) for entry in self.registry.values()]}
 
     def choose(self, value: Any) -> Choice:
-        """The choice that a TOML value names."""
+        """The choice for a TOML value (UserError)."""
         if isinstance(value, Choice):
             return value
         if isinstance(value, str):
@@ -72,12 +72,12 @@ class Strategy:
 
 
 def as_table(choice: Choice) -> dict[str, Any]:
-    """The TOML table of a choice; parameters that are none are left out."""
+    """The TOML table of a choice; parameters that are None are left out."""
     return {"name": choice.name, **{k: v for k, v in choice.params.items() if v is not None}}
 
 
 def entry_schema(entry: Entry) -> dict[str, Any]:
-    """JSON schema of one entry: its name as a constant, one property per parameter."""
+    """JSON schema of an entry: its name as a constant, and one property per parameter."""
     properties = {name: parameter_schema(p) for name, p in entry.parameters.items()}
     return {
         "title": entry.name,
@@ -90,7 +90,7 @@ def entry_schema(entry: Entry) -> dict[str, Any]:
 
 
 def parameter_schema(parameter: Parameter) -> dict[str, Any]:
-    """JSON schema of one parameter, bounds and default included."""
+    """JSON schema of a parameter, with bounds and default."""
     kinds = [_KINDS[k] for k in parameter.types] + (["null"] if parameter.optional else [])
     schema: dict[str, Any] = {"type": kinds[0] if len(kinds) == 1 else kinds}
     for bound in parameter.bounds:

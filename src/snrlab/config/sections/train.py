@@ -1,4 +1,4 @@
-"""[train]: the optimisation."""
+"""[train]: method, optimizer, learning rate and steps."""
 
 from __future__ import annotations
 
@@ -10,70 +10,70 @@ from snrlab.config.sections.section import BATCH_RULE, FREE, Section
 from snrlab.config.sections.strategy import LearningRateField, LossField, OptimizerField
 from snrlab.core.errors import UserError
 from snrlab.core.learning_rate import LR_SCHEDULES
-from snrlab.core.registries.tensor_registries import LOSSES, OPTIMIZERS, usual
+from snrlab.core.registries.tensor_registries import LOSSES, OPTIMIZERS, default_choice
 
-ADAMW = ("beta1", "beta2", "weight_decay")
-ADAPTIVE_RATE = 0.1  # below it, a rate that is meant as a multiplier has been left at what AdamW needs
+ADAMW_PARAMETERS = ("beta1", "beta2", "weight_decay")
+MIN_RATE_MULTIPLIER = 0.1  # for optimizers that find the rate: a lower learning_rate was meant for AdamW
 
 
 def current_spelling(data: dict[str, Any]) -> dict[str, Any]:
-    """[train] of an older file, with what has another place or name now where it belongs.
+    """[train] of an older run file in the current spelling.
 
-    These are AdamW's parameters, which are in `optimizer`, `warmup_steps`, now `warmup`, and the schedule
-    `constant_with_warmup`, which was `constant` under a second name.
+    AdamW's parameters move into `optimizer`, `warmup_steps` becomes `warmup`, and the schedule
+    `constant_with_warmup` becomes `constant`, of which it was another name.
 
     Raises:
         UserError: the old and the new spelling are mixed.
     """
-    now = dict(data)
-    moved = {name: now.pop(name) for name in ADAMW if name in now}
+    updated = dict(data)
+    moved = {name: updated.pop(name) for name in ADAMW_PARAMETERS if name in updated}
     if moved:
-        shown = ", ".join(f"{name} = {value}" for name, value in moved.items())
-        if "optimizer" in now:
+        parameters = ", ".join(f"{name} = {value}" for name, value in moved.items())
+        if "optimizer" in updated:
             raise UserError(
-                f'{", ".join(moved)}: write optimizer = {{ name = "adamw", {shown} }}, in one place.',
+                f'{", ".join(moved)}: write optimizer = {{ name = "adamw", {parameters} }}, in one place.',
                 code="unknown-key",
             )
-        now["optimizer"] = {"name": "adamw", **moved}
-    if "warmup_steps" in now:
-        if "warmup" in now:
+        updated["optimizer"] = {"name": "adamw", **moved}
+    if "warmup_steps" in updated:
+        if "warmup" in updated:
             raise UserError(
                 "warmup_steps is the older name of warmup; give one of them.",
                 code="conflicting-options",
                 field="warmup",
             )
-        now["warmup"] = now.pop("warmup_steps")
-    if now.get("lr_schedule") in ("constant_with_warmup", {"name": "constant_with_warmup"}):
-        now["lr_schedule"] = "constant"
-    return now
+        updated["warmup"] = updated.pop("warmup_steps")
+    if updated.get("lr_schedule") in ("constant_with_warmup", {"name": "constant_with_warmup"}):
+        updated["lr_schedule"] = "constant"
+    return updated
 
 
 def warmup_steps(warmup: object, steps: int) -> int:
-    """Steps of a warm-up that is written as steps, as a part of all, or in per cent.
+    """Warm-up in steps, from steps, a fraction of all steps, or per cent.
 
     >>> [warmup_steps(w, 1000) for w in (50, 0.05, "5%")]
     [50, 50, 50]
     """
     match warmup:
         case bool():
-            part = -1.0
+            fraction = -1.0
         case int() if warmup >= 0:
             return warmup
         case float():
-            part = warmup
+            fraction = warmup
         case str() if warmup.strip().endswith("%"):
-            part = _per_cent(warmup.strip())
+            fraction = _parse_per_cent(warmup.strip())
         case _:
-            part = -1.0
-    if not 0 <= part < 1:
+            fraction = -1.0
+    if not 0 <= fraction < 1:
         raise UserError(
             f'{warmup!r} is no warm-up; write whole steps, a part of all below 1, or per cent as "10%".',
             code="invalid-syntax",
         )
-    return int(round(part * steps, 6))  # 0.29 x 100 is 29, although its float is a little less
+    return int(round(fraction * steps, 6))  # 0.29 x 100 is 29, although its float is a little less
 
 
-def _per_cent(text: str) -> float:
+def _parse_per_cent(text: str) -> float:
     try:
         return float(text.removesuffix("%")) / 100
     except ValueError:
@@ -81,7 +81,7 @@ def _per_cent(text: str) -> float:
 
 
 def refuse_long_warmup(train: TrainConfig) -> None:
-    """Refuse a warm-up that takes all steps (UserError)."""
+    """Refuse a warm-up as long as the whole training (UserError)."""
     if train.warmup_steps >= train.steps:
         raise UserError(
             f"warmup is {train.warmup_steps} steps; it must be below steps, {train.steps}.",
@@ -91,7 +91,7 @@ def refuse_long_warmup(train: TrainConfig) -> None:
 
 
 def refuse_foreign_schedule(value: Any) -> None:
-    """Say why kohya's `adafactor` schedule is none here (UserError)."""
+    """Refuse kohya's `adafactor` schedule, with the reason (UserError)."""
     name = value.get("name") if isinstance(value, dict) else value
     if isinstance(name, str) and name.partition(":")[0] == "adafactor":
         raise UserError(
@@ -103,7 +103,7 @@ def refuse_foreign_schedule(value: Any) -> None:
 
 
 def refuse_impossible(train: TrainConfig) -> None:
-    """Refuse what cannot be together, or would be ignored (UserError)."""
+    """Refuse options that exclude each other or would have no effect (UserError)."""
     name, optimizer = train.optimizer.name, train.optimizer.entry.properties
     if optimizer.own_schedule and not train.lr_schedule.entry.properties.flat:
         raise UserError(
@@ -111,7 +111,7 @@ def refuse_impossible(train: TrainConfig) -> None:
             code="conflicting-options",
             field="lr_schedule",
         )
-    if optimizer.finds_rate and train.learning_rate < ADAPTIVE_RATE:
+    if optimizer.finds_rate and train.learning_rate < MIN_RATE_MULTIPLIER:
         raise UserError(
             f"{name} finds the rate itself, and learning_rate, here {train.learning_rate:g}, multiplies it: "
             "set learning_rate = 1.0.",
@@ -120,22 +120,22 @@ def refuse_impossible(train: TrainConfig) -> None:
         )
     rates = {f"{part}_learning_rate": train.rate(part) for part in train.parts}
     if optimizer.one_rate and len(set(rates.values())) > 1:
-        shown = ", ".join(f"{field} = {rate:g}" for field, rate in rates.items())
-        own = next(field for field, rate in rates.items() if rate != train.learning_rate)
+        listed = ", ".join(f"{field} = {rate:g}" for field, rate in rates.items())
+        different = next(field for field, rate in rates.items() if rate != train.learning_rate)
         raise UserError(
-            f"{name} finds one rate for all weights, but there are several: {shown}. Leave them out.",
+            f"{name} finds one rate for all weights, but there are several: {listed}. Leave them out.",
             code="conflicting-options",
-            field=own,
+            field=different,
         )
     if optimizer.averages and train.ema is not None:
         raise UserError(f"{name} averages the weights already; remove ema.", code="conflicting-options", field="ema")
     if train.fused_backward or train.weights == "bf16":
-        _refuse_one_by_one(train)
+        _check_separate_updates(train)
     if train.fused_backward:
-        _refuse_fused(train)
+        _check_fused_backward(train)
 
 
-def _refuse_one_by_one(train: TrainConfig) -> None:
+def _check_separate_updates(train: TrainConfig) -> None:
     option = "fused_backward" if train.fused_backward else 'weights = "bf16"'
     if not train.optimizer.entry.properties.one_by_one:
         raise UserError(
@@ -157,7 +157,7 @@ def _refuse_one_by_one(train: TrainConfig) -> None:
         )
 
 
-def _refuse_fused(train: TrainConfig) -> None:
+def _check_fused_backward(train: TrainConfig) -> None:
     if train.max_grad_norm:
         raise UserError(
             f"fused_backward never has all gradients at once, so their norm cannot be limited: set max_grad_norm = 0 "
@@ -178,7 +178,7 @@ _PARTS: tuple[TrainedPart, ...] = get_args(TrainedPart)
 
 
 class TrainConfig(Section):
-    """[train]: the optimisation."""
+    """[train]: method, optimizer, learning rate and steps."""
 
     method: Literal["lora", "full"] = Field("lora", description="Train a LoRA, or all weights.")
     unet: bool = Field(True, description="Train the UNet.")
@@ -203,7 +203,7 @@ class TrainConfig(Section):
         None, gt=0, description="Rate of the second text encoder; by default learning_rate."
     )
     optimizer: OptimizerField = Field(
-        default_factory=lambda: usual(OPTIMIZERS, "adamw"), description="What turns gradients into updates."
+        default_factory=lambda: default_choice(OPTIMIZERS, "adamw"), description="What turns gradients into updates."
     )
     warmup: int | float | str = Field(
         0, description='Steps over which the learning rate rises from 0: a number, or a part of all, 0.05 or "5%".'
@@ -212,7 +212,7 @@ class TrainConfig(Section):
         default_factory=lambda: LR_SCHEDULES.bind("cosine"), description="Learning rate after warm-up."
     )
     loss: LossField = Field(
-        default_factory=lambda: usual(LOSSES, "mse"), description="What is made of each element's error."
+        default_factory=lambda: default_choice(LOSSES, "mse"), description="What is made of each element's error."
     )
     max_grad_norm: float = Field(1.0, ge=0, description="Gradient norm above which it is scaled down; 0 is none.")
     ema: float | None = Field(
@@ -233,14 +233,14 @@ class TrainConfig(Section):
 
     @property
     def warmup_steps(self) -> int:
-        """Steps of warm-up."""
+        """Length of the warm-up in steps."""
         return warmup_steps(self.warmup, self.steps)
 
     def in_steps(self, examples: int, processes: int = 1) -> TrainConfig:
-        """The same with `epochs` over so many examples as steps of so many processes, the last one filled up.
+        """This section with `epochs` converted to steps, for a number of examples and processes; rounded up.
 
         Raises:
-            UserError: the warm-up is longer than that.
+            UserError: the warm-up is not shorter than the training.
 
         >>> TrainConfig(epochs=3, batch_size=4).in_steps(10).steps
         8
@@ -248,9 +248,9 @@ class TrainConfig(Section):
         if self.epochs is None:
             return self
         slots = self.batch_size * self.gradient_accumulation * processes
-        found = self.model_copy(update={"steps": -(-self.epochs * examples // slots), "epochs": None})
-        refuse_long_warmup(found)
-        return found
+        converted = self.model_copy(update={"steps": -(-self.epochs * examples // slots), "epochs": None})
+        refuse_long_warmup(converted)
+        return converted
 
     @model_validator(mode="before")
     @classmethod
@@ -259,19 +259,19 @@ class TrainConfig(Section):
 
     @field_validator("warmup", mode="before")
     @classmethod
-    def _readable_warmup(cls, value: Any) -> Any:
+    def _check_warmup(cls, value: Any) -> Any:
         warmup_steps(value, 1)
         return value
 
     @field_validator("lr_schedule", mode="before")
     @classmethod
-    def _known_schedule(cls, value: Any) -> Any:
+    def _check_schedule(cls, value: Any) -> Any:
         refuse_foreign_schedule(value)
         return value
 
     @property
     def parts(self) -> tuple[TrainedPart, ...]:
-        """The networks that are trained."""
+        """The networks that are trained, by their field names."""
         return tuple(part for part in _PARTS if getattr(self, part))
 
     @property
@@ -284,7 +284,7 @@ class TrainConfig(Section):
         return getattr(self, f"{part}_learning_rate") or self.learning_rate
 
     @model_validator(mode="after")
-    def _rates_are_used(self) -> TrainConfig:
+    def _check_rates(self) -> TrainConfig:
         if not self.parts:
             raise UserError(
                 "unet, text_encoder and text_encoder_2 are all false: there is nothing to train.",
@@ -301,7 +301,7 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _possible(self) -> TrainConfig:
+    def _check_together(self) -> TrainConfig:
         if self.epochs is not None and "steps" in self.model_fields_set:
             raise UserError("give either steps or epochs.", code="conflicting-options", field="steps")
         if self.epochs is None:

@@ -1,4 +1,4 @@
-"""A remark on a recipe."""
+"""Finding: one graded statement about a recipe, a run or a file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LEVELS: dict[Grade, int] = {"error": logging.ERROR, "warning": logging.WARNING,
 
 @dataclass(frozen=True)
 class Finding:
-    """One remark.
+    """One finding.
 
     Attributes:
         code: stable name for programs.
         grade: error, warning or info.
-        message: what is the case.
-        action: what to do about it; empty where there is nothing to do.
-        numbers: the figures behind the message.
+        message: the statement.
+        action: what to do about it; empty if there is nothing to do.
+        numbers: the numbers behind the message, by name.
     """
 
     code: str
@@ -40,7 +40,7 @@ class Finding:
 
     @property
     def level(self) -> int:
-        """The level that it is logged at.
+        """The logging level of the grade.
 
         >>> Finding("fp16_on_cpu", "warning", "It is slow.").level == logging.WARNING
         True
@@ -53,7 +53,7 @@ class Finding:
 
 
 def timestep_ranges(at: NDArray[np.int64]) -> str:
-    """Timesteps, rising, as ranges.
+    """Rising timesteps written as ranges.
 
     >>> timestep_ranges(np.array([0, 1, 2, 999]))
     't = 0..2 and 999'

@@ -1,6 +1,6 @@
-"""Remarks on a recipe: what a user should know before training, with the numbers behind it.
+"""Rules that find what a user should know about a recipe before training, with the numbers behind it.
 
-An error refuses `table` and `train`; plots and explanations still show the recipe.
+A finding of grade error makes `table` and `train` refuse the recipe; plots and explanations still show it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import GRADES, Finding, timestep_ranges
-from snrlab.core.recipe import SELDOM, Recipe, Tables
+from snrlab.core.recipe import RARE_PROBABILITY, Recipe, Tables
 from snrlab.core.registries.registry import Choice
 from snrlab.core.weights.loss_weight import is_multiplier, loss_weight
 
 
 def learns(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """What is learnt, and what the tables then mean."""
+    """A density or sampling that learns from the loss, and what the tables then show."""
     if recipe.density.entry.properties.learns:
         yield Finding(
             "density_learns",
             "warning",
-            f"{recipe.density.name} draws each step in proportion to its loss so far and divides by nothing: the "
-            "objective is learnt. What is shown of density, shares and emphasis is where it starts, not where the "
-            "effort goes.",
+            f"{recipe.density.name} draws each timestep in proportion to its loss so far and does "
+            "not correct for that: the objective is learnt. What is shown of density, shares and emphasis is where it "
+            "starts, not where the effort goes.",
             'To draw so and keep the objective, use sampling = "importance".',
         )
     if recipe.sampling.entry.properties.learns:
@@ -34,8 +34,8 @@ def learns(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "sampling_learns",
             "info",
-            f"{recipe.sampling.name} draws steps by their loss so far and divides each loss by that: objective, shares "
-            f"and emphasis stay those of the density. Single losses count up to {most:.3g} times.",
+            f"{recipe.sampling.name} draws timesteps by their loss so far and divides each loss by that: objective, "
+            f"shares and emphasis stay those of the density. Single losses count up to {most:.3g} times.",
             "",
             {"most": most},
         )
@@ -45,7 +45,7 @@ FindingRule = Callable[[Recipe, Tables], Iterator[Finding]]
 
 
 def epsilon_without_signal(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """Epsilon-prediction where a step has no signal: nothing can be learnt about x0 there."""
+    """Epsilon-prediction on a schedule with zero terminal SNR: at the last timestep nothing can be learnt about x0."""
     if recipe.prediction_type == "epsilon" and tables.schedule.terminal_snr_is_zero:
         yield Finding(
             "epsilon_zero_terminal_snr",
@@ -58,7 +58,7 @@ def epsilon_without_signal(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 
 
 def weight_infinite(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """A step that is trained with a weight that is not a number."""
+    """Timesteps that are drawn and have an infinite weight."""
     at = _where(tables, ~np.isfinite(tables.weight))
     if len(at):
         yield Finding(
@@ -71,7 +71,7 @@ def weight_infinite(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 
 
 def weight_zero(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """A step that is drawn but gets no gradient."""
+    """Timesteps that are drawn but have weight 0, so that they get no gradient."""
     at = _where(tables, tables.weight == 0)
     if len(at):
         yield Finding(
@@ -84,7 +84,7 @@ def weight_zero(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 
 
 def double_counting(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """The same correction applied twice."""
+    """Weightings whose product counts a conversion between prediction types twice."""
     weightings = [c for c in recipe.weighting if not is_multiplier(c)]
     multipliers = [c for c in recipe.weighting if is_multiplier(c)]
     if weightings and multipliers:
@@ -114,7 +114,7 @@ def double_counting(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 
 
 def damped_twice(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """Two weightings that both push the same steps down."""
+    """Timesteps that two weightings both push below half."""
     weightings = [c for c in recipe.weighting if not is_multiplier(c)]
     each = [loss_weight([c], tables.log_snr, "epsilon") for c in weightings]
     low = np.sum([w < 0.5 for w in each], axis=0) > 1 if each else np.zeros_like(tables.p, dtype=bool)
@@ -132,7 +132,7 @@ def damped_twice(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 
 
 def loss_scale(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """A changed scale of the loss, and how much of a batch still counts."""
+    """A mean weight other than 1, and a small effective sample size."""
     mean, size = tables.mean_weight, tables.effective_sample_size
     if not np.isfinite(mean):
         return
@@ -156,23 +156,23 @@ def loss_scale(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 
 
 def limits(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """Where max_weight and min_weight set in, or that they do nothing."""
+    """Timesteps at which max_weight and min_weight act, or that they never do."""
     capped = recipe.max_weight is not None and tables.raw_weight > recipe.max_weight
     raised = recipe.min_weight is not None and tables.raw_weight < recipe.min_weight
     for name, value, mask in (("max_weight", recipe.max_weight, capped), ("min_weight", recipe.min_weight, raised)):
         if value is None:
             continue
         at = _where(tables, np.asarray(mask))
-        acts = (
+        message = (
             f"{name} {value:g} acts on {timestep_ranges(at)}."
             if len(at)
             else f"{name} {value:g} never acts on this recipe."
         )
-        yield Finding(name, "info" if len(at) else "warning", acts, "", {"steps": len(at)})
+        yield Finding(name, "info" if len(at) else "warning", message, "", {"steps": len(at)})
 
 
 def perturbation(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """What input perturbation does to the loss, and where it is not the paper's method."""
+    """Effect of input perturbation on the loss, and uses of it beyond the paper."""
     if recipe.perturbation is None or not tables.ip_gamma.any():
         return
     strongest, floor = float(tables.ip_gamma.max()), float(tables.ip_floor.max())
@@ -203,7 +203,7 @@ def perturbation(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 
 
 def peer_variant(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """A formula that departs from its paper because a peer's program does."""
+    """Weightings that reproduce a peer's formula instead of the paper's."""
     for choice in recipe.weighting:
         peer = choice.entry.properties.peer
         if peer is None:
@@ -220,11 +220,12 @@ def peer_variant(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 
 
 def never_trained(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """Steps that the density leaves out, or as good as that."""
-    at = np.flatnonzero(tables.seldom)
+    """Timesteps that the density never or hardly ever draws."""
+    at = np.flatnonzero(tables.rarely_drawn)
     if len(at):
         terminal = tables.schedule.terminal_snr_is_zero and at[-1] == tables.t[-1]
-        rarely = "" if (tables.p[at] == 0).all() else f"drawn less than once in {1 / SELDOM:,.0f} draws, in effect "
+        draws = f"{1 / RARE_PROBABILITY:,.0f} draws"
+        rarely = "" if (tables.p[at] == 0).all() else f"drawn less than once in {draws}, in effect "
         yield Finding(
             "never_trained",
             "warning" if terminal else "info",
@@ -236,7 +237,7 @@ def never_trained(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
 
 
 def noise_shape(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
-    """What a noise shape other than Gaussian does."""
+    """Effect of a noise shape other than Gaussian."""
     if recipe.noise is not None and recipe.noise.entry.properties.changes:
         yield Finding("noise_shape", "info", f"noise {recipe.noise.name}: {recipe.noise.entry.properties.changes}.")
 
@@ -269,24 +270,24 @@ __all__ = ["Finding", "findings", "refuse_errors"]
 
 
 def findings(recipe: Recipe, tables: Tables | None = None) -> list[Finding]:
-    """All remarks on a recipe, errors first; on a later stage those that no earlier one has in the same words."""
+    """All findings on a recipe, errors first; a later stage adds those with a message that no earlier one has."""
     tables = recipe.tables() if tables is None else tables
-    found = _of_stage(recipe, tables)
-    said = {f.message for f in found}
+    collected = _stage_findings(recipe, tables)
+    messages = {f.message for f in collected}
     for start, stage in recipe.by_stage()[1:]:
-        new = [f for f in _of_stage(stage, stage.tables()) if f.message not in said]
-        said |= {f.message for f in new}
-        found += [replace(f, message=f"from step {start}: {f.message}") for f in new]
-    return sorted(found, key=lambda f: GRADES.index(f.grade))
+        new = [f for f in _stage_findings(stage, stage.tables()) if f.message not in messages]
+        messages |= {f.message for f in new}
+        collected += [replace(f, message=f"from step {start}: {f.message}") for f in new]
+    return sorted(collected, key=lambda f: GRADES.index(f.grade))
 
 
-def _of_stage(recipe: Recipe, tables: Tables) -> list[Finding]:
+def _stage_findings(recipe: Recipe, tables: Tables) -> list[Finding]:
     with np.errstate(all="ignore"):
         return [finding for rule in _RULES for finding in rule(recipe, tables)]
 
 
-def refuse_errors(found: list[Finding]) -> None:
-    """Raise UserError with the errors among the findings, if there are any."""
-    errors = [f for f in found if f.grade == "error"]
+def refuse_errors(findings: list[Finding]) -> None:
+    """Raise UserError with the findings of grade error, if there are any."""
+    errors = [f for f in findings if f.grade == "error"]
     if errors:
         raise UserError("\n".join(f"{f.in_full} [{f.code}]" for f in errors), code="invalid-recipe")

@@ -1,4 +1,4 @@
-"""Where the methods come from, as BibTeX: the works that registry entries name as their `paper` (`papers.toml`).
+"""Papers and programs that registry entries name as their `paper`, with BibTeX (the data is in `papers.toml`).
 
 An entry's `paper` begins with the name of one of these: `arXiv:...`, a repository, or an address.
 """
@@ -28,15 +28,16 @@ PREDICTIONS = MappingProxyType(
 
 @dataclass(frozen=True)
 class Paper:
-    """One work.
+    """A paper or a program.
 
     Attributes:
-        key: how LaTeX names it.
-        authors: as BibTeX writes them, `Surname, Name and ...`.
+        key: BibTeX key.
+        authors: in BibTeX's form, `Surname, Name and ...`.
         year: 0 for a program without one.
-        venue: where it appeared, empty for a preprint or a program.
-        url: of a page or repository; a preprint has its arXiv number instead.
-        version: of a program, where it matters.
+        venue: conference or journal; empty for a preprint or a program.
+        arxiv: arXiv number; empty for other works.
+        url: page or repository; a preprint has its arXiv number instead.
+        version: version of a program, where it matters.
     """
 
     key: str
@@ -49,7 +50,7 @@ class Paper:
     version: str = ""
 
     def bibtex(self) -> str:
-        """The entry, with braces that keep the title's capitals.
+        """The BibTeX entry, with braces that keep the capitals of the title.
 
         >>> print(Paper("ho2020", "Ho, Jonathan", "DDPM", 2020, "NeurIPS", "2006.11239").bibtex())
         @inproceedings{ho2020,
@@ -75,22 +76,22 @@ class Paper:
         return f"@{'inproceedings' if self.venue else 'misc'}{{{self.key},\n{body}\n}}"
 
 
-def _read() -> Mapping[str, Paper]:
+def _load_papers() -> Mapping[str, Paper]:
     text = resources.files("snrlab.core.registries").joinpath("papers.toml").read_text(encoding="utf-8")
-    return {name: Paper(**facts, **_address(name)) for name, facts in tomllib.loads(text).items()}
+    return {name: Paper(**fields, **_address_fields(name)) for name, fields in tomllib.loads(text).items()}
 
 
-def _address(name: str) -> dict[str, Any]:
+def _address_fields(name: str) -> dict[str, Any]:
     if name.startswith("arXiv:"):
         return {"arxiv": name.removeprefix("arXiv:")}
     return {"url": name if name.startswith("https://") else f"https://github.com/{name}"}
 
 
-PAPERS: Mapping[str, Paper] = MappingProxyType(_read())
+PAPERS: Mapping[str, Paper] = MappingProxyType(_load_papers())
 
 
 def paper(source: str) -> Paper | None:
-    """The work that an entry's `paper` names; None where it names none (a user's own curve, a config file).
+    """The work that an entry's `paper` names; None if it names none (a curve of the user's, a config file).
 
     >>> paper("arXiv:2303.09556").key
     'hang2023efficient'
@@ -98,7 +99,7 @@ def paper(source: str) -> Paper | None:
     'kohya-sd-scripts'
 
     Raises:
-        UserError: it names one that is not known here.
+        UserError: the work is not in papers.toml.
     """
     name = source.partition(", ")[0]
     if name.startswith("none:") or name == "diffusers":

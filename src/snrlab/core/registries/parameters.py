@@ -1,4 +1,4 @@
-"""The parameters of registered functions: types, bounds and examples, read from annotations."""
+"""Parameters of registered functions: types, bounds and examples, read from annotations."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _WORDS = {"true": True, "false": False, "none": None}
 
 @runtime_checkable
 class TextParameter(Protocol):
-    """A marker in `Annotated[str, ...]` that checks a text and gives it its lasting form."""
+    """Marker in `Annotated[str, ...]` that checks a text and normalises it."""
 
     example: str
 
     def check(self, value: str) -> str:
-        """The text with files read in, so that it means the same elsewhere; UserError if wrong."""
+        """The text with the content of files inlined, so that it means the same elsewhere; UserError if invalid."""
         ...
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One keyword-only argument: its type, its bounds, its default."""
+    """One keyword-only argument of a registered function: type, bounds and default."""
 
     name: str
     types: tuple[type, ...]
@@ -42,7 +42,7 @@ class Parameter:
     def of(cls, name: str, annotation: Any, default: Any) -> Parameter:
         """Read an annotation such as `Annotated[float, Gt(0)]`, `float | None` or `Literal[...]`."""
         bounds: list[Any] = []
-        found: list[type] = []
+        plain_types: list[type] = []
         choices: tuple[str, ...] = ()
         optional = False
         pending = [annotation]
@@ -56,28 +56,28 @@ class Parameter:
             elif origin in (Union, types.UnionType):
                 pending += get_args(item)
             elif origin is Literal:
-                choices, found = get_args(item), [*found, str]
+                choices, plain_types = get_args(item), [*plain_types, str]
             elif item is type(None):
                 optional = True
             else:
-                found.append(item)
-        return cls(name, tuple(found), tuple(bounds), choices, optional, default, annotation)
+                plain_types.append(item)
+        return cls(name, tuple(plain_types), tuple(bounds), choices, optional, default, annotation)
 
     @property
     def required(self) -> bool:
-        """Whether the function gives no default."""
+        """Whether there is no default."""
         return self.default is inspect.Parameter.empty
 
     @property
     def example(self) -> Any:
-        """A value that is allowed: the default, or the example its marker carries."""
+        """An allowed value: the default, or the example of the marker."""
         if not self.required:
             return self.default
         return next(b.example for b in self.bounds if isinstance(b, TextParameter))
 
     @property
     def allowed(self) -> str:
-        """What is allowed, in words.
+        """The allowed values, described for messages.
 
         >>> Parameter("gamma", (float,), (Gt(0), Le(10))).allowed
         'a number > 0 and <= 10'
@@ -90,10 +90,10 @@ class Parameter:
         return " ".join([kind, " and ".join(parts)]).strip() + (" or none" if self.optional else "")
 
     def check(self, value: Any, *, where: str) -> Any:
-        """The value in this parameter's type.
+        """The value, converted to the type of the parameter and checked.
 
         Raises:
-            UserError: wrong type, not finite, or out of bounds; it names `where`, value and range.
+            UserError: wrong type, not finite, or out of bounds; the message names `where`, value and range.
         """
         if value is None and self.optional:
             return None
@@ -118,7 +118,7 @@ class Parameter:
 
 
 def parse_value(text: str) -> Any:
-    """A value as written on a command line: whole number, number, true, false, none or text.
+    """Parse a value from the command line: whole number, number, true, false, none or text.
 
     >>> [parse_value(v) for v in ("5", "0.5", "true", "none", "-5/0.2;0/1")]
     [5, 0.5, True, None, '-5/0.2;0/1']

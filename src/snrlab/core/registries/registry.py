@@ -8,11 +8,11 @@ summary. Registering it is all that is needed to make it appear everywhere:
     def min_snr(log_snr, *, gamma: Annotated[float, Gt(0), Le(1000)] = 5.0):
         ...
 
-What the program has to know of a strategy beside its function are its properties: fields of a frozen dataclass that
-stands beside the registry (`WeightingProperties`). `register` takes them by name, and refuses one that is unknown.
+Besides its function a strategy has properties: fields of a frozen dataclass defined next to the registry
+(`WeightingProperties`). `register` takes them by name, and refuses an unknown one.
 
-Other packages add theirs the same way; naming the module under the entry-point group
-`snrlab.strategies` makes it load by itself.
+Other packages add theirs the same way; a module named under the entry-point group
+`snrlab.strategies` is loaded automatically.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ ENTRY_POINT_GROUP = "snrlab.strategies"
 
 
 class UnknownEntryError(UnknownNameError, KeyError):
-    """No entry of that name: a mistake of the user, and a `KeyError` as every mapping raises."""
+    """No entry of that name: a UserError that is also the `KeyError` that a mapping raises."""
 
-    __str__ = Exception.__str__  # KeyError's own shows the message in quotes
+    __str__ = Exception.__str__  # KeyError.__str__ would put the message in quotes
 
 
 @dataclass(frozen=True)
 class Properties:
-    """What the program has to know of an entry beside its function; a kind of entry adds fields of its own."""
+    """Properties of an entry besides its function; each kind of entry adds fields in a subclass."""
 
 
 @dataclass(frozen=True)
 class KohyaProperties(Properties):
-    """Properties of a kind of entry that kohya's LoRA metadata has keys for.
+    """Properties of an entry that kohya's LoRA metadata can record.
 
     Attributes:
-        kohya: keys of the metadata to the parameter that each holds, or to True for a mere switch.
+        kohya: metadata keys to the name of the parameter that each holds, or to True for a switch.
     """
 
     kohya: Mapping[str, str | Literal[True]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ P = TypeVar("P", bound=Properties, default=Properties, covariant=True)
 
 @dataclass(frozen=True, eq=False)
 class Entry(Generic[P]):
-    """One registered function with everything that is derived from it."""
+    """One registered function, with what is derived from it."""
 
     kind: str
     name: str
@@ -71,20 +71,20 @@ class Entry(Generic[P]):
 
     @property
     def summary(self) -> str:
-        """First line of the function's docstring."""
+        """First line of the docstring of the function."""
         return (inspect.getdoc(self.fn) or "").split("\n", 1)[0]
 
     @cached_property
     def parameters(self) -> Mapping[str, Parameter]:
-        """The keyword-only arguments, in the order of the signature."""
-        own = [p for p in inspect.signature(self.fn).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        """The keyword-only arguments by name, in the order of the signature."""
+        arguments = [p for p in inspect.signature(self.fn).parameters.values() if p.kind is p.KEYWORD_ONLY]
         # only these annotations are evaluated: the others may name types that are not imported
-        annotations = SimpleNamespace(__annotations__={p.name: p.annotation for p in own})
+        annotations = SimpleNamespace(__annotations__={p.name: p.annotation for p in arguments})
         hints = get_type_hints(annotations, self.fn.__globals__, include_extras=True)
-        return MappingProxyType({p.name: Parameter.of(p.name, hints[p.name], p.default) for p in own})
+        return MappingProxyType({p.name: Parameter.of(p.name, hints[p.name], p.default) for p in arguments})
 
     def bind(self, **params: Any) -> Choice[P]:
-        """This entry with values for its parameters; those not given take their defaults.
+        """This entry bound to parameter values; those not given take their defaults.
 
         Raises:
             UserError: an unknown parameter, or a value of the wrong type or out of bounds.
@@ -106,7 +106,7 @@ class Entry(Generic[P]):
 
 @dataclass(frozen=True)
 class Choice(Generic[P]):
-    """An entry bound to parameter values: what a recipe holds."""
+    """An entry bound to parameter values, as recipes hold it."""
 
     entry: Entry[P]
     values: tuple[tuple[str, Any], ...] = ()
@@ -123,23 +123,23 @@ class Choice(Generic[P]):
 
     @property
     def spec(self) -> str:
-        """The text that `Registry.parse` reads back, such as `min_snr:gamma=5`."""
-        shown = ",".join(f"{k}={_text(v)}" for k, v in self.values)
-        return f"{self.name}:{shown}" if shown else self.name
+        """The choice as text that `Registry.parse` reads back, such as `min_snr:gamma=5`."""
+        params = ",".join(f"{k}={_format_value(v)}" for k, v in self.values)
+        return f"{self.name}:{params}" if params else self.name
 
     def __call__(self, *args: Any) -> Any:
-        """The function's value at these positional arguments."""
+        """Call the function with these positional arguments and the bound parameters."""
         return self.entry.fn(*args, **self.params)
 
 
 class Registry(Mapping[str, Entry[P]], Generic[P]):
-    """The entries of one kind, by name, in the order of registration."""
+    """Entries of one kind by name, in the order of registration."""
 
-    __eq__ = object.__eq__  # a registry is itself, not its contents
+    __eq__ = object.__eq__  # registries are compared by identity, not by contents
     __hash__ = object.__hash__
 
     def __init__(self, kind: str, *, properties: type[P]) -> None:
-        """Start an empty registry; `kind` is the word users meet in messages, `properties` what its entries have."""
+        """Create an empty registry; `kind` names it in messages, `properties` is the class for its entries."""
         self.kind = kind
         self.properties = properties
         self._entries: dict[str, Entry[P]] = {}
@@ -147,14 +147,14 @@ class Registry(Mapping[str, Entry[P]], Generic[P]):
     def register(
         self, *, paper: str, name: str | None = None, formula: str = "", **properties: Any
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Decorator that adds a function under its own name; it is returned unchanged.
+        """Decorator that registers a function, by default under its own name, and returns it unchanged.
 
         Args:
-            paper: where the formula comes from (arXiv id, or repository and file for a peer's).
-            name: the name to use where the function's own is taken in its module.
-            formula: what the function computes, `left = right` in Python's notation (`w_x0 = min(S, gamma)`), clauses
-                with a semicolon between; a test evaluates it, the documentation typesets it.
-            properties: fields of the registry's properties, where they are not the defaults.
+            paper: source of the formula (arXiv id, or repository and file for a peer's).
+            name: name of the entry where the function has another one.
+            formula: the formula as `left = right` in Python's notation (`w_x0 = min(S, gamma)`), clauses separated by
+                semicolons; a test evaluates it, and the documentation typesets it.
+            properties: fields of the registry's properties that differ from the defaults.
 
         Raises:
             ValueError: the name is taken, or the function has no docstring.
@@ -162,9 +162,9 @@ class Registry(Mapping[str, Entry[P]], Generic[P]):
         """
 
         def add(fn: Callable[..., Any]) -> Callable[..., Any]:
-            chosen = name or fn.__name__
-            checked = _checked(self.properties, properties, where=f"{self.kind} {chosen}")
-            entry = Entry(self.kind, chosen, fn, paper, formula, checked)
+            entry_name = name or fn.__name__
+            checked = _check_properties(self.properties, properties, where=f"{self.kind} {entry_name}")
+            entry = Entry(self.kind, entry_name, fn, paper, formula, checked)
             if entry.name in self._entries:
                 raise ValueError(f"{self.kind}: '{entry.name}' is registered twice")
             if not entry.summary:
@@ -178,7 +178,7 @@ class Registry(Mapping[str, Entry[P]], Generic[P]):
         """The entry of that name.
 
         Raises:
-            UnknownEntryError: no such name; the message lists those there are.
+            UnknownEntryError: no such name; the message lists the entries.
         """
         try:
             return self._entries[name]
@@ -199,11 +199,11 @@ class Registry(Mapping[str, Entry[P]], Generic[P]):
         return len(self._entries)
 
     def bind(self, name: str, **params: Any) -> Choice[P]:
-        """The named entry with values for its parameters."""
+        """The named entry bound to parameter values."""
         return self[name].bind(**params)
 
     def parse(self, spec: str) -> Choice[P]:
-        """Read `NAME[:k=v,...]` as the command line writes it.
+        """Parse `NAME[:k=v,...]`, the command line's form of a choice.
 
         Raises:
             UserError: malformed text, unknown name or parameter, value out of bounds.
@@ -236,23 +236,23 @@ def load_plugins() -> None:
             ) from reason
 
 
-def _checked(kind: type[P], stated: Mapping[str, Any], *, where: str) -> P:
-    """The properties that were stated for an entry; `TypeError` where they are not those of its kind."""
+def _check_properties(kind: type[P], values: Mapping[str, Any], *, where: str) -> P:
+    """The properties of an entry from keyword values; `TypeError` if one is unknown, missing or of the wrong type."""
     types = get_type_hints(kind)
-    for name, value in stated.items():
+    for name, value in values.items():
         if name not in types:
             raise TypeError(str(unknown(f"{where}: property", name, types or ["(it has none)"])))
         if not _is_of_type(value, types[name]):
             wanted = inspect.formatannotation(types[name])
             raise TypeError(f"{where}: property {name} is {value!r}; it must be of type {wanted}.")
-    for own in fields(kind):
-        if own.name not in stated and own.default is MISSING and own.default_factory is MISSING:
-            raise TypeError(f"{where}: property '{own.name}' is missing.")
-    return kind(**stated)
+    for declared in fields(kind):
+        if declared.name not in values and declared.default is MISSING and declared.default_factory is MISSING:
+            raise TypeError(f"{where}: property '{declared.name}' is missing.")
+    return kind(**values)
 
 
 def _is_of_type(value: Any, wanted: Any) -> bool:
-    """Whether a value is of an annotated type; of a function only that it can be called."""
+    """Whether a value has an annotated type; of a function only whether it is callable."""
     origin, inner = get_origin(wanted), get_args(wanted)
     if origin in (Union, UnionType):
         return any(_is_of_type(value, one) for one in inner)
@@ -268,7 +268,7 @@ def _is_of_type(value: Any, wanted: Any) -> bool:
     return isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):

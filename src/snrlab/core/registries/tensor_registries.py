@@ -1,8 +1,8 @@
-"""The registries of noise shapes, losses and optimizers, whose entries act on tensors.
+"""Registries of noise shapes, losses and optimizers, whose entries act on tensors.
 
-The entries are defined where tensors are (`snrlab.train.step.noise`, `snrlab.train.step.losses` and
-`snrlab.train.optim.registry`, which load through the entry points `snrlab.strategies`); they are named here because a
-run file names one.
+The entries are defined in modules that import torch (`snrlab.train.step.noise`, `snrlab.train.step.losses` and
+`snrlab.train.optim.registry`, loaded through the entry points `snrlab.strategies`). The registries are here because
+run files refer to their entries.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from snrlab.core.registries.registry import Choice, Entry, KohyaProperties, P, P
 
 @dataclass(frozen=True)
 class NoiseProperties(KohyaProperties):
-    """What the program has to know of a noise shape.
+    """Properties of a noise shape.
 
     Attributes:
-        changes: what it does to the noise that a table by timestep does not show; empty for Gaussian noise.
+        changes: its effect on the noise, which a table by timestep does not show; empty for Gaussian noise.
     """
 
     changes: str = ""
@@ -32,10 +32,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class LossProperties(Properties):
-    """What the program has to know of a loss.
+    """Properties of a loss.
 
     Attributes:
-        changes: what it does to the objective, where it is not the squared error that a recipe's weights are for.
+        changes: its effect on the objective, if it is not the squared error that recipes' weights are for.
     """
 
     changes: str = ""
@@ -43,19 +43,19 @@ class LossProperties(Properties):
 
 @dataclass(frozen=True)
 class OptimizerProperties(Properties):
-    """What a run has to know of an optimizer.
+    """Properties of an optimizer.
 
     Attributes:
-        state_bytes: shape of a weight to the bytes that are kept for it between steps.
-        class_name: what kohya's metadata calls it; empty where a parameter `path` names the class.
-        requires: the package that it is from, where that is no dependency of snrlab.
-        extra: snrlab's extra that installs that package.
-        one_by_one: each weight can be updated on its own, which fused_backward and weights = "bf16" do.
-        one_rate: all weights have the same learning rate.
-        finds_rate: it estimates the rate, and learning_rate multiplies that.
-        own_schedule: it needs no schedule beyond warm-up.
-        averages: it has an average of the weights, which is what is sampled and saved.
-        paged: its state lies in memory that the GPU shares with the CPU.
+        state_bytes: function from the shape of a weight to the bytes of its state between steps.
+        class_name: class in kohya's metadata; empty where the parameter `path` names the class.
+        requires: package of the optimizer, if it is not a dependency of snrlab.
+        extra: extra of snrlab that installs that package.
+        one_by_one: each weight can be updated separately, which fused_backward and weights = "bf16" need.
+        one_rate: all weights must have the same learning rate.
+        finds_rate: the optimizer estimates the rate, and learning_rate multiplies its estimate.
+        own_schedule: no schedule is needed beyond warm-up.
+        averages: the optimizer keeps an average of the weights, which is sampled and saved.
+        paged: the state lies in memory that GPU and CPU share.
     """
 
     state_bytes: Callable[[Shape], int]
@@ -74,10 +74,10 @@ LOSSES = Registry("loss", properties=LossProperties)
 OPTIMIZERS = Registry("optimizer", properties=OptimizerProperties)
 
 
-def loaded(registry: Registry[P], name: str) -> Entry[P]:
-    """An entry; where its module is not loaded yet, every plug-in is.
+def load_entry(registry: Registry[P], name: str) -> Entry[P]:
+    """The entry of a name; if it is not registered yet, all plug-ins are imported first.
 
-    >>> loaded(OPTIMIZERS, "custom").properties.one_by_one
+    >>> load_entry(OPTIMIZERS, "custom").properties.one_by_one
     False
     """
     if name not in registry:
@@ -85,24 +85,24 @@ def loaded(registry: Registry[P], name: str) -> Entry[P]:
     return registry[name]
 
 
-def usual(registry: Registry[P], name: str) -> Choice[P]:
-    """An entry with its defaults, loaded.
+def default_choice(registry: Registry[P], name: str) -> Choice[P]:
+    """The entry of a name bound to its defaults, imported if necessary.
 
-    >>> usual(OPTIMIZERS, "adamw").params["beta1"]
+    >>> default_choice(OPTIMIZERS, "adamw").params["beta1"]
     0.9
     """
-    return loaded(registry, name).bind()
+    return load_entry(registry, name).bind()
 
 
 def kohya_optimizer(choice: Choice[OptimizerProperties]) -> str:
-    """An optimizer as kohya's metadata writes it, class and arguments.
+    """An optimizer in the form of kohya's metadata: class and arguments.
 
-    >>> kohya_optimizer(usual(OPTIMIZERS, "adamw"))
+    >>> kohya_optimizer(default_choice(OPTIMIZERS, "adamw"))
     'torch.optim.AdamW(eps=1e-08,weight_decay=0.01,betas=(0.9, 0.999))'
     """
     params = choice.params
     name = choice.entry.properties.class_name or params.pop("path").replace(":", ".")
     if "beta1" in params:
         params["betas"] = (params.pop("beta1"), params.pop("beta2"))
-    shown = params.pop("args", None) or ",".join(f"{key}={value}" for key, value in params.items())
-    return f"{name}({shown})"
+    arguments = params.pop("args", None) or ",".join(f"{key}={value}" for key, value in params.items())
+    return f"{name}({arguments})"

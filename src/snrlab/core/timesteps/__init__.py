@@ -1,1 +1,1 @@
-"""Timesteps: how often each is drawn (densities), and how the draws of a batch are taken from that."""
+"""Timesteps: densities (how often each is drawn) and samplings (how the timesteps of a batch are drawn from them)."""

@@ -1,8 +1,8 @@
-"""Timestep densities: how often each timestep is drawn, p(t), shape [T], sum 1.
+"""Timestep densities: the probability p(t) of drawing each timestep, shape [T], sum 1.
 
-A density changes the objective. One that is stated on a continuous law gives p(t) as the
-difference of its CDF over the step's cell; cell edges lie halfway between steps and the tails fall
-into the end cells. Step t sits at u = (t + 1/2) / T before any shift of the schedule.
+A density changes the objective. One that is defined by a continuous distribution gives p(t) as the
+difference of its CDF over the cell of the timestep; cell edges lie halfway between timesteps, and the tails
+fall into the end cells. Timestep t lies at u = (t + 1/2) / T before any shift of the schedule.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError
 from snrlab.core.registries.registry import Properties, Registry
 from snrlab.core.schedule import NoiseSchedule
-from snrlab.core.timesteps.timestep_sampling import Bins, Floor, LossDecay, mixed
+from snrlab.core.timesteps.timestep_sampling import Bins, Floor, LossDecay, mix_with_floor
 from snrlab.core.weights import curve as curves
 
 
 @dataclass(frozen=True)
 class DensityProperties(Properties):
-    """What the program has to know of a density.
+    """Properties of a density.
 
     Attributes:
-        of_errors: (p, weights, mean errors by timestep) and its parameters to what is drawn from once errors are
-            known; None for a density that does not learn.
-        changes: what it does to the objective, where that cannot be seen in its curve.
+        of_errors: function from (p, weights, mean errors by timestep) and the parameters to the probabilities once
+            errors are known; None for a density that does not learn.
+        changes: its effect on the objective, if the curve does not show it.
     """
 
     of_errors: Callable[..., Array] | None = None
@@ -38,7 +38,7 @@ class DensityProperties(Properties):
 
     @property
     def learns(self) -> bool:
-        """Whether it draws by the errors so far, which makes another objective."""
+        """Whether it draws by the errors so far, so that the objective is learnt."""
         return self.of_errors is not None
 
 
@@ -52,7 +52,7 @@ def uniform(
     min_timestep: Annotated[int, Ge(0)] = 0,
     max_timestep: Annotated[int, Gt(0)] | None = None,
 ) -> Array:
-    """p(t) equal for min_timestep <= t < max_timestep, else 0; by default for all steps.
+    """p(t) equal for min_timestep <= t < max_timestep, else 0; by default for all timesteps.
 
     >>> from snrlab.core.schedule import sd
     >>> p = uniform(sd(), min_timestep=200, max_timestep=700)
@@ -80,14 +80,14 @@ def logit_normal(
     mean: Annotated[float, Ge(-10), Le(10)] = 0.0,
     std: Annotated[float, Gt(0), Le(10)] = 1.0,
 ) -> Array:
-    """logit(u) ~ N(mean, std^2), u the noise time: a mean above 0 favours noisy steps (the SD3 paper's sign).
+    """logit(u) ~ N(mean, std^2), u the noise time: a mean above 0 favours noisy timesteps (the SD3 paper's sign).
 
     >>> from snrlab.core.schedule import rectified_flow
     >>> logit_normal(rectified_flow(num_train_timesteps=2), mean=1.0, std=1.0).round(6)
     array([0.158655, 0.841345])
     """
     edges = np.arange(1, schedule.num_train_timesteps) / schedule.num_train_timesteps
-    return _cells(normal_cdf((np.log(edges) - np.log1p(-edges) - mean) / std))
+    return _cell_probabilities(normal_cdf((np.log(edges) - np.log1p(-edges) - mean) / std))
 
 
 @DENSITIES.register(paper="arXiv:2407.03297", formula="p(log_snr) = exp(-abs(log_snr - mean)/scale)/(2*scale)")
@@ -106,12 +106,12 @@ def laplace(
     edges = (schedule.log_snr[:-1] + schedule.log_snr[1:]) / 2
     z = (mean - edges) / scale  # rises with t, as the noise does
     with np.errstate(over="ignore"):
-        return _cells(np.where(z < 0, np.exp(np.minimum(z, 0)) / 2, 1 - np.exp(-np.maximum(z, 0)) / 2))
+        return _cell_probabilities(np.where(z < 0, np.exp(np.minimum(z, 0)) / 2, 1 - np.exp(-np.maximum(z, 0)) / 2))
 
 
 @DENSITIES.register(paper="none: drawn by the user", formula="p = points(log_snr)/total; total = sum(points(log_snr))")
 def curve(schedule: NoiseSchedule, *, points: curves.Curve) -> Array:
-    """P proportional to a curve of log_snr(t): a flat curve is uniform over timesteps.
+    """P(t) proportional to a curve of log_snr(t): a flat curve is uniform over timesteps.
 
     >>> from snrlab.core.schedule import rectified_flow
     >>> curve(rectified_flow(num_train_timesteps=2), points="-1/3;1/1")
@@ -126,12 +126,12 @@ def curve(schedule: NoiseSchedule, *, points: curves.Curve) -> Array:
 
 
 def attention(p: Array, weight: Array, mse: Array, *, floor: float, decay: float, bins: int) -> Array:
-    """What loss_attention draws from once errors are known: a part `floor` from p, the rest by the weighted loss.
+    """Probabilities of loss_attention once errors are known: a share `floor` from p, the rest by the weighted loss.
 
     >>> attention(np.array([0.5, 0.5]), np.ones(2), np.array([1.0, 3.0]), floor=0.5, decay=0.0, bins=2)
     array([0.375, 0.625])
     """
-    return mixed(p, weight * mse, floor)
+    return mix_with_floor(p, weight * mse, floor)
 
 
 @DENSITIES.register(
@@ -141,10 +141,10 @@ def attention(p: Array, weight: Array, mse: Array, *, floor: float, decay: float
     changes="it changes the objective to one that is learnt: about the square of the weight counts, times the error",
 )
 def loss_attention(schedule: NoiseSchedule, *, floor: Floor = 0.3, decay: LossDecay = 0.99, bins: Bins = 20) -> Array:
-    """More often where the weighted loss is large, and nothing divides by it: another objective, learnt on the way.
+    """More often where the weighted loss is large, without a correction: another objective, learnt in training.
 
-    It starts uniform, which is what tables and plots show; a part `floor` of the draws stays so. The sampling
-    `importance` draws in a similar way and leaves the objective as it is.
+    It starts uniform, as tables and plots show it, and a share `floor` of the draws stays uniform. The sampling
+    `importance` draws in a similar way and leaves the objective unchanged.
 
     >>> from snrlab.core.schedule import rectified_flow
     >>> loss_attention(rectified_flow(num_train_timesteps=2))
@@ -153,10 +153,10 @@ def loss_attention(schedule: NoiseSchedule, *, floor: Floor = 0.3, decay: LossDe
     return np.full(schedule.num_train_timesteps, 1.0 / schedule.num_train_timesteps)
 
 
-def _cells(cdf_at_inner_edges: Array) -> Array:
+def _cell_probabilities(cdf_at_inner_edges: Array) -> Array:
     return np.diff(np.concatenate(([0.0], cdf_at_inner_edges, [1.0])))
 
 
 def normal_cdf(z: Array) -> Array:
-    """Share of a standard normal law below each z, which may be infinite."""
+    """CDF of the standard normal distribution at each z, which may be infinite."""
     return np.array([0.5 * (1 + erf(x / sqrt(2))) for x in z])

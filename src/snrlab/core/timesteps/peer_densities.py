@@ -1,7 +1,7 @@
-"""The timestep distributions of OneTrainer, so that its configurations can be shown, trained and compared.
+"""Timestep densities of OneTrainer, so that its configurations can be shown, trained and compared.
 
-Read in its `_get_timestep_discrete` at commit 23df383. Parameters have that program's names; their defaults show the
-shape (the program's own are weight 0, bias 0 and shift 1, which is an even draw under most of these names).
+Read in its `_get_timestep_discrete` at commit 23df383. Parameters have that program's names. Their defaults here show
+the shape; the program's defaults are weight 0, bias 0 and shift 1, with which most of these densities are uniform.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ SHIFTED = (
     "u = timestep_shift*x/((timestep_shift - 1)*x + 1); x = a + (b - a)*y; "
     "a = min_noising_strength; b = max_noising_strength"
 )
-_LISTED = "p = w/total; total = sum(w)"
+_NORMALIZED = "p = w/total; total = sum(w)"
 STRETCHED = (
     "x = v/(timestep_shift - timestep_shift*v + v); m = timestep_shift/(timestep_shift + v - v*timestep_shift)**2"
 )
-FINE = 100_001  # points of a law that is inverted by interpolation
+INVERSION_POINTS = 100_001  # grid for inverting a distribution by interpolation
 
 
 def register(formula: str) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
-    """The decorator of this module's entries."""
+    """Decorator that registers an entry of this module."""
     return DENSITIES.register(paper=PAPER, formula=formula)
 
 
@@ -47,13 +47,13 @@ def onetrainer_uniform(
     min_noising_strength: Low = 0.0,
     max_noising_strength: High = 1.0,
 ) -> Array:
-    """Even draws r between the limits a and b, then shifted: a shift above 1 favours noisy steps.
+    """Even draws r between the limits a and b, then shifted: a shift above 1 favours noisy timesteps.
 
     >>> from snrlab.core.schedule import rectified_flow
     >>> onetrainer_uniform(rectified_flow(num_train_timesteps=2), timestep_shift=3.0)
     array([0.25, 0.75])
     """
-    return _drawn(schedule, lambda y: y, timestep_shift, min_noising_strength, max_noising_strength)
+    return _from_cdf(schedule, lambda y: y, timestep_shift, min_noising_strength, max_noising_strength)
 
 
 @register(f"{SHIFTED}; y = 1/(1 + exp(-noising_bias - (1 + noising_weight)*n))")
@@ -77,7 +77,7 @@ def onetrainer_logit_normal(
         with np.errstate(divide="ignore"):
             return normal_cdf((np.log(y) - np.log1p(-y) - noising_bias) / (1 + noising_weight))
 
-    return _drawn(schedule, cdf, timestep_shift, min_noising_strength, max_noising_strength)
+    return _from_cdf(schedule, cdf, timestep_shift, min_noising_strength, max_noising_strength)
 
 
 @register(f"{SHIFTED}; y = 1 - r - noising_weight*(cos(pi/2*r)**2 - 1 + r)")
@@ -97,9 +97,9 @@ def onetrainer_heavy_tail(
     >>> onetrainer_heavy_tail(rectified_flow(num_train_timesteps=4), noising_weight=1.0).round(4)
     array([0.1535, 0.3465, 0.3465, 0.1535])
     """
-    r = np.linspace(1, 0, FINE)
+    r = np.linspace(1, 0, INVERSION_POINTS)
     law = 1 - r - noising_weight * (np.cos(np.pi / 2 * r) ** 2 - 1 + r)  # rises as r falls
-    return _drawn(
+    return _from_cdf(
         schedule,
         lambda y: 1 - np.interp(y, law, r),
         timestep_shift,
@@ -128,10 +128,10 @@ def onetrainer_beta(
     def cdf(y: Array) -> Array:
         return _beta_cdf(y, noising_weight, noising_bias)
 
-    return _drawn(schedule, cdf, timestep_shift, min_noising_strength, max_noising_strength)
+    return _from_cdf(schedule, cdf, timestep_shift, min_noising_strength, max_noising_strength)
 
 
-@register(f"{_LISTED}; w = 2*m/(pi - 2*pi*x + 2*pi*x**2); {STRETCHED}")
+@register(f"{_NORMALIZED}; w = 2*m/(pi - 2*pi*x + 2*pi*x**2); {STRETCHED}")
 def onetrainer_cos_map(
     schedule: NoiseSchedule,
     *,
@@ -139,19 +139,19 @@ def onetrainer_cos_map(
     min_noising_strength: Low = 0.0,
     max_noising_strength: High = 1.0,
 ) -> Array:
-    """The SD3 paper's CosMap, listed step by step from v = 0 to 1 between the limits.
+    """The SD3 paper's CosMap, listed timestep by timestep from v = 0 to 1 between the limits.
 
     >>> from snrlab.core.schedule import rectified_flow
     >>> onetrainer_cos_map(rectified_flow(num_train_timesteps=3)).round(6)
     array([0.25, 0.5 , 0.25])
     """
-    first, stop = _limits(schedule, min_noising_strength, max_noising_strength)
-    x, m = _stretched(stop - first, timestep_shift)
-    return _listed(schedule, first, stop, 2 * m / (np.pi - 2 * np.pi * x + 2 * np.pi * x**2))
+    first, stop = _timestep_limits(schedule, min_noising_strength, max_noising_strength)
+    x, m = _shifted_positions(stop - first, timestep_shift)
+    return _from_weights(schedule, first, stop, 2 * m / (np.pi - 2 * np.pi * x + 2 * np.pi * x**2))
 
 
 @register(
-    f"{_LISTED}; w = m/(1 + exp(-noising_weight*(z - noising_bias - 0.5))); "
+    f"{_NORMALIZED}; w = m/(1 + exp(-noising_weight*(z - noising_bias - 0.5))); "
     f"z = x/(timestep_shift - timestep_shift*x + x); {STRETCHED}"
 )
 def onetrainer_sigmoid(
@@ -163,20 +163,20 @@ def onetrainer_sigmoid(
     min_noising_strength: Low = 0.0,
     max_noising_strength: High = 1.0,
 ) -> Array:
-    """A sigmoid over the steps, listed from v = 0 to 1 between the limits; the program applies a shift twice.
+    """A sigmoid over the timesteps, listed from v = 0 to 1 between the limits; the program applies a shift twice.
 
     >>> from snrlab.core.schedule import rectified_flow
     >>> onetrainer_sigmoid(rectified_flow(num_train_timesteps=2), noising_weight=2.0).round(6)
     array([0.268941, 0.731059])
     """
-    first, stop = _limits(schedule, min_noising_strength, max_noising_strength)
-    x, m = _stretched(stop - first, timestep_shift)
+    first, stop = _timestep_limits(schedule, min_noising_strength, max_noising_strength)
+    x, m = _shifted_positions(stop - first, timestep_shift)
     z = x / (timestep_shift - timestep_shift * x + x)
     height = 0.5 * (1 + np.tanh(noising_weight * (z - noising_bias - 0.5) / 2))  # a sigmoid that does not overflow
-    return _listed(schedule, first, stop, m * height)
+    return _from_weights(schedule, first, stop, m * height)
 
 
-@register(f"{_LISTED}; w = m*max(2 - noising_weight*(x - noising_bias - 0.5)**2, 0); {STRETCHED}")
+@register(f"{_NORMALIZED}; w = m*max(2 - noising_weight*(x - noising_bias - 0.5)**2, 0); {STRETCHED}")
 def onetrainer_inverted_parabola(
     schedule: NoiseSchedule,
     *,
@@ -186,50 +186,50 @@ def onetrainer_inverted_parabola(
     min_noising_strength: Low = 0.0,
     max_noising_strength: High = 1.0,
 ) -> Array:
-    """A parabola over the steps, cut at 0, listed from v = 0 to 1 between the limits.
+    """A parabola over the timesteps, cut at 0, listed from v = 0 to 1 between the limits.
 
     >>> from snrlab.core.schedule import rectified_flow
     >>> onetrainer_inverted_parabola(rectified_flow(num_train_timesteps=3), noising_weight=4.0)
     array([0.25, 0.5 , 0.25])
     """
-    first, stop = _limits(schedule, min_noising_strength, max_noising_strength)
-    x, m = _stretched(stop - first, timestep_shift)
-    return _listed(schedule, first, stop, m * np.maximum(2 - noising_weight * (x - noising_bias - 0.5) ** 2, 0))
+    first, stop = _timestep_limits(schedule, min_noising_strength, max_noising_strength)
+    x, m = _shifted_positions(stop - first, timestep_shift)
+    return _from_weights(schedule, first, stop, m * np.maximum(2 - noising_weight * (x - noising_bias - 0.5) ** 2, 0))
 
 
-def _limits(schedule: NoiseSchedule, low: float, high: float) -> tuple[int, int]:
+def _timestep_limits(schedule: NoiseSchedule, low: float, high: float) -> tuple[int, int]:
     total = schedule.num_train_timesteps
     first, stop = int(total * low), int(total * high)
     if first >= stop:
         raise UserError(
-            f"min_noising_strength {low:g} and max_noising_strength {high:g} leave no step to draw; max must be "
+            f"min_noising_strength {low:g} and max_noising_strength {high:g} leave no timestep to draw; max must be "
             "larger.",
             code="out-of-range",
         )
     return first, stop
 
 
-def _drawn(schedule: NoiseSchedule, cdf: Callable[[Array], Array], shift: float, low: float, high: float) -> Array:
-    """Probabilities of steps that are drawn as whole parts of T u: `cdf` is the law of y, before limits and shift."""
+def _from_cdf(schedule: NoiseSchedule, cdf: Callable[[Array], Array], shift: float, low: float, high: float) -> Array:
+    """Probabilities [T] of drawing timestep floor(T u); `cdf` is the distribution of y, before limits and shift."""
     total = schedule.num_train_timesteps
-    first, stop = _limits(schedule, low, high)
+    first, stop = _timestep_limits(schedule, low, high)
     u = np.arange(1, total) / total
     x = u / (shift - (shift - 1) * u)
     y = np.clip((x * total - first) / (stop - first), 0, 1)
-    rising = np.maximum.accumulate(np.clip(cdf(y), 0, 1))  # a sum that is 1e-16 lower is no probability
+    rising = np.maximum.accumulate(np.clip(cdf(y), 0, 1))  # rounding may make a CDF fall by 1e-16
     return np.diff(np.concatenate(([0.0], rising, [1.0])))
 
 
-def _stretched(count: int, shift: float) -> tuple[Array, Array]:
-    """(x, m): the places of `count` steps before the shift, and how much wider it makes them."""
+def _shifted_positions(count: int, shift: float) -> tuple[Array, Array]:
+    """(x, m): positions of `count` timesteps before the shift, and the factor by which it stretches them, [count]."""
     v = np.linspace(0, 1, count)
     return v / (shift - shift * v + v), shift / (shift + v - v * shift) ** 2
 
 
-def _listed(schedule: NoiseSchedule, first: int, stop: int, weight: Array) -> Array:
+def _from_weights(schedule: NoiseSchedule, first: int, stop: int, weight: Array) -> Array:
     if not weight.sum() > 0:
         raise UserError(
-            "this noising_weight and noising_bias leave every step at 0, so nothing could be drawn.",
+            "this noising_weight and noising_bias leave every timestep at probability 0, so nothing could be drawn.",
             code="unusable-weights",
         )
     p = np.zeros(schedule.num_train_timesteps)

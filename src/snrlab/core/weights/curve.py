@@ -1,7 +1,7 @@
-"""Curves that users draw: piecewise linear in log-SNR, written `-5/0.2;0/1;5/0.1` or `@file.csv`.
+"""Curves of the user's: piecewise linear in log-SNR, written `-5/0.2;0/1;5/0.1` or `@file.csv`.
 
-Each point is log_snr / value, log_snr the natural logarithm of the SNR. Beyond the outer points
-the curve keeps their values, so it is finite at SNR = 0 too.
+Each point is log_snr / value, where log_snr is the natural logarithm of the SNR. Beyond the outer
+points the curve keeps their values, so it is finite at SNR = 0 too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from snrlab.core.arrays import Array
 from snrlab.core.errors import UserError
 from snrlab.core.regular_file import check_regular_file
 
-_LARGEST = 2**23  # bytes of a CSV file
+_MAX_BYTES = 2**23  # of a CSV file
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ Curve = Annotated[str, Points()]
 
 
 def parse_curve(text: str) -> tuple[Array, Array]:
-    """Nodes (log_snr, rising) and values (>= 0) of a curve.
+    """Parse a curve into nodes (log_snr, rising) and values (>= 0).
 
     >>> parse_curve("0/1;-5/0.2")
     (array([-5.,  0.]), array([0.2, 1. ]))
 
     Raises:
-        UserError: not a curve, a repeated node, or a negative or non-finite number.
+        UserError: invalid syntax, a repeated node, or a negative or non-finite number.
     """
     pairs = _read_csv(text[1:]) if text.startswith("@") else [p.split("/") for p in text.split(";") if p.strip()]
     try:
@@ -61,7 +61,7 @@ def parse_curve(text: str) -> tuple[Array, Array]:
 
 
 def curve_value(text: str, log_snr: Array) -> Array:
-    """The curve's value at each log_snr.
+    """Value of the curve at each log_snr.
 
     >>> curve_value("-5/0.2;0/1;5/0.1", np.array([-np.inf, -2.5, 0.0, 9.0]))
     array([0.2, 0.6, 1. , 0.1])
@@ -71,7 +71,7 @@ def curve_value(text: str, log_snr: Array) -> Array:
 
 
 def _read_csv(name: str) -> list[list[str]]:
-    check_regular_file(Path(name), f"curve '@{name}'", _LARGEST)
+    check_regular_file(Path(name), f"curve '@{name}'", _MAX_BYTES)
     try:
         with Path(name).open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if row]

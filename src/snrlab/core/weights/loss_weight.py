@@ -1,4 +1,4 @@
-"""From named weightings to the weight on the network's own loss.
+"""Weight on the network's own loss, computed from named weightings.
 
     product on epsilon   w_x0 = S prod(w_i / S),  weight = w_x0 / gain[prediction_type]
     product on network   weight = prod(w_i / gain[prediction_type])      (what peers do)
@@ -25,7 +25,7 @@ _PROBES = np.array([100.0, 120.0])  # |log_snr| at which every weighting has rea
 
 
 def is_multiplier(choice: Choice[WeightingProperties]) -> bool:
-    """Whether the entry multiplies the network's own loss instead of being a weight on x0."""
+    """Whether the entry is a factor on the network's own loss instead of a weight on the x0 error."""
     return choice.entry.properties.multiplier
 
 
@@ -64,7 +64,7 @@ def limit_weight(weight: Array, p: Array, max_weight: float | None, min_weight: 
     if min_weight is not None:
         weight = np.maximum(weight, min_weight)
     if normalize:
-        trained = p > 0  # a step that is never drawn must not decide the scale
+        trained = p > 0  # a timestep that is never drawn must not affect the scale
         weight = weight / np.sum(p[trained] * weight[trained])
     return weight
 
@@ -87,7 +87,7 @@ def _direct(
 
 
 def _limit(probe: Array) -> float:
-    """The limit of a function that is a power of the SNR between the two probes and beyond."""
+    """Limit of a function that is a power of the SNR from the first probe on, from its values at both probes."""
     near, far = np.log(probe)
     if np.isnan(near - far) or abs(far - near) < 1e-6:
         return float(probe[1])

@@ -1,9 +1,8 @@
-"""What other trainers compute under the same names, so that their numbers can be reproduced.
+"""Formulas that other trainers use under the same names, so that their numbers can be reproduced.
 
-Each entry has a `Peer`, which says which program it is, for which prediction type that program
-uses the formula and how it departs from the paper. Formulas were read in the
-programs' sources; the file is named as `paper`. Entries with `multiplier=True` are not weights of
-their own: they multiply the network's own loss, after the weightings.
+Each entry has a `Peer`: the program, the prediction type that it uses the formula for, and how the formula
+departs from the paper. Formulas were read in the programs' sources; `paper` names the file. Entries with
+`multiplier=True` are not weightings: they multiply the network's own loss, after the weightings.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from snrlab.core.weights.weighting import WEIGHTINGS, Gamma, Peer
 
 _KOHYA = "kohya-ss/sd-scripts, library/custom_train_functions.py"
 ONETRAINER = "Nerogar/OneTrainer, modules/modelSetup/mixin/ModelSetupDiffusionLossMixin.py"
-SNR_CAP = 1000.0  # in both programs, before the formula; on the SD schedule it touches step 0 only
+SNR_CAP = 1000.0  # in both programs, before the formula; on the SD schedule it changes timestep 0 only
 
 
 def _on_v(weight: Array, log_snr: Array) -> Array:
-    """A weight stated on the v loss, as w_x0."""
+    """w_x0 of a weight on the v loss."""
     return weight * GAINS["v_prediction"](log_snr)
 
 
@@ -217,14 +216,14 @@ class WeightingText:
     ),
 )
 def kohya_before_rescale(log_snr: Array, *, of: Annotated[str, WeightingText()] = "min_snr:gamma=5") -> Array:
-    """On v the weight `of` another weighting at the SNR that the step had before the rescaling to SNR 0.
+    """On v the weight `of` another weighting at the SNR that the timestep had before the rescaling to SNR 0.
 
     >>> kohya_before_rescale(np.array([-np.inf])).round(6)  # min(S, 5)/(S + 1) at S = 0.0046819 instead of 0
     array([0.00466])
     """
     abar = sd().alphas_cumprod
     first, last = np.sqrt(abar[0]), np.sqrt(abar[-1])
-    rescaled = np.exp(-0.5 * np.logaddexp(0, -log_snr))  # sqrt(abar) of the step as it is trained
+    rescaled = np.exp(-0.5 * np.logaddexp(0, -log_snr))  # sqrt(abar) of the timestep as trained
     before = (rescaled * (first - last) / first + last) ** 2
     stale = np.log(before) - np.log1p(-np.minimum(before, abar[0]))
     return _on_v(loss_weight([WEIGHTINGS.parse(of)], stale, "v_prediction"), log_snr)

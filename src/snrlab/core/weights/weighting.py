@@ -2,7 +2,7 @@
 
     weight on the network's own loss  =  w_x0 / gain[prediction_type]        (prediction.py)
 
-S stands for the SNR exp(log_snr). `log_snr` may have any shape and be -inf (no signal) or +inf;
+S is the SNR, exp(log_snr). `log_snr` may have any shape and be -inf (no signal) or +inf;
 results have its shape and are >= 0. Where peers compute something else under the same name, see
 `peer_weightings.py`.
 """
@@ -23,12 +23,12 @@ from snrlab.core.weights import curve as curves
 
 @dataclass(frozen=True)
 class Peer:
-    """The program whose formula a weighting reproduces, and how it departs from the paper.
+    """Program whose formula a weighting reproduces, and how that formula departs from the paper.
 
     Attributes:
-        program: its name.
-        stated_for: the prediction type that it uses the formula for.
-        deviates: the difference from the paper.
+        program: name of the program.
+        stated_for: prediction type that the program uses the formula for.
+        deviates: difference from the paper.
     """
 
     program: str
@@ -38,11 +38,11 @@ class Peer:
 
 @dataclass(frozen=True)
 class WeightingProperties(KohyaProperties):
-    """What the program has to know of a weighting.
+    """Properties of a weighting.
 
     Attributes:
-        peer: whose formula it is, where it is not the paper's.
-        multiplier: it is no weight on x0 of its own: it multiplies the network's own loss, after the weightings.
+        peer: program whose formula it is, if not the paper's.
+        multiplier: it is not a weight on the x0 error, but a factor on the network's own loss after the weightings.
     """
 
     peer: Peer | None = None
@@ -97,7 +97,7 @@ def flow_prediction(log_snr: Array) -> Array:
 def min_snr(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
     """w_x0 = min(S, gamma): Min-SNR.
 
-    On epsilon min(1, gamma/S): steps cleaner than SNR = gamma count less, the others as before.
+    On epsilon min(1, gamma/S): timesteps cleaner than SNR = gamma count less, the others as before.
 
     >>> min_snr(np.log([0.25, 20.0]), gamma=5.0).round(12)
     array([0.25, 5.  ])
@@ -121,8 +121,8 @@ def soft_min_snr(log_snr: Array, *, gamma: Gamma = 5.0) -> Array:
 def debiased(log_snr: Array, *, max_snr: Annotated[float, Gt(0)] | None = None) -> Array:
     """w_x0 = S / sqrt(min(S, max_snr)): Debiased Estimation; the paper has no max_snr.
 
-    On epsilon 1/sqrt(S): noisy steps count more. kohya's trainer caps S at 1000 here, which on the
-    SD schedule changes step 0 only.
+    On epsilon 1/sqrt(S): noisy timesteps count more. kohya's trainer caps S at 1000, which on the
+    SD schedule changes timestep 0 only.
 
     >>> debiased(np.log([0.25, 4.0, 4e6])).round(9)
     array([5.e-01, 2.e+00, 2.e+03])
@@ -169,7 +169,7 @@ def sigmoid(log_snr: Array, *, bias: Annotated[float, Ge(-20), Le(20)] = 0.0) ->
 
 @WEIGHTINGS.register(paper="none: drawn by the user", formula="w_x0 = points(log(S))*gain(space)")
 def curve(log_snr: Array, *, points: curves.Curve, space: PredictionType = "epsilon") -> Array:
-    """w_x0 = gain of `space` x your own curve of log_snr: the curve multiplies the loss in `space`.
+    """w_x0 = gain of `space` x a curve of log_snr that you draw: the curve multiplies the loss in `space`.
 
     `points` is piecewise linear in log-SNR: `-5/0.2;0/1;5/0.1`, or `@file.csv` with two columns.
 

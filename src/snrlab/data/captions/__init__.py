@@ -1,1 +1,1 @@
-"""Captions: the files they are read from, and what becomes of them at a training step."""
+"""Captions: reading caption files, and changing captions at a training step."""

@@ -1,4 +1,4 @@
-"""The emoji that ship with the package: the same 1,376 concepts in several styles, 64 px on white.
+"""Emoji data set that ships with the package: the same 1,376 concepts in several styles, 64 px on white.
 
 Sheets and list are built by `scripts/build_emoji.py`; their sources and licences are in NOTICE.
 """
@@ -20,11 +20,12 @@ from snrlab.core.errors import unknown
 
 @dataclass(frozen=True)
 class Concept:
-    """One thing that every style shows.
+    """Concept that the styles draw.
 
     Attributes:
         code: Unicode code points, such as 1f600.
-        name: English name; tags: further words for it.
+        name: English name.
+        tags: further words for it.
         group: smileys, people, animals, food, places, activities or objects.
     """
 
@@ -35,12 +36,12 @@ class Concept:
 
     @property
     def caption(self) -> str:
-        """Name and tags, with commas between."""
+        """Name and tags, separated by commas."""
         return ", ".join((self.name, *self.tags))
 
     @property
     def held_out(self) -> bool:
-        """Whether the shipped weights were never trained on this concept, in any style: one in twenty."""
+        """Whether the shipped weights were never trained on this concept in any style; true of one in twenty."""
         return zlib.crc32(self.code.encode()) % 20 == 0
 
 
@@ -51,7 +52,7 @@ def styles() -> tuple[str, ...]:
 
 @cache
 def concepts(style: str) -> tuple[Concept, ...]:
-    """The concepts that a style shows, in the order of its pictures.
+    """Concepts of a style, in the order of its images.
 
     Raises:
         UserError: there is no such style.
@@ -66,7 +67,7 @@ def concepts(style: str) -> tuple[Concept, ...]:
 
 @cache
 def images(style: str) -> NDArray[np.uint8]:
-    """All pictures of one style in the order of `concepts(style)`: uint8 [N, 64, 64, 3], read-only.
+    """Images of a style in the order of `concepts(style)`, uint8 [N, 64, 64, 3], read-only.
 
     Raises:
         UserError: there is no such style.
@@ -78,9 +79,9 @@ def images(style: str) -> NDArray[np.uint8]:
     tile, columns = _listing()["tile"], _listing()["columns"]
     rows = len(sheet) // tile
     tiles = sheet.reshape(rows, tile, columns, tile, 3).swapaxes(1, 2).reshape(-1, tile, tile, 3)
-    found = np.ascontiguousarray(tiles[: len(concepts(style))])
-    found.setflags(write=False)
-    return found
+    pixels = np.ascontiguousarray(tiles[: len(concepts(style))])
+    pixels.setflags(write=False)
+    return pixels
 
 
 def _style(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which size an image is trained at: kohya's published bucket rule.
+"""Aspect-ratio buckets: the size that an image is trained at, by kohya's rule.
 
 Sizes are (width, height) in pixels. Reproduces `library/model_util.py` and `BucketManager` of `library/train_util.py`
 in kohya-ss/sd-scripts, commit 48d368f, to the pixel.
@@ -20,12 +20,12 @@ PixelSize = tuple[int, int]
 
 @dataclass(frozen=True)
 class Fit:
-    """How an image gets to its size: it is scaled to `scaled`, then a window of `target` is cut out of that.
+    """Fit of an image to its training size: scaled to `scaled`, from which a window of size `target` is cropped.
 
     Attributes:
-        target: size of the window, what the network sees.
-        scaled: covers the window, so nothing is ever padded.
-        exact: whether the image's aspect ratio is kept to a fraction of a pixel when the middle is cut out.
+        target: size of the window, which the network sees.
+        scaled: size after scaling; covers the window, so nothing is ever padded.
+        exact: whether a centre crop keeps the image's aspect ratio to a fraction of a pixel.
     """
 
     target: PixelSize
@@ -34,24 +34,24 @@ class Fit:
 
     @property
     def slack(self) -> PixelSize:
-        """Pixels cut off in all, across and down."""
+        """Pixels cropped in total, horizontally and vertically."""
         return self.scaled[0] - self.target[0], self.scaled[1] - self.target[1]
 
     @property
     def middle(self) -> PixelSize:
-        """Left and top of the window in the middle."""
+        """Left and top of the centre crop."""
         return self.slack[0] // 2, self.slack[1] // 2
 
 
 @lru_cache(maxsize=16)
 def bucket_sizes(resolution: PixelSize, rule: BucketRule) -> tuple[PixelSize, ...]:
-    """All bucket sizes for images that may be enlarged, sorted.
+    """Bucket sizes for images that may be enlarged, sorted.
 
     >>> bucket_sizes((192, 192), BucketRule(smallest=128, largest=256))
     ((128, 256), (192, 192), (256, 128))
 
     Raises:
-        UserError: the area's own sides lie outside the bounds.
+        UserError: a side of the resolution lies outside the bounds.
     """
     step = rule.multiple
     smallest, largest = rule.smallest // step * step, -(-rule.largest // step) * step
@@ -72,15 +72,15 @@ def bucket_sizes(resolution: PixelSize, rule: BucketRule) -> tuple[PixelSize, ..
 
 
 def fit(size: PixelSize, resolution: PixelSize, rule: BucketRule | None) -> Fit:
-    """Where an image of this size goes.
+    """Fit an image to its training size.
 
     Args:
         size: of the image.
-        resolution: of every image without buckets; with them its area is what is aimed at.
-        rule: the buckets, or None.
+        resolution: size of every image without buckets; with buckets, its area is the target area.
+        rule: the bucket rule; None without buckets.
 
     Raises:
-        UserError: the image is too small or too long for any bucket that may not enlarge it.
+        UserError: enlarging is not allowed, and the image is too small or too narrow for any bucket.
     """
     if rule is None:
         return Fit(resolution, _cover(size, resolution), exact=True)
@@ -99,7 +99,7 @@ def fit(size: PixelSize, resolution: PixelSize, rule: BucketRule | None) -> Fit:
 
 
 def _nearest(size: PixelSize, buckets: tuple[PixelSize, ...]) -> PixelSize:
-    """The bucket of the image's own size, else of the nearest aspect ratio (width / height), the first of equals."""
+    """Bucket of exactly the image's size, else of the nearest aspect ratio (width / height); the first of equals."""
     if size in buckets:
         return size
     ratios = np.array([width / height for width, height in buckets])
@@ -107,16 +107,16 @@ def _nearest(size: PixelSize, buckets: tuple[PixelSize, ...]) -> PixelSize:
 
 
 def _cover(size: PixelSize, target: PixelSize) -> PixelSize:
-    """The image scaled so that it just covers the target."""
+    """Size of the image scaled to just cover the target."""
     wider = size[0] / size[1] > target[0] / target[1]
     scale = target[1] / size[1] if wider else target[0] / size[0]
     return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
 
 
 def _shrunk(size: PixelSize, area: int, multiple: int) -> PixelSize:
-    """The image at its size, or scaled down to about the area so that one side is a multiple.
+    """Size of the image, scaled down to about the area if it is larger, such that one side is a multiple.
 
-    Of the two sides, that is made a multiple whose rounded size is nearer to the image's aspect ratio.
+    That side is made a multiple whose rounding keeps the aspect ratio better.
     """
     if size[0] * size[1] <= area:
         return size

@@ -1,4 +1,4 @@
-"""An image file to the pixels that are trained on: decoded, scaled to cover its size, cut out, mirrored."""
+"""Decoding of image files to training pixels: decoded, scaled to cover the training size, cropped, mirrored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snrlab.data.images.buckets import Fit, PixelSize
 from snrlab.data.items import Item
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
+    from PIL.Image import Image as PILImage
 
 MASK_FILTER = Image.Resampling.BILINEAR  # no ringing beyond a mask's own values
 
@@ -26,7 +26,7 @@ class View:
 
     Attributes:
         pixels: uint8 [h, w, 3].
-        mask: where the error counts, float32 [h, w] in 0..1; None is everywhere.
+        mask: weight of the loss at each pixel, float32 [h, w] in 0..1; None means 1 everywhere.
     """
 
     pixels: NDArray[np.uint8]
@@ -34,13 +34,13 @@ class View:
 
     @property
     def mirrored(self) -> View:
-        """The same, left to right."""
+        """The view mirrored left to right."""
         mask = None if self.mask is None else np.ascontiguousarray(self.mask[:, ::-1])
         return View(np.ascontiguousarray(self.pixels[:, ::-1]), mask)
 
 
-def decode(path: Path) -> Picture:
-    """The image of a file, of several the first, turned as EXIF says, with 8 bits a channel.
+def decode(path: Path) -> PILImage:
+    """Decode an image file, the first frame of several, rotated as EXIF says, with 8 bits per channel.
 
     Raises:
         UserError: it cannot be read; the message does not name the file.
@@ -51,33 +51,33 @@ def decode(path: Path) -> Picture:
             image = ImageOps.exif_transpose(opened)
     except Image.DecompressionBombError:
         raise UserError("the picture is too large", code="unreadable-image") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as reason:
-        text = str(reason).replace(str(path), path.name)
-        raise UserError(text or type(reason).__name__, code="unreadable-image") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        text = str(error).replace(str(path), path.name)
+        raise UserError(text or type(error).__name__, code="unreadable-image") from None
     if image.mode == "F":
         raise UserError(
             "its pixels are floating-point numbers; save it with 8 or 16 bits a channel", code="unreadable-image"
         )
-    if image.mode.startswith("I"):  # sixteen-bit grey, which Pillow's conversion would clip instead of scale
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's conversion would clip instead of scaling
         return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     return image
 
 
 def centre_crop(item: Item, fit: Fit) -> View:
-    """The middle of an image, as it is trained on where nothing is drawn.
+    """Centre crop of an image, as trained on without random crops.
 
     Raises:
         UserError: the image or its mask cannot be read.
     """
     if not fit.exact:
         return cut(scaled(item, fit), fit, fit.middle)
-    picture, mask = _layers(item)
-    pixels = ImageOps.fit(picture, fit.target, Image.Resampling.LANCZOS)
-    return _view(pixels, None if mask is None else ImageOps.fit(mask, fit.target, MASK_FILTER))
+    image, mask = _image_and_mask(item)
+    pixels = ImageOps.fit(image, fit.target, Image.Resampling.LANCZOS)
+    return _as_view(pixels, None if mask is None else ImageOps.fit(mask, fit.target, MASK_FILTER))
 
 
 def load_pixels(path: Path, side: int) -> NDArray[np.uint8]:
-    """An image scaled to cover a square and cut to its middle, uint8 [side, side, 3].
+    """Load an image scaled to cover a square and cropped to its centre, uint8 [side, side, 3].
 
     Raises:
         UserError: the image cannot be read; the message does not name the file.
@@ -88,18 +88,18 @@ def load_pixels(path: Path, side: int) -> NDArray[np.uint8]:
 
 
 def scaled(item: Item, fit: Fit) -> View:
-    """The whole image, scaled to cover its size: what windows are cut out of.
+    """The whole image, scaled to cover its training size; windows are cropped from it.
 
     Raises:
         UserError: as `centre_crop`.
     """
-    picture, mask = _layers(item)
-    pixels = picture if picture.size == fit.scaled else picture.resize(fit.scaled, Image.Resampling.LANCZOS)
-    return _view(pixels, None if mask is None else mask.resize(fit.scaled, MASK_FILTER))
+    image, mask = _image_and_mask(item)
+    pixels = image if image.size == fit.scaled else image.resize(fit.scaled, Image.Resampling.LANCZOS)
+    return _as_view(pixels, None if mask is None else mask.resize(fit.scaled, MASK_FILTER))
 
 
 def cut(whole: View, fit: Fit, window: PixelSize) -> View:
-    """The window of a scaled image with this left and top."""
+    """Crop the window with this left and top from a scaled image."""
     left, top = window
     part = slice(top, top + fit.target[1]), slice(left, left + fit.target[0])
     return View(whole.pixels[part], None if whole.mask is None else whole.mask[part])
@@ -108,10 +108,10 @@ def cut(whole: View, fit: Fit, window: PixelSize) -> View:
 def size_facts(
     size: PixelSize, fit: Fit, window: PixelSize | None = None, *, mirrored: bool = False
 ) -> tuple[int, ...]:
-    """What SDXL is told: original height and width, crop top and left, height and width, in pixels.
+    """Size conditioning of SDXL in pixels: original height and width, crop top and left, height and width.
 
-    The crop is counted in the scaled image, as Podell et al. 2023 (arXiv:2307.01952, section 2.2) do; where the picture
-    is mirrored, so is the scaled image that the window lies in.
+    The crop is measured in the scaled image, as in Podell et al. 2023 (arXiv:2307.01952, section 2.2); if the image is
+    mirrored, so is the scaled image that the window lies in.
 
     >>> size_facts((1200, 800), Fit((512, 512), (768, 512)))
     (800, 1200, 0, 128, 512, 512)
@@ -123,7 +123,7 @@ def size_facts(
 
 
 def to_latent_size(mask: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """A mask [h, w] averaged over the pixels of each latent element: [h / factor, w / factor].
+    """Mask [h, w] averaged over the pixels of each latent element, to [h / factor, w / factor].
 
     >>> to_latent_size(np.array([[0, 1, 1, 1], [0, 1, 1, 1]], dtype=np.float32), 2)
     array([[0.5, 1. ]], dtype=float32)
@@ -132,28 +132,28 @@ def to_latent_size(mask: NDArray[np.float32], factor: int) -> NDArray[np.float32
     return mask.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
 
 
-def _layers(item: Item) -> tuple[Picture, Picture | None]:
-    """The image in colour, and its mask if it has one, both at their own size."""
-    image = _image_of(item)
+def _image_and_mask(item: Item) -> tuple[PILImage, PILImage | None]:
+    """(image in RGB, mask or None), both at the image's original size."""
+    image = _load_image(item)
     alpha = _alpha(image)
-    mask = _mask_of(item, alpha)
+    mask = _load_mask(item, alpha)
     return (image if alpha is None else _on_white(image)).convert("RGB"), mask
 
 
-def _view(pixels: Picture, mask: Picture | None) -> View:
-    counts = None if mask is None else np.asarray(mask, dtype=np.float32) / np.float32(255)
-    return View(np.asarray(pixels, dtype=np.uint8), counts)
+def _as_view(image: PILImage, mask: PILImage | None) -> View:
+    weights = None if mask is None else np.asarray(mask, dtype=np.float32) / np.float32(255)
+    return View(np.asarray(image, dtype=np.uint8), weights)
 
 
-def _image_of(item: Item) -> Picture:
+def _load_image(item: Item) -> PILImage:
     if item.file is None:
         assert item.pixels is not None
         return Image.fromarray(item.pixels)
     try:
         image = decode(item.file)
-    except UserError as reason:
+    except UserError as error:
         raise UserError(
-            f"{item.name} cannot be read: {reason}; replace it or take it out.", code="unreadable-image"
+            f"{item.name} cannot be read: {error}; replace it or take it out.", code="unreadable-image"
         ) from None
     if image.size != item.size:
         was, now = (f"{width}x{height}" for width, height in (item.size, image.size))
@@ -161,24 +161,24 @@ def _image_of(item: Item) -> Picture:
     return image
 
 
-def _alpha(image: Picture) -> Picture | None:
-    """How opaque each pixel is, where the image says so."""
+def _alpha(image: PILImage) -> PILImage | None:
+    """Opacity of each pixel; None if the image has no transparency."""
     if "A" in image.getbands() or "transparency" in image.info:
         return image.convert("RGBA").getchannel("A")
     return None
 
 
-def _on_white(image: Picture) -> Picture:
+def _on_white(image: PILImage) -> PILImage:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
 
 
-def _mask_of(item: Item, alpha: Picture | None) -> Picture | None:
+def _load_mask(item: Item, alpha: PILImage | None) -> PILImage | None:
     if item.mask is None:
         return alpha if item.part.alpha_mask else None
     try:
         mask = decode(item.mask).convert("L")
-    except UserError as reason:
+    except UserError as error:
         raise UserError(
-            f"the mask {item.mask.name} of {item.name} cannot be read: {reason}.", code="invalid-mask"
+            f"the mask {item.mask.name} of {item.name} cannot be read: {error}.", code="invalid-mask"
         ) from None
     return mask if mask.size == item.size else mask.resize(item.size, MASK_FILTER)

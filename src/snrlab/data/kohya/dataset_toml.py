@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snrlab.config.load import code_of, schema_error_text
+from snrlab.config.load import schema_error_text, validation_error_code
 from snrlab.config.sections.data import DataConfig, ImageOptions
 from snrlab.core.errors import UserError
 from snrlab.core.regular_file import check_regular_file
@@ -118,7 +118,7 @@ def _validated(file: Path, data: dict[str, Any]) -> DatasetFile:
     except ValidationError as mistakes:
         raise UserError(
             f"{file.name}: " + "\n".join(schema_error_text(m, DatasetFile) for m in mistakes.errors()),
-            code=code_of(mistakes),
+            code=validation_error_code(mistakes),
         ) from None
 
 

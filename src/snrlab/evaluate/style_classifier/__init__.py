@@ -1,7 +1,7 @@
-"""The judge: a small feature network by which pictures of the shipped styles are compared.
+"""The style classifier (judge.safetensors): a small feature network for comparing pictures of the shipped styles.
 
-It was trained (`scripts/train_judge.py`) so that one concept lies close in every style, with a head that tells
-the styles apart; the concepts held out from all shipped weights were never shown to it.
+It was trained (`scripts/train_judge.py`) so that a concept has similar content features in every style, with a head
+that classifies the style; it never saw the concepts held out from all shipped weights.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ CONTENT = 96
 
 
 class Views(NamedTuple):
-    """What the judge sees in pictures.
+    """Outputs of the style classifier for N pictures.
 
     Attributes:
-        features: [N, 256], style and content; distances and KID are taken here.
-        content: [N, 96] of length 1; the same concept in another style lies close.
-        style: [N, styles] logits.
+        features: features of style and content [N, 256], on which KID is computed.
+        content: content features of norm 1 [N, 96]; close for one concept in different styles.
+        style: logits of the styles [N, styles].
     """
 
     features: Tensor
@@ -36,10 +36,10 @@ class Views(NamedTuple):
 
 
 class DownBlock(nn.Module):
-    """Halve the resolution, then one residual convolution."""
+    """Downsampling by 2, then one residual convolution."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        """Convolutions from `inputs` to `outputs` channels."""
+        """Build the convolutions from `inputs` to `outputs` channels."""
         super().__init__()
         self.down = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
         self.norm = nn.GroupNorm(8, outputs)
@@ -52,11 +52,11 @@ class DownBlock(nn.Module):
         return x + self.mix(functional.silu(self.conv(x)))
 
 
-class Judge(nn.Module):
-    """The network; pictures go in as [N, 3, 64, 64] in 0..1."""
+class StyleClassifier(nn.Module):
+    """The network, for pictures [N, 3, 64, 64] in 0..1."""
 
     def __init__(self, styles: int) -> None:
-        """A judge that knows this number of styles."""
+        """Build the network for this number of styles."""
         super().__init__()
         self.blocks = nn.Sequential(*(DownBlock(a, b) for a, b in zip((3, *WIDTHS), WIDTHS, strict=False)))
         self.features = nn.Linear(WIDTHS[-1] * 4, _FEATURES)
@@ -72,32 +72,32 @@ class Judge(nn.Module):
 
 
 def style_weight() -> float:
-    """How much a wrong style counts in distances, beside the content.
+    """Weight of the style in distances, relative to the content.
 
-    Set by `scripts/train_judge.py` on true pictures of held-out concepts, so that the same thing in another style
-    is as far away as another thing in the same style.
+    Set by `scripts/train_judge.py` on true pictures of held-out concepts, so that the same concept in another style is
+    as far away as another concept in the same style.
     """
     return float(
         json.loads((Path(str(resources.files(__name__))) / "config.json").read_text(encoding="utf-8"))["style_weight"]
     )
 
 
-def load_judge() -> tuple[Judge, tuple[str, ...]]:
-    """The shipped judge in evaluation mode, and the names of the styles it tells apart."""
+def load_style_classifier() -> tuple[StyleClassifier, tuple[str, ...]]:
+    """Load the shipped style classifier in evaluation mode; also the names of its styles."""
     folder = Path(str(resources.files(__name__)))
     styles = tuple(json.loads((folder / "config.json").read_text(encoding="utf-8"))["styles"])
-    judge = Judge(len(styles))
-    judge.load_state_dict({k: v.float() for k, v in load_file(folder / "judge.safetensors").items()})
-    return judge.eval().requires_grad_(False), styles
+    classifier = StyleClassifier(len(styles))
+    classifier.load_state_dict({k: v.float() for k, v in load_file(folder / "judge.safetensors").items()})
+    return classifier.eval().requires_grad_(False), styles
 
 
 @torch.no_grad()
-def feature_views(judge: Judge, pictures: Tensor, batch: int = 256) -> Views:
-    """The judge's views of many pictures, uint8 [N, H, W, 3] of any size."""
-    found = []
-    for part in pictures.split(batch):
-        images = part.permute(0, 3, 1, 2).float() / 255
+def feature_views(classifier: StyleClassifier, pictures: Tensor, batch: int = 256) -> Views:
+    """The style classifier's outputs for pictures, uint8 [N, H, W, 3] of any size, computed in batches."""
+    views = []
+    for batch_pictures in pictures.split(batch):
+        images = batch_pictures.permute(0, 3, 1, 2).float() / 255
         if images.shape[-1] != 64:
             images = functional.interpolate(images, size=(64, 64), mode="area")
-        found.append(judge(images))
-    return Views(*(torch.cat(column) for column in zip(*found, strict=True)))
+        views.append(classifier(images))
+    return Views(*(torch.cat(column) for column in zip(*views, strict=True)))

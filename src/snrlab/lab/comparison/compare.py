@@ -1,4 +1,4 @@
-"""Several recipes against the first: where their effort goes, how far apart, what the same learning rate means."""
+"""Recipes compared with the first: where their effort goes, how far apart it is, what a learning rate means."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from snrlab.lab.recipe_source import NamedRecipe, read_recipes
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One of those compared.
+    """A recipe under comparison.
 
     Attributes:
-        label: what it goes by; what: what it is, in words.
-        learning_rate: that its source states for the UNet, or None.
-        bands: share of weight (in v space) and of gradient energy by SNR band.
-        gradient: expected size of a picture's gradient under the profile.
-        assumption: what had to be assumed to complete its recipe, in a sentence; empty where nothing was.
+        label: its name in the comparison.
+        description: the recipe in a line.
+        learning_rate: the UNet's learning rate in its source, or None.
+        law: distribution of its effort over log-SNR.
+        bands: share of weight (in v space) and of gradient energy, by SNR band.
+        gradient: expected norm of one image's gradient under the profile.
+        assumption: the sentence that names what was assumed to complete the recipe; empty if nothing was.
     """
 
     label: str
-    what: str
+    description: str
     recipe: Recipe
     tables: Tables
     learning_rate: float | None
@@ -41,7 +43,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Distance:
-    """Between two members: the total variation, and how far effort moves in nats of log-SNR, and which way."""
+    """Distance between two members: total variation (0 to 1), and distance and mean shift in nats of log-SNR."""
 
     first: str
     second: str
@@ -52,7 +54,7 @@ class Distance:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Members in the order in which they were named; everything is relative to the first."""
+    """Members in the order given; everything is relative to the first."""
 
     members: tuple[Member, ...]
     distances: tuple[Distance, ...]
@@ -60,23 +62,23 @@ class Comparison:
 
     @property
     def first(self) -> Member:
-        """What the others are compared with."""
+        """The member that the others are compared with."""
         return self.members[0]
 
     def ratio(self, member: Member) -> float:
-        """Its expected gradient over the first one's."""
+        """Expected gradient of a member divided by that of the first."""
         return member.gradient / self.first.gradient
 
     def matched(self, member: Member) -> float | None:
-        """The learning rate with which plain gradient descent takes steps as large as the first one's at its own."""
+        """The learning rate at which plain gradient descent takes steps as large as the first member's."""
         return None if self.first.learning_rate is None else self.first.learning_rate / self.ratio(member)
 
 
 def compare(texts: Sequence[str]) -> Comparison:
-    """Compare sources (paths) and recipes (as one line each); one source alone is compared with what it meant.
+    """Compare sources (paths) and recipes (one line each); a single source is compared with what it probably meant.
 
     Raises:
-        UserError: fewer than two, one label twice, a source or recipe that cannot be read, or weights without end.
+        UserError: fewer than two members, a label given twice, an unreadable source or recipe, or infinite weights.
     """
     named = [entry for text in texts for entry in read_recipes(text, with_meant=len(texts) == 1)]
     labels = [entry.label for entry in named]
@@ -87,12 +89,12 @@ def compare(texts: Sequence[str]) -> Comparison:
             )
     if len(named) < 2:
         raise UserError(
-            f"'{texts[0]}' alone has nothing to be compared with; name another, such as min_snr.", code="nothing-to-do"
+            f"'{texts[0]}' alone cannot be compared; name a second one, such as min_snr.", code="nothing-to-do"
         )
     profile = shipped_profile()
     members = tuple(_member(entry, profile) for entry in named)
     pairs = combinations(members, 2) if len(members) <= 4 else ((members[0], m) for m in members[1:])
-    return Comparison(members, tuple(_distance(a, b) for a, b in pairs), profile.of)
+    return Comparison(members, tuple(_distance(a, b) for a, b in pairs), profile.description)
 
 
 def _member(named: NamedRecipe, profile: Profile) -> Member:
@@ -119,15 +121,15 @@ def _distance(one: Member, other: Member) -> Distance:
     return Distance(one.label, other.label, total_variation(a, b), wasserstein(a, b), b.mean - a.mean)
 
 
-def comparison_as_data(found: Comparison) -> dict[str, Any]:
+def comparison_as_data(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain data."""
     return {
-        "profile": found.profile,
+        "profile": comparison.profile,
         "space": SPACE,
         "members": [
             {
                 "label": m.label,
-                "what": m.what,
+                "what": m.description,
                 "assumption": m.assumption,
                 "recipe": m.recipe.as_dict(),
                 "weight_share": m.bands["weight"],
@@ -136,14 +138,14 @@ def comparison_as_data(found: Comparison) -> dict[str, Any]:
                 "mean_log_snr": m.law.mean,
                 "mean_weight": m.tables.mean_weight,
                 "effective_sample_size": m.tables.effective_sample_size,
-                "gradient_ratio": found.ratio(m),
+                "gradient_ratio": comparison.ratio(m),
                 "learning_rate": m.learning_rate,
-                "matched_learning_rate_sgd": found.matched(m),
+                "matched_learning_rate_sgd": comparison.matched(m),
             }
-            for m in found.members
+            for m in comparison.members
         ],
         "distances": [
             {name: getattr(d, name) for name in ("first", "second", "total_variation", "wasserstein", "shift")}
-            for d in found.distances
+            for d in comparison.distances
         ],
     }

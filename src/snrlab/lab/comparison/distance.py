@@ -1,7 +1,8 @@
-"""How far apart two recipes put their effort: distances between distributions over log-SNR.
+"""Distances between distributions of training effort over log-SNR.
 
-Each timestep's share is spread evenly over its cell of the log-SNR axis (edges halfway between steps), so recipes on
-different schedules compare too. A step without signal has no place on the axis; its share is told beside.
+Each timestep's share is spread evenly over its cell of the log-SNR axis (edges halfway between timesteps), so recipes
+on different schedules can be compared too. A timestep without signal has no place on the axis; its share is kept
+apart.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import numpy as np
 from snrlab.core.arrays import Array
 from snrlab.core.recipe import Tables
 
-SPACE = "v_prediction"  # finite at both ends of the axis, so every prediction type can be told in it
-_WIDTH = 0.02  # of the axis' cells, in nats
+SPACE = "v_prediction"  # finite at both ends of the axis, so every prediction type can be expressed in it
+_WIDTH = 0.02  # of a cell of the axis, in nats
 
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """A distribution of effort.
+    """A distribution of effort over log-SNR.
 
     Attributes:
-        edges: of the cells, rising log-SNR [C + 1].
-        cumulative: share of the effort at or below each edge, beginning with that without signal [C + 1].
+        edges: edges of the cells, in rising log-SNR [C + 1].
+        cumulative: share of the effort at or below each edge; the first value is the share without signal [C + 1].
     """
 
     edges: Array
@@ -31,25 +32,25 @@ class Law:
 
     @property
     def without_signal(self) -> float:
-        """Share of a step at SNR = 0."""
+        """Share of the effort at SNR = 0."""
         return float(self.cumulative[0])
 
     @property
     def mean(self) -> float:
-        """Mean log-SNR of the effort at steps that have a signal."""
+        """Mean log-SNR of the effort at timesteps that have a signal."""
         middles, mass = (self.edges[:-1] + self.edges[1:]) / 2, np.diff(self.cumulative)
         return float(np.sum(middles * mass) / mass.sum())
 
     def at(self, points: Array) -> Array:
-        """The cumulative share at other points of the axis."""
+        """The cumulative share, interpolated at points of the axis."""
         return np.interp(points, self.edges, self.cumulative)
 
 
 def law(log_snr: Array, share: Array) -> Law:
-    """From the shares of timesteps [T], cleanest first, with sum 1.
+    """The distribution of shares [T] of timesteps, cleanest first, that sum to 1.
 
-    >>> found = law(np.array([1.0, -1.0, -np.inf]), np.array([0.5, 0.25, 0.25]))
-    >>> found.edges, found.cumulative
+    >>> effort = law(np.array([1.0, -1.0, -np.inf]), np.array([0.5, 0.25, 0.25]))
+    >>> effort.edges, effort.cumulative
     (array([-2.,  0.,  2.]), array([0.25, 0.5 , 1.  ]))
     """
     finite = np.isfinite(log_snr)
@@ -60,19 +61,19 @@ def law(log_snr: Array, share: Array) -> Law:
 
 
 def emphasis_law(tables: Tables) -> Law:
-    """Of a recipe's effective emphasis, in v space."""
+    """The distribution of a recipe's effective emphasis, in v space."""
     return law(tables.log_snr, tables.weight_share(SPACE))
 
 
 def total_variation(one: Law, other: Law) -> float:
-    """The part of the effort that has to move to turn one distribution into the other, 0 to 1."""
+    """Total variation: the part of the effort, 0 to 1, that has to move to turn one distribution into the other."""
     points = _points(one, other)
     moved = np.abs(np.diff(one.at(points)) - np.diff(other.at(points))).sum()
     return float((moved + abs(one.without_signal - other.without_signal)) / 2)
 
 
 def wasserstein(one: Law, other: Law) -> float:
-    """How far effort has to move on average, in nats of log-SNR, least possible; steps without signal left out."""
+    """Wasserstein-1 distance in nats of log-SNR, without the shares that have no signal."""
     points = _points(one, other)
     above = [(f.at(points) - f.without_signal) / (1 - f.without_signal) for f in (one, other)]
     return float(np.trapezoid(np.abs(above[0] - above[1]), points))

@@ -1,4 +1,4 @@
-"""The classic set of graphs and tables for Stable Diffusion's schedule: what the options do, one picture each."""
+"""The classic set of graphs and tables for Stable Diffusion's schedule, one graph for each option."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from snrlab.core.errors import UserError
 from snrlab.core.findings.recipe_findings import findings
 from snrlab.lab.figures.plots import draw_figure, figure_bytes
 from snrlab.lab.recipe_text import parse_recipe
-from snrlab.lab.tables import notable_steps, rows_to_csv
+from snrlab.lab.tables import notable_timesteps, rows_to_csv
 
 _EVERY = 25
 EPSILON, V = "epsilon", "v_prediction zero_terminal_snr"
@@ -18,7 +18,7 @@ EPSILON, V = "epsilon", "v_prediction zero_terminal_snr"
 
 @dataclass(frozen=True)
 class Plate:
-    """One picture: its file name, what to see in it for epsilon and for v, recipes without that, and panels."""
+    """A graph: file name, captions for epsilon and for v, recipes without their prediction type, and panels."""
 
     name: str
     captions: tuple[str, str]
@@ -83,66 +83,70 @@ PLATES = (
 
 
 def write_article(folder: Path) -> list[Path]:
-    """Write every plate for epsilon and for v with zero-terminal SNR, their tables, and a page of captions.
+    """Write every plate for epsilon and for v with zero-terminal SNR, with tables and a page of captions.
 
     Raises:
-        UserError: the folder holds files already, or cannot be written.
+        UserError: the folder is not empty or cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise UserError(f"--article: {folder} is not empty; name a new folder.", code="already-exists")
-        return _write(folder)
+        return _write_files(folder)
     except OSError as reason:
         raise UserError(f"--article: {folder} cannot be written ({reason.strerror}).", code="unwritable-file") from None
 
 
-def _write(folder: Path) -> list[Path]:
-    written, lines = [], ["# SNR, weights and emphasis on Stable Diffusion's schedule", ""]
+def _write_files(folder: Path) -> list[Path]:
+    paths, lines = [], ["# SNR, weights and emphasis on Stable Diffusion's schedule", ""]
     for suffix, prediction in (("epsilon", EPSILON), ("v-zero-terminal", V)):
         lines += [f"## {'Epsilon-prediction' if prediction == EPSILON else 'v-prediction, zero-terminal SNR'}", ""]
         for plate in PLATES:
             file = folder / f"{plate.name}-{suffix}.png"
-            file.write_bytes(_picture(plate, prediction))
-            written.append(file)
+            file.write_bytes(_draw_plate(plate, prediction))
+            paths.append(file)
             lines += [
                 plate.captions[prediction == V],
                 "",
                 f"![{plate.name}]({file.name})",
                 "",
-                *_remarks(plate.recipes, prediction),
+                *_warning_lines(plate.recipes, prediction),
             ]
         table = folder / f"table-{suffix}.csv"
-        table.write_text(_table(prediction), encoding="utf-8")
-        written.append(table)
+        table.write_text(_table_csv(prediction), encoding="utf-8")
+        paths.append(table)
         lines += [
             f"Min-SNR-5 x Debiased every {_EVERY} steps and where something changes: [{table.name}]({table.name})",
             "",
         ]
     page = folder / "README.md"
     page.write_text("\n".join(lines), encoding="utf-8")
-    return [*written, page]
+    return [*paths, page]
 
 
-def _picture(plate: Plate, prediction: str) -> bytes:
+def _draw_plate(plate: Plate, prediction: str) -> bytes:
     parsed = dict(parse_recipe(f"{text} {prediction}") for text in plate.recipes)
     tables = {label: recipe.tables() for label, recipe in parsed.items()}
     return figure_bytes(draw_figure(tables, plate.panels, ceiling=plate.ceiling), "png")
 
 
-def _remarks(recipes: Sequence[str], prediction: str) -> list[str]:
-    """What the lab warns of in these recipes, each warning once with those that it is about."""
-    found: dict[str, list[str]] = {}
+def _warning_lines(recipes: Sequence[str], prediction: str) -> list[str]:
+    """Markdown lines of the warnings about recipes, each warning once with the labels it applies to."""
+    labels_by_warning: dict[str, list[str]] = {}
     for text in recipes:
         label, recipe = parse_recipe(f"{text} {prediction}")
         for finding in findings(recipe):
             if finding.grade == "warning":
-                found.setdefault(finding.in_full, []).append(label)
-    return [*(f"- {' / '.join(labels)}: {message}" for message, labels in found.items()), ""] if found else []
+                labels_by_warning.setdefault(finding.in_full, []).append(label)
+    return (
+        [*(f"- {' / '.join(labels)}: {message}" for message, labels in labels_by_warning.items()), ""]
+        if labels_by_warning
+        else []
+    )
 
 
-def _table(prediction: str) -> str:
+def _table_csv(prediction: str) -> str:
     _, recipe = parse_recipe(f"Both = min_snr:gamma=5 debiased {prediction}")
     tables = recipe.tables()
-    steps = sorted({*range(0, len(tables.t), _EVERY), *notable_steps(recipe, tables)})
+    steps = sorted({*range(0, len(tables.t), _EVERY), *notable_timesteps(recipe, tables)})
     return rows_to_csv(tables.rows(steps))

@@ -19,9 +19,9 @@ def emphasis_chart(recipe: Recipe, width: int = 60, height: int = 7, *, unicode:
 
     Args:
         recipe: any recipe without errors.
-        width: of the plot in characters, without its axis.
-        height: the same.
-        unicode: False draws with ASCII, for terminals that cannot show blocks.
+        width: width of the plot in characters, without its axis.
+        height: height of the plot in lines, without its axis.
+        unicode: False draws with ASCII, for terminals that cannot show block characters.
     """
     tables = recipe.tables()
     plain = Recipe(
@@ -30,8 +30,8 @@ def emphasis_chart(recipe: Recipe, width: int = 60, height: int = 7, *, unicode:
         prediction_type=recipe.prediction_type,
         density=recipe.density,
     ).tables()
-    at = np.linspace(*_ends(tables), width)
-    curve, reference = (_sampled(t, at) for t in (tables, plain))
+    log_snr = np.linspace(*_log_snr_range(tables), width)
+    curve, reference = (_emphasis_at(t, log_snr) for t in (tables, plain))
     differs = not np.allclose(curve, reference, rtol=1e-3)
     top = max(curve.max(), reference.max() if differs else 0.0)
     blocks = _BLOCKS if unicode else ASCII
@@ -43,29 +43,29 @@ def emphasis_chart(recipe: Recipe, width: int = 60, height: int = 7, *, unicode:
             for column in np.flatnonzero(np.maximum(np.ceil(reference / top * height), 1) == row):
                 cells[column] = "o"
         lines.append("  |" + "".join(cells).rstrip())
-    lines += ["  +" + "-" * width, _axis(tables, at)]
+    lines += ["  +" + "-" * width, _axis(tables, log_snr)]
     lines.append("  log SNR below, timestep t in brackets; bars: the recipe" + (f"; o: {COMPARED}" if differs else ""))
     return "\n".join(lines)
 
 
-def _ends(tables: Tables) -> tuple[float, float]:
+def _log_snr_range(tables: Tables) -> tuple[float, float]:
     finite = tables.log_snr[np.isfinite(tables.log_snr)]
     return float(finite.max()), float(finite.min())
 
 
-def _sampled(tables: Tables, at: NDArray[np.float64]) -> NDArray[np.float64]:
+def _emphasis_at(tables: Tables, log_snr: NDArray[np.float64]) -> NDArray[np.float64]:
     finite = np.isfinite(tables.log_snr)
     order = np.argsort(tables.log_snr[finite])
     density = tables.emphasis("v_prediction")[finite]
-    return np.interp(at, tables.log_snr[finite][order], density[order])
+    return np.interp(log_snr, tables.log_snr[finite][order], density[order])
 
 
-def _axis(tables: Tables, at: NDArray[np.float64]) -> str:
-    """Labels below the axis, each starting under its place."""
+def _axis(tables: Tables, log_snr: NDArray[np.float64]) -> str:
+    """Labels below the axis, each starting under its position."""
     finite = np.flatnonzero(np.isfinite(tables.log_snr))
     text = "   "
     for share in (0.0, 0.3, 0.55, 0.8):
-        column = round(share * (len(at) - 1))
-        step = finite[np.argmin(np.abs(tables.log_snr[finite] - at[column]))]
-        text = text.ljust(3 + column) + f"{at[column]:.1f} ({step})"
+        column = round(share * (len(log_snr) - 1))
+        step = finite[np.argmin(np.abs(tables.log_snr[finite] - log_snr[column]))]
+        text = text.ljust(3 + column) + f"{log_snr[column]:.1f} ({step})"
     return text

@@ -13,7 +13,7 @@ from snrlab.lab.figures.panels import PANELS
 
 
 def curves_to_csv(recipes: Mapping[str, Tables]) -> str:
-    """One row a recipe and timestep, one column a panel; empty where there is no finite value."""
+    """CSV with a row for each recipe and timestep, and a column for each panel; empty where no value is finite."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["recipe", "t", "log_snr", *PANELS])

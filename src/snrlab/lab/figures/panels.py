@@ -1,6 +1,6 @@
-"""What can be drawn of a recipe: each panel a function from tables to a curve over log-SNR, in one registry.
+"""Registry of graphs of a recipe: each panel maps tables to a curve over log-SNR or timesteps.
 
-A panel's curve has a value for every timestep; nan where there is none. Panels know nothing of colours or files.
+A curve has a value for every timestep, nan where it is undefined. Panels know nothing of colours or files.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ class Panel:
     """One graph.
 
     Attributes:
-        title, unit: of the graph and of its vertical axis.
-        curve: the values [T].
+        title: title of the graph.
+        unit: label of the vertical axis.
+        curve: function from tables to values [T].
         log: whether the vertical axis is logarithmic.
-        bar: the share of a step at SNR = 0, which has no place on a log-SNR axis, or None where it has no meaning.
+        bar: share of the timestep at SNR = 0, which has no place on a log-SNR axis; None if it has no meaning.
         over_time: whether the horizontal axis is the timestep instead of log-SNR.
     """
 

@@ -18,12 +18,12 @@ from snrlab.lab.figures.panels import AXIS, PANELS, Panel
 from snrlab.lab.figures.theme import THEMES, Mode
 
 Format = Literal["png", "svg"]
-_WIDTH, HEIGHT = 8.0, 3.4  # inches a panel; narrower ones have larger words where they are shown
+_WIDTH, HEIGHT = 8.0, 3.4  # inches of a panel; in a narrower figure words look larger where it is shown
 DPI = 150
 PANEL_PAD = 0.1  # above and below a panel of several, inches
-NOISIEST = -12.0  # the last log SNR that is drawn, where a schedule goes on towards none
-TICK_GAP = 0.72  # smallest distance of two timesteps, inches
-LABEL_GAP = 0.085  # smallest distance of two labels, in heights of a panel
+NOISIEST = -12.0  # lowest log-SNR that is drawn, for schedules that go down to no signal
+TICK_GAP = 0.72  # smallest distance between two timestep labels, inches
+LABEL_GAP = 0.085  # height of a line of a label, as a fraction of the panel
 
 
 def draw_figure(
@@ -35,7 +35,7 @@ def draw_figure(
     ceiling: float | None = None,
     width: float = _WIDTH,
 ) -> Figure:
-    """A figure with one panel below the other; every recipe has the same colour and dashes in each.
+    """Draw a figure with the panels one below the other; a recipe has the same colour and dashes in each.
 
     Args:
         recipes: tables by label.
@@ -43,7 +43,7 @@ def draw_figure(
         mode: light or dark.
         log_weight: draw weights on a logarithmic axis.
         ceiling: cut the SNR graph at this value on a linear axis, as articles do.
-        width: inches.
+        width: width of the figure in inches.
     """
     theme = THEMES[mode]
     with mpl.rc_context(theme.rc()):
@@ -53,54 +53,54 @@ def draw_figure(
         for axes, name in zip(grid, panels, strict=True):
             panel = PANELS[name]
             log = panel.log or (log_weight and name.startswith("weight"))
-            cut = ceiling if name == "snr" else None
-            curves = _distinct(recipes, panel)
+            upper_limit = ceiling if name == "snr" else None
+            curves = _distinct_curves(recipes, panel)
             for label, index in curves.items():
-                _line(axes, panel, recipes[label.split("\n")[0]], theme.line(index))
-            _axes(axes, panel, list(recipes.values()), log=log and cut is None)
-            if cut is not None:
-                axes.set_ylim(0, cut)
+                _draw_line(axes, panel, recipes[label.split("\n")[0]], theme.line(index))
+            _set_axes(axes, panel, list(recipes.values()), log=log and upper_limit is None)
+            if upper_limit is not None:
+                axes.set_ylim(0, upper_limit)
             colors = [theme.line(i)["color"] for i in curves.values()]
-            _labels(axes, curves, recipes, panel, colors)
+            _draw_labels(axes, curves, recipes, panel, colors)
             if panel.bar is not None:
-                _bars(axes, [panel.bar(recipes[label.split("\n")[0]]) for label in curves], colors)
+                _draw_terminal_bars(axes, [panel.bar(recipes[label.split("\n")[0]]) for label in curves], colors)
         return figure
 
 
 def figure_bytes(figure: Figure, format: Format) -> bytes:
-    """The figure as the bytes of a file, without dates."""
+    """The figure as the content of a PNG or SVG file, without dates."""
     with mpl.rc_context({"svg.hashsalt": "snrlab", "svg.fonttype": "path"}):
         data = io.BytesIO()
-        facts = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
-        figure.savefig(data, format=format, dpi=DPI, metadata=facts)
+        metadata = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
+        figure.savefig(data, format=format, dpi=DPI, metadata=metadata)
         return data.getvalue()
 
 
-def _distinct(recipes: Mapping[str, Tables], panel: Panel) -> dict[str, int]:
-    """The curves to draw: label(s) and the place of the first recipe; equal curves share one line and its label."""
-    found: list[tuple[list[str], int, np.ndarray[Any, Any]]] = []
+def _distinct_curves(recipes: Mapping[str, Tables], panel: Panel) -> dict[str, int]:
+    """The curves to draw: label(s) and the index of the first recipe; equal curves share a line and a label."""
+    groups: list[tuple[list[str], int, np.ndarray[Any, Any]]] = []
     for index, (label, tables) in enumerate(recipes.items()):
         curve = panel.curve(tables)
-        for labels, _, other in found:
+        for labels, _, other in groups:
             if curve.shape == other.shape and np.allclose(curve, other, rtol=1e-9, equal_nan=True):
                 labels.append(label)
                 break
         else:
-            found.append(([label], index, curve))
-    if len(found) == 1 and len(recipes) > 1:
-        return {found[0][0][0] + "\nthe same for all": found[0][1]}
-    return {"\n".join(labels): index for labels, index, _ in found}
+            groups.append(([label], index, curve))
+    if len(groups) == 1 and len(recipes) > 1:
+        return {groups[0][0][0] + "\nthe same for all": groups[0][1]}
+    return {"\n".join(labels): index for labels, index, _ in groups}
 
 
-def _line(axes: Any, panel: Panel, tables: Tables, style: dict[str, Any]) -> None:
+def _draw_line(axes: Any, panel: Panel, tables: Tables, style: dict[str, Any]) -> None:
     x = tables.t if panel.over_time else tables.log_snr
     curve = panel.curve(tables)
-    seen = np.isfinite(x) & np.isfinite(curve) & (panel.over_time | (x >= NOISIEST))
-    axes.plot(x[seen], curve[seen], **style)
+    visible = np.isfinite(x) & np.isfinite(curve) & (panel.over_time | (x >= NOISIEST))
+    axes.plot(x[visible], curve[visible], **style)
 
 
-def _bars(axes: Any, shares: Sequence[float], colors: Sequence[str]) -> None:
-    """The share of a step without signal, which has no place on a log-SNR axis: bars in a frame of their own."""
+def _draw_terminal_bars(axes: Any, shares: Sequence[float], colors: Sequence[str]) -> None:
+    """Draw the shares of the timestep without signal as inset bars, since the log-SNR axis has no place for it."""
     if not any(shares):
         return
     width = max(0.18, 0.1 * len(shares))
@@ -124,9 +124,9 @@ def _bars(axes: Any, shares: Sequence[float], colors: Sequence[str]) -> None:
     frame.spines["left"].set_visible(False)
 
 
-def _axes(axes: Any, panel: Panel, tables: Sequence[Tables], *, log: bool) -> None:
+def _set_axes(axes: Any, panel: Panel, tables: Sequence[Tables], *, log: bool) -> None:
     axes.set_title(panel.title)
-    axes.set_ylabel("\n".join(_wrapped(panel.unit)))
+    axes.set_ylabel("\n".join(_wrap(panel.unit)))
     axes.set_yscale("log" if log else "linear")
     if not log:
         axes.set_ylim(bottom=0)
@@ -143,12 +143,12 @@ def _axes(axes: Any, panel: Panel, tables: Sequence[Tables], *, log: bool) -> No
 
 
 def timestep_axis(axes: Any, tables: Tables, inches: float) -> None:
-    """The timestep as a second axis above that of log-SNR, at steps that are far enough apart.
+    """Add the timestep as a second axis above that of log-SNR, labelled at timesteps that are far enough apart.
 
     Args:
-        axes: with its horizontal limits set, the cleanest on the left.
-        tables: of the one schedule that is drawn.
-        inches: how wide the graph is.
+        axes: axes with their horizontal limits set, the cleanest level on the left.
+        tables: tables on the one schedule that is drawn.
+        inches: width of the graph.
     """
     finite = np.flatnonzero(np.isfinite(tables.log_snr))
     total = len(tables.t)
@@ -166,10 +166,10 @@ def timestep_axis(axes: Any, tables: Tables, inches: float) -> None:
     top.set_xticklabels([f"t={t}" for t in marks], fontsize=9)
 
 
-def _labels(
+def _draw_labels(
     axes: Any, curves: Mapping[str, int], recipes: Mapping[str, Tables], panel: Panel, colors: Sequence[str]
 ) -> None:
-    """Each line's name at its right end, tied to it, moved apart where they would overlap."""
+    """Write each curve's label at its right end, tied to it by a line, and spread labels that would overlap."""
     to_axes = axes.transAxes.inverted()
     ends = []
     for label in curves:
@@ -177,10 +177,10 @@ def _labels(
         x = tables.t if panel.over_time else tables.log_snr
         curve = panel.curve(tables)
         low, high = sorted(axes.get_xlim())
-        seen = np.flatnonzero(np.isfinite(x) & np.isfinite(curve) & (x >= low) & (x <= high))
-        ends.append(to_axes.transform(axes.transData.transform((x[seen[-1]], curve[seen[-1]]))))
+        visible = np.flatnonzero(np.isfinite(x) & np.isfinite(curve) & (x >= low) & (x <= high))
+        ends.append(to_axes.transform(axes.transData.transform((x[visible[-1]], curve[visible[-1]]))))
     heights = [LABEL_GAP * (1 + label.count("\n")) for label in curves]
-    places = _apart([float(y) for _, y in ends], heights)
+    places = _spread_apart([float(y) for _, y in ends], heights)
     for label, (x, y), place, color in zip(curves, ends, places, colors, strict=True):
         axes.annotate(
             label, xy=(x, min(max(y, 0), 1)), xytext=(1.03, place), xycoords="axes fraction", color=color,
@@ -190,10 +190,10 @@ def _labels(
         )  # fmt: skip
 
 
-def _apart(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
-    """Places near the wanted ones, below 1 and at least a label's height apart.
+def _spread_apart(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
+    """Vertical positions near the wanted ones, below 1 and at least a label's height apart.
 
-    >>> [round(p, 3) for p in _apart([0.5, 0.5], [0.1, 0.1])]
+    >>> [round(p, 3) for p in _spread_apart([0.5, 0.5], [0.1, 0.1])]
     [0.45, 0.55]
     """
     order = np.argsort(wanted, kind="stable")
@@ -208,14 +208,14 @@ def _apart(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
                 moved = True
         if not moved:
             break
-    ceiling = 1.0  # above it stand the timesteps
+    ceiling = 1.0  # the timestep axis is above it
     for place in order[::-1]:
         places[place] = min(places[place], ceiling - heights[place] / 2)
         ceiling = places[place] - heights[place] / 2
     return [float(p) for p in places]
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrap(text: str) -> list[str]:
     words, lines = text.split(), [""]
     for word in words:
         lines = [*lines, word] if len(lines[-1]) + len(word) > 22 else [*lines[:-1], f"{lines[-1]} {word}".strip()]

@@ -1,4 +1,4 @@
-"""Figures of a run's report, as SVG text."""
+"""Figures of a run's report and model card."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ LIGHT = THEMES["light"]
 
 
 def recipe_figure(tables: Tables) -> str:
-    """Weight and effective emphasis over log-SNR, with the timestep as a second axis."""
-    return _svg(_recipe(tables))
+    """Weight and effective emphasis over log-SNR, with the timestep as a second axis, as SVG."""
+    return _svg(_draw_recipe(tables))
 
 
-def recipe_picture(tables: Tables) -> bytes:
-    """The same as a PNG, which every page shows."""
+def recipe_png(tables: Tables) -> bytes:
+    """The figure of `recipe_figure` as a PNG, which every model hub shows."""
     content = io.BytesIO()
     with mpl.rc_context(LIGHT.rc()):
-        _recipe(tables).savefig(content, format="png", dpi=110, metadata={"Software": None})
+        _draw_recipe(tables).savefig(content, format="png", dpi=110, metadata={"Software": None})
     return content.getvalue()
 
 
-def _recipe(tables: Tables) -> Figure:
+def _draw_recipe(tables: Tables) -> Figure:
     with mpl.rc_context(LIGHT.rc()):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -58,18 +58,18 @@ def _recipe(tables: Tables) -> Figure:
 
 
 def loss_figure(records: Sequence[StepLine]) -> str:
-    """The unweighted training loss by SNR band over the steps, smoothed; at least one step is needed."""
+    """Smoothed unweighted training loss by SNR band over the steps, as SVG; needs at least one step."""
     with mpl.rc_context(LIGHT.rc()):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         axes = figure.subplots()
         window = max(1, len(records) // 20)
         for index, band in enumerate(BANDS):
-            found = [(r["step"], r["bands"][band]) for r in records if r["bands"][band] is not None]
-            if not found:
+            points = [(r["step"], r["bands"][band]) for r in records if r["bands"][band] is not None]
+            if not points:
                 continue
-            at, value = (np.array(column, dtype=float) for column in zip(*found, strict=True))
-            smooth = _running_mean(value, window)
-            axes.plot(at, smooth, **LIGHT.line(index), label=band)
+            steps, losses = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+            smooth = _running_mean(losses, window)
+            axes.plot(steps, smooth, **LIGHT.line(index), label=band)
         axes.set(title="Unweighted loss by SNR band", xlabel="step", ylabel="mean squared error", yscale="log")
         axes.set_xlim(0, max(records[-1]["step"], 1))
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -77,37 +77,37 @@ def loss_figure(records: Sequence[StepLine]) -> str:
 
 
 def validation_figure(lines: Sequence[ValidationLine]) -> str:
-    """Validation error by SNR band over the steps, as the change from the base in per cent, with intervals.
+    """Change of the validation error from the base model by SNR band, in per cent with intervals, as SVG.
 
     Args:
-        lines: of validation.jsonl, the first of the base; at least two.
+        lines: at least two lines of validation.jsonl, the first that of the base model.
     """
-    base = {band: found["value"] for band, found in lines[0]["bands"].items()}
+    base = {band: estimate["value"] for band, estimate in lines[0]["bands"].items()}
     with mpl.rc_context(LIGHT.rc()):
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         axes = figure.subplots()
         for index, band in enumerate(BANDS):
             if band not in base:
                 continue
-            at = [line["step"] for line in lines]
+            steps = [line["step"] for line in lines]
             changes = [change(line, lines[0])[band] for line in lines]
             value, low, high = 100 / base[band] * np.array([(e.value, e.low, e.high) for e in changes]).T
-            axes.fill_between(at, low, high, color=LIGHT.line(index)["color"], alpha=0.15, linewidth=0)
-            axes.plot(at, value, **LIGHT.line(index), label=band)
+            axes.fill_between(steps, low, high, color=LIGHT.line(index)["color"], alpha=0.15, linewidth=0)
+            axes.plot(steps, value, **LIGHT.line(index), label=band)
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set(title="Unweighted validation error against the base", xlabel="step", ylabel="change, %")
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return _svg(figure)
 
 
-def _running_mean(value: Any, window: int) -> Any:
-    kernel = np.ones(min(window, len(value)))
-    return np.convolve(value, kernel, "same") / np.convolve(np.ones_like(value), kernel, "same")
+def _running_mean(values: Any, window: int) -> Any:
+    kernel = np.ones(min(window, len(values)))
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones_like(values), kernel, "same")
 
 
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
     with mpl.rc_context(LIGHT.rc()):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    found = text.getvalue()
-    return found[found.index("<svg") :]
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]

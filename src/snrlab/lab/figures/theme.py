@@ -1,4 +1,4 @@
-"""How figures look: colours that colour-blind readers tell apart, light and dark, the same bytes each time."""
+"""Style of figures: light and dark colours that colour-blind readers can tell apart, and reproducible files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Theme:
     lines: tuple[str, ...]
 
     def rc(self) -> dict[Any, Any]:
-        """Matplotlib settings; Any, since which names are allowed depends on its version."""
+        """Matplotlib rc settings; typed Any, since the allowed names depend on the version of matplotlib."""
         return {
             "figure.facecolor": self.paper,
             "axes.facecolor": self.paper,
@@ -47,7 +47,7 @@ class Theme:
         }
 
     def line(self, index: int) -> dict[str, Any]:
-        """Colour and dashes of the `index`-th line; they repeat only after thirty."""
+        """Colour and dashes of the line with this index; combinations repeat only after thirty."""
         return {"color": self.lines[index % len(self.lines)], "linestyle": _DASHES[index % len(_DASHES)]}
 
 

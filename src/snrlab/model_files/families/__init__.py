@@ -1,4 +1,4 @@
-"""The model families: configs of their networks as diffusers and transformers write them, without weights."""
+"""Model families: the configs of their networks in the format of diffusers and transformers, without weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PARTS: dict[Family, tuple[str, ...]] = {
     "sd2": ("unet", "vae", "text_encoder"),
     "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2"),
 }
-TEXT_WIDTHS: dict[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of the text that a UNet reads
+TEXT_WIDTHS: dict[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # by the UNet's cross_attention_dim
 
 
 def config(family: Family, part: str) -> dict[str, Any]:
-    """The config of a part: a network of `PARTS`, or `scheduler`.
+    """Config of a part of a family: a network of `PARTS`, or `scheduler`.
 
     >>> config("sdxl", "unet")["cross_attention_dim"]
     2048

@@ -1,1 +1,1 @@
-"""Inspection of a model or LoRA file: what it is, what is in it, which programs load it."""
+"""Inspection of a model or LoRA file: its kind, its contents, and the programs that load it."""

@@ -1,4 +1,4 @@
-"""What a model or LoRA file is, from its header and, for a LoRA, its small tensors; without torch."""
+"""Inspection of a model or LoRA file from its header and, for a LoRA, its small tensors; needs no torch."""
 
 from __future__ import annotations
 
@@ -16,27 +16,34 @@ from snrlab.files.text import read_json
 from snrlab.model_files.families import FAMILY_NAMES, TEXT_WIDTHS, Family
 from snrlab.model_files.header import Header, read_header
 from snrlab.model_files.inspection.compatibility import Program, for_checkpoint, for_folder, for_lora
-from snrlab.model_files.inspection.lora import Adapters, adapters, file_family, measured
+from snrlab.model_files.inspection.lora import Adapters, adapters, file_family, update_norms
 from snrlab.model_files.inspection.weights import Norms, weight_norms
 from snrlab.model_files.lora_names import place
 from snrlab.model_files.recognise import OtherKindError, recognise, stated_prediction
-from snrlab.model_files.tensors import elements
+from snrlab.model_files.tensors import element_count
 
 _FIELD = "FILE"
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """Everything that is said about a file or folder.
+    """Result of the inspection of a file or folder.
 
     Attributes:
+        path: of the file or folder.
+        size: in bytes.
         kind: in words: LoRA, DoRA, checkpoint, ...
-        family, family_source: which models it belongs to, None where that is not known; and how it is known.
-        prediction_type, prediction_source, zero_terminal_snr: the same of what it predicts; None where nothing says.
-        formats: numbers by number format; parts: numbers by network.
-        adapters: of a LoRA. norms: of the tensors, where they were read.
-        hashes: by the name that programs have for them, where asked for.
-        programs: which will load it; found: remarks, worst first.
+        family, family_source: its family, None if it is not known; and how it is known.
+        prediction_type, prediction_source: what it predicts, None if nothing says; and how it is known.
+        zero_terminal_snr: whether its schedule ends at SNR 0; None if nothing says.
+        formats: number of elements by number format.
+        parts: number of elements by network; of a LoRA, number of layers.
+        metadata: of the file.
+        programs: whether other programs load it.
+        findings: worst first.
+        adapters: of a LoRA.
+        norms: of the tensors, if they were read.
+        hashes: by the name that programs have for them, if asked for.
     """
 
     path: Path
@@ -51,77 +58,103 @@ class Inspected:
     parts: Mapping[str, int]
     metadata: Mapping[str, str]
     programs: tuple[Program, ...]
-    found: tuple[Finding, ...]
+    findings: tuple[Finding, ...]
     adapters: Adapters | None = None
     norms: Mapping[str, Norms] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 def inspect_file(path: Path, *, norms: bool = False, hashes: bool = False) -> Inspected:
-    """Look at a file or diffusers folder.
+    """Inspect a file or diffusers folder.
 
     Args:
         path: a .safetensors file, or a folder with model_index.json.
-        norms: read every tensor of a checkpoint too, which takes as long as reading the file.
-        hashes: read the file for the hashes by which programs know it.
+        norms: also read every tensor of a checkpoint, which takes as long as reading the file.
+        hashes: also compute the hashes by which programs know the file.
 
     Raises:
-        UserError: nothing there, a pickle, not a whole safetensors file, or a folder that holds no model.
+        UserError: the path does not exist, or is a pickle, not a whole safetensors file, or a folder without a model.
     """
     if path.is_dir():
-        return _folder(path)
+        return _inspect_folder(path)
     header = read_header(path, _FIELD)
     is_adapter = any(place(name) for name in header.shapes)
-    found = _lora(header) if is_adapter else _checkpoint(header, norms)
-    remarks = [*found.found, *_of_the_file(header)]
+    inspected = _inspect_lora(header) if is_adapter else _inspect_checkpoint(header, norms)
+    findings = [*inspected.findings, *_layout_findings(header)]
     if hashes:
-        made = inspection_hashes(header)
-        found = replace(found, hashes=made)
-        remarks += _of_the_hashes(header, made)
-    return replace(found, found=tuple(sorted(remarks, key=lambda f: GRADES.index(f.grade))))
+        computed = inspection_hashes(header)
+        inspected = replace(inspected, hashes=computed)
+        findings += _hash_findings(header, computed)
+    return replace(inspected, findings=tuple(sorted(findings, key=lambda f: GRADES.index(f.grade))))
 
 
-def _lora(header: Header) -> Inspected:
-    found = adapters(header)
-    family, how = file_family(header, found)
-    kind, source = _stated_prediction(header)
-    norms, remarks = measured(header, found)
+def _inspect_lora(header: Header) -> Inspected:
+    lora = adapters(header)
+    family, family_source = file_family(header, lora)
+    prediction_type, prediction_source = _stated_prediction(header)
+    norms, norm_findings = update_norms(header, lora)
     return Inspected(
-        header.path, header.length, found.kind, family, how, kind, source, _stated_terminal(header), _formats(header),
-        found.parts, header.metadata, for_lora(found, family), (*found.found, *remarks), found, norms,
-    )  # fmt: skip
+        path=header.path,
+        size=header.length,
+        kind=lora.kind,
+        family=family,
+        family_source=family_source,
+        prediction_type=prediction_type,
+        prediction_source=prediction_source,
+        zero_terminal_snr=_stated_terminal_snr(header),
+        formats=_count_by_format(header),
+        parts=lora.parts,
+        metadata=header.metadata,
+        programs=for_lora(lora, family),
+        findings=(*lora.findings, *norm_findings),
+        adapters=lora,
+        norms=norms,
+    )
 
 
-def _checkpoint(header: Header, norms: bool) -> Inspected:
-    common = (_formats(header), _top_level(header), header.metadata)
+def _inspect_checkpoint(header: Header, norms: bool) -> Inspected:
+    formats, parts = _count_by_format(header), _count_by_network(header)
     try:
-        known = recognise(header)
+        checkpoint = recognise(header)
     except OtherKindError as other:
-        return Inspected(header.path, header.length, other.kind, None, "", None, "", None, *common, (), ())
-    remarks: list[Finding] = []
-    read: Mapping[str, Norms] = {}
+        return Inspected(
+            header.path, header.length, other.kind, None, "", None, "", None, formats, parts, header.metadata, (), ()
+        )
+    findings: list[Finding] = []
+    measured_norms: Mapping[str, Norms] = {}
     if norms:
-        read, remarks = weight_norms(header)
+        measured_norms, findings = weight_norms(header)
     keys = {"v_pred", "ztsnr"} & set(header.shapes)
-    zero = None if "zero_terminal_snr" in known.assumed else known.zero_terminal_snr
+    zero_terminal = None if "zero_terminal_snr" in checkpoint.assumed else checkpoint.zero_terminal_snr
     return Inspected(
-        header.path, header.length, "a checkpoint", known.family, "its text encoders and UNet", known.prediction_type,
-        known.source, zero, *common, for_checkpoint(known.family, known.prediction_type, zero, keys), tuple(remarks),
-        norms=read,
-    )  # fmt: skip
+        path=header.path,
+        size=header.length,
+        kind="a checkpoint",
+        family=checkpoint.family,
+        family_source="its text encoders and UNet",
+        prediction_type=checkpoint.prediction_type,
+        prediction_source=checkpoint.source,
+        zero_terminal_snr=zero_terminal,
+        formats=formats,
+        parts=parts,
+        metadata=header.metadata,
+        programs=for_checkpoint(checkpoint.family, checkpoint.prediction_type, zero_terminal, keys),
+        findings=tuple(findings),
+        norms=measured_norms,
+    )
 
 
-def _folder(path: Path) -> Inspected:
-    """A diffusers folder: each part's files by their headers."""
+def _inspect_folder(path: Path) -> Inspected:
+    """Inspect a diffusers folder by its config files and the headers of each part's files."""
     if not (path / "model_index.json").is_file():
         files = sorted(p.name for p in path.glob("*.safetensors"))[:5]
         hint = f" It holds {', '.join(files)}: name one of them." if files else ""
         raise UserError(
             f"{_FIELD}: {path} is a folder without model_index.json, so it is no model.{hint}", code="wrong-file"
         )
-    kind = str(read_json(path / "model_index.json").get("_class_name"))
-    scheduler = path / "scheduler" / "scheduler_config.json"
-    stated: dict[str, Any] = read_json(scheduler) if scheduler.is_file() else {}
+    pipeline = str(read_json(path / "model_index.json").get("_class_name"))
+    scheduler_file = path / "scheduler" / "scheduler_config.json"
+    scheduler_config: dict[str, Any] = read_json(scheduler_file) if scheduler_file.is_file() else {}
     headers = {
         part.name: [read_header(file, _FIELD) for file in sorted(part.glob("*.safetensors"))]
         for part in sorted(path.iterdir())
@@ -129,95 +162,113 @@ def _folder(path: Path) -> Inspected:
     }
     formats: Counter[str] = Counter()
     for header in (h for group in headers.values() for h in group):
-        formats.update(_formats(header))
-    width = _width(path)
+        formats.update(_count_by_format(header))
+    width = _text_width(path)
     family = TEXT_WIDTHS.get(width)
-    prediction = stated.get("prediction_type")
+    prediction_type = scheduler_config.get("prediction_type")
     return Inspected(
-        path, sum(h.length for group in headers.values() for h in group), f"a diffusers folder ({kind})", family,
-        f"its UNet reads text of width {width}{'' if family else ', as none of them does'}",
-        str(prediction) if prediction else None,
-        "scheduler/scheduler_config.json" if prediction else "scheduler_config.json does not say",
-        bool(stated["rescale_betas_zero_snr"]) if "rescale_betas_zero_snr" in stated else None, dict(formats),
-        {part: sum(elements(h, n) for h in group for n in h.shapes) for part, group in headers.items() if group}, {},
-        for_folder(prediction == "v_prediction"), tuple(_pickles_in(path)),
-    )  # fmt: skip
+        path=path,
+        size=sum(header.length for group in headers.values() for header in group),
+        kind=f"a diffusers folder ({pipeline})",
+        family=family,
+        family_source=f"its UNet reads text of width {width}{'' if family else ', which fits no known family'}",
+        prediction_type=str(prediction_type) if prediction_type else None,
+        prediction_source=(
+            "scheduler/scheduler_config.json" if prediction_type else "scheduler_config.json does not say"
+        ),
+        zero_terminal_snr=(
+            bool(scheduler_config["rescale_betas_zero_snr"]) if "rescale_betas_zero_snr" in scheduler_config else None
+        ),
+        formats=dict(formats),
+        parts={
+            part: sum(element_count(header, name) for header in group for name in header.shapes)
+            for part, group in headers.items()
+            if group
+        },
+        metadata={},
+        programs=for_folder(prediction_type == "v_prediction"),
+        findings=tuple(_pickle_findings(path)),
+    )
 
 
-def _width(path: Path) -> int:
+def _text_width(path: Path) -> int:
     config = path / "unet" / "config.json"
     width = read_json(config).get("cross_attention_dim") if config.is_file() else None
     return width if isinstance(width, int) else 0
 
 
-def _pickles_in(path: Path) -> list[Finding]:
-    found = sorted(str(p.relative_to(path)) for p in path.glob("*/*.bin"))
-    if not found:
+def _pickle_findings(path: Path) -> list[Finding]:
+    files = sorted(str(p.relative_to(path)) for p in path.glob("*/*.bin"))
+    if not files:
         return []
-    message = f"{', '.join(found[:3])} {'are pickles' if len(found) > 1 else 'is a pickle'}, which are never opened."
+    message = f"{', '.join(files[:3])} {'are pickles' if len(files) > 1 else 'is a pickle'}, which are never opened."
     return [Finding("pickles", "warning", message, "Convert the folder, or take one with .safetensors files.")]
 
 
-def _formats(header: Header) -> dict[str, int]:
-    """How many numbers each number format has, most first."""
+def _count_by_format(header: Header) -> dict[str, int]:
+    """Number of elements by number format, most first."""
     counts: Counter[str] = Counter()
-    for name, kind in header.formats.items():
-        counts[kind] += elements(header, name)
+    for name, number_format in header.formats.items():
+        counts[number_format] += element_count(header, name)
     return dict(counts.most_common())
 
 
-def _top_level(header: Header) -> dict[str, int]:
-    """How many numbers each network of a checkpoint has, by the beginnings of the names."""
-    names = {
+def _count_by_network(header: Header) -> dict[str, int]:
+    """Number of elements of a checkpoint by network, told by the prefixes of the names."""
+    networks = {
         "model.diffusion_model.": "unet", "first_stage_model.": "vae", "cond_stage_model.": "text_encoder",
         "conditioner.embedders.0.": "text_encoder", "conditioner.embedders.1.": "text_encoder_2",
     }  # fmt: skip
     counts: Counter[str] = Counter()
     for name in header.shapes:
-        counts[next((part for start, part in names.items() if name.startswith(start)), "other")] += elements(
+        counts[next((part for prefix, part in networks.items() if name.startswith(prefix)), "other")] += element_count(
             header, name
         )
     return dict(counts)
 
 
 def _stated_prediction(header: Header) -> tuple[str | None, str]:
-    """What a LoRA was trained to predict, as far as its metadata says."""
-    stated = stated_prediction(header.metadata)
-    if stated is not None:
-        return stated[0], f"metadata {stated[1]}"
+    """(prediction type that a LoRA was trained with, how it is known), from its metadata."""
+    in_metadata = stated_prediction(header.metadata)
+    if in_metadata is not None:
+        return in_metadata[0], f"metadata {in_metadata[1]}"
     version = header.metadata.get("ss_base_model_version", "")
     if version.endswith("_v"):
         return "v_prediction", f"metadata ss_base_model_version = {version}"
     return None, "the file does not say; the model that it is used with decides"
 
 
-def _stated_terminal(header: Header) -> bool | None:
+def _stated_terminal_snr(header: Header) -> bool | None:
     if "ztsnr" in header.shapes:
         return True
-    word = header.metadata.get("ss_zero_terminal_snr", "")
-    return {"True": True, "False": False}.get(word)
+    value = header.metadata.get("ss_zero_terminal_snr", "")
+    return {"True": True, "False": False}.get(value)
 
 
-def _of_the_file(header: Header) -> list[Finding]:
-    """What is odd about the file as such."""
-    found = []
-    places = sorted(header.places.values())
-    end = max((stop for _, stop in places), default=header.length)
+def _layout_findings(header: Header) -> list[Finding]:
+    """Findings on the layout of the file itself."""
+    findings = []
+    ranges = sorted(header.offsets.values())
+    end = max((stop for _, stop in ranges), default=header.length)
     if header.length > end:
         message = f"{header.length - end:,} bytes follow the last tensor; no program of the format writes any."
-        found.append(Finding("trailing_bytes", "warning", message, "Get the file again from where it was published."))
-    if any(stop > start for (_, stop), (start, _) in pairwise(places)):
-        found.append(Finding("overlapping_tensors", "error", "Tensors of the file overlap each other; it is damaged."))
-    return found
+        findings.append(
+            Finding("trailing_bytes", "warning", message, "Get the file again from where it was published.")
+        )
+    if any(stop > start for (_, stop), (start, _) in pairwise(ranges)):
+        findings.append(
+            Finding("overlapping_tensors", "error", "Tensors of the file overlap each other; it is damaged.")
+        )
+    return findings
 
 
 def inspection_hashes(header: Header) -> dict[str, str]:
-    """The hashes by which programs know a file.
+    """Hashes by which programs know a file.
 
-    sha256 of the whole file (A1111 shows its first ten digits, CivitAI calls those AutoV2); of the tensors alone
-    (kohya's `sshs_model_hash`, AutoV3); and the old one of a piece of it, eight digits (A1111 before 2023).
+    sha256 of the whole file (A1111 shows its first ten digits, CivitAI calls those AutoV2); sha256 of the tensors alone
+    (kohya's `sshs_model_hash`, AutoV3); and the old hash of a piece of the file, eight digits (A1111 before 2023).
     """
-    start = min((begin for begin, _ in header.places.values()), default=header.length)
+    start = min((begin for begin, _ in header.offsets.values()), default=header.length)
     with header.path.open("rb") as file:
         whole = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(start)
@@ -228,14 +279,15 @@ def inspection_hashes(header: Header) -> dict[str, str]:
     return {"sha256": whole, "AutoV2": whole[:10], "tensors_sha256": tensors, "AutoV3": tensors[:12], **old}
 
 
-def _of_the_hashes(header: Header, made: Mapping[str, str]) -> list[Finding]:
-    stated = header.metadata.get("sshs_model_hash")
-    if not stated or stated == made["tensors_sha256"]:
+def _hash_findings(header: Header, computed: Mapping[str, str]) -> list[Finding]:
+    stated_hash = header.metadata.get("sshs_model_hash")
+    actual_hash = computed["tensors_sha256"]
+    if not stated_hash or stated_hash == actual_hash:
         return []
-    message = f"the metadata states sshs_model_hash {stated[:12]}, and the tensors have {made['tensors_sha256'][:12]}."
+    message = f"the metadata states sshs_model_hash {stated_hash[:12]}, and the tensors have {actual_hash[:12]}."
     return [Finding("other_tensors", "warning", message, "They were changed after the hash was made.")]
 
 
 def family_name(family: Family | None) -> str:
-    """In words."""
+    """Name of a family, or `not known`."""
     return FAMILY_NAMES[family] if family else "not known"

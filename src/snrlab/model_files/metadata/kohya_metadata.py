@@ -1,7 +1,7 @@
-"""A run in kohya's `ss_*` keys, which A1111, model managers and trainers read back out of a LoRA file.
+"""Training metadata in kohya's `ss_*` keys, which A1111, model managers and trainers read from a LoRA file.
 
-Keys that kohya always writes are there even where nothing is meant, as `None`. What its keys have no word for (ranks by
-block, weightings of our own, ...) is in `snrlab.config` and `snrlab.recipe`.
+Keys that kohya always writes are always present, as `None` if they do not apply. Settings without a kohya key (ranks by
+block, weightings of our own, ...) are only in `snrlab.config` and `snrlab.recipe`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from snrlab.model_files.families import Family
 
 @dataclass(frozen=True)
 class BaseHashes:
-    """The model that was trained on.
+    """Name and hashes of the base model.
 
     Attributes:
-        name: never a path; vae_name: of a separate autoencoder.
-        hashes, vae_hashes: as `file_hashes` gives them, where it was a single file.
+        name: of the model; never a path.
+        family: of the model.
+        hashes: from `file_hashes`, if the model is a single file.
+        vae_name, vae_hashes: the same for a separate VAE.
     """
 
     name: str
@@ -42,13 +44,13 @@ class BaseHashes:
 
 @dataclass(frozen=True)
 class Images:
-    """The images that were trained on; every folder goes by its own name, without the folders above it.
+    """Images of a run; each folder is given by its own name, without the folders above it.
 
     Attributes:
-        train, reg: pictures an epoch, repeats counted: those to learn and those of regularisation; validation: images
-            held back.
-        size: width and height aimed at.
-        options: what was done with them, in kohya's keys.
+        train, reg: training and regularisation images in an epoch, repeats included.
+        validation: images in the validation set.
+        size: resolution of training, width and height in pixels.
+        options: settings of the images in kohya's keys.
         datasets, dataset_dirs, reg_dataset_dirs, tag_frequency, bucket_info: as kohya writes them.
     """
 
@@ -66,7 +68,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Training:
-    """What was trained on what, how far, and when; `devices` trained it together."""
+    """Base model, images, progress and dates of a training; `devices` is the number of processes that shared it."""
 
     base: BaseHashes
     images: Images
@@ -77,9 +79,9 @@ class Training:
     devices: int = 1
 
 
-@cache  # a file of gigabytes is read once in a run
+@cache  # so that a file of gigabytes is read only once in a run
 def file_hashes(path: Path) -> tuple[str, str]:
-    """The two hashes by which A1111 knows a checkpoint file: an old one of a piece of it, and sha256 of all of it."""
+    """Hashes by which A1111 knows a checkpoint file: the old one, of a piece of it, and sha256 of the whole file."""
     with path.open("rb") as file:
         file.seek(0x100000)
         old = hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
@@ -87,19 +89,19 @@ def file_hashes(path: Path) -> tuple[str, str]:
         return old, hashlib.file_digest(file, "sha256").hexdigest()
 
 
-OFF = ("ss_full_fp16", "ss_lowram", "ss_fp8_base", "ss_fp8_base_unet", "ss_color_aug")
-NONE = ("ss_validation_split", "ss_max_validation_steps", "ss_resize_interpolation", "ss_face_crop_aug_range")
+ALWAYS_FALSE = ("ss_full_fp16", "ss_lowram", "ss_fp8_base", "ss_fp8_base_unet", "ss_color_aug")
+ALWAYS_NONE = ("ss_validation_split", "ss_max_validation_steps", "ss_resize_interpolation", "ss_face_crop_aug_range")
 
 
 def kohya_metadata(config: RunConfig, recipe: Recipe, training: Training) -> dict[str, object]:
-    """The keys and their values, dates left out."""
+    """Values of the `ss_*` keys, except dates."""
     run = json.dumps(config.model_dump(mode="json"), sort_keys=True)
     return {
-        "ss_session_id": zlib.crc32(run.encode()),  # tells the files of one run from those of another
+        "ss_session_id": zlib.crc32(run.encode()),  # the same in all files of a run, different in another run
         "ss_output_name": config.name,
         "ss_training_comment": config.output.description,
-        **dict.fromkeys(OFF, False),
-        **dict.fromkeys(NONE),
+        **dict.fromkeys(ALWAYS_FALSE, False),
+        **dict.fromkeys(ALWAYS_NONE),
         **_base_keys(config, recipe, training.base),
         **_network_keys(config.lora),
         **_optimisation_keys(config, training),
@@ -129,28 +131,28 @@ def _base_keys(config: RunConfig, recipe: Recipe, base: BaseHashes) -> dict[str,
 
 
 def _network_keys(lora: LoraConfig) -> dict[str, object]:
-    """A DoRA has the tensors that LyCORIS writes and reads; the rest is kohya's own network."""
-    arguments: dict[str, object] = {"algo": "locon", "dora_wd": True} if lora.dora else {}
+    """Keys of the LoRA; a DoRA is declared as LyCORIS' network, whose tensors it has, anything else as kohya's own."""
+    network_args: dict[str, object] = {"algo": "locon", "dora_wd": True} if lora.dora else {}
     if "convolution" in lora.layers:
         conv_rank = lora.conv_rank or lora.rank
-        arguments |= {"conv_dim": conv_rank, "conv_alpha": lora.conv_alpha or lora.alpha or float(conv_rank)}
-    arguments |= {name: getattr(lora, name) for name in ("rank_dropout", "module_dropout") if getattr(lora, name)}
+        network_args |= {"conv_dim": conv_rank, "conv_alpha": lora.conv_alpha or lora.alpha or float(conv_rank)}
+    network_args |= {name: getattr(lora, name) for name in ("rank_dropout", "module_dropout") if getattr(lora, name)}
     if lora.loraplus_ratio is not None:
-        arguments["loraplus_lr_ratio"] = lora.loraplus_ratio
+        network_args["loraplus_lr_ratio"] = lora.loraplus_ratio
     return {
         "ss_network_module": "lycoris.kohya" if lora.dora else "networks.lora",
         "ss_network_dim": lora.rank,
         "ss_network_alpha": lora.alpha or float(lora.rank),
         "ss_network_dropout": lora.dropout or None,
-        "ss_network_args": {name: str(value) for name, value in arguments.items()},
+        "ss_network_args": {name: str(value) for name, value in network_args.items()},
         "ss_scale_weight_norms": lora.max_norm,
     }
 
 
 def _optimisation_keys(config: RunConfig, training: Training) -> dict[str, object]:
     train, validation = config.train, config.validation
-    entries = training.images.train + training.images.reg
-    total = train.batch_size * train.gradient_accumulation * training.devices
+    images_per_epoch = training.images.train + training.images.reg
+    global_batch = train.batch_size * train.gradient_accumulation * training.devices
     text_rates = [train.rate(part) for part in train.parts if part != "unet"]
     loss = train.loss.params
     return {
@@ -164,10 +166,10 @@ def _optimisation_keys(config: RunConfig, training: Training) -> dict[str, objec
         "ss_max_train_steps": train.steps,
         "ss_steps": training.steps,
         "ss_epoch": training.epochs,
-        "ss_num_epochs": -(-train.steps * total // entries),
-        "ss_num_batches_per_epoch": -(-entries // train.batch_size),
+        "ss_num_epochs": -(-train.steps * global_batch // images_per_epoch),
+        "ss_num_batches_per_epoch": -(-images_per_epoch // train.batch_size),
         "ss_batch_size_per_device": train.batch_size,
-        "ss_total_batch_size": total,
+        "ss_total_batch_size": global_batch,
         "ss_gradient_accumulation_steps": train.gradient_accumulation,
         "ss_gradient_checkpointing": train.gradient_checkpointing,
         "ss_mixed_precision": "no" if config.model.precision == "fp32" else config.model.precision,
@@ -183,7 +185,7 @@ def _optimisation_keys(config: RunConfig, training: Training) -> dict[str, objec
 
 
 def _image_keys(images: Images) -> dict[str, object]:
-    facts = {
+    folder_keys = {
         "ss_datasets": list(images.datasets),
         "ss_dataset_dirs": dict(images.dataset_dirs),
         "ss_reg_dataset_dirs": dict(images.reg_dataset_dirs),
@@ -196,14 +198,14 @@ def _image_keys(images: Images) -> dict[str, object]:
         "ss_num_reg_images": images.reg,
         "ss_resolution": f"({images.size[0]}, {images.size[1]})",
         **images.options,
-        **{key: value for key, value in facts.items() if value},
+        **{key: value for key, value in folder_keys.items() if value},
     }
 
 
 def _recipe_keys(recipe: Recipe) -> dict[str, object]:
-    """The recipe, where an entry says that kohya has one of the same meaning.
+    """Keys of the recipe, for entries that kohya also has.
 
-    An entry's property `kohya` maps a key to the parameter it holds, or to True for a mere switch.
+    An entry's property `kohya` maps a key to the parameter whose value it takes, or to True for a switch.
     """
     keys: dict[str, object] = dict.fromkeys(
         ("ss_min_snr_gamma", "ss_ip_noise_gamma", "ss_noise_offset", "ss_multires_noise_iterations",

@@ -1,4 +1,4 @@
-"""What a LoRA file says about itself: kohya's `ss_*`, `modelspec.*`, and our own recipe and run. Never a path."""
+"""Metadata of a LoRA file: kohya's `ss_*` keys, `modelspec.*`, and our own recipe and config. Never contains a path."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from snrlab.model_files.families import Family
 from snrlab.model_files.metadata.kohya_metadata import Training, kohya_metadata
 
 ARCHITECTURES: dict[Family, str] = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}
-SGM = "https://github.com/Stability-AI/generative-models"  # whose names the UNet of an SDXL LoRA has
+SGM = "https://github.com/Stability-AI/generative-models"  # a LoRA of SDXL names UNet layers as this does
 
 
 def lora_metadata(config: RunConfig, recipe: Recipe, training: Training) -> dict[str, str]:
-    """Metadata of a LoRA; values are texts, dates only where `output.dates` asks for them."""
-    plain = {
+    """Metadata of a LoRA as strings; dates are included only if `output.dates` is set."""
+    values = {
         **kohya_metadata(config, recipe, training),
         **_modelspec(config, recipe, training),
         "snrlab.version": __version__,
@@ -28,37 +28,38 @@ def lora_metadata(config: RunConfig, recipe: Recipe, training: Training) -> dict
         "snrlab.config": without_paths(config).model_dump(mode="json"),
     }
     if config.output.dates and training.started and training.finished:
-        plain |= {
+        values |= {
             "ss_training_started_at": training.started.timestamp(),
             "ss_training_finished_at": training.finished.timestamp(),
             "modelspec.date": training.finished.astimezone(UTC).isoformat(timespec="seconds"),
         }
-    return {k: _text(v) for k, v in plain.items()}
+    return {key: _to_string(value) for key, value in values.items()}
 
 
 def _modelspec(config: RunConfig, recipe: Recipe, training: Training) -> dict[str, object]:
-    family, size = training.base.family, training.images.size
-    v = recipe.prediction_type == "v_prediction"
-    architecture = ARCHITECTURES.get(family) or f"stable-diffusion-v2-{'768-v' if v else '512'}"
-    drawn = np.flatnonzero(recipe.tables().p)
+    """Values of the `modelspec.*` keys."""
+    family, resolution = training.base.family, training.images.size
+    is_v = recipe.prediction_type == "v_prediction"
+    architecture = ARCHITECTURES.get(family) or f"stable-diffusion-v2-{'768-v' if is_v else '512'}"
+    sampled = np.flatnonzero(recipe.tables().p)
     return {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{architecture}/lora",
         "modelspec.implementation": SGM if family == "sdxl" else "diffusers",
         "modelspec.implementation_version": f"snrlab/{__version__}",
         "modelspec.title": config.name,
-        "modelspec.resolution": f"{size[0]}x{size[1]}",
-        "modelspec.prediction_type": "v" if v else recipe.prediction_type,
-        "modelspec.timestep_range": f"{drawn[0]},{drawn[-1] + 1}",  # as kohya's: the end is not among them
+        "modelspec.resolution": f"{resolution[0]}x{resolution[1]}",
+        "modelspec.prediction_type": "v" if is_v else recipe.prediction_type,
+        "modelspec.timestep_range": f"{sampled[0]},{sampled[-1] + 1}",  # as in kohya: the end is exclusive
         "modelspec.encoder_layer": config.model.clip_skip or (1 if family == "sd1" else 2),
         **description_metadata(config),
     }
 
 
 def description_metadata(config: RunConfig) -> dict[str, str]:
-    """What [output] says of the result for people, in the keys that model browsers show."""
+    """Description of the result from [output], in the `modelspec.*` keys that model browsers show."""
     output = config.output
-    words = {
+    texts = {
         "title": output.title,
         "author": output.author,
         "description": output.description,
@@ -66,9 +67,9 @@ def description_metadata(config: RunConfig) -> dict[str, str]:
         "tags": ", ".join(output.tags),
         "trigger_phrase": output.trigger_phrase,
     }
-    return {f"modelspec.{name}": text for name, text in words.items() if text}
+    return {f"modelspec.{name}": text for name, text in texts.items() if text}
 
 
-def _text(value: object) -> str:
-    """Kohya's spelling: Python's str, JSON for containers."""
+def _to_string(value: object) -> str:
+    """A value as kohya writes it: JSON for containers, else Python's str."""
     return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else str(value)

@@ -1,1 +1,1 @@
-"""Names of tensors in the layouts of other programs, and the rules between them."""
+"""Tensor names in the layouts of other programs, and the rules that map them."""

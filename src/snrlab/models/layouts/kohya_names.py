@@ -1,4 +1,4 @@
-"""Kohya's names for the layers of a LoRA, from a layer's path and back, by rule.
+"""Kohya's names for the layers of a LoRA: from a layer's path and back, by rule.
 
 A path is the name of the network's folder and the layer's name in it, as diffusers and the CLIP format have them:
 `unet.mid_block.attentions.0.proj_in`, `text_encoder.text_model.encoder.layers.0.mlp.fc1`. Kohya's name is a prefix
@@ -20,7 +20,7 @@ _PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_"}
 SDXL_PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
 _PARTS = {prefix: part for table in (_PREFIXES, SDXL_PREFIXES) for part, prefix in table.items()}
 
-# parts of a layer's name that have a `_` of their own; every other `_` stands for a `.`
+# parts of a layer's name that contain `_` themselves; every other `_` stands for a `.`
 _WORDS = (
     "down_blocks", "mid_block", "up_blocks", "input_blocks", "middle_block", "output_blocks", "transformer_blocks",
     "proj_in", "proj_out", "to_q", "to_k", "to_v", "to_out", "conv_in", "conv_out", "conv_shortcut", "time_emb_proj",
@@ -37,8 +37,8 @@ def kohya_name(path: str, family: Family, unet_config: Mapping[str, Any]) -> str
 
     Args:
         path: network and layer, with the level `text_model` that transformers 5 dropped and the format keeps.
-        family: of the model; SDXL has names of its own.
-        unet_config: of the model's UNet, whose blocks SDXL's names count.
+        family: family of the model; SDXL has its own names.
+        unet_config: config of the model's UNet, whose blocks SDXL's names count.
 
     >>> kohya_name("unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0", "sd1", {})
     'lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0'
@@ -52,10 +52,10 @@ def kohya_name(path: str, family: Family, unet_config: Mapping[str, Any]) -> str
 
 
 def path_of_kohya_name(name: str, unet_config: Mapping[str, Any]) -> str:
-    """The path of the layer that has this name; the UNet's may be in the original layout or in diffusers'.
+    """The path of the layer with this name; a UNet's name may be in the original layout or in diffusers'.
 
     Raises:
-        UserError: it is none of kohya's names.
+        UserError: it is not one of kohya's names.
 
     >>> path_of_kohya_name("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0", {})
     'unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0'

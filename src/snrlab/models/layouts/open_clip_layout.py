@@ -1,11 +1,11 @@
-"""Names of a text encoder in OpenCLIP, which single files of SD 2 and SDXL have: there q, k and v are one matrix."""
+"""Tensor names of OpenCLIP text encoders, as in single files of SD 2 and SDXL, where q, k and v are one matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from snrlab.core.errors import UserError
-from snrlab.models.layouts.tensor_layout import Form, Stored
+from snrlab.models.layouts.tensor_layout import Form, StoredTensor
 
 OPEN_CLIP_LAYER = {
     "layer_norm1": "ln_1",
@@ -23,23 +23,23 @@ OPEN_CLIP_ENDS = {
 }
 
 
-def open_clip_tensors(names: Iterable[str], prefix: str) -> list[Stored]:
-    """All tensors of a text encoder, by the names of its state dict, as a file with this prefix stores them."""
-    found = []
+def open_clip_tensors(names: Iterable[str], prefix: str) -> list[StoredTensor]:
+    """The tensors of a text encoder as a file with this prefix stores them, from the names of its state dict."""
+    tensors = []
     for name in names:
         path = name.removeprefix("text_model.")
         if path in OPEN_CLIP_ENDS:
             form: Form = "transposed" if path.startswith("text_projection") else "same"
-            found.append(Stored(prefix + OPEN_CLIP_ENDS[path], (name,), form))
+            tensors.append(StoredTensor(prefix + OPEN_CLIP_ENDS[path], (name,), form))
             continue
         layer, _, inner = path.removeprefix("encoder.layers.").partition(".")
         block = f"{prefix}transformer.resblocks.{layer}"
         module, _, kind = inner.rpartition(".")
         if module in OPEN_CLIP_LAYER:
-            found.append(Stored(f"{block}.{OPEN_CLIP_LAYER[module]}.{kind}", (name,)))
+            tensors.append(StoredTensor(f"{block}.{OPEN_CLIP_LAYER[module]}.{kind}", (name,)))
         elif module == "self_attn.q_proj":
-            three = tuple(name.replace("q_proj", f"{letter}_proj") for letter in "qkv")
-            found.append(Stored(f"{block}.attn.in_proj_{kind}", three))
+            parts = tuple(name.replace("q_proj", f"{letter}_proj") for letter in "qkv")
+            tensors.append(StoredTensor(f"{block}.attn.in_proj_{kind}", parts))
         elif module not in ("self_attn.k_proj", "self_attn.v_proj"):
-            raise UserError(f"'{name}' is no part of a CLIP text encoder.", code="unknown-name")
-    return found
+            raise UserError(f"'{name}' is not part of a CLIP text encoder.", code="unknown-name")
+    return tensors

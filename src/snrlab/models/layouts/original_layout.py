@@ -1,13 +1,13 @@
-"""Names of tensors in single files (the layout of the programs that SD 1.5, 2 and XL came with) and in diffusers.
+"""Tensor names in single files (the layout of the original SD 1.5, 2 and XL programs) and in diffusers.
 
 Each network of diffusers has a counterpart there whose names follow from the config by rule:
 
     UNet             down_blocks.I.resnets.J       <->  input_blocks.N.0
     autoencoder      decoder.up_blocks.I.resnets.J <->  decoder.up.(last - I).block.J
-    text encoder     the same names in SD 1.5 and for the first one of SDXL; OpenCLIP's for SD 2 and the second one:
-                     there q, k and v are one matrix, and the text projection is transposed
+    text encoder     the same names in SD 1.5 and for SDXL's first one; OpenCLIP's in SD 2 and for SDXL's second one,
+                     where q, k and v are one matrix and the text projection is transposed
 
-The maps are bijections: whatever is loaded is saved under the name that it came from.
+The maps are bijections: every tensor is saved under the name it was loaded from.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from snrlab.core.errors import UserError
 from snrlab.model_files.families import Family
 from snrlab.models.layouts.open_clip_layout import open_clip_tensors
-from snrlab.models.layouts.tensor_layout import Stored
+from snrlab.models.layouts.tensor_layout import StoredTensor
 
 PREFIXES: dict[Family, dict[str, str]] = {
     "sd1": {"text_encoder": "cond_stage_model.transformer."},
@@ -56,14 +56,14 @@ VAE_RESNET = {"conv_shortcut": "nin_shortcut"}
 VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
 
-def layout(part: str, names: Iterable[str], config: Mapping[str, Any], family: Family) -> list[Stored]:
+def layout(part: str, names: Iterable[str], config: Mapping[str, Any], family: Family) -> list[StoredTensor]:
     """All tensors of a network as a single file of the family stores them.
 
     Args:
         part: `unet`, `vae`, `text_encoder` or `text_encoder_2`.
-        names: of the network's tensors (its state dict).
-        config: of the network.
-        family: which Stable Diffusion.
+        names: names of the network's tensors (its state dict).
+        config: config of the network.
+        family: family of the model.
     """
     prefix = PREFIXES[family][part]
     if part == "unet":
@@ -108,7 +108,9 @@ def diffusers_module(path: str, unet_config: Mapping[str, Any]) -> str:
     Raises:
         UserError: no such module in a UNet of this config.
     """
-    return _rename(path, {there: here for here, there in _unet_modules(unet_config).items()}, "a UNet of this family")
+    return _rename(
+        path, {original: module for module, original in _unet_modules(unet_config).items()}, "a UNet of this family"
+    )
 
 
 def vae_module(path: str, vae_config: Mapping[str, Any]) -> str:
@@ -123,13 +125,13 @@ def vae_module(path: str, vae_config: Mapping[str, Any]) -> str:
     return _rename(path, _vae_modules(len(vae_config["block_out_channels"])), "an autoencoder of this family")
 
 
-def _rename(path: str, modules: Mapping[str, str], of: str) -> str:
-    """Replace the longest beginning of the path that is a known module."""
+def _rename(path: str, modules: Mapping[str, str], owner: str) -> str:
+    """Replace the longest prefix of the path that is a known module."""
     head, rest = path, ""
     while head not in modules:
         head, dot, last = head.rpartition(".")
         if not dot:
-            raise UserError(f"'{path}' is no part of {of}.", code="unknown-name")
+            raise UserError(f"'{path}' is not part of {owner}.", code="unknown-name")
         rest = f".{last}{rest}"
     return modules[head] + rest
 
@@ -148,58 +150,58 @@ def _per_block(layers: int | Sequence[int], blocks: int) -> tuple[int, ...]:
 
 @cache
 def _unet_rule(layers: tuple[int, ...], down: tuple[bool, ...], up: tuple[bool, ...]) -> dict[str, str]:
-    """Modules at which the two trees meet: original input and output blocks are numbered through.
+    """Original names of a UNet's modules: its input blocks and output blocks are numbered consecutively.
 
-    An input block is one layer or one downsampler; an output block a layer, its attention and an upsampler after it.
+    An input block is one layer or one downsampler; an output block is a layer, its attention and a following upsampler.
     """
-    found, number = dict(UNET_ENDS), 1
+    modules, number = dict(UNET_ENDS), 1
     for i, (count, attention) in enumerate(zip(layers, down, strict=True)):
         for j in range(count):
-            found[f"down_blocks.{i}.resnets.{j}"] = f"input_blocks.{number}.0"
+            modules[f"down_blocks.{i}.resnets.{j}"] = f"input_blocks.{number}.0"
             if attention:
-                found[f"down_blocks.{i}.attentions.{j}"] = f"input_blocks.{number}.1"
+                modules[f"down_blocks.{i}.attentions.{j}"] = f"input_blocks.{number}.1"
             number += 1
         if i < len(layers) - 1:
-            found[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{number}.0.op"
+            modules[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{number}.0.op"
             number += 1
     number = 0
     for i, (count, attention) in enumerate(zip(reversed(layers), up, strict=True)):
         for j in range(count + 1):
-            found[f"up_blocks.{i}.resnets.{j}"] = f"output_blocks.{number}.0"
+            modules[f"up_blocks.{i}.resnets.{j}"] = f"output_blocks.{number}.0"
             if attention:
-                found[f"up_blocks.{i}.attentions.{j}"] = f"output_blocks.{number}.1"
+                modules[f"up_blocks.{i}.attentions.{j}"] = f"output_blocks.{number}.1"
             number += 1
         if i < len(layers) - 1:
-            found[f"up_blocks.{i}.upsamplers.0"] = f"output_blocks.{number - 1}.{1 + attention}"
-    return found | _inside(found, ".resnets.", UNET_RESNET)
+            modules[f"up_blocks.{i}.upsamplers.0"] = f"output_blocks.{number - 1}.{1 + attention}"
+    return modules | _inside(modules, ".resnets.", UNET_RESNET)
 
 
 @cache
 def _vae_modules(blocks: int) -> dict[str, str]:
-    found = {"quant_conv": "quant_conv", "post_quant_conv": "post_quant_conv"}
+    modules = {"quant_conv": "quant_conv", "post_quant_conv": "post_quant_conv"}
     for side, way in (("encoder", "down"), ("decoder", "up")):
-        found |= {f"{side}.{name}": f"{side}.{name}" for name in ("conv_in", "conv_out")}
-        found[f"{side}.conv_norm_out"] = f"{side}.norm_out"
-        found |= {f"{side}.mid_block.resnets.{j}": f"{side}.mid.block_{j + 1}" for j in (0, 1)}
-        found[f"{side}.mid_block.attentions.0"] = f"{side}.mid.attn_1"
+        modules |= {f"{side}.{name}": f"{side}.{name}" for name in ("conv_in", "conv_out")}
+        modules[f"{side}.conv_norm_out"] = f"{side}.norm_out"
+        modules |= {f"{side}.mid_block.resnets.{j}": f"{side}.mid.block_{j + 1}" for j in (0, 1)}
+        modules[f"{side}.mid_block.attentions.0"] = f"{side}.mid.attn_1"
         for i in range(blocks):
             level = i if side == "encoder" else blocks - 1 - i
-            found[f"{side}.{way}_blocks.{i}.{way}samplers.0"] = f"{side}.{way}.{level}.{way}sample"
-            # as many layers as there may be: a config counts them differently for the two sides
-            found |= {f"{side}.{way}_blocks.{i}.resnets.{j}": f"{side}.{way}.{level}.block.{j}" for j in range(8)}
-    return found | _inside(found, ".resnets.", VAE_RESNET) | _inside(found, ".attentions.", VAE_ATTENTION)
+            modules[f"{side}.{way}_blocks.{i}.{way}samplers.0"] = f"{side}.{way}.{level}.{way}sample"
+            # more layers than any block has: a config counts them differently for the two sides
+            modules |= {f"{side}.{way}_blocks.{i}.resnets.{j}": f"{side}.{way}.{level}.block.{j}" for j in range(8)}
+    return modules | _inside(modules, ".resnets.", VAE_RESNET) | _inside(modules, ".attentions.", VAE_ATTENTION)
 
 
 def _inside(modules: Mapping[str, str], kind: str, names: Mapping[str, str]) -> dict[str, str]:
-    """What lies within each module of a kind, where the two layouts name it differently."""
-    chosen = {here: there for here, there in modules.items() if kind in here}
-    return {f"{here}.{a}": f"{there}.{b}" for here, there in chosen.items() for a, b in names.items()}
+    """Submodules of each module of a kind whose names differ between the two layouts."""
+    chosen = {module: original for module, original in modules.items() if kind in module}
+    return {f"{module}.{a}": f"{original}.{b}" for module, original in chosen.items() for a, b in names.items()}
 
 
-def _renamed(name: str, prefix: str, original: str) -> Stored:
-    return Stored(prefix + original, (name,))
+def _renamed(name: str, prefix: str, original: str) -> StoredTensor:
+    return StoredTensor(prefix + original, (name,))
 
 
-def _vae_tensor(name: str, prefix: str, original: str) -> Stored:
+def _vae_tensor(name: str, prefix: str, original: str) -> StoredTensor:
     matrix = ".attentions." in name and name.endswith("weight") and "group_norm" not in name
-    return Stored(prefix + original, (name,), "convolution" if matrix else "same")
+    return StoredTensor(prefix + original, (name,), "convolution" if matrix else "same")

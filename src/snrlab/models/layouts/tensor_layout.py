@@ -1,4 +1,4 @@
-"""What a tensor of a single file holds of a network, and the way there and back."""
+"""How a tensor of a single file maps to tensors of a network, in both directions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Form = Literal["same", "transposed", "convolution"]
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A tensor of a single file, and what it holds of a network.
+class StoredTensor:
+    """A tensor of a single file and the network tensors that it stores.
 
     Attributes:
-        name: in the file.
-        parts: in the network; several lie one below the other (q, k, v).
-        form: how the file's matrix follows from the network's.
+        name: name in the file.
+        parts: names in the network; several are stacked along the first dimension (q, k, v).
+        form: how the file's matrix is derived from the network's.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Stored:
     form: Form = "same"
 
     def split(self, tensor: Tensor) -> dict[str, Tensor]:
-        """The network's tensors, views of the file's."""
+        """The network's tensors, as views of the file's tensor."""
         if self.form == "transposed":
             tensor = tensor.T
         elif self.form == "convolution":
@@ -35,9 +35,9 @@ class Stored:
         return dict(zip(self.parts, tensor.chunk(len(self.parts)) if len(self.parts) > 1 else [tensor], strict=True))
 
     def join(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """The file's tensor, from the network's."""
-        found = [tensors[part] for part in self.parts]
-        tensor = torch.cat(found) if len(found) > 1 else found[0]
+        """The file's tensor, built from the network's."""
+        parts = [tensors[part] for part in self.parts]
+        tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         if self.form == "transposed":
             return tensor.T.contiguous()
         return tensor[:, :, None, None] if self.form == "convolution" else tensor

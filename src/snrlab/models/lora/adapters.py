@@ -1,4 +1,4 @@
-"""LoRA adapters on a model through peft: which layers get one, of which rank, and what is in them."""
+"""LoRA adapters on a model, through peft: which layers get one, with which rank, and reading them back."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ TEXT_TARGETS: dict[LoraLayers, str] = {"attention": r"[qkv]_proj|out_proj", "fee
 
 
 class AdapterSize(NamedTuple):
-    """Of an adapter: its rank and the alpha that scales it."""
+    """Rank and alpha of an adapter."""
 
     rank: int
     alpha: float
 
 
 def add_lora(components: Components, config: LoraConfig, parts: Sequence[str], seed: int) -> None:
-    """Put trainable adapters on layers of these networks.
+    """Add trainable adapters to layers of these networks.
 
-    The down matrix starts at Kaiming-uniform noise drawn from the seed, the up matrix at 0, and the lengths of a DoRA
-    at those of the weight, so that the model is unchanged at first. The caller's random state is untouched.
+    The down matrix starts as Kaiming-uniform noise drawn from the seed, the up matrix as 0, and DoRA's magnitudes as
+    the row norms of the weight, so that the model is unchanged at first. The caller's random state is untouched.
 
     Raises:
-        UserError: a block that is none, or networks without a layer of the kinds asked for.
+        UserError: an unknown block, or a network without a layer of the requested kinds.
     """
     plans = {part: adapter_sizes(components.networks[part], part, config) for part in parts}
     # peft initialises from torch's global generator: lend it our seed, then give it back
@@ -55,16 +55,16 @@ def add_lora(components: Components, config: LoraConfig, parts: Sequence[str], s
         parameter.data = parameter.data.float()
     for layer in lora_layers(components).values():
         if config.dora:
-            _start_at_own_lengths(layer)
+            _init_magnitude(layer)
         else:  # autocast would make inputs half again: each adapter would keep a copy for the backward pass
             layer.cast_input_dtype_enabled = False
 
 
 def adapter_sizes(network: nn.Module, part: str, config: LoraConfig) -> dict[str, AdapterSize]:
-    """Which layers of a network get an adapter, and its size, in the network's order.
+    """The layers of a network that get an adapter, with its size, in the network's order.
 
     Raises:
-        UserError: a block that is none, or no layer at all.
+        UserError: an unknown block, or no layer at all.
     """
     targets = UNET_TARGETS if part == "unet" else TEXT_TARGETS
     kinds = "|".join(targets[kind] for kind in config.layers if kind in targets)
@@ -75,18 +75,18 @@ def adapter_sizes(network: nn.Module, part: str, config: LoraConfig) -> dict[str
             f"train.{part}: lora.layers is {config.layers}, of which it has none; leave it out.", code="unused-option"
         )
     if part == "unet":
-        _refuse_unknown_blocks(layers, config)
-    found = {name: _size(name, module, part, config) for name, module in layers.items()}
-    if not any(size.rank for size in found.values()):
+        _check_blocks(layers, config)
+    sizes = {name: _layer_size(name, module, part, config) for name, module in layers.items()}
+    if not any(size.rank for size in sizes.values()):
         raise UserError(
             f"lora.block_ranks is 0 everywhere: no adapter is left; set train.{part} = false instead.",
             code="nothing-to-do",
         )
-    return {name: size for name, size in found.items() if size.rank}
+    return {name: size for name, size in sizes.items() if size.rank}
 
 
 def lora_layers(components: Components) -> dict[str, LoraLayer]:
-    """The layers with a trained adapter by their path, in a fixed order."""
+    """Layers with a trained adapter, by path, in a fixed order."""
     return {
         adapter_layer_path(part, name): module
         for part in ("unet", "text_encoder", "text_encoder_2")
@@ -106,15 +106,15 @@ def lora_parameters(components: Components) -> Iterator[tuple[str, nn.Parameter]
 
 
 def trained_lora(components: Components) -> Lora:
-    """The adapters as they are now, by the path of their layer."""
-    return {path: _adapter(layer) for path, layer in lora_layers(components).items()}
+    """The current adapters, by the path of their layer."""
+    return {path: _read_adapter(layer) for path, layer in lora_layers(components).items()}
 
 
 def start_from(components: Components, lora: Lora, source: str) -> None:
-    """Give the adapters the updates of a LoRA of the same layers and ranks, whatever its alphas.
+    """Initialise the adapters from a LoRA with the same layers and ranks; its alphas may differ.
 
     Raises:
-        UserError: the two do not have the same shape.
+        UserError: layers, ranks or shapes differ.
     """
     layers = lora_layers(components)
     for path in sorted(layers.keys() ^ lora.keys()):
@@ -123,28 +123,28 @@ def start_from(components: Components, lora: Lora, source: str) -> None:
             f"lora.start_from: {where} has an adapter on {path}, {lacks} has none there.", code="does-not-fit-model"
         )
     for path, layer in layers.items():
-        here, there = _adapter(layer), lora[path]
-        for what, mine, other in (
-            ("rank", here.rank, there.rank),
-            ("dora", here.magnitude is not None, there.magnitude is not None),
-            ("shape", here.shape, there.shape),
+        current, start = _read_adapter(layer), lora[path]
+        for name, value, given in (
+            ("rank", current.rank, start.rank),
+            ("dora", current.magnitude is not None, start.magnitude is not None),
+            ("shape", current.shape, start.shape),
         ):
-            if mine != other:
+            if value != given:
                 raise UserError(
-                    f"lora.start_from: the {what} of {path} is {other} in {source}, here {mine}.",
+                    f"lora.start_from: the {name} of {path} is {given} in {source}, here {value}.",
                     code="does-not-fit-model",
                 )
-        values = [(layer.lora_A, there.down), (layer.lora_B, there.with_alpha(here.alpha).up)]
-        if there.magnitude is not None:
-            values.append((layer.lora_magnitude_vector, there.magnitude))
-        for module, value in values:
+        values = [(layer.lora_A, start.down), (layer.lora_B, start.with_alpha(current.alpha).up)]
+        if start.magnitude is not None:
+            values.append((layer.lora_magnitude_vector, start.magnitude))
+        for module, tensor in values:
             weight = module[ADAPTER].weight
-            weight.data.copy_(value.reshape(weight.shape))
+            weight.data.copy_(tensor.reshape(weight.shape))
 
 
 @torch.no_grad()
 def limit_norms(layers: Iterable[LoraLayer], max_norm: float) -> None:
-    """Shrink updates whose Frobenius norm is larger to that norm, down and up by the same factor.
+    """Scale updates down to a maximum Frobenius norm, the down and up matrices by the same factor.
 
     |B A|^2 = sum (A A^T) * (B^T B): no matrix of the weight's size is needed.
     """
@@ -164,7 +164,7 @@ def adapter_layer_path(part: str, name: str) -> str:
     return f"{part}.{name}"
 
 
-def _size(name: str, module: nn.Module, part: str, config: LoraConfig) -> AdapterSize:
+def _layer_size(name: str, module: nn.Module, part: str, config: LoraConfig) -> AdapterSize:
     rank, alpha = config.rank, config.alpha
     convolution = _is_convolution(module)
     if convolution:
@@ -172,29 +172,29 @@ def _size(name: str, module: nn.Module, part: str, config: LoraConfig) -> Adapte
     if part == "unet":
         tables = (config.conv_block_ranks, config.conv_block_alphas)
         ranks, alphas = tables if convolution else (config.block_ranks, config.block_alphas)
-        if (block := _block(name, ranks)) is not None:
+        if (block := _longest_block(name, ranks)) is not None:
             rank = ranks[block]
-        if (block := _block(name, alphas)) is not None:
+        if (block := _longest_block(name, alphas)) is not None:
             alpha = alphas[block]
     return AdapterSize(rank, float(alpha or rank))
 
 
 def _is_convolution(module: nn.Module) -> bool:
-    """Whether a layer counts as one: a kernel of 1 x 1 is a linear layer."""
+    """Whether a layer counts as a convolution: a 1 x 1 kernel counts as a linear layer."""
     return isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
 
 
-def _block(name: str, table: Mapping[str, object]) -> str | None:
+def _longest_block(name: str, table: Mapping[str, object]) -> str | None:
     """The longest block of the table that a layer is in."""
     return max((block for block in table if f"{name}.".startswith(f"{block}.")), key=len, default=None)
 
 
-def _refuse_unknown_blocks(layers: Mapping[str, nn.Module], config: LoraConfig) -> None:
+def _check_blocks(layers: Mapping[str, nn.Module], config: LoraConfig) -> None:
     for field in ("block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas"):
         names = [name for name, module in layers.items() if _is_convolution(module) == field.startswith("conv")]
         blocks = sorted({re.match(r"mid_block|\w+\.\d+", name)[0] for name in names})  # type: ignore[index]  # every layer is in a block
         for block in getattr(config, field):
-            if not any(_block(name, {block: None}) for name in names):
+            if not any(_longest_block(name, {block: None}) for name in names):
                 raise unknown(f"lora.{field}", block, blocks)
 
 
@@ -203,31 +203,31 @@ def _peft_config(plan: Mapping[str, AdapterSize], dora: bool) -> PeftConfig:
     return PeftConfig(
         r=rank,
         lora_alpha=alpha,
-        target_modules=_either(plan),
-        rank_pattern=_pattern({name: size.rank for name, size in plan.items() if size.rank != rank}),
-        alpha_pattern=_pattern({name: size.alpha for name, size in plan.items() if size.alpha != alpha}),
+        target_modules=_alternatives(plan),
+        rank_pattern=_patterns({name: size.rank for name, size in plan.items() if size.rank != rank}),
+        alpha_pattern=_patterns({name: size.alpha for name, size in plan.items() if size.alpha != alpha}),
         use_dora=dora,
     )
 
 
-def _pattern(values: Mapping[str, float]) -> dict[str, float]:
-    """Values by regular expression, one for each value: peft tries them one after the other for each layer."""
-    return {_either(n for n, v in values.items() if v == value): value for value in sorted(set(values.values()))}
+def _patterns(values: Mapping[str, float]) -> dict[str, float]:
+    """Values by regular expression, one for each distinct value: peft tries them in turn for every layer."""
+    return {_alternatives(n for n, v in values.items() if v == value): value for value in sorted(set(values.values()))}
 
 
-def _either(names: Iterable[str]) -> str:
+def _alternatives(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, names))
 
 
-def _start_at_own_lengths(layer: LoraLayer) -> None:
-    """The lengths of the weight's rows in fp32, where peft has them in the weight's number format."""
+def _init_magnitude(layer: LoraLayer) -> None:
+    """Set the magnitude to the weight's row norms in fp32; peft computes them in the weight's number format."""
     weight = layer.get_base_layer().weight
-    lengths = torch.linalg.vector_norm(weight.detach().float().flatten(1), dim=1)
+    norms = torch.linalg.vector_norm(weight.detach().float().flatten(1), dim=1)
     magnitude = layer.lora_magnitude_vector[ADAPTER].weight
-    magnitude.data.copy_(lengths.view(magnitude.shape))
+    magnitude.data.copy_(norms.view(magnitude.shape))
 
 
-def _adapter(layer: LoraLayer) -> Adapter:
+def _read_adapter(layer: LoraLayer) -> Adapter:
     down, up = layer.lora_A[ADAPTER].weight.detach(), layer.lora_B[ADAPTER].weight.detach()
     magnitude = None
     if ADAPTER in layer.lora_magnitude_vector:

@@ -1,4 +1,4 @@
-"""LoRA files: read in any of the layouts that are around, written in kohya's or peft's.
+"""LoRA files: read in any common layout, written in kohya's or peft's.
 
 kohya   <kohya name>.lora_down.weight  .lora_up.weight  .alpha  .dora_scale
 peft    <network>.<layer>.lora_A.weight  .lora_B.weight  .lora_magnitude_vector
@@ -34,15 +34,15 @@ _METADATA = "lora_adapter_metadata"  # where diffusers writes peft's configurati
 
 
 def load_lora(path: Path, unet_config: Mapping[str, Any] | None = None, *, field: str = "LORA") -> Lora:
-    """The adapters in a file, on the CPU, by the path of their layer.
+    """Load the adapters of a file onto the CPU, by the path of their layer.
 
     Args:
         path: a .safetensors file in kohya's layout (SDXL's UNet in the original names or diffusers') or peft's.
-        unet_config: of the UNet it belongs to; by default that of SDXL, the family that original names are used for.
-        field: what the path was given as, for messages.
+        unet_config: config of the UNet it belongs to; by default SDXL's, the family that uses original names.
+        field: name of the option or field that gave the path, for messages.
 
     Raises:
-        UserError: not such a file, a pickle, or an adapter that is not a LoRA, LoCon or DoRA.
+        UserError: not a LoRA file, a pickle, or an adapter other than LoRA, LoCon or DoRA.
     """
     header = read_header(path, field)
     if not any("lora" in name for name in header.shapes):
@@ -51,15 +51,17 @@ def load_lora(path: Path, unet_config: Mapping[str, Any] | None = None, *, field
     config = unet_config or families.config("sdxl", "unet")
     layers: dict[str, dict[str, Tensor]] = {}
     for key, tensor in load_file(path).items():
-        layer, role = _place(key, config, f"{field}: {path.name}")
+        layer, role = _parse_tensor_name(key, config, f"{field}: {path.name}")
         layers.setdefault(layer, {})[role] = tensor
-    return {layer: _adapter(layer, parts, header.metadata, f"{field}: {path.name}") for layer, parts in layers.items()}
+    return {
+        layer: _build_adapter(layer, parts, header.metadata, f"{field}: {path.name}") for layer, parts in layers.items()
+    }
 
 
 def kohya_tensors(lora: Lora, family: Family, unet_config: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Tensor]:
     """The tensors of a file in kohya's layout."""
     tensors: dict[str, Tensor] = {}
-    for path, adapter in _readable_alphas(lora).items():
+    for path, adapter in _with_readable_alphas(lora).items():
         name = kohya_name(path, family, unet_config)
         tensors[f"{name}.lora_down.weight"] = adapter.down
         tensors[f"{name}.lora_up.weight"] = adapter.up
@@ -70,10 +72,10 @@ def kohya_tensors(lora: Lora, family: Family, unet_config: Mapping[str, Any], dt
 
 
 def peft_tensors(lora: Lora, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The tensors of a file in peft's layout, which has no place for alpha: its scale goes into the up matrices.
+    """The tensors of a file in peft's layout, which stores no alpha: its scale goes into the up matrices.
 
     Raises:
-        UserError: a DoRA with lengths of columns, which peft does not have.
+        UserError: a DoRA with magnitudes per column, which peft's layout does not support.
     """
     tensors: dict[str, Tensor] = {}
     for path, adapter in lora.items():
@@ -83,7 +85,7 @@ def peft_tensors(lora: Lora, dtype: torch.dtype) -> dict[str, Tensor]:
             rows = adapter.magnitude
             if rows.shape[0] != adapter.up.shape[0]:
                 raise UserError(
-                    f"{path}: this DoRA has lengths of columns; peft's layout knows only those of rows.",
+                    f"{path}: this DoRA has magnitudes per column; peft's layout has them per row only.",
                     code="not-supported",
                 )
             tensors[f"{path}.lora_magnitude_vector.weight"] = rows.flatten() if rows.ndim == 2 else rows.transpose(0, 1)
@@ -94,7 +96,7 @@ def write_lora(
     path: Path, lora: Lora, metadata: Mapping[str, str], form: LoraFormat, family: Family,
     unet_config: Mapping[str, Any], dtype: torch.dtype,
 ) -> None:  # fmt: skip
-    """Write a file whole or not at all, with the hashes that programs know it by."""
+    """Write a LoRA file atomically, with the hashes by which programs identify it."""
     tensors = kohya_tensors(lora, family, unet_config, dtype) if form == "kohya" else peft_tensors(lora, dtype)
     hashes = kohya_hashes(tensors, metadata)
     hashes["modelspec.hash_sha256"] = "0x" + hashes["sshs_model_hash"]  # both are of the tensors alone
@@ -102,16 +104,16 @@ def write_lora(
 
 
 def convert_lora(source: Path, target: Path, to: LoraFormat | None = None, family: Family | None = None) -> LoraFormat:
-    """Write a LoRA file in the other layout, in its own number format, with its metadata; the layout it now has.
+    """Write a LoRA file in the other layout, with its number format and metadata; returns the new layout.
 
     Args:
-        source: the file.
-        target: a new file.
-        to: the layout; by default the one that the source does not have.
-        family: what it is of; by default what its layers tell.
+        source: the file to convert.
+        target: the new file.
+        to: layout of the new file; by default the one that the source does not have.
+        family: family of the LoRA's model; by default recognised from its layers.
 
     Raises:
-        UserError: the source is not a LoRA, or the target is there already.
+        UserError: the source is not a LoRA, or the target exists.
     """
     if target.exists():
         raise UserError(f"{target} exists; it is never overwritten. Choose another name.", code="already-exists")
@@ -127,37 +129,37 @@ def convert_lora(source: Path, target: Path, to: LoraFormat | None = None, famil
 
 
 def is_lora(path: Path) -> bool:
-    """Whether a file has tensors by names that LoRAs have."""
+    """Whether a file has tensor names of a LoRA."""
     return path.suffix == ".safetensors" and any("lora" in name for name in read_header(path, "SOURCE").shapes)
 
 
 def family_of(lora: Lora) -> Family:
-    """The family that a LoRA belongs to, as far as its layers tell: SD 1.5 and 2 differ in the text's width."""
+    """The family of a LoRA, as far as its layers show: SD 1.5 and 2 differ in the width of the text embeddings."""
     if any(path.startswith("text_encoder_2.") for path in lora):
         return "sdxl"
     widths = {a.down.shape[1] for path, a in lora.items() if path.endswith(("attn2.to_k", "attn2.to_v"))}
     return families.TEXT_WIDTHS.get(next(iter(widths), 0), "sd1")
 
 
-def _readable_alphas(lora: Lora) -> Lora:
-    """The same updates with alphas that diffusers reads rightly from a file in kohya's layout.
+def _with_readable_alphas(lora: Lora) -> Lora:
+    """The same updates with alphas that diffusers reads correctly from a file in kohya's layout.
 
-    It takes a network's most common alpha for its attention layers whatever their own (as of 0.42). Where that would
-    be wrong, the up matrices make up for it and the network's layers share one alpha; other programs see no difference.
+    diffusers (as of 0.42) applies a network's most common alpha to all its attention layers. Where that would be
+    wrong, all layers of the network get one alpha and the up matrices compensate; other programs see no difference.
     """
-    found = dict(lora)
+    readable = dict(lora)
     for part in ("unet", "text_encoder", "text_encoder_2"):
         layers = {path: adapter for path, adapter in lora.items() if path.startswith(f"{part}.")}
         counts = Counter(adapter.alpha for adapter in layers.values()).most_common(2)
-        careless = {a.alpha for path, a in layers.items() if part != "unet" or re.search(r"\.attn\d\.", path)}
+        affected = {a.alpha for path, a in layers.items() if part != "unet" or re.search(r"\.attn\d\.", path)}
         tie = len(counts) == 2 and counts[0][1] == counts[1][1]
-        if careless and (tie or careless != {counts[0][0]}):
-            found |= {path: adapter.with_alpha(counts[0][0]) for path, adapter in layers.items()}
-    return found
+        if affected and (tie or affected != {counts[0][0]}):
+            readable |= {path: adapter.with_alpha(counts[0][0]) for path, adapter in layers.items()}
+    return readable
 
 
-def _place(key: str, unet_config: Mapping[str, Any], file: str) -> tuple[str, str]:
-    """The path of the layer that a tensor belongs to, and what it is there."""
+def _parse_tensor_name(key: str, unet_config: Mapping[str, Any], file: str) -> tuple[str, str]:
+    """Path of the layer that a tensor belongs to, and the tensor's role in it."""
     if match := KOHYA.fullmatch(key):
         try:
             return path_of_kohya_name(match[1], unet_config), ROLES[match[2]]
@@ -170,7 +172,7 @@ def _place(key: str, unet_config: Mapping[str, Any], file: str) -> tuple[str, st
             code="not-supported",
         )
     layer = match["layer"].replace(".processor", "")
-    if layer.endswith(".to_out"):  # diffusers' older layout leaves the index out
+    if layer.endswith(".to_out"):  # diffusers' older layout omits the index
         layer += ".0"
     part, _, rest = layer.partition(".")
     if part not in ("unet", "text_encoder", "text_encoder_2"):
@@ -180,11 +182,11 @@ def _place(key: str, unet_config: Mapping[str, Any], file: str) -> tuple[str, st
     return f"{part}.{rest}", ROLES[match["role"]]
 
 
-def _adapter(layer: str, parts: Mapping[str, Tensor], metadata: Mapping[str, str], file: str) -> Adapter:
+def _build_adapter(layer: str, parts: Mapping[str, Tensor], metadata: Mapping[str, str], file: str) -> Adapter:
     for role in ("down", "up"):
         if role not in parts:
             raise UserError(
-                f"{file} has no {role} matrix for {layer}; it is not a whole LoRA.", code="incomplete-weights"
+                f"{file} has no {role} matrix for {layer}; it is not a complete LoRA.", code="incomplete-weights"
             )
     down, up = parts["down"], parts["up"]
     if up.shape[1] != down.shape[0]:
@@ -201,7 +203,7 @@ def _adapter(layer: str, parts: Mapping[str, Tensor], metadata: Mapping[str, str
 
 
 def _peft_alpha(layer: str, rank: int, metadata: Mapping[str, str], file: str) -> float:
-    """Alpha as peft's configuration in the header has it; the rank where there is none."""
+    """Alpha from peft's configuration in the header; the rank where there is none."""
     try:
         config = json.loads(metadata.get(_METADATA, "{}"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""A LoRA merged into the weights of a model: the same pictures without an adapter."""
+"""Merging a LoRA into a model's weights, which gives the same pictures without an adapter."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from snrlab.models.lora.lora_file import Lora
 
 @torch.no_grad()
 def merge_lora(components: Components, lora: Lora, strength: float = 1.0, *, name: str = "the LoRA") -> None:
-    """Add a LoRA to the weights in place, computed in fp32 and kept in each weight's number format.
+    """Merge a LoRA into the weights in place, computed in fp32 and stored in each weight's number format.
 
     Args:
         components: the model.
-        lora: its adapters.
-        strength: part of the change that is made; 0 leaves the model as it is.
-        name: of the LoRA, for messages.
+        lora: the LoRA's adapters.
+        strength: factor on the change; 0 leaves the model as it is.
+        name: name of the LoRA, for messages.
 
     Raises:
-        UserError: it belongs to another model; then nothing has been changed.
+        UserError: it does not fit the model, of which nothing has been changed.
     """
     layers: dict[str, nn.Linear | nn.Conv2d] = {}
     for path in lora:
         layer = find_layer(components, path)
         if layer is None:
             raise UserError(
-                f"{name} does not fit {components.label}, which has no {path}: another family's?",
+                f"{name} does not fit {components.label}, which has no {path}. Was it trained on another family?",
                 code="does-not-fit-model",
             )
         layers[path] = layer

@@ -1,4 +1,4 @@
-"""Training straight on pixels: the identity in place of an autoencoder, and a small UNet for it."""
+"""Training directly on pixels: an identity in place of the autoencoder, and a small UNet's config."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor, nn
 
 
-class Exact:
-    """A distribution with all its mass at one point, as the identity's posterior is."""
+class PointDistribution:
+    """A distribution with all its mass at one point: the posterior of the identity."""
 
     def __init__(self, value: Tensor) -> None:
-        """At this value."""
+        """Place all mass at this value."""
         self._value = value
 
     def mode(self) -> Tensor:
@@ -27,23 +27,23 @@ class Exact:
 
 
 class PixelIdentity(ModelMixin, ConfigMixin):
-    """What an AutoencoderKL is to a pipeline, with pixels for latents: factor 1, three channels."""
+    """Drop-in for AutoencoderKL whose latents are the pixels: factor 1, three channels."""
 
     @register_to_config
     def __init__(
         self, latent_channels: int = 3, block_out_channels: tuple[int, ...] = (3,), scaling_factor: float = 1.0
     ) -> None:
-        """One block, so that latents are as large as pictures."""
+        """Configure one block, so that latents are as large as images."""
         super().__init__()
-        # diffusers finds device and number format by a parameter
+        # diffusers reads device and number format from a parameter
         self.unused = nn.Parameter(torch.ones(()), requires_grad=False)
 
     def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput:
-        """Pictures [B, 3, H, W] in -1..1 as they are."""
-        return AutoencoderKLOutput(latent_dist=Exact(x))
+        """Return images [B, 3, H, W] in -1..1 as their own latents."""
+        return AutoencoderKLOutput(latent_dist=PointDistribution(x))
 
     def decode(
         self, z: Tensor, return_dict: bool = True, generator: torch.Generator | None = None
     ) -> DecoderOutput | tuple[Tensor]:
-        """Pictures [B, 3, H, W] as they are."""
+        """Return latents [B, 3, H, W] as pictures."""
         return DecoderOutput(sample=z) if return_dict else (z,)

@@ -1,4 +1,4 @@
-"""Builds the small model, on latents or on pixels: packaged architecture, random UNet and text encoder."""
+"""Building the small model with random weights, on latents or on pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snrlab.models.pixels import PixelIdentity
 
 
 def build(name: RandomModel, seed: int) -> Components:
-    """The small model with weights drawn from the seed; its autoencoder is the shipped one, or the identity.
+    """Build the small model with weights drawn from the seed; its autoencoder is the shipped one, or the identity.
 
     The caller's random state is untouched.
     """

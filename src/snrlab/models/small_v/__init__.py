@@ -1,1 +1,1 @@
-"""The v-prediction, zero-terminal-SNR twin of the small model, in diffusers layout; it shares all but the UNet."""
+"""The small model's v-prediction, zero-terminal-SNR twin, in diffusers layout; only the UNet is its own."""

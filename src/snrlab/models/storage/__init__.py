@@ -1,1 +1,1 @@
-"""Loading and saving models, in single files and in diffusers folders."""
+"""Loading and saving models as single files and as diffusers folders."""

@@ -1,4 +1,4 @@
-"""A separate autoencoder (VAE), from any of the forms it is passed on in."""
+"""Loading a separate autoencoder (VAE), from any form it is published in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snrlab.model_files.header import Header, read_header
 from snrlab.model_files.model_facts import read_model_json
 from snrlab.model_files.recognise import other_kind
 from snrlab.models.layouts.original_layout import PREFIXES, layout
-from snrlab.models.networks import empty, fill, fitted, opened
+from snrlab.models.networks import assign_weights, empty_network, fit_shape, open_tensors
 from snrlab.models.storage.diffusers_folder import fill_from, load_network
 
 _FIELD = "model.vae"
@@ -26,53 +26,53 @@ def load_vae(path: Path, dtype: torch.dtype | None, config: Mapping[str, Any]) -
     Args:
         path: a .safetensors file in the original layout (alone, or a whole model's) or in diffusers', the folder of a
             diffusers autoencoder, or a diffusers folder that has one.
-        dtype: number format; None is the file's own.
-        config: of the model's own autoencoder. A file does not say by how much latents are scaled, so it is taken
-            from here; a folder does, and must agree.
+        dtype: number format; None keeps the file's.
+        config: config of the model's own autoencoder. A file does not state the scaling factor of its latents, so it is
+            taken from here; a folder does, and must agree.
 
     Raises:
-        UserError: nothing there, something else, or an autoencoder of another family.
+        UserError: nothing at the path, no autoencoder, or one of another family.
     """
     if not path.exists():
         raise UserError(f"{_FIELD}: there is no file or folder {path}.", code="missing-file")
     if path.is_dir():
         folder = path / "vae" if (path / "vae").is_dir() else path
-        _refuse_other_latents(folder, config)
+        _check_latents(folder, config)
         return load_network(folder, "vae", dtype, _FIELD)
     header = read_header(path, _FIELD)
     prefix = PREFIXES["sd1"]["vae"]
     if header.has("encoder.down_blocks."):
-        return fill_from(empty("vae", config), [header], dtype, header.where)
+        return fill_from(empty_network("vae", config), [header], dtype, header.where)
     if header.has(prefix + "encoder.down."):
-        return _original(header, prefix, config, dtype)
+        return _load_original(header, prefix, config, dtype)
     if header.has("encoder.down."):
-        return _original(header, "", config, dtype)
+        return _load_original(header, "", config, dtype)
     raise UserError(f"{header.where} holds no autoencoder; it is {other_kind(header)}.", code="wrong-file")
 
 
-def _original(header: Header, prefix: str, config: Mapping[str, Any], dtype: torch.dtype | None) -> nn.Module:
-    network = empty("vae", config)
+def _load_original(header: Header, prefix: str, config: Mapping[str, Any], dtype: torch.dtype | None) -> nn.Module:
+    network = empty_network("vae", config)
     shapes = network.state_dict()
     tensors: dict[str, Tensor] = {}
-    with opened(header) as file:
+    with open_tensors(header) as file:
         for entry in layout("vae", shapes, config, "sd1"):
             name = prefix + entry.name.removeprefix(PREFIXES["sd1"]["vae"])
             if name not in header.shapes:
                 raise UserError(
-                    f"{header.where} lacks the tensor {name}; it is no whole autoencoder.", code="incomplete-weights"
+                    f"{header.where} has no tensor {name}; it is not a complete autoencoder.", code="incomplete-weights"
                 )
             needed = tuple(entry.join(shapes).shape)
-            tensors |= entry.split(fitted(file.read(name, dtype), needed, name, header.where))
-    return fill(network, tensors)
+            tensors |= entry.split(fit_shape(file.read(name, dtype), needed, name, header.where))
+    return assign_weights(network, tensors)
 
 
-def _refuse_other_latents(folder: Path, config: Mapping[str, Any]) -> None:
-    own = read_model_json(folder, "config.json", _FIELD)
-    for key, usual in (("scaling_factor", 0.18215), ("latent_channels", 4)):
-        found, needed = own.get(key, usual), config.get(key, usual)
-        if found != needed:
+def _check_latents(folder: Path, config: Mapping[str, Any]) -> None:
+    vae_config = read_model_json(folder, "config.json", _FIELD)
+    for key, default in (("scaling_factor", 0.18215), ("latent_channels", 4)):
+        value, needed = vae_config.get(key, default), config.get(key, default)
+        if value != needed:
             raise UserError(
-                f"{_FIELD}: {folder} has {key} {found}, but the model was trained with {needed}: it is the autoencoder "
+                f"{_FIELD}: {folder} has {key} {value}, but the model was trained with {needed}: it is the autoencoder "
                 "of another family.",
                 code="does-not-fit-model",
             )

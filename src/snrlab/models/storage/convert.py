@@ -1,4 +1,4 @@
-"""A model from one layout into the other: a single file to a diffusers folder, or back."""
+"""Converting a model between layouts: a single file to a diffusers folder, or back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from snrlab.core.errors import UserError
-from snrlab.files.writing import folder_atomically, unfinished
+from snrlab.files.writing import folder_atomically, temporary_path
 from snrlab.models.components import Components
 from snrlab.models.storage.save_folder import save_folder
 from snrlab.models.storage.save_single_file import save_single_file
@@ -29,20 +29,20 @@ def convert_model(
     prediction_type: str | None = None,
     zero_terminal_snr: bool | None = None,
 ) -> Components:
-    """Write a model in the layout that the target's name asks for; the model that was written.
+    """Write a model in the layout that the target's name asks for; returns the written model.
 
     Args:
         source: a single file or a diffusers folder.
         target: a new .safetensors file, or a new folder.
-        dtype: number format of the weights; None keeps each one's own, so that every tensor stays equal to the bit.
-        vae: file or folder of an autoencoder to put in.
-        prediction_type: what the model predicts, where it does not say.
-        zero_terminal_snr: whether its schedule ends at SNR 0, where it does not say.
+        dtype: number format of the weights; None keeps each tensor's own, so that all stay bit-identical.
+        vae: file or folder of an autoencoder that replaces the model's.
+        prediction_type: what the model predicts, where it does not state it.
+        zero_terminal_snr: whether its schedule ends at SNR 0, where it does not state it.
 
     Raises:
-        UserError: the source does not load, says otherwise, or holds what the layout has no place for.
+        UserError: the source does not load, contradicts an argument, or does not fit the target's layout.
     """
-    model = _stated(load_model(source, None, None, vae, "SOURCE"), prediction_type, zero_terminal_snr)
+    model = _with_declared(load_model(source, None, None, vae, "SOURCE"), prediction_type, zero_terminal_snr)
     save_model(model, target, dtype)
     return model
 
@@ -50,32 +50,32 @@ def convert_model(
 def save_model(
     model: Components, target: Path, dtype: torch.dtype | None, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a model whole or not at all: a single file where the target's name ends in .safetensors, else a folder.
+    """Write a model atomically: a single file where the target's name ends in .safetensors, else a folder.
 
     Args:
-        model: what to write.
-        target: what does not exist yet.
-        dtype: number format of the weights; None keeps each one's own.
-        metadata: for the header of a single file.
+        model: the model to write.
+        target: a path that does not exist yet.
+        dtype: number format of the weights; None keeps each tensor's own.
+        metadata: entries for the header of a single file.
 
     Raises:
-        UserError: the layout has no place for something that the model is, or it cannot be written.
+        UserError: the layout cannot hold this model, or it cannot be written.
     """
     if target.suffix.lower() == ".safetensors":
         with timed(logger, f"wrote {target}"):
             save_single_file(model, target, dtype, metadata)
         return
-    if (there := unfinished(target)).exists():  # no run's folder: it may be anybody's
+    if (leftover := temporary_path(target)).exists():  # outside a run folder, so it may be the user's own
         raise UserError(
-            f"{there} is there, left by what was stopped or made by you. Remove it, or choose another name.",
+            f"{leftover} exists, left by an interrupted command or made by you. Remove it, or choose another name.",
             code="already-exists",
         )
     with timed(logger, f"wrote {target}"), folder_atomically(target) as folder:
         save_folder(model, folder, dtype)
 
 
-def _stated(model: Components, prediction_type: str | None, zero_terminal_snr: bool | None) -> Components:
-    """The model with what it does not say of itself filled in (UserError where it says otherwise)."""
+def _with_declared(model: Components, prediction_type: str | None, zero_terminal_snr: bool | None) -> Components:
+    """The model with the declared properties that it does not state (UserError where it contradicts them)."""
     scheduler, source = dict(model.scheduler_config), model.prediction_source
     if prediction_type not in (None, model.prediction_type):
         if "prediction_type" not in model.assumed:
@@ -88,7 +88,7 @@ def _stated(model: Components, prediction_type: str | None, zero_terminal_snr: b
     if zero_terminal_snr is not None and zero_terminal_snr != bool(scheduler.get("rescale_betas_zero_snr", False)):
         if "zero_terminal_snr" not in model.assumed:
             raise UserError(
-                f"--zero-terminal-snr: {model.label} says otherwise of its schedule; only training changes that.",
+                f"--zero-terminal-snr: {model.label} states another schedule; only training changes that.",
                 code="contradicts-model",
             )
         scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}

@@ -1,4 +1,4 @@
-"""Whole models in a diffusers folder, in all the forms that hubs have them in; no hub is asked."""
+"""Loading a whole model from a diffusers folder, in any form that hubs publish; always offline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snrlab.model_files.header import PICKLES, Header, read_header, refuse_pickl
 from snrlab.model_files.model_facts import folder_facts, read_model_json
 from snrlab.models.clip import with_plain_padding
 from snrlab.models.components import Components
-from snrlab.models.networks import TensorFile, empty, fill, fitted, opened
+from snrlab.models.networks import TensorFile, assign_weights, empty_network, fit_shape, open_tensors
 
 STEMS = {
     "unet": "diffusion_pytorch_model",
@@ -32,7 +32,7 @@ _PARTS = {
     ),
 }  # fmt: skip
 _CLASSES = {"unet": ("UNet2DConditionModel",), "vae": ("AutoencoderKL", "PixelIdentity")}
-# names in autoencoders that were saved before diffusers had one attention module for all
+# names in autoencoders saved before diffusers had a common attention module
 FORMER = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 
@@ -47,13 +47,13 @@ def load_folder(
 
     Args:
         path: the folder.
-        dtype: number format of the UNet and the text encoders; None is the files', which then stay mapped.
-        vae_dtype: the same of the autoencoder.
-        vae: take this autoencoder, and not the folder's.
-        field: what the user gave the folder as, for messages.
+        dtype: number format of the UNet and the text encoders; None keeps the files', which then stay mapped.
+        vae_dtype: the same for the autoencoder.
+        vae: an autoencoder to use instead of the folder's.
+        field: name of the option or field that gave the folder, for messages.
 
     Raises:
-        UserError: not such a folder, a part missing, broken or pickled, or another kind of model.
+        UserError: not a diffusers folder, a part is missing, broken or pickled, or another kind of model.
     """
     index = read_model_json(path, "model_index.json", field)
     kind = str(index.get("_class_name"))
@@ -81,7 +81,7 @@ def load_folder(
         )
     return Components(
         **networks,
-        **{part: _tokenizer(path / part, field) for part in parts if part.startswith("tokenizer")},
+        **{part: _load_tokenizer(path / part, field) for part in parts if part.startswith("tokenizer")},
         scheduler_config=dict(facts.scheduler_config),
         label=facts.label,
         prediction_source=facts.prediction_source,
@@ -90,10 +90,10 @@ def load_folder(
 
 
 def load_network(folder: Path, part: str, dtype: torch.dtype | None, field: str = "model.path") -> nn.Module:
-    """A network from its folder: whole, in shards, or as a variant such as fp16.
+    """Load a network from its folder: one file, shards, or a variant such as fp16.
 
     Raises:
-        UserError: no weights there, only pickled ones, or not those that the config asks for.
+        UserError: no weights, only pickled ones, or weights that do not match the config.
     """
     config = read_model_json(folder, "config.json", field)
     kind = config.get("_class_name")
@@ -102,7 +102,7 @@ def load_network(folder: Path, part: str, dtype: torch.dtype | None, field: str 
             f"{field}: {folder} holds a {kind}; allowed: {', '.join(_CLASSES[part])}.", code="not-supported"
         )
     try:
-        network = empty(part, config)
+        network = empty_network(part, config)
     except (ValueError, TypeError, KeyError) as reason:
         raise UserError(
             f"{field}: {folder / 'config.json'} does not describe a {part} ({reason}).", code="invalid-content"
@@ -112,56 +112,56 @@ def load_network(folder: Path, part: str, dtype: torch.dtype | None, field: str 
 
 
 def fill_from(network: nn.Module, headers: list[Header], dtype: torch.dtype | None, where: str) -> nn.Module:
-    """Give an empty network the weights of files in diffusers' names (UserError where some lack)."""
+    """Fill an empty network from files with diffusers' names (UserError where tensors are missing)."""
     shapes = network.state_dict()
-    names = _names(shapes, headers)
+    names = _match_names(shapes, headers)
     missing = [name for name in shapes if name not in names]
     if missing:
         raise UserError(
             f"{where} lacks {len(missing)} of {len(shapes)} tensors, such as {missing[0]}.", code="incomplete-weights"
         )
     with ExitStack() as stack:
-        files = [stack.enter_context(opened(header)) for header in headers]
-        tensors = {name: _read(files, names[name], dtype) for name in shapes}
-    return fill(network, {n: fitted(t, tuple(shapes[n].shape), n, where) for n, t in tensors.items()})
+        files = [stack.enter_context(open_tensors(header)) for header in headers]
+        tensors = {name: _read_tensor(files, names[name], dtype) for name in shapes}
+    return assign_weights(network, {n: fit_shape(t, tuple(shapes[n].shape), n, where) for n, t in tensors.items()})
 
 
 def _weight_files(folder: Path, stem: str, field: str) -> list[Path]:
-    """The files that hold a network, of which there may be several versions: the plain one, then fp16, then any."""
-    found: dict[str, list[Path]] = {}
+    """The files of a network; of several variants the plain one is preferred, then fp16, then any."""
+    variants: dict[str, list[Path]] = {}
     pattern = re.compile(
         rf"{re.escape(stem)}(?:\.(?P<variant>[\w-]+?))?(?:-\d{{5}}-of-\d{{5}})?(?:\.(?P<after>[\w]+))?\.safetensors"
     )
     for file in sorted(folder.glob("*.safetensors")):
         if match := pattern.fullmatch(file.name):
-            found.setdefault(match["variant"] or match["after"] or "", []).append(file)
-    for variant in ("", "fp16", *found):
-        if variant in found:
-            return found[variant]
+            variants.setdefault(match["variant"] or match["after"] or "", []).append(file)
+    for variant in ("", "fp16", *variants):
+        if variant in variants:
+            return variants[variant]
     pickled = [file for file in sorted(folder.glob("*")) if file.suffix in PICKLES]
     if pickled:
         refuse_pickle(pickled[0], field)
     raise UserError(f"{field}: {folder} has no {stem}.safetensors.", code="missing-file")
 
 
-def _names(shapes: Mapping[str, Tensor], headers: list[Header]) -> dict[str, str]:
-    """Names in the files by names in the network: versions of the libraries differ in some."""
-    found = {}
+def _match_names(shapes: Mapping[str, Tensor], headers: list[Header]) -> dict[str, str]:
+    """Names in the files by names in the network; they differ between versions of the libraries."""
+    names = {}
     for name in (name for header in headers for name in header.shapes):
-        now = name
-        for former, current in FORMER.items():
-            now = now.replace(former, current) if ".attentions." in now else now
-        for candidate in (now, now.removeprefix("text_model."), f"text_model.{now}"):
+        current = name
+        for old, new in FORMER.items():
+            current = current.replace(old, new) if ".attentions." in current else current
+        for candidate in (current, current.removeprefix("text_model."), f"text_model.{current}"):
             if candidate in shapes:
-                found[candidate] = name
-    return found
+                names[candidate] = name
+    return names
 
 
-def _read(files: list[TensorFile], name: str, dtype: torch.dtype | None) -> Tensor:
+def _read_tensor(files: list[TensorFile], name: str, dtype: torch.dtype | None) -> Tensor:
     return next(file for file in files if name in file.header.shapes).read(name, dtype)
 
 
-def _tokenizer(folder: Path, field: str) -> CLIPTokenizer:
+def _load_tokenizer(folder: Path, field: str) -> CLIPTokenizer:
     try:
         return with_plain_padding(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
     except (OSError, ValueError, KeyError) as reason:

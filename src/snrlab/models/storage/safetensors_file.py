@@ -1,4 +1,4 @@
-"""Writing safetensors files so that equal content gives equal bytes, and never half of them; seals that show damage."""
+"""Writing safetensors files: deterministic bytes, atomic writes, and a checksum (seal) that reveals damage."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _FORMATS = {
 }  # fmt: skip
 SEAL = "checksum"
 UNSEALED = "0" * 8
-_BLOCK = 16 * 2**20  # bytes that are read at once
-LARGEST_HEADER = 100 * 10**6  # bytes; the library reads no larger ones
+_BLOCK = 16 * 2**20  # bytes read at a time
+LARGEST_HEADER = 100 * 10**6  # bytes; the limit of the safetensors library
 
 
 @dataclass(frozen=True)
-class Pending:
-    """A tensor to be written: its place in the file is known before it is made."""
+class PendingTensor:
+    """A tensor to be written, whose place in the file is known before its values are computed."""
 
     name: str
     shape: tuple[int, ...]
@@ -40,47 +40,47 @@ class Pending:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.dtype.itemsize * torch.Size(self.shape).numel()
 
 
-def pending(tensors: Mapping[str, Tensor]) -> list[Pending]:
-    """Tensors that are there already, in their own formats."""
-    return [Pending(name, tuple(t.shape), t.dtype, partial(Tensor.detach, t)) for name, t in tensors.items()]
+def pending(tensors: Mapping[str, Tensor]) -> list[PendingTensor]:
+    """Existing tensors as pending ones, in their own number formats."""
+    return [PendingTensor(name, tuple(t.shape), t.dtype, partial(Tensor.detach, t)) for name, t in tensors.items()]
 
 
 def write_tensors(
     path: Path,
-    tensors: Iterable[Pending],
+    tensors: Iterable[PendingTensor],
     metadata: Mapping[str, str],
     largest: int | None = None,
     *,
     sealed: bool = False,
 ) -> None:
-    """Write a file tensor by tensor, so that never more than one is in memory twice; whole or not at all.
+    """Write a file atomically and tensor by tensor, so that at most one tensor is in memory twice.
 
-    With `largest` tensors of more bytes are left out: a file for trying whether writing works. A `sealed` file has a
-    checksum of all of it in its metadata.
+    With `largest`, tensors of more bytes are left out: a trial of whether writing works. A `sealed` file has a checksum
+    of its whole content in its metadata.
 
     Raises:
         WriteError: the disk is full, or the folder cannot be written to.
     """
-    # wide formats first, as the library does: then every tensor starts on a multiple of its own width
+    # wide formats first, as the library does, so that every tensor is aligned to its element size
     ordered = sorted(
         (t for t in tensors if largest is None or t.size <= largest), key=lambda t: (-t.dtype.itemsize, t.name)
     )
-    described = dict(sorted(({**metadata, SEAL: UNSEALED} if sealed else metadata).items()))
-    header: dict[str, object] = {"__metadata__": described} if described else {}
+    entries = dict(sorted(({**metadata, SEAL: UNSEALED} if sealed else metadata).items()))
+    header: dict[str, object] = {"__metadata__": entries} if entries else {}
     end = 0
     for tensor in ordered:
-        place = [end, end := end + tensor.size]
-        header[tensor.name] = {"dtype": _FORMATS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": place}
+        offsets = [end, end := end + tensor.size]
+        header[tensor.name] = {"dtype": _FORMATS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    head = struct.pack("<Q", len(text)) + text
-    with atomically(path, len(head) + end) as file:
-        checksum = zlib.crc32(head)
-        file.write(head)
+    preamble = struct.pack("<Q", len(text)) + text
+    with atomically(path, len(preamble) + end) as file:
+        checksum = zlib.crc32(preamble)
+        file.write(preamble)
         for tensor in ordered:
             value = tensor.make().detach().to("cpu", tensor.dtype).contiguous().flatten()
             content = value.view(torch.uint8).numpy().data
@@ -88,41 +88,43 @@ def write_tensors(
             if sealed:
                 checksum = zlib.crc32(content, checksum)
         if sealed:
-            file.seek(head.index(_stated(UNSEALED)))
-            file.write(_stated(f"{checksum:08x}"))
+            file.seek(preamble.index(_seal_entry(UNSEALED)))
+            file.write(_seal_entry(f"{checksum:08x}"))
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a sealed file, or None where it is whole, to the bit."""
+    """The damage to a sealed file, in words; None where its content matches its checksum."""
     try:
         with path.open("rb") as file:
             length = struct.unpack("<Q", file.read(8))[0]
             text = file.read(min(length, LARGEST_HEADER))
-            stated = json.loads(text)["__metadata__"][SEAL]
-            checksum = zlib.crc32(struct.pack("<Q", length) + text.replace(_stated(stated), _stated(UNSEALED), 1))
+            recorded = json.loads(text)["__metadata__"][SEAL]
+            checksum = zlib.crc32(
+                struct.pack("<Q", length) + text.replace(_seal_entry(recorded), _seal_entry(UNSEALED), 1)
+            )
             while block := file.read(_BLOCK):
                 checksum = zlib.crc32(block, checksum)
     except OSError as reason:
         return f"it cannot be read ({reason.strerror or reason})"
     except (ValueError, KeyError, TypeError, struct.error):
-        return "it is cut short, or no checkpoint of this version"
-    return None if f"{checksum:08x}" == stated else "its checksum is not that of its content"
+        return "it is truncated, or not a checkpoint of this version"
+    return None if f"{checksum:08x}" == recorded else "its checksum is not that of its content"
 
 
-def _stated(checksum: str) -> bytes:
-    """A checksum as it stands in the header."""
+def _seal_entry(checksum: str) -> bytes:
+    """The header's bytes for a checksum."""
     return f'"{SEAL}":"{checksum}"'.encode()
 
 
 def to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file in memory, its header sorted (the library leaves the metadata's order open)."""
+    """A safetensors file as bytes, with a sorted header (the library does not fix the metadata's order)."""
     raw = safetensors.torch.save(dict(tensors), dict(metadata))
     size = struct.unpack("<Q", raw[:8])[0]
     header = json.loads(raw[8 : 8 + size])
     ordered = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     ordered |= {k: header[k] for k in sorted(header) if k != "__metadata__"}
     text = json.dumps(ordered, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors start on a multiple of eight bytes
+    text += b" " * (-len(text) % 8)  # tensors are aligned to eight bytes
     return struct.pack("<Q", len(text)) + text + raw[8 + size :]
 
 

@@ -16,23 +16,23 @@ from transformers import CLIPTokenizer
 from snrlab.models.components import Components
 from snrlab.models.pixels import PixelIdentity
 from snrlab.models.storage.diffusers_folder import STEMS
-from snrlab.models.storage.safetensors_file import Pending, write_tensors
+from snrlab.models.storage.safetensors_file import PendingTensor, write_tensors
 
 if TYPE_CHECKING:
     from snrlab.models.components import Network
 
 
 def save_folder(components: Components, path: Path, dtype: torch.dtype | None, largest: int | None = None) -> None:
-    """Write a diffusers folder; the networks in memory keep their number format.
+    """Write a model as a diffusers folder; the networks in memory keep their number format.
 
     Args:
         components: the model.
-        path: the folder, which exists.
-        dtype: number format of the weights; None keeps each one's own.
-        largest: leave out tensors of more bytes, to try whether the rest can be written.
+        path: an existing folder.
+        dtype: number format of the weights; None keeps each tensor's own.
+        largest: leave out tensors of more bytes, as a trial of whether the rest can be written.
 
     Raises:
-        UserError: it is not known what the model predicts.
+        UserError: the model's prediction type is unknown.
     """
     components.known_prediction_type()
     for part, network in components.networks.items():
@@ -47,21 +47,21 @@ def save_folder(components: Components, path: Path, dtype: torch.dtype | None, l
 def save_weights(
     components: Components, part: str, path: Path, dtype: torch.dtype | None, largest: int | None = None
 ) -> None:
-    """Write one network below a diffusers folder, under the names that all versions of the libraries read.
+    """Write one network into a diffusers folder, under names that all versions of the libraries read.
 
     The libraries' own writers ignore the number format (diffusers) or keep the network's (transformers).
     """
     (path / part).mkdir(parents=True, exist_ok=True)
     prefix = "text_model." if part == "text_encoder" else ""  # transformers 5 has no such level, older ones need it
     tensors = [
-        Pending(prefix + name.removeprefix(prefix), tuple(t.shape), dtype or t.dtype, partial(Tensor.detach, t))
+        PendingTensor(prefix + name.removeprefix(prefix), tuple(t.shape), dtype or t.dtype, partial(Tensor.detach, t))
         for name, t in components.networks[part].state_dict().items()
     ]
     write_tensors(path / part / f"{STEMS[part]}.safetensors", tensors, {"format": "pt"}, largest)
 
 
 def save_index(components: Components, path: Path) -> None:
-    """Write what ties the parts together: the scheduler's config and the pipeline's index."""
+    """Write the scheduler's config and the pipeline's index, model_index.json."""
     (path / "scheduler").mkdir(parents=True, exist_ok=True)
     _write_json(path / "scheduler" / "scheduler_config.json", components.scheduler_config)
     autoencoder = components.vae
@@ -94,8 +94,8 @@ def save_index(components: Components, path: Path) -> None:
 
 
 def _save_config(network: Network, folder: Path) -> None:
-    """The network's config, without the folder it was loaded from: nobody else has that folder."""
-    # diffusers' networks save it, transformers' have a config that saves itself
+    """Write the network's config, without the path that it was loaded from."""
+    # diffusers' networks save their config; transformers' have a config that saves itself
     save = getattr(network, "save_config", None) or network.config.save_pretrained
     save(folder)
     file = folder / "config.json"
@@ -105,7 +105,7 @@ def _save_config(network: Network, folder: Path) -> None:
 
 
 def _save_vocabulary(tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """vocab.json and merges.txt, which transformers 5 leaves out and every older program asks for."""
+    """Write vocab.json and merges.txt, which transformers 5 omits and older programs require."""
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Writing a whole model as one .safetensors file, in the layout of the programs it came with."""
+"""Writing a whole model as one .safetensors file, in the layout of the original programs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from snrlab.model_files.recognise import CONFIG_KEY
 from snrlab.models.clip import vocabulary
 from snrlab.models.components import Components
 from snrlab.models.layouts.original_layout import PREFIXES, layout
-from snrlab.models.networks import empty
+from snrlab.models.networks import empty_network
 from snrlab.models.pixels import PixelIdentity
-from snrlab.models.storage.safetensors_file import Pending, write_tensors
+from snrlab.models.storage.safetensors_file import PendingTensor, write_tensors
 
 if TYPE_CHECKING:
     from snrlab.models.components import Network
 
-# what the layout names its programs
+# modelspec's names of the architectures and their original programs
 ARCHITECTURE = {
     ("sd1", "epsilon"): "stable-diffusion-v1",
     ("sd1", "v_prediction"): "stable-diffusion-v1",
@@ -42,14 +42,14 @@ IMPLEMENTATION = {
     "sd2": "https://github.com/Stability-AI/stablediffusion",
     "sdxl": "https://github.com/Stability-AI/generative-models",
 }
-# buffers of the noise schedule, which programs compute by themselves where a file has none
+# buffers of the noise schedule, which programs compute themselves where a file has none
 SCHEDULE_BUFFERS = (
     "betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod",
     "log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod", "posterior_variance",
     "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2", "logvar", "lvlb_weights",
     "denoiser.sigmas",
 )  # fmt: skip
-# of a text encoder's config, what decides its tensors and what it computes
+# entries of a text encoder's config that determine its tensors and its computation
 TEXT_KEYS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act",
     "max_position_embeddings", "vocab_size", "layer_norm_eps",
@@ -63,26 +63,26 @@ def save_single_file(
     metadata: Mapping[str, str] | None = None,
     largest: int | None = None,
 ) -> None:
-    """Write a model, whole or not at all.
+    """Write a model atomically as a single file.
 
     Args:
-        components: the model; its schedule and prediction type go into the marks `v_pred` and `ztsnr` and into the
-            metadata.
+        components: the model; its schedule and prediction type are recorded in the empty tensors `v_pred` and
+            `ztsnr` and in the metadata.
         path: the file.
-        dtype: number format of the weights; None keeps each one's own.
+        dtype: number format of the weights; None keeps each tensor's own.
         metadata: goes in beside what the file says of the model itself.
-        largest: leave out tensors of more bytes, to try whether the rest can be written.
+        largest: leave out tensors of more bytes, as a trial of whether the rest can be written.
 
     Raises:
-        UserError: the layout has no place for something that the model is.
+        UserError: the layout cannot hold this model.
     """
     refuse_unsavable(components)
-    told = checkpoint_metadata(components) | dict(metadata or {})
-    write_tensors(path, _tensors(components, dtype), told, largest)
+    header = checkpoint_metadata(components) | dict(metadata or {})
+    write_tensors(path, _tensors_to_write(components, dtype), header, largest)
 
 
 def refuse_unsavable(components: Components) -> None:
-    """Refuse a model that a single file cannot hold without saying something else (UserError)."""
+    """Refuse a model that a single file would misrepresent (UserError)."""
     kind = components.known_prediction_type()
     reason = None
     if isinstance(components.vae, PixelIdentity):
@@ -103,10 +103,10 @@ def refuse_unsavable(components: Components) -> None:
 
 
 def checkpoint_metadata(components: Components) -> dict[str, str]:
-    """What a single file says of itself: modelspec, and the configs that differ from the family's."""
+    """Metadata of a single file: modelspec, and the configs that differ from the family's."""
     family, kind = components.family, components.known_prediction_type()
     size = int(components.unet.config.sample_size) * components.latent_factor
-    told = {
+    metadata = {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": ARCHITECTURE[family, kind],
         "modelspec.implementation": IMPLEMENTATION[family],
@@ -116,61 +116,62 @@ def checkpoint_metadata(components: Components) -> dict[str, str]:
         "snrlab.version": __version__,
     }
     different = {part: d for part in families.PARTS[family] if (d := _differences(components, part))}
-    return told | ({CONFIG_KEY: json.dumps(different, sort_keys=True)} if different else {})
+    return metadata | ({CONFIG_KEY: json.dumps(different, sort_keys=True)} if different else {})
 
 
 def _differences(components: Components, part: str) -> dict[str, Any]:
     """Entries of a network's config that differ from the family's."""
-    usual, own = _stated(part, json.dumps(families.config(components.family, part))), _plain(components.networks[part])
+    defaults = _config_with_defaults(part, json.dumps(families.config(components.family, part)))
+    config = _config_dict(components.networks[part])
     if part.startswith("text"):
         keys = (*TEXT_KEYS, *(("projection_dim",) if part == "text_encoder_2" else ()))
     else:
-        keys = tuple(key for key in own if not key.startswith("_"))
-    return {key: own[key] for key in keys if key in own and own[key] != usual.get(key)}
+        keys = tuple(key for key in config if not key.startswith("_"))
+    return {key: config[key] for key in keys if key in config and config[key] != defaults.get(key)}
 
 
 @cache
-def _stated(part: str, config: str) -> Mapping[str, Any]:
-    """A config with what it leaves open, which the library fills in as it makes the network."""
-    return MappingProxyType(_plain(empty(part, json.loads(config))))
+def _config_with_defaults(part: str, config: str) -> Mapping[str, Any]:
+    """A config completed with the defaults that the library sets when it builds the network."""
+    return MappingProxyType(_config_dict(empty_network(part, json.loads(config))))
 
 
-def _plain(network: Network) -> dict[str, Any]:
+def _config_dict(network: Network) -> dict[str, Any]:
     config = network.config
     entries = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     return json.loads(json.dumps(entries, default=list))
 
 
-def _tensors(components: Components, dtype: torch.dtype | None) -> Iterator[Pending]:
+def _tensors_to_write(components: Components, dtype: torch.dtype | None) -> Iterator[PendingTensor]:
     family = components.family
     for part in families.PARTS[family]:
         network = components.networks[part]
         state = network.state_dict()
         for entry in layout(part, state, network.config if part in ("unet", "vae") else {}, family):
-            own = state[entry.parts[0]]
+            first = state[entry.parts[0]]
             shape = tuple(entry.join({name: state[name].to("meta") for name in entry.parts}).shape)
-            yield Pending(entry.name, shape, dtype or own.dtype, partial(entry.join, state))
+            yield PendingTensor(entry.name, shape, dtype or first.dtype, partial(entry.join, state))
     for name, tensor in _extras(components).items():
         weights = name.startswith((PREFIXES[family]["text_encoder"].split(".")[0], PREFIXES[family]["vae"]))
         cast = dtype if dtype and weights and tensor.is_floating_point() else tensor.dtype
-        yield Pending(name, tuple(tensor.shape), cast, partial(_same, tensor))
+        yield PendingTensor(name, tuple(tensor.shape), cast, partial(_unchanged, tensor))
     marks = {
         "v_pred": components.prediction_type == "v_prediction",
         "ztsnr": _schedule(components).terminal_snr_is_zero,
     }
     for name in (name for name, true in marks.items() if true):
-        yield Pending(name, (0,), torch.float32, partial(torch.zeros, 0))
+        yield PendingTensor(name, (0,), torch.float32, partial(torch.zeros, 0))
 
 
 def _extras(components: Components) -> dict[str, Tensor]:
-    """Tensors from the file that no network has; not the old schedule where another one has been trained."""
-    found = dict(components.extras)
-    table = found.get("alphas_cumprod")
+    """Tensors from the file that belong to no network, without schedule buffers that no longer apply."""
+    extras = dict(components.extras)
+    table = extras.get("alphas_cumprod")
     if table is not None:
-        now = _schedule(components).alphas_cumprod
-        if len(table) != len(now) or not np.allclose(table.double().numpy(), now, rtol=2e-3, atol=1e-6):
-            found = {name: tensor for name, tensor in found.items() if name not in SCHEDULE_BUFFERS}
-    return found
+        current = _schedule(components).alphas_cumprod
+        if len(table) != len(current) or not np.allclose(table.double().numpy(), current, rtol=2e-3, atol=1e-6):
+            extras = {name: tensor for name, tensor in extras.items() if name not in SCHEDULE_BUFFERS}
+    return extras
 
 
 def _schedule(components: Components) -> NoiseSchedule:
@@ -178,5 +179,5 @@ def _schedule(components: Components) -> NoiseSchedule:
     return schedule
 
 
-def _same(tensor: Tensor) -> Tensor:
+def _unchanged(tensor: Tensor) -> Tensor:
     return tensor

@@ -1,4 +1,4 @@
-"""Where the base model comes from: a path of the user's, or a small model that ships."""
+"""Loading the base model: from a path, shipped with the package, or with random weights."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def load_base(config: ModelConfig, seed: int, dtype: torch.dtype = torch.float32) -> Components:
-    """Load or build the base model on the CPU, its autoencoder in fp32 (UserError where it cannot be)."""
+    """Load or build the base model on the CPU, with its autoencoder in fp32 (UserError where that fails)."""
     if config.path is not None:
         return load_model(Path(config.path), dtype, vae=Path(config.vae) if config.vae else None)
-    made = shipped(config.shipped) if config.shipped is not None else build(config.random or "small", seed)
-    for name, network in made.networks.items():
+    model = shipped(config.shipped) if config.shipped is not None else build(config.random or "small", seed)
+    for name, network in model.networks.items():
         if name != "vae":
             network.to(dtype)
-    return made
+    return model
 
 
 def load_model(
@@ -49,40 +49,40 @@ def load_model(
 
     Args:
         path: the file or the folder.
-        dtype: number format of the UNet and the text encoders; None is the files' own.
-        vae_dtype: the same of the autoencoder, which is small and sensitive: half formats blur or overflow it.
-        vae: file or folder of an autoencoder to take instead.
-        field: what the user gave the path as, for messages.
+        dtype: number format of the UNet and the text encoders; None keeps the files'.
+        vae_dtype: the same for the autoencoder, which is small and sensitive: half precision blurs or overflows.
+        vae: file or folder of an autoencoder that replaces the model's.
+        field: name of the option or field that gave the path, for messages.
 
     Raises:
-        UserError: nothing there, a pickle, or no whole model of a known family; the message says what was found.
+        UserError: nothing at the path, a pickle, or not a whole model of a known family; the message says what it is.
     """
     if not path.exists():
         raise UserError(f"{field}: there is no file or folder {path}.", code="missing-file")
-    other = None if vae is None else load_vae(vae, vae_dtype, _vae_config(path, field))
+    autoencoder = None if vae is None else load_vae(vae, vae_dtype, _vae_config(path, field))
     with timed(logger, f"loaded {path}" + (f" with the autoencoder {vae}" if vae else "")):
         reader = load_folder if path.is_dir() else load_single_file
-        model = reader(path, dtype, vae_dtype, other, field)
+        model = reader(path, dtype, vae_dtype, autoencoder, field)
     prediction = f"{model.prediction_type} ({model.prediction_source})"
     logger.debug(f"{model.label} is of the family {model.family} and predicts {prediction}")
     return model
 
 
 def _vae_config(path: Path, field: str) -> dict[str, Any]:
-    """Config of the autoencoder that a model was trained with."""
+    """Config of the model's own autoencoder."""
     if path.is_file():
         return recognise(read_header(path, field)).config("vae")
     if (path / "vae").is_dir():
         return read_model_json(path / "vae", "config.json", field)
-    xl = read_model_json(path, "model_index.json", field).get("_class_name") == "StableDiffusionXLPipeline"
-    return families.config("sdxl" if xl else "sd1", "vae")
+    is_sdxl = read_model_json(path, "model_index.json", field).get("_class_name") == "StableDiffusionXLPipeline"
+    return families.config("sdxl" if is_sdxl else "sd1", "vae")
 
 
 def shipped(name: ShippedModel) -> Components:
-    """A small model that ships with the package.
+    """Load a small model that ships with the package.
 
-    What small_v shares with small is taken from there: a checkout without symbolic links, as on Windows, has it
-    in no other place.
+    The parts that small_v shares with small are loaded from small's folder: small_v has them as symbolic links only,
+    which a checkout on Windows may lack.
     """
     facts = shipped_facts(name)
     model = replace(

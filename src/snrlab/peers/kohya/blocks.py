@@ -1,4 +1,4 @@
-"""Ranks and alphas by block of the UNet: kohya's lists of numbers, and our tables of names."""
+"""Ranks and alphas by block of the UNet: conversion between kohya's lists of numbers and our tables of names."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ BLOCKS = {"block_dims": ("lora.block_ranks", int), "block_alphas": ("lora.block_
           "conv_block_alphas": ("lora.conv_block_alphas", float)}  # fmt: skip
 
 
-def block_table(inner: Conversion, name: str, field: str, kind: type, *, sdxl: bool) -> None:
-    """A list of numbers by block as a table of names."""
+def import_blocks(inner: Conversion, name: str, field: str, kind: type, *, sdxl: bool) -> None:
+    """Import a list of numbers, one for each block, as a table by block name."""
     try:
-        values = [kind(part) for part in str(inner.stated[name]).split(",")]
+        values = [kind(part) for part in str(inner.options[name]).split(",")]
     except ValueError:
         values = []
     names = block_names(sdxl)
     if len(values) != len(names):
-        inner.leave(name, f"kohya has {len(names)} blocks here, but {len(values)} numbers are given")
+        inner.drop(name, f"kohya has {len(names)} blocks here, but {len(values)} numbers are given")
         return
     if kind is float or "alphas" in name:
         table = {place: value for places, value in zip(names, values, strict=True) for place in places if value > 0}
     else:
         table = {place: value for places, value in zip(names, values, strict=True) for place in places}
-    inner.put(field, _merged(table), name)
+    inner.set(field, _merge_equal_parts(table), name)
 
 
 def block_names(sdxl: bool) -> list[tuple[str, ...]]:
-    """Our names of kohya's blocks, in its order: 25 of SD 1.5 and SD 2, 23 of SDXL; some hold no layer of a LoRA.
+    """Our names of kohya's blocks in kohya's order: 25 for SD 1.5 and SD 2, 23 for SDXL; empty without LoRA layers.
 
     >>> block_names(False)[1], block_names(False)[12], block_names(True)[4]
     (('down_blocks.0.resnets.0', 'down_blocks.0.attentions.0'), ('mid_block',), ('down_blocks.0.downsamplers',))
@@ -49,8 +49,8 @@ def block_names(sdxl: bool) -> list[tuple[str, ...]]:
     return [(), (), *down[:-1], *middle, *up, ()]
 
 
-def _merged(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The table with one name for a block whose parts all have the same value."""
+def _merge_equal_parts(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the parts of a block that all have the same value into one entry."""
     merged: dict[str, Any] = {}
     for name, value in table.items():
         block = ".".join(name.split(".")[:2]) if not name.startswith("mid") else "mid_block"
@@ -60,22 +60,22 @@ def _merged(table: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def blocks_back(table: Mapping[str, Any], lora: LoraConfig, name: str) -> str | None:
-    """The numbers in kohya's order; None where names do not fall on its blocks."""
+def export_blocks(table: Mapping[str, Any], lora: LoraConfig, name: str) -> str | None:
+    """A table by block as numbers in kohya's order; None where the names do not match kohya's blocks."""
     conv, alphas = name.startswith("conv"), name.endswith("alphas")
-    usual: float = (lora.alpha or lora.rank) if alphas else lora.rank
+    default: float = (lora.alpha or lora.rank) if alphas else lora.rank
     if conv:
-        usual = ((lora.conv_alpha or usual) if alphas else lora.conv_rank) or usual
+        default = ((lora.conv_alpha or default) if alphas else lora.conv_rank) or default
     for sdxl in (False, True):
         names = block_names(sdxl)
         parts = {part for places in names for part in places}
         if all(any(part == key or part.startswith(f"{key}.") for part in parts) for key in table):
-            values = [{_looked_up(table, part, usual) for part in places} or {usual} for places in names]
-            if all(len(found) == 1 for found in values):
-                return ",".join(f"{found.pop():g}" for found in values)
+            values = [{_value_of_part(table, part, default) for part in places} or {default} for places in names]
+            if all(len(block_values) == 1 for block_values in values):
+                return ",".join(f"{block_values.pop():g}" for block_values in values)
     return None
 
 
-def _looked_up(table: Mapping[str, Any], part: str, usual: float) -> float:
-    fits = [key for key in table if part == key or part.startswith(f"{key}.")]
-    return table[max(fits, key=len)] if fits else usual
+def _value_of_part(table: Mapping[str, Any], part: str, default: float) -> float:
+    matching = [key for key in table if part == key or part.startswith(f"{key}.")]
+    return table[max(matching, key=len)] if matching else default

@@ -31,7 +31,7 @@ IMAGE_OPTIONS = tuple(
 
 def image_options(transfer: Conversion, prefix: str = "data.") -> None:
     """The options of images and captions, where they mean something together."""
-    transfer.put(f"{prefix}resolution", *_resolution(transfer))
+    transfer.set(f"{prefix}resolution", *_resolution(transfer))
     buckets = bool(transfer.value("enable_bucket"))
     moves = any(transfer.value(name) for name in MOVES_TAGS)
     separated = moves or transfer.has("secondary_separator")
@@ -39,15 +39,15 @@ def image_options(transfer: Conversion, prefix: str = "data.") -> None:
         if name == "resolution" or (name in ONLY_STATED and not transfer.has(name)):
             continue
         if name in OF_BUCKETS and not buckets:
-            transfer.leave(name, "enable_bucket is not on: every image is cropped to resolution", grade="idle")
+            transfer.drop(name, "enable_bucket is not on: every image is cropped to resolution", severity="harmless")
         elif name in OF_TAGS and not (separated if name == "caption_separator" else moves):
-            transfer.leave(name, "tags are neither shuffled nor dropped", grade="idle")
+            transfer.drop(name, "tags are neither shuffled nor dropped", severity="harmless")
         elif name == "alpha_mask" and not transfer.value(name):
-            transfer.take(name)
+            transfer.mark_used(name)
         else:
             carry(transfer, name, f"{prefix}{KOHYA_OPTIONS[name].field.removeprefix('data.')}")
     if transfer.has("conditioning_data_dir"):
-        transfer.put(f"{prefix}masked_loss", True, "masked_loss", why="The folder of masks is used.")
+        transfer.set(f"{prefix}masked_loss", True, "masked_loss", reason="The folder of masks is used.")
 
 
 def _resolution(transfer: Conversion) -> tuple[Any, str]:
@@ -62,30 +62,30 @@ def data(transfer: Conversion, dataset: Mapping[str, Any] | None, path: Path | N
         dataset: what a dataset TOML says, in its form; None where there is none.
         path: of that TOML where it is to be used as it is.
     """
-    transfer.take("dataset_config")
+    transfer.mark_used("dataset_config")
     if dataset is not None and path is not None:
         why = "kohya's dataset TOML, used as it is: folders, repeats, captions and buckets stand in it."
         names = ("dataset_config",) if transfer.has("dataset_config") else ()
-        transfer.put("data.dataset_config", str(path), *names, why=why)
+        transfer.set("data.dataset_config", str(path), *names, reason=why)
         stated = [d.get("resolution") for d in dataset.get("datasets", [])] + [
             dataset.get("general", {}).get("resolution")
         ]
         if not any(stated):
-            transfer.put("data.resolution", *_resolution(transfer))
+            transfer.set("data.resolution", *_resolution(transfer))
         for name in IMAGE_OPTIONS:
-            transfer.leave(name, "the dataset TOML decides it", grade="idle")
+            transfer.drop(name, "the dataset TOML decides it", severity="harmless")
     elif dataset is not None:
         sets(transfer, dataset)
     else:
         folders(transfer)
     _batch(transfer, dataset)
     if not transfer.value("vae_batch_size") or transfer.value("vae_batch_size") == 1:
-        transfer.take("vae_batch_size")
+        transfer.mark_used("vae_batch_size")
     for name in OF_RUN:
         if name != "vae_batch_size" or (transfer.has(name) and transfer.value(name) > 1):
             carry(transfer, name)
     if transfer.value("cache_latents_to_disk"):
-        transfer.put("data.cache", True, "cache_latents_to_disk", "cache_text_encoder_outputs_to_disk")
+        transfer.set("data.cache", True, "cache_latents_to_disk", "cache_text_encoder_outputs_to_disk")
 
 
 def _batch(transfer: Conversion, dataset: Mapping[str, Any] | None) -> None:
@@ -95,27 +95,29 @@ def _batch(transfer: Conversion, dataset: Mapping[str, Any] | None) -> None:
     if not sizes:
         carry(transfer, "train_batch_size")
         return
-    transfer.leave("train_batch_size", "batch_size of the dataset TOML goes before it", grade="idle")
-    transfer.put("train.batch_size", sizes[0], why=f"batch_size = {sizes[0]} in the dataset TOML.")
+    transfer.drop("train_batch_size", "batch_size of the dataset TOML goes before it", severity="harmless")
+    transfer.set("train.batch_size", sizes[0], reason=f"batch_size = {sizes[0]} in the dataset TOML.")
     if len(set(sizes)) > 1:
-        transfer.left.append(
+        transfer.dropped.append(
             Dropped(f"batch_size = {shown(sizes)}", "a run has one batch size here; the first is taken")
         )
 
 
 def folders(transfer: Conversion) -> None:
     """Folders that the training file names, and its options of images."""
-    transfer.leave("in_json")
+    transfer.drop("in_json")
     if transfer.has("train_data_dir"):
-        transfer.put("data.folder", str(transfer.value("train_data_dir")), "train_data_dir")
+        transfer.set("data.folder", str(transfer.value("train_data_dir")), "train_data_dir")
     else:
-        transfer.put("data.folder", IMAGES, why="The source does not say where the images are: name their folder here.")
+        transfer.set(
+            "data.folder", IMAGES, reason="The source does not say where the images are: name their folder here."
+        )
     if transfer.has("reg_data_dir"):
-        transfer.put("data.regularisation", str(transfer.value("reg_data_dir")), "reg_data_dir")
+        transfer.set("data.regularisation", str(transfer.value("reg_data_dir")), "reg_data_dir")
     else:
-        transfer.leave("prior_loss_weight", "there are no regularisation images", grade="idle")
-        transfer.take("prior_loss_weight")
-        transfer.stated.pop("prior_loss_weight", None)
+        transfer.drop("prior_loss_weight", "there are no regularisation images", severity="harmless")
+        transfer.mark_used("prior_loss_weight")
+        transfer.options.pop("prior_loss_weight", None)
     if transfer.has("dataset_repeats") and transfer.value("dataset_repeats") != 1:
         carry(transfer, "dataset_repeats")
     image_options(transfer)
@@ -123,43 +125,45 @@ def folders(transfer: Conversion) -> None:
 
 def sets(transfer: Conversion, dataset: Mapping[str, Any]) -> None:
     """[[data.sets]]: the subsets, each with what the levels above it and the training file say."""
-    usual = {name: transfer.stated[name] for name in IMAGE_OPTIONS if transfer.has(name)}
+    usual = {name: transfer.options[name] for name in IMAGE_OPTIONS if transfer.has(name)}
     general = dataset.get("general", {})
     number = 0
     for group in dataset.get("datasets", []):
         above = {**usual, **general, **{name: value for name, value in group.items() if name != "subsets"}}
         for subset in group.get("subsets", []):
             inner = Conversion({**above, **subset}, KOHYA_OPTIONS, "kohya")
-            inner.take("batch_size", *(set(usual) - set(IMAGE_OPTIONS)))
+            inner.mark_used("batch_size", *(set(usual) - set(IMAGE_OPTIONS)))
             _set(inner)
             transfer.lines += [
-                replace(line, name=line.name.replace("data.", f"data.sets[{number}].", 1)) for line in inner.lines
+                replace(line, field=line.field.replace("data.", f"data.sets[{number}].", 1)) for line in inner.lines
             ]
             number += 1
-            transfer.left += [
+            transfer.dropped += [
                 replace(left, option=f"subset {number}: {left.option}")
-                for left in inner.left
-                if left.grade != "default"
+                for left in inner.dropped
+                if left.severity != "default"
             ]
-    transfer.take(*IMAGE_OPTIONS)
+    transfer.mark_used(*IMAGE_OPTIONS)
     if not any(subset.get("is_reg") for group in dataset.get("datasets", []) for subset in group.get("subsets", [])):
-        transfer.leave("prior_loss_weight", "there are no regularisation images", grade="idle")
-        transfer.stated.pop("prior_loss_weight", None)
+        transfer.drop("prior_loss_weight", "there are no regularisation images", severity="harmless")
+        transfer.options.pop("prior_loss_weight", None)
 
 
 def _set(inner: Conversion) -> None:
     folder = inner.value("image_dir")
-    inner.leave("metadata_file")
-    inner.put("data.folder", str(folder or IMAGES), *(["image_dir"] if folder else []),
-              why="" if folder else "The subset names no folder: name it here.")  # fmt: skip
+    inner.drop("metadata_file")
+    inner.set("data.folder", str(folder or IMAGES), *(["image_dir"] if folder else []),
+              reason="" if folder else "The subset names no folder: name it here.")  # fmt: skip
     if inner.value("is_reg"):
         inner.lines.append(
-            replace(inner.lines[-1], name="data.regularisation", value=True, said="is_reg = true", options=("is_reg",))
+            replace(
+                inner.lines[-1], field="data.regularisation", value=True, origin="is_reg = true", options=("is_reg",)
+            )
         )
-    inner.take("is_reg")
+    inner.mark_used("is_reg")
     carry(inner, "num_repeats")
     image_options(inner)
-    inner.leave_the_rest("refuses it")
+    inner.drop_unused("refuses it")
 
 
 # fields of [data] that kohya has under other names, by field
@@ -231,7 +235,7 @@ def _subset(folder: str, options: ImageOptions, left: list[Dropped]) -> dict[str
         value = getattr(options, field)
         if field == "resolution" or (name in OF_TAGS and not options.moves_tags) or value is None:
             continue
-        value = RULES[KOHYA_OPTIONS[name].rule].back(value)
+        value = RULES[KOHYA_OPTIONS[name].rule].to_kohya(value)
         if name in OF_BUCKETS and not options.buckets:
             continue
         if not KOHYA_OPTIONS[name].is_default(value):

@@ -1,4 +1,4 @@
-"""Files of the programs around kohya sd-scripts, read as its own options: kohya_ss, LoRA_Easy_Training_Scripts."""
+"""Reader for files of kohya_ss, LoRA_Easy_Training_Scripts and lora-scripts: settings as options of sd-scripts."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ PASSED_ON: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def of_gui(found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(options of sd-scripts, what the file says besides) of settings of kohya_ss; an empty field says nothing.
+def from_gui(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(options of sd-scripts, extras of the GUI) from a settings file of kohya_ss; empty fields are not stated.
 
     Raises:
-        UserError: its additional parameters cannot be read.
+        UserError: the additional parameters cannot be read.
     """
-    stated = {GUI_NAMES.get(name, name): value for name, value in found.items() if value not in ("", None)}
-    options = {name: _typed(name, value) for name, value in stated.items() if name in RUN}
-    beside = {name: _typed(name, value) for name, value in stated.items() if name not in RUN}
-    shown = {name for name in beside if name in CHECKBOXES or not name.startswith(_OTHER_MODELS)}
-    beside = {name: value for name, value in beside.items() if name in shown}
-    _length(options, beside)
-    if (per_cent := _number(beside.pop("lr_warmup", 0))) and not options.get("lr_warmup_steps"):
+    renamed = {GUI_NAMES.get(name, name): value for name, value in content.items() if value not in ("", None)}
+    options = {name: _parse_number_field(name, value) for name, value in renamed.items() if name in RUN}
+    extras = {name: _parse_number_field(name, value) for name, value in renamed.items() if name not in RUN}
+    relevant = {name for name in extras if name in CHECKBOXES or not name.startswith(_OTHER_MODELS)}
+    extras = {name: value for name, value in extras.items() if name in relevant}
+    _set_length(options, extras)
+    if (per_cent := _number(extras.pop("lr_warmup", 0))) and not options.get("lr_warmup_steps"):
         options["lr_warmup_steps"] = per_cent / 100
-    if str(beside.pop("noise_offset_type", "")).startswith("Multires"):
+    if str(extras.pop("noise_offset_type", "")).startswith("Multires"):
         for name in ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"):
             options.pop(name, None)
     else:
@@ -67,18 +67,18 @@ def of_gui(found: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if not any(_number(options.get(name)) for name in ("unet_lr", "text_encoder_lr")):
         for name in ("unet_lr", "text_encoder_lr"):  # both 0: learning_rate is for both
             options.pop(name, None)
-    if (trained := _trains_text(options, beside)) is not None:
+    if (trained := _trains_text(options, extras)) is not None:
         options["train_text_encoder"] = trained
-    if "LoRA_type" in beside:
-        options |= _network(beside)
-    options |= read_command_arguments(str(beside.pop("additional_parameters", "")))
-    return options, beside
+    if "LoRA_type" in extras:
+        options |= _network_options(extras)
+    options |= read_command_arguments(str(extras.pop("additional_parameters", "")))
+    return options, extras
 
 
-def of_sections(tables: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """(the options of a training TOML, whose sections mean nothing; what the file is, in words).
+def from_training_toml(tables: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """(options, kind of the file in words) from a training TOML; its sections mean nothing to kohya.
 
-    >>> of_sections({"a": {"seed": 1}, "b": 2})
+    >>> from_training_toml({"a": {"seed": 1}, "b": 2})
     ({'seed': 1, 'b': 2}, 'a training TOML of kohya sd-scripts')
     """
     flat: dict[str, Any] = {}
@@ -94,34 +94,34 @@ def of_sections(tables: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     return flat, "a TOML of lora-scripts" if scripts else "a training TOML of kohya sd-scripts"
 
 
-def of_easy(tables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
-    """(options of sd-scripts, what the file says besides, subsets of images) of a LoRA_Easy TOML."""
-    stated: dict[str, Any] = {}
+def from_lora_easy(tables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    """(options of sd-scripts, extras of the GUI, subsets of images) from a TOML of LoRA_Easy."""
+    values: dict[str, Any] = {}
     for section in tables.values():
         if isinstance(section, dict):
             for part in ("args", "dataset_args"):
                 inner = section.get(part)
-                stated |= inner if isinstance(inner, dict) else {}
-    stated = {EASY_NAMES.get(name, name): value for name, value in stated.items()}
-    if isinstance(stated.get("resolution"), list):
-        stated["resolution"] = ",".join(str(side) for side in stated["resolution"])
+                values |= inner if isinstance(inner, dict) else {}
+    values = {EASY_NAMES.get(name, name): value for name, value in values.items()}
+    if isinstance(values.get("resolution"), list):
+        values["resolution"] = ",".join(str(side) for side in values["resolution"])
     mode = tables.get("train_mode", {})
     if isinstance(mode, dict) and "train_mode" in mode:
-        stated["train_mode"] = mode["train_mode"]
-    if stated.get("train_mode", "lora") == "lora":
-        algorithm = isinstance(stated.get("network_args"), dict) and "algo" in stated["network_args"]
-        stated.setdefault("network_module", "lycoris.kohya" if algorithm else "networks.lora")
+        values["train_mode"] = mode["train_mode"]
+    if values.get("train_mode", "lora") == "lora":
+        algorithm = isinstance(values.get("network_args"), dict) and "algo" in values["network_args"]
+        values.setdefault("network_module", "lycoris.kohya" if algorithm else "networks.lora")
     gui = {name for name, option in KOHYA_OPTIONS.items() if option.part == "gui"}
     subsets = tables.get("subsets", [])
     return (
-        {name: value for name, value in stated.items() if name not in gui},
-        {name: value for name, value in stated.items() if name in gui},
+        {name: value for name, value in values.items() if name not in gui},
+        {name: value for name, value in values.items() if name in gui},
         [subset for subset in subsets if isinstance(subset, dict)] if isinstance(subsets, list) else [],
     )
 
 
 def read_command_arguments(text: str) -> dict[str, Any]:
-    """Options as a command line writes them.
+    """Parse options from the text of a command line.
 
     >>> read_command_arguments('--debiased_estimation_loss --log_prefix=xl --optimizer_args "a=1" "b=2"')
     {'debiased_estimation_loss': True, 'log_prefix': 'xl', 'optimizer_args': ['a=1', 'b=2']}
@@ -131,9 +131,9 @@ def read_command_arguments(text: str) -> dict[str, Any]:
     """
     try:
         words = shlex.split(text)
-    except ValueError as reason:
+    except ValueError as error:
         raise UserError(
-            f"additional_parameters '{text}' cannot be read: {str(reason).lower()}.", code="invalid-syntax"
+            f"additional_parameters '{text}' cannot be read: {str(error).lower()}.", code="invalid-syntax"
         ) from None
     given: dict[str, list[str]] = {}
     name = ""
@@ -143,57 +143,57 @@ def read_command_arguments(text: str) -> dict[str, Any]:
             given[name] = [value] if equals else []
         elif name:
             given[name].append(word)
-    return {name: _argument(name, values) for name, values in given.items()}
+    return {name: _parse_argument(name, values) for name, values in given.items()}
 
 
-def _argument(name: str, values: list[str]) -> Any:
+def _parse_argument(name: str, values: list[str]) -> Any:
     if name in RUN and RUN[name].type.endswith("list"):
         return values
     return True if not values else parse_value(values[0]) if len(values) == 1 else values
 
 
-def _length(options: dict[str, Any], beside: dict[str, Any]) -> None:
-    """kohya_ss goes by max_train_epochs, else by max_train_steps, else by its own epoch; 0 is not stated."""
+def _set_length(options: dict[str, Any], extras: dict[str, Any]) -> None:
+    """Set the length as kohya_ss does: max_train_epochs, else max_train_steps, else its own epoch; 0 is not stated."""
     for name in ("max_train_epochs", "max_train_steps"):
         if name in options and not options[name]:
             del options[name]
-    if "epoch" in beside and not {"max_train_epochs", "max_train_steps"} & set(options):
-        options["max_train_epochs"] = int(_number(beside.pop("epoch")))
+    if "epoch" in extras and not {"max_train_epochs", "max_train_steps"} & set(options):
+        options["max_train_epochs"] = int(_number(extras.pop("epoch")))
 
 
-def _network(beside: dict[str, Any]) -> dict[str, Any]:
-    """The network options that the window passes on for the type of LoRA, as network_args."""
-    kind = str(beside["LoRA_type"])
+def _network_options(extras: dict[str, Any]) -> dict[str, Any]:
+    """Network options that kohya_ss passes on for the type of LoRA: network_module and network_args."""
+    kind = str(extras["LoRA_type"])
     passed = {*PASSED_ON.get(kind, OF_LYCORIS), *_EVERY}
     names = [
-        name for name in beside if name in passed and name in KOHYA_OPTIONS and KOHYA_OPTIONS[name].part == "network"
+        name for name in extras if name in passed and name in KOHYA_OPTIONS and KOHYA_OPTIONS[name].part == "network"
     ]
-    stated = {name: beside.pop(name) for name in names}
-    arguments = {name: value for name, value in stated.items() if not KOHYA_OPTIONS[name].is_default(value)}
+    values = {name: extras.pop(name) for name in names}
+    arguments = {name: value for name, value in values.items() if not KOHYA_OPTIONS[name].is_default(value)}
     if kind.startswith(LYCORIS):
         arguments["algo"] = kind.removeprefix(LYCORIS).lower()
-        if (preset := beside.pop("LyCORIS_preset", None)) not in (None, "", "full"):
+        if (preset := extras.pop("LyCORIS_preset", None)) not in (None, "", "full"):
             arguments["preset"] = preset
     if kind in ("Standard", "Kohya LoCon", "LoCon", f"{LYCORIS}LoCon"):
-        del beside["LoRA_type"]  # said by network_module
+        del extras["LoRA_type"]  # network_module says the same
     module = "lycoris.kohya" if kind.startswith(LYCORIS) else MODULES.get(kind, "networks.lora")
     return {"network_module": module} | ({"network_args": arguments} if arguments else {})
 
 
-def _trains_text(options: Mapping[str, Any], beside: Mapping[str, Any]) -> bool | None:
-    """Whether text encoders are trained in the window's DreamBooth, which has no switch for it; None elsewhere.
+def _trains_text(options: Mapping[str, Any], extras: Mapping[str, Any]) -> bool | None:
+    """Whether kohya_ss' DreamBooth, which has no switch for it, trains text encoders; None for other settings.
 
-    Of SD 1.5 and 2 its program always trains the text encoder; of SDXL the window tells it to where a rate is given.
+    For SD 1.5 and 2 its program always trains the text encoder, for SDXL only where a learning rate is given.
     """
-    if "LoRA_type" in beside or "train_text_encoder" in options or "stop_text_encoder_training" not in options:
+    if "LoRA_type" in extras or "train_text_encoder" in options or "stop_text_encoder_training" not in options:
         return None
-    if beside.get("sdxl") is True:
+    if extras.get("sdxl") is True:
         return any(_number(options.get(name)) > 0 for name in ("learning_rate_te1", "learning_rate_te2"))
     return True
 
 
-def _typed(name: str, value: Any) -> Any:
-    """A number that the GUI keeps as text, or as false where the field is empty."""
+def _parse_number_field(name: str, value: Any) -> Any:
+    """Parse a number that the GUI keeps as text, or as false where the field is empty."""
     if name not in KOHYA_OPTIONS or KOHYA_OPTIONS[name].type not in _NUMBERS:
         return value
     if value is False:
@@ -204,5 +204,5 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def _number(value: Any) -> float:
-    found = parse_value(value) if isinstance(value, str) else value
-    return float(found) if isinstance(found, int | float) else 0.0
+    parsed = parse_value(value) if isinstance(value, str) else value
+    return float(parsed) if isinstance(parsed, int | float) else 0.0

@@ -1,11 +1,11 @@
-"""Where kohya sd-scripts reads over what is asked, or computes something else than the method it names."""
+"""Findings on kohya settings: options that sd-scripts ignores, and formulas that differ from the method named."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from snrlab.config.option_tables.kohya import RUN, meant
+from snrlab.config.option_tables.kohya import RUN, closest_option
 from snrlab.core.findings.finding import Finding
 from snrlab.core.recipe import Recipe
 from snrlab.core.schedule import SCHEDULES, zero_terminal_snr
@@ -28,27 +28,27 @@ FORKS = {
 }
 
 
-def unknown_options(stated: Mapping[str, Any]) -> list[Finding]:
-    """Keys that the program takes without a word and never reads."""
-    found = []
-    for name in stated:
+def unknown_options(options: Mapping[str, Any]) -> list[Finding]:
+    """Findings on options that the program accepts silently and never reads."""
+    findings = []
+    for name in options:
         if name in RUN:
             continue
         if name in FORKS:
             message = f"{name} is an option of {FORKS[name]}; sd-scripts itself never reads it."
-            found.append(Finding("fork_option", "warning", message))
+            findings.append(Finding("fork_option", "warning", message))
             continue
-        right = meant(name, RUN)
-        hint = f"Did you mean {right}? {_holds(right, stated)}" if right else ""
-        message = f"{name} = {_short(stated[name])} is no option of sd-scripts, which reads over it without a word."
-        found.append(Finding("unknown_option", "warning", message, hint))
-    return found
+        suggestion = closest_option(name, RUN)
+        hint = f"Did you mean {suggestion}? {_effective_value(suggestion, options)}" if suggestion else ""
+        message = f"{name} = {_short(options[name])} is no option of sd-scripts, which ignores it silently."
+        findings.append(Finding("unknown_option", "warning", message, hint))
+    return findings
 
 
-def _holds(name: str, stated: Mapping[str, Any]) -> str:
-    """What the option is now that a misspelt one was meant for it."""
+def _effective_value(name: str, options: Mapping[str, Any]) -> str:
+    """Sentence on the value in effect for an option whose name was misspelt."""
     default = RUN[name].default
-    if name in stated:
+    if name in options:
         return "That is set too."
     return "Now it is not set." if default in ("", "None", "false") else f"Now its default holds, {default}."
 
@@ -59,13 +59,13 @@ def _short(value: Any) -> str:
 
 
 def formulas(options: KohyaSettings) -> list[Finding]:
-    """Where the program's numbers are not those of the methods it names."""
-    found = [] if options.loss == SQUARED else [other_loss(f"loss_type {options.loss}")]
+    """Findings on formulas whose numbers are not those of the methods that they are named after."""
+    findings = [] if options.loss == SQUARED else [other_loss(f"loss_type {options.loss}")]
     weights = [n for n, on in (("min_snr_gamma", options.min_snr), ("debiased_estimation_loss", options.debiased),
                                ("scale_v_pred_loss_like_noise_pred", options.scale_v)) if on]  # fmt: skip
     if len(weights) > 1:
         twice = " scale_v_pred_loss_like_noise_pred counts what the others contain already." if options.scale_v else ""
-        found.append(
+        findings.append(
             Finding(
                 "weights_multiply",
                 "warning",
@@ -73,13 +73,13 @@ def formulas(options: KohyaSettings) -> list[Finding]:
                 "Keep the one that you want.",
             )
         )
-    if options.adaptive is not None and options.noise_offset is None and not options.stated("noise_offset"):
+    if options.adaptive is not None and options.noise_offset is None and not options.is_stated("noise_offset"):
         message = "adaptive_noise_scale needs noise_offset, which is not given: the program stops here."
-        found.append(Finding("needs_offset", "warning", message, "State noise_offset, or leave it out."))
+        findings.append(Finding("needs_offset", "warning", message, "State noise_offset, or leave it out."))
     if options.zero_terminal and options.v and weights:
         before = SCHEDULES.bind("sd")()
         factor = float(before.snr[900] / zero_terminal_snr(before).snr[900])
-        found.append(
+        findings.append(
             Finding(
                 "stale_snr_table",
                 "warning",
@@ -92,24 +92,26 @@ def formulas(options: KohyaSettings) -> list[Finding]:
         theirs = Recipe(prediction_type="v_prediction", weighting=(WEIGHTINGS.bind("kohya_debiased_v"),)).tables()
         paper = Recipe(prediction_type="v_prediction", zero_terminal_snr=options.zero_terminal,
                        weighting=(WEIGHTINGS.bind("debiased"),)).tables()  # fmt: skip
-        at = {f"{who}_{t}": float(x.weight[t]) for who, x in (("kohya", theirs), ("paper", paper)) for t in (900, 999)}
-        found.append(
+        weight_at = {
+            f"{who}_{t}": float(x.weight[t]) for who, x in (("kohya", theirs), ("paper", paper)) for t in (900, 999)
+        }
+        findings.append(
             Finding(
                 "kohya_debiased_v",
                 "warning",
                 "debiased_estimation_loss under v is not the paper's weight but the plain x0 loss: "
-                f"{at['kohya_900']:.3f} against {at['paper_900']:.3f} at t = 900 and {at['kohya_999']:.3f} against "
-                f"{at['paper_999']:.3g} at the end.",
-                numbers=at,
+                f"{weight_at['kohya_900']:.3f} against {weight_at['paper_900']:.3f} at t = 900 and "
+                f"{weight_at['kohya_999']:.3f} against {weight_at['paper_999']:.3g} at the end.",
+                numbers=weight_at,
             )
         )
-    if options.stated("max_timestep") and options.stop == STEPS - 1:
-        found.append(
+    if options.is_stated("max_timestep") and options.stop == STEPS - 1:
+        findings.append(
             Finding(
                 "max_timestep_exclusive",
                 "warning",
-                "max_timestep is left out by the program: 999 never trains the last step, t = 999.",
+                "max_timestep is exclusive in sd-scripts: with 999 the last timestep, t = 999, is never trained.",
                 f"Set it to {STEPS} or leave it out.",
             )
         )
-    return found
+    return findings

@@ -1,4 +1,4 @@
-"""kohya's settings, whatever states them, as the lines of a run file."""
+"""Import of kohya's settings, from any kind of source: their options as the lines of a run file."""
 
 from __future__ import annotations
 
@@ -8,20 +8,11 @@ from typing import Any
 
 from snrlab.config.option_tables.kohya import KOHYA_OPTIONS, SECRETS
 from snrlab.peers.conversion import Conversion
-from snrlab.peers.kohya import (
-    data as kohya_data,
-)
-from snrlab.peers.kohya import model_output
-from snrlab.peers.kohya import (
-    network as kohya_network,
-)
-from snrlab.peers.kohya import (
-    optimizer as kohya_optimizer,
-)
-from snrlab.peers.kohya import optimizer as lr_schedule
-from snrlab.peers.kohya import (
-    training as kohya_training,
-)
+from snrlab.peers.kohya import data as kohya_data
+from snrlab.peers.kohya.model_output import import_model_output
+from snrlab.peers.kohya.network import import_method, import_network, refuse_other_training, trains_lora
+from snrlab.peers.kohya.optimizer import import_lr_schedule, import_optimizer
+from snrlab.peers.kohya.training import import_length, import_loss, import_parts_and_rates
 from snrlab.peers.optimizer_constraints import fit_to_optimizer
 from snrlab.peers.recipe_import import recipe
 from snrlab.peers.settings import Interpretation
@@ -39,69 +30,71 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 def from_kohya(
-    understood: Interpretation,
+    interpretation: Interpretation,
     folder: Path,
     dataset: Mapping[str, Any] | None = None,
     dataset_path: Path | None = None,
     *,
     as_is: bool = False,
 ) -> Conversion:
-    """The lines of a run file, and what is left.
+    """Convert kohya's settings into the lines of a run file, with the options that were dropped.
 
     Args:
-        understood: the settings and the recipes in them.
-        folder: where the source lies.
-        dataset: what a dataset TOML says.
-        dataset_path: of that TOML, where it can be used as it is.
-        as_is: with kohya's own formulas.
+        interpretation: the settings and the recipes that they stand for.
+        folder: folder of the source; relative paths are looked up in it.
+        dataset: content of a dataset TOML; None where there is none.
+        dataset_path: path of that TOML where it can be used unchanged.
+        as_is: use kohya's own formulas instead of the right ones.
 
     Raises:
-        UserError: the settings are for a model or a kind of training that is not here, or a value is none.
+        UserError: the settings are for a model or a kind of training that snrlab does not have, or a value is invalid.
     """
-    asked = understood.asked
-    transfer = Conversion(
-        asked.options, KOHYA_OPTIONS, "kohya", beside=asked.beside, secrets=SECRETS, elsewhere=("dataset", "network")
+    settings = interpretation.settings
+    conversion = Conversion(
+        settings.options,
+        KOHYA_OPTIONS,
+        "kohya",
+        extras=settings.extras,
+        secrets=SECRETS,
+        elsewhere=("dataset", "network"),
     )
-    kohya_network.refuse_other_training(transfer)
-    if dataset is None and asked.subsets:
-        dataset = {"datasets": [{"subsets": list(asked.subsets)}]}
-    _beside(transfer, asked.beside)
-    model_output.rest(transfer, folder)
-    kohya_data.data(transfer, dataset, dataset_path)
-    recipe(transfer, understood, _noise(transfer), as_is=as_is)
-    kohya_network.import_method(transfer)
-    kohya_training.parts_and_rates(transfer, as_is=as_is)
-    for part in (
-        kohya_training.length,
-        kohya_optimizer.import_optimizer,
-        lr_schedule.import_lr_schedule,
-        kohya_training.loss,
-    ):
-        part(transfer)
-    if kohya_network.trains_lora(transfer):
-        kohya_network.import_network(transfer)
-    fit_to_optimizer(transfer)
-    transfer.leave_the_rest("reads over it without a word")
-    return transfer
+    refuse_other_training(conversion)
+    if dataset is None and settings.subsets:
+        dataset = {"datasets": [{"subsets": list(settings.subsets)}]}
+    _drop_gui_extras(conversion, settings.extras)
+    import_model_output(conversion, folder)
+    kohya_data.data(conversion, dataset, dataset_path)
+    recipe(conversion, interpretation, _recipe_options(conversion), as_is=as_is)
+    import_method(conversion)
+    import_parts_and_rates(conversion, as_is=as_is)
+    import_length(conversion)
+    import_optimizer(conversion)
+    import_lr_schedule(conversion)
+    import_loss(conversion)
+    if trains_lora(conversion):
+        import_network(conversion)
+    fit_to_optimizer(conversion)
+    conversion.drop_unused("ignores it silently")
+    return conversion
 
 
-def _beside(transfer: Conversion, beside: Mapping[str, Any]) -> None:
-    """What a window keeps of other kinds of LoRA and of its own preparation of images."""
-    transfer.take("base_model_version")
-    for name in beside:
+def _drop_gui_extras(conversion: Conversion, extras: Mapping[str, Any]) -> None:
+    """Drop what a GUI's file keeps of other kinds of LoRA and of its own preparation of images."""
+    conversion.mark_used("base_model_version")
+    for name in extras:
         if name in KOHYA_OPTIONS and KOHYA_OPTIONS[name].part == "network":
-            transfer.leave(name, "kohya_ss does not pass it on for this type of LoRA", grade="idle")
-    if "batch_size" in beside:
-        transfer.leave("batch_size", "of kohya_ss' own preparation of latents", grade="idle")
-    if transfer.stated.get("multi_gpu") is True and int(transfer.value("num_processes") or 1) > 1:
-        why = "train_batch_size is of each of them there; train.batch_size is of all together: multiply it, and start "
-        transfer.leave("num_processes", f"{why}snrlab train RUN --processes {transfer.value('num_processes')}")
+            conversion.drop(name, "kohya_ss does not pass it on for this type of LoRA", severity="harmless")
+    if "batch_size" in extras:
+        conversion.drop("batch_size", "only for kohya_ss' own preparation of latents", severity="harmless")
+    if conversion.options.get("multi_gpu") is True and int(conversion.value("num_processes") or 1) > 1:
+        reason = "train_batch_size counts for each process, train.batch_size for all together: multiply it, and start "
+        conversion.drop("num_processes", f"{reason}snrlab train RUN --processes {conversion.value('num_processes')}")
 
 
-def _noise(transfer: Conversion) -> Mapping[str, tuple[str, ...]]:
-    """The options of the recipe's parts, without those of a noise offset that is off."""
-    if transfer.value("noise_offset"):
+def _recipe_options(conversion: Conversion) -> Mapping[str, tuple[str, ...]]:
+    """Options by field of the recipe, without those of a noise offset that is off (these are dropped)."""
+    if conversion.value("noise_offset"):
         return _NAMES
     for name in OF_OFFSET:
-        transfer.leave(name, "of noise_offset, which is off", grade="idle")
+        conversion.drop(name, "part of noise_offset, which is off", severity="harmless")
     return {**_NAMES, "noise": OF_MULTIRES}

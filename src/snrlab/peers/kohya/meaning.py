@@ -1,4 +1,4 @@
-"""What kohya sd-scripts computes from its options, and the recipe that was meant.
+"""Interpretation of kohya settings: what sd-scripts computes from them, and the recipe that was meant.
 
 Read in the program's sources at the commit that `KOHYA_VERSION` names: library/custom_train_functions.py,
 library/train_util.py, train_network.py, sdxl_train.py.
@@ -24,26 +24,26 @@ from snrlab.peers.other_models import refuse_other_models
 from snrlab.peers.settings import Interpretation, RecipeChange, Settings
 
 
-def interpret_kohya(asked: Settings) -> Interpretation:
-    """What the options do and what they were meant to do.
+def interpret_kohya(settings: Settings) -> Interpretation:
+    """Interpret kohya's options: the recipe that the program follows, and the one that was meant.
 
     Raises:
-        UserError: a value that the program itself would stop at, or a model that is not explained here.
+        UserError: the program itself would stop at a value, or the model is not supported.
     """
-    refuse_other_models(asked.options, asked.beside)
-    options = KohyaSettings(asked.options)
-    _refuse_what_stops(options)
+    refuse_other_models(settings.options, settings.extras)
+    options = KohyaSettings(settings.options)
+    _refuse_invalid(options)
     weighting, product = _as_is_weighting(options)
-    shared = _shared(options)
+    shared = _common_parts(options)
     as_is = Recipe(weighting=weighting, product_on=product, **shared)
     as_meant, changes = _as_meant(options, as_is, shared)
-    found = [*asked.remarks, *unknown_options(asked.options), *formulas(options)]
+    findings = [*settings.findings, *unknown_options(settings.options), *formulas(options)]
     return Interpretation(
-        asked, tuple(_does(options, asked)), as_is, as_meant, tuple(found), tuple(changes), KOHYA_VERSION
+        settings, tuple(_effects(options, settings)), as_is, as_meant, tuple(findings), tuple(changes), KOHYA_VERSION
     )
 
 
-def _refuse_what_stops(options: KohyaSettings) -> None:
+def _refuse_invalid(options: KohyaSettings) -> None:
     if options.scale_v and not options.v:
         raise UserError(
             "scale_v_pred_loss_like_noise_pred needs v_parameterization; kohya's program stops here.",
@@ -62,7 +62,7 @@ def _refuse_what_stops(options: KohyaSettings) -> None:
 
 
 def _as_is_weighting(options: KohyaSettings) -> tuple[tuple[Choice[WeightingProperties], ...], Any]:
-    """The weights as the program multiplies them: on the network's own loss."""
+    """(weightings, loss that their product is taken on) as the program computes them: on the network's own loss."""
     chosen = []
     if options.min_snr is not None:
         chosen.append(WEIGHTINGS.bind("min_snr", gamma=options.min_snr))
@@ -79,8 +79,8 @@ def _as_is_weighting(options: KohyaSettings) -> tuple[tuple[Choice[WeightingProp
     return tuple(chosen), "network" if len(chosen) > 1 else "epsilon"
 
 
-def _shared(options: KohyaSettings) -> dict[str, Any]:
-    """What the right formulas do not change."""
+def _common_parts(options: KohyaSettings) -> dict[str, Any]:
+    """Fields of the recipe that are the same as it is and as it was meant."""
     parts: dict[str, Any] = {
         "prediction_type": "v_prediction" if options.v else "epsilon",
         "zero_terminal_snr": options.zero_terminal,
@@ -94,10 +94,10 @@ def _shared(options: KohyaSettings) -> dict[str, Any]:
         name = "ip_noise_random" if options.ip_random else "ip_noise"
         parts["perturbation"] = PERTURBATIONS.bind(name, gamma=options.ip_gamma, **random)
     shapes = {"offset": options.offset, "pyramid": options.pyramid}
-    stated = {name: params for name, params in shapes.items() if params}
-    if stated:
-        params = {name: value for shape in stated.values() for name, value in shape.items()}
-        parts["noise"] = NOISES.bind("_".join(stated), **params)
+    active = {name: params for name, params in shapes.items() if params}
+    if active:
+        params = {name: value for shape in active.values() for name, value in shape.items()}
+        parts["noise"] = NOISES.bind("_".join(active), **params)
     return parts
 
 
@@ -139,34 +139,36 @@ def _as_meant(options: KohyaSettings, as_is: Recipe, shared: dict[str, Any]) -> 
     return recipe, changes
 
 
-def _does(options: KohyaSettings, asked: Settings) -> list[str]:
-    """One sentence for each option that changes the recipe."""
+def _effects(options: KohyaSettings, settings: Settings) -> list[str]:
+    """Sentences on what the program computes, one for each option that changes the recipe."""
     space = "v" if options.v else "epsilon"
-    said = [f"predicts {space}; timesteps uniform from {options.first} to {options.stop - 1}, drawn independently"]
+    effects = [f"predicts {space}; timesteps uniform from {options.first} to {options.stop - 1}, drawn independently"]
     if options.zero_terminal:
-        said.append("rescales the schedule to zero terminal SNR after its table of SNRs for weights was made")
+        effects.append("rescales the schedule to zero terminal SNR after its table of SNRs for weights was made")
     if options.min_snr is not None:
         weight = f"min(S, {options.min_snr:g}) / " + ("(S + 1)" if options.v else "S")
-        said.append(f"min_snr_gamma: multiplies the {space} loss by {weight}")
-    elif options.stated("min_snr_gamma") and not asked.beside:
-        said.append("min_snr_gamma 0: switched off, as if it were not there")
+        effects.append(f"min_snr_gamma: multiplies the {space} loss by {weight}")
+    elif options.is_stated("min_snr_gamma") and not settings.extras:
+        effects.append("min_snr_gamma 0: switched off, as if it were not there")
     if options.debiased:
         weight = "1 / (S + 1)" if options.v else "1 / sqrt(S)"
-        said.append(f"debiased_estimation_loss: multiplies the {space} loss by {weight}, S capped at 1000")
+        effects.append(f"debiased_estimation_loss: multiplies the {space} loss by {weight}, S capped at 1000")
     if options.scale_v:
-        said.append("scale_v_pred_loss_like_noise_pred: multiplies the v loss by S / (S + 1)")
+        effects.append("scale_v_pred_loss_like_noise_pred: multiplies the v loss by S / (S + 1)")
     if options.v_like is not None:
-        said.append(f"v_pred_like_loss: multiplies the epsilon loss by 1 + {options.v_like:g} (S + 1) / S")
+        effects.append(f"v_pred_like_loss: multiplies the epsilon loss by 1 + {options.v_like:g} (S + 1) / S")
     if options.ip_gamma is not None:
         strength = (
             f"U(0, 1) x {options.ip_gamma:g}, one draw a batch," if options.ip_random else f"{options.ip_gamma:g}"
         )
-        said.append(f"ip_noise_gamma: adds noise of strength {strength} to the network's input, not to its target")
+        effects.append(f"ip_noise_gamma: adds noise of strength {strength} to the network's input, not to its target")
     if options.noise_offset is not None:
         strength = ("U(0, 1) x " if options.offset_random else "") + f"{options.noise_offset:g}"
         if options.adaptive:
             strength = f"({strength} + {options.adaptive:g} x the channel's own mean)"
-        said.append(f"noise_offset: shifts each channel's noise by {strength} x N(0, 1)")
+        effects.append(f"noise_offset: shifts each channel's noise by {strength} x N(0, 1)")
     if options.multires is not None:
-        said.append(f"multires noise: {options.multires:g} levels, discount {options.discount:g}, in input and target")
-    return said
+        effects.append(
+            f"multires noise: {options.multires:g} levels, discount {options.discount:g}, in input and target"
+        )
+    return effects

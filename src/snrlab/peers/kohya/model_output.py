@@ -1,4 +1,4 @@
-"""Model, pictures, results and logs in kohya's words, both ways."""
+"""Import and export of kohya's options for model, sample pictures, results and logs."""
 
 from __future__ import annotations
 
@@ -25,131 +25,131 @@ RHYTHMS = {"output": ("save_every_n_steps", "save_every_n_epochs"),
            "validation": ("validate_every_n_steps", "validate_every_n_epochs")}  # fmt: skip
 
 
-def rest(transfer: Conversion, folder: Path) -> None:
-    """Everything whose rule is simple, then prompts, rhythms and logs; relative files are looked for in `folder`."""
-    import_model(transfer)
+def import_model_output(conversion: Conversion, folder: Path) -> None:
+    """Import model, output, sample and log options; relative paths are looked up in `folder`."""
+    import_model(conversion)
     for name in _PLAIN:
-        carry(transfer, name)
+        carry(conversion, name)
     for name in OF_LORA:
-        if trains_lora(transfer):
-            carry(transfer, name)
-    if transfer.value("fused_backward_pass"):
-        transfer.put("train.fused_backward", True, "fused_backward_pass")
-        transfer.put("train.max_grad_norm", 0.0, "max_grad_norm",
-                     why="The norm of all gradients is never known with fused_backward.")  # fmt: skip
+        if trains_lora(conversion):
+            carry(conversion, name)
+    if conversion.value("fused_backward_pass"):
+        conversion.set("train.fused_backward", True, "fused_backward_pass")
+        conversion.set("train.max_grad_norm", 0.0, "max_grad_norm",
+                     reason="The norm of all gradients is never known with fused_backward.")  # fmt: skip
     else:
-        carry(transfer, "max_grad_norm")
-    description(transfer)
-    import_interval(transfer, "output")
-    kept(transfer)
-    if import_prompts(transfer, folder):
-        import_interval(transfer, "sample")
-        carry(transfer, "sample_at_first")
+        carry(conversion, "max_grad_norm")
+    import_description(conversion)
+    import_interval(conversion, "output")
+    import_keep_last(conversion)
+    if import_prompts(conversion, folder):
+        import_interval(conversion, "sample")
+        carry(conversion, "sample_at_first")
     else:
         for name in (*RHYTHMS["sample"], "sample_at_first"):
-            transfer.leave(name, "there are no prompts for pictures")
-    transfer.leave("validation_split", "here it is a number of images: set validation.images")
+            conversion.drop(name, "there are no prompts for pictures")
+    conversion.drop("validation_split", "here it is a number of images: set validation.images")
     for name in RHYTHMS["validation"]:
-        transfer.leave(name, "no images are held back: set validation.images, and validation.every with it")
-    logs(transfer)
+        conversion.drop(name, "no images are held back: set validation.images, and validation.every with it")
+    import_trackers(conversion)
 
 
-def import_model(transfer: Conversion) -> None:
-    """[model]: the file or folder; a placeholder where the source names none."""
-    path = str(transfer.stated.get("pretrained_model_name_or_path") or "")
+def import_model(conversion: Conversion) -> None:
+    """Import [model]: the file or folder, or a placeholder where the source names none."""
+    path = str(conversion.options.get("pretrained_model_name_or_path") or "")
     if path.lower().endswith((".ckpt", ".pt")):
-        why = "This is a pickle, which is never opened here: take the .safetensors file of the same model."
-        transfer.put("model.path", path, "pretrained_model_name_or_path", why=why)
+        reason = "This is a pickle, which is never opened here: take the .safetensors file of the same model."
+        conversion.set("model.path", path, "pretrained_model_name_or_path", reason=reason)
     elif path:
-        carry(transfer, "pretrained_model_name_or_path")
+        carry(conversion, "pretrained_model_name_or_path")
     else:
-        transfer.put("model.path", MODEL, why="The source does not name the model: name its file or folder here.")
-    if is_sdxl(transfer) or transfer.value("v2"):
-        transfer.leave("clip_skip", "SD 2 and SDXL always take the second last layer", grade="idle")
+        conversion.set("model.path", MODEL, reason="The source does not name the model: name its file or folder here.")
+    if is_sdxl(conversion) or conversion.value("v2"):
+        conversion.drop("clip_skip", "SD 2 and SDXL always take the second last layer", severity="harmless")
     else:
-        carry(transfer, "clip_skip")
+        carry(conversion, "clip_skip")
 
 
-def description(transfer: Conversion) -> None:
-    """output.description: kohya's two places for it."""
-    names = [name for name in ("metadata_description", "training_comment") if transfer.has(name)]
+def import_description(conversion: Conversion) -> None:
+    """Import output.description, for which kohya has two options."""
+    names = [name for name in ("metadata_description", "training_comment") if conversion.has(name)]
     if names:
-        transfer.put("output.description", "; ".join(str(transfer.value(name)) for name in names), *names)
+        conversion.set("output.description", "; ".join(str(conversion.value(name)) for name in names), *names)
 
 
-def import_interval(transfer: Conversion, section: str) -> None:
-    """How often, in steps or epochs; with both, which kohya follows both, steps are taken."""
+def import_interval(conversion: Conversion, section: str) -> None:
+    """Import an interval in steps or epochs; steps win where both are stated (kohya follows both)."""
     steps, epochs = RHYTHMS[section]
-    if transfer.value(steps):
-        transfer.put(f"{section}.every", int(transfer.value(steps)), steps)
-        transfer.leave(epochs, f"{steps} is taken: one rhythm is followed here")
-    elif transfer.value(epochs):
-        transfer.put(f"{section}.every_epochs", int(transfer.value(epochs)), epochs)
+    if conversion.value(steps):
+        conversion.set(f"{section}.every", int(conversion.value(steps)), steps)
+        conversion.drop(epochs, f"{steps} is used; a run has one interval")
+    elif conversion.value(epochs):
+        conversion.set(f"{section}.every_epochs", int(conversion.value(epochs)), epochs)
 
 
-def kept(transfer: Conversion) -> None:
-    """output.keep_last: kohya counts steps or epochs back, here results are counted."""
-    for every, last in (("save_every_n_steps", "save_last_n_steps"), ("save_every_n_epochs", "save_last_n_epochs")):
-        if transfer.value(last) and transfer.value(every):
-            count = max(1, int(transfer.value(last)) // int(transfer.value(every)))
-            transfer.put("output.keep_last", count, last, why="In results, not steps or epochs.")
+def import_keep_last(conversion: Conversion) -> None:
+    """Import output.keep_last, which counts results; kohya counts steps or epochs back."""
+    for interval, last in (("save_every_n_steps", "save_last_n_steps"), ("save_every_n_epochs", "save_last_n_epochs")):
+        if conversion.value(last) and conversion.value(interval):
+            count = max(1, int(conversion.value(last)) // int(conversion.value(interval)))
+            conversion.set("output.keep_last", count, last, reason="Counted in results, not in steps or epochs.")
             break
-    if transfer.has("save_n_epoch_ratio"):
-        transfer.leave("save_n_epoch_ratio")
+    if conversion.has("save_n_epoch_ratio"):
+        conversion.drop("save_n_epoch_ratio")
 
 
-def import_prompts(transfer: Conversion, folder: Path) -> bool:
-    """[sample]: prompts, or the file of them where it is there and can be read."""
-    if not transfer.has("sample_prompts"):
+def import_prompts(conversion: Conversion, folder: Path) -> bool:
+    """Import the prompts, or their file where it can be read; whether there are any."""
+    if not conversion.has("sample_prompts"):
         return False
-    stated = transfer.stated["sample_prompts"]
-    text = str(stated)
-    lines = [str(line) for line in stated] if isinstance(stated, list) else text.splitlines()
-    if isinstance(stated, str) and len(lines) == 1 and re.search(r"\.(txt|toml|json)$", text):
-        return _prompts_file(transfer, text, folder)
+    prompts = conversion.options["sample_prompts"]
+    text = str(prompts)
+    lines = [str(line) for line in prompts] if isinstance(prompts, list) else text.splitlines()
+    if isinstance(prompts, str) and len(lines) == 1 and re.search(r"\.(txt|toml|json)$", text):
+        return _import_prompts_file(conversion, text, folder)
     lines = [re.sub(r"\s--ss\s+\S+", "", line).strip() for line in lines if line.strip() and line.strip()[0] != "#"]
     try:
         lines = check_lines(lines)
-    except UserError as mistake:
-        transfer.leave("sample_prompts", str(mistake), code="invalid-value")
+    except UserError as error:
+        conversion.drop("sample_prompts", str(error), code="invalid-value")
         return False
-    transfer.put("sample.prompts", lines or None, "sample_prompts")
+    conversion.set("sample.prompts", lines or None, "sample_prompts")
     return bool(lines)
 
 
-def _prompts_file(transfer: Conversion, text: str, folder: Path) -> bool:
-    beside = folder / text
-    file = Path(text) if Path(text).is_file() or not beside.is_file() else beside
+def _import_prompts_file(conversion: Conversion, text: str, folder: Path) -> bool:
+    relative = folder / text
+    file = Path(text) if Path(text).is_file() or not relative.is_file() else relative
     try:
         read_lines(file, field="")
-    except UserError as mistake:
-        transfer.leave("sample_prompts", str(mistake), code="missing-file")
+    except UserError as error:
+        conversion.drop("sample_prompts", str(error), code="missing-file")
         return False
-    transfer.put("sample.prompts_file", str(file), "sample_prompts")
+    conversion.set("sample.prompts_file", str(file), "sample_prompts")
     return True
 
 
-def logs(transfer: Conversion) -> None:
-    """[log]: trackers; with a logging_dir alone kohya writes TensorBoard's."""
-    kind = str(transfer.value("log_with") or ("wandb" if transfer.stated.get("use_wandb") is True else ""))
+def import_trackers(conversion: Conversion) -> None:
+    """Import the trackers of [log]; with a logging_dir alone kohya writes TensorBoard logs."""
+    kind = str(conversion.value("log_with") or ("wandb" if conversion.options.get("use_wandb") is True else ""))
     if kind in TRACKERS:
-        names = ["log_with"] if transfer.has("log_with") else ["use_wandb"]
-        transfer.put("log.trackers", TRACKERS[kind], *names)
-        carry(transfer, "log_tracker_name")
+        names = ["log_with"] if conversion.has("log_with") else ["use_wandb"]
+        conversion.set("log.trackers", TRACKERS[kind], *names)
+        carry(conversion, "log_tracker_name")
     elif kind:
-        transfer.leave("log_with")
-    elif transfer.has("logging_dir"):
-        transfer.put(
-            "log.trackers", ["tensorboard"], "logging_dir", why="They are in the run folder, not where it says."
+        conversion.drop("log_with")
+    elif conversion.has("logging_dir"):
+        conversion.set(
+            "log.trackers", ["tensorboard"], "logging_dir", reason="The logs are in the run folder, not in logging_dir."
         )
-    if not transfer.lines or transfer.lines[-1].name != "log.project":
-        transfer.leave("log_tracker_name", "there is no tracker that it names anything for", grade="idle")
+    if not conversion.lines or conversion.lines[-1].field != "log.project":
+        conversion.drop("log_tracker_name", "no tracker is on that would use the name", severity="harmless")
 
 
-def rest_back(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
-    """What kohya calls it: options for what is neither training, network, data nor recipe."""
+def export_model_output(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
+    """Export model, output, sample and log fields: (kohya's options, dropped fields)."""
     model, output, sample = config.model, config.output, config.sample
-    left = _left(config)
+    dropped = _unsupported_fields(config)
     precisions = {"mixed_precision": model.precision, "save_precision": output.precision}
     options: dict[str, Any] = {
         "pretrained_model_name_or_path": model.path,
@@ -178,23 +178,23 @@ def rest_back(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
     if sample.prompts or sample.prompts_file:
         options["sample_at_first"] = sample.at_start or None
     if config.log.trackers:
-        kohyas = {tuple(ours): theirs for theirs, ours in TRACKERS.items()}
-        kind = kohyas.get(tuple(sorted(config.log.trackers)))
+        kohya_trackers = {tuple(ours): theirs for theirs, ours in TRACKERS.items()}
+        kind = kohya_trackers.get(tuple(sorted(config.log.trackers)))
         options["log_with"] = kind
         options["log_tracker_name"] = config.log.project if config.log.project != "snrlab" else None
         if kind is None:
-            left.append(
+            dropped.append(
                 Dropped(f"log.trackers = {shown(config.log.trackers)}", KOHYA_OPTIONS["log_with"].type + " of kohya's")
             )
-    return options, left
+    return options, dropped
 
 
-def _left(config: RunConfig) -> list[Dropped]:
-    """Fields that kohya has nothing for, where they are not at their default."""
-    found = []
+def _unsupported_fields(config: RunConfig) -> list[Dropped]:
+    """Fields that kohya has no option for and that are not at their default."""
+    dropped = []
     nothing = "kohya has nothing like it"
     if config.model.path is None:
-        found.append(Dropped("model.shipped or model.random", "no file that kohya could load; convert it first"))
+        dropped.append(Dropped("model.shipped or model.random", "no file that kohya could load; convert it first"))
     for section, names in (
         ("model", ("convert",)), ("sample", ("steps", "guidance", "negative", "seed", "epsilon_scaling")),
         ("output", ("base_model", "lora_format")), ("validation", ("images", "folder", "every", "every_epochs")),
@@ -204,5 +204,5 @@ def _left(config: RunConfig) -> list[Dropped]:
         for name in names:
             value = getattr(table, name)
             if value != type(table).model_fields[name].get_default(call_default_factory=True):
-                found.append(Dropped(f"{section}.{name} = {shown(value)}", nothing))
-    return found
+                dropped.append(Dropped(f"{section}.{name} = {shown(value)}", nothing))
+    return dropped

@@ -1,4 +1,4 @@
-"""The optimizer in kohya's words, both ways."""
+"""Import and export of kohya's optimizer and learning rate schedule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snrlab.config.run import RunConfig
-from snrlab.core.registries.tensor_registries import OPTIMIZERS, usual
+from snrlab.core.registries.tensor_registries import OPTIMIZERS, default_choice
 from snrlab.peers.conversion import Conversion, Dropped, shown
 
 _OPTIMIZER_NAMES = {
@@ -16,7 +16,7 @@ _OPTIMIZER_NAMES = {
 }  # fmt: skip
 KOHYAS_NAMES = {"adamw": "AdamW", "adamw8bit": "AdamW8bit", "paged_adamw8bit": "PagedAdamW8bit", "lion": "Lion",
                 "prodigy": "Prodigy", "adafactor": "Adafactor", "schedule_free": "AdamWScheduleFree"}  # fmt: skip
-# names that kohya has for classes which stand for themselves here: path, and what it sets besides
+# kohya's names of optimizers that snrlab takes by their class: path of the class, and arguments that kohya adds
 _CLASSES = {
     "sgdnesterov": ("torch.optim:SGD", {"nesterov": True, "momentum": 0.9}),
     "sgdnesterov8bit": ("bitsandbytes.optim:SGD8bit", {"nesterov": True, "momentum": 0.9}),
@@ -30,7 +30,7 @@ _CLASSES = {
     "radamschedulefree": ("schedulefree:RAdamScheduleFree", {}),
     "sgdschedulefree": ("schedulefree:SGDScheduleFree", {}),
 }  # fmt: skip
-# what the programs' defaults are where ours differ
+# defaults of the packages' own optimizers, where ours differ
 THEIR_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "prodigy": {"weight_decay": 0.0, "use_bias_correction": False, "safeguard_warmup": False},
     "adafactor": {"scale_parameter": True}, "schedule_free": {"weight_decay": 0.0},
@@ -38,54 +38,54 @@ THEIR_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 _ALWAYS_SO = {"decouple": True, "relative_step": False, "warmup_init": False, "foreach": False, "slice_p": 1}
 
 
-def import_optimizer(transfer: Conversion) -> None:
-    """train.optimizer from its name and arguments."""
+def import_optimizer(conversion: Conversion) -> None:
+    """Import train.optimizer from kohya's name and arguments."""
     names = ("optimizer_type", "optimizer_args")
-    kind = str(transfer.value("optimizer_type") or "")
-    for old, meant in (("use_8bit_adam", "adamw8bit"), ("use_lion_optimizer", "lion")):
-        if transfer.value(old) is True and not kind:
-            kind, names = meant, (old, "optimizer_args")
-        transfer.take(old)
-    stated = transfer.stated.get("optimizer_args")
-    arguments = {k: _literal(_literal(v)) for k, v in stated.items()} if isinstance(stated, Mapping) else {}
+    kind = str(conversion.value("optimizer_type") or "")
+    for old, new in (("use_8bit_adam", "adamw8bit"), ("use_lion_optimizer", "lion")):
+        if conversion.value(old) is True and not kind:
+            kind, names = new, (old, "optimizer_args")
+        conversion.mark_used(old)
+    given = conversion.options.get("optimizer_args")
+    arguments = {k: _literal(_literal(v)) for k, v in given.items()} if isinstance(given, Mapping) else {}
     plain = kind.rpartition(".")[2].lower()
     name = _OPTIMIZER_NAMES.get(kind.lower(), _OPTIMIZER_NAMES.get(plain, "custom"))
     if name == "custom":
         path, extra = _CLASSES.get(kind.lower(), (_class_path(kind), {}))
         text = ", ".join(f"{k}={v!r}" for k, v in {**extra, **arguments}.items())
         value: dict[str, Any] = {"name": name, "path": path} | ({"args": text} if text else {})
-        transfer.put(
+        conversion.set(
             "train.optimizer",
             value,
             *names,
-            why="An optimizer of another package by its class; that package has to be installed.",
+            reason="An optimizer of another package by its class; that package has to be installed.",
         )
         return
-    value = {"name": name, **THEIR_DEFAULTS.get(name, {}), **_known(transfer, name, arguments)}
-    silent = [key for key in THEIR_DEFAULTS.get(name, {}) if key not in arguments]
-    why = f"Not stated, and so the program's own default: {', '.join(silent)}." if silent else ""
-    transfer.put("train.optimizer", value, *names, why=why)
+    value = {"name": name, **THEIR_DEFAULTS.get(name, {}), **_known_arguments(conversion, name, arguments)}
+    unstated = [key for key in THEIR_DEFAULTS.get(name, {}) if key not in arguments]
+    reason = f"Not stated, and so the program's own default: {', '.join(unstated)}." if unstated else ""
+    conversion.set("train.optimizer", value, *names, reason=reason)
 
 
-def _known(transfer: Conversion, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that the optimizer has here; the others are left."""
-    parameters = usual(OPTIMIZERS, name).entry.parameters
-    found: dict[str, Any] = {}
+def _known_arguments(conversion: Conversion, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that our optimizer has as parameters; the others are dropped."""
+    parameters = default_choice(OPTIMIZERS, name).entry.parameters
+    known: dict[str, Any] = {}
     for key, value in arguments.items():
         if key == "betas" and isinstance(value, tuple | list) and len(value) == 2 and "beta1" in parameters:
-            found |= {"beta1": float(value[0]), "beta2": float(value[1])}
+            known |= {"beta1": float(value[0]), "beta2": float(value[1])}
         elif key in parameters:
             whole = float in parameters[key].types and isinstance(value, int) and not isinstance(value, bool)
-            found[key] = float(value) if whole else value
+            known[key] = float(value) if whole else value
         elif _ALWAYS_SO.get(key) == value:
-            transfer.left.append(Dropped(f"optimizer_args: {key} = {shown(value)}", "always so here", "idle"))
+            conversion.dropped.append(Dropped(f"optimizer_args: {key} = {shown(value)}", "always so here", "harmless"))
         elif key in ("relative_step", "warmup_init"):
-            why = "Adafactor goes by learning_rate here, never by a step size of its own"
-            transfer.left.append(Dropped(f"optimizer_args: {key} = {shown(value)}", why))
+            reason = "Adafactor goes by learning_rate here, never by a step size of its own"
+            conversion.dropped.append(Dropped(f"optimizer_args: {key} = {shown(value)}", reason))
         else:
             text = shown(value if not isinstance(value, tuple) else list(value))
-            transfer.left.append(Dropped(f"optimizer_args: {key} = {text}", f"{name} has no such parameter here"))
-    return found
+            conversion.dropped.append(Dropped(f"optimizer_args: {key} = {text}", f"{name} has no such parameter here"))
+    return known
 
 
 def _literal(value: Any) -> Any:
@@ -102,20 +102,20 @@ def _class_path(kind: str) -> str:
     return f"{module or 'torch.optim'}:{name}"
 
 
-def optimizer_back(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
-    """The optimizer and its arguments; what has no counterpart is added to `left`."""
+def export_optimizer(config: RunConfig, dropped: list[Dropped]) -> dict[str, Any]:
+    """Export the optimizer and its arguments; what has no counterpart is added to `dropped`."""
     choice = config.train.optimizer
     if choice.name == "custom":
         arguments = choice.params["args"]
         path = choice.params["path"].replace(":", ".")
-        back = {ours: theirs for theirs, (ours, extra) in _CLASSES.items() if not extra}
-        return {"optimizer_type": back.get(choice.params["path"], path),
+        by_path = {ours: theirs for theirs, (ours, extra) in _CLASSES.items() if not extra}
+        return {"optimizer_type": by_path.get(choice.params["path"], path),
                 "optimizer_args": _split(arguments)}  # fmt: skip
     if choice.name not in KOHYAS_NAMES:
-        left.append(Dropped(f"train.optimizer = {choice.spec}", "kohya has no such optimizer"))
+        dropped.append(Dropped(f"train.optimizer = {choice.spec}", "kohya has no such optimizer"))
         return {}
-    own = {**choice.entry.bind().params, **THEIR_DEFAULTS.get(choice.name, {})}
-    changed = {key: value for key, value in choice.params.items() if value != own[key]}
+    defaults = {**choice.entry.bind().params, **THEIR_DEFAULTS.get(choice.name, {})}
+    changed = {key: value for key, value in choice.params.items() if value != defaults[key]}
     if {"beta1", "beta2"} & set(changed):
         changed = {"betas": (choice.params["beta1"], choice.params["beta2"]), **changed}
         changed = {key: value for key, value in changed.items() if key not in ("beta1", "beta2")}
@@ -142,71 +142,71 @@ SCHEDULE_PARAMETERS: Mapping[str, tuple[tuple[str, ...], str, type]] = {
 }
 
 
-def import_lr_schedule(transfer: Conversion) -> None:
-    """train.lr_schedule and train.warmup."""
-    name = str(transfer.value("lr_scheduler"))
-    if transfer.has("lr_scheduler_type"):
-        name = _of_class(str(transfer.value("lr_scheduler_type")), name)
-        transfer.leave("lr_scheduler_type", f"classes of other libraries are not loaded; {name} is written instead")
-        transfer.leave("lr_scheduler_args", "they are of lr_scheduler_type, which is not loaded")
-        transfer.take("lr_scheduler")
-    found: dict[str, Any] = {"name": "constant" if name == WARMED else name}
+def import_lr_schedule(conversion: Conversion) -> None:
+    """Import train.lr_schedule and train.warmup."""
+    name = str(conversion.value("lr_scheduler"))
+    if conversion.has("lr_scheduler_type"):
+        name = _schedule_of_class(str(conversion.value("lr_scheduler_type")), name)
+        conversion.drop("lr_scheduler_type", f"classes of other libraries are not loaded; {name} is written instead")
+        conversion.drop("lr_scheduler_args", "they belong to lr_scheduler_type, which is not loaded")
+        conversion.mark_used("lr_scheduler")
+    schedule: dict[str, Any] = {"name": "constant" if name == WARMED else name}
     used = ["lr_scheduler"]
     for option, (schedules, parameter, kind) in SCHEDULE_PARAMETERS.items():
-        if name in schedules and (transfer.has(option) or (option, name) == ("lr_scheduler_num_cycles", RESTARTS)):
-            found[parameter] = kind(transfer.value(option))
+        if name in schedules and (conversion.has(option) or (option, name) == ("lr_scheduler_num_cycles", RESTARTS)):
+            schedule[parameter] = kind(conversion.value(option))
             used.append(option)
-    _decay(transfer, name, found, used)
-    rules = transfer.stated.get("lr_scheduler_args")
+    _set_decay(conversion, name, schedule, used)
+    rules = conversion.options.get("lr_scheduler_args")
     if name == "piecewise_constant" and rules:
         text = str(rules[0] if isinstance(rules, list) else rules).partition("=")[2].strip("'\" ")
-        found["rules"] = text
+        schedule["rules"] = text
         used.append("lr_scheduler_args")
-    why = ""
+    reason = ""
     if name.startswith("adafactor") or name == "reduce_lr_on_plateau" or name not in KNOWN_SCHEDULES:
-        why = f"kohya's {name} has no counterpart here; the rate stays as it is."
-        found = {"name": "constant"}
-    transfer.put("train.lr_schedule", found, *used, why=why)
+        reason = f"kohya's {name} has no counterpart here; the rate stays as it is."
+        schedule = {"name": "constant"}
+    conversion.set("train.lr_schedule", schedule, *used, reason=reason)
     for option in (*SCHEDULE_PARAMETERS, "lr_decay_steps"):
         if option not in used:
-            transfer.leave(option, f"{name} does not read it", grade="idle")
+            conversion.drop(option, f"{name} does not read it", severity="harmless")
     if "lr_scheduler_args" not in used:
-        transfer.leave("lr_scheduler_args", f"arguments of {name} by kohya's names, which are not known here")
-    warmup = transfer.value("lr_warmup_steps")
-    transfer.put("train.warmup", warmup if warmup else 0, "lr_warmup_steps")
+        conversion.drop("lr_scheduler_args", f"arguments of {name} by kohya's names, which are not known here")
+    warmup = conversion.value("lr_warmup_steps")
+    conversion.set("train.warmup", warmup if warmup else 0, "lr_warmup_steps")
 
 
-def _of_class(kind: str, stated: str) -> str:
-    """The schedule that is like a class of torch's, else the one that is stated besides."""
+def _schedule_of_class(kind: str, fallback: str) -> str:
+    """Schedule that corresponds to a class of torch; `fallback` where none does."""
     name = kind.rpartition(".")[2]
     if name.startswith("CosineAnnealing"):
         return RESTARTS if "Restarts" in name else "cosine"
-    return {"ConstantLR": "constant", "LinearLR": "linear", "PolynomialLR": "polynomial"}.get(name, stated)
+    return {"ConstantLR": "constant", "LinearLR": "linear", "PolynomialLR": "polynomial"}.get(name, fallback)
 
 
-def _decay(transfer: Conversion, name: str, found: dict[str, Any], used: list[str]) -> None:
-    decay = transfer.value("lr_decay_steps")
+def _set_decay(conversion: Conversion, name: str, schedule: dict[str, Any], used: list[str]) -> None:
+    decay = conversion.value("lr_decay_steps")
     if name != "warmup_stable_decay" or not decay:
         return
-    total = transfer.value("max_train_steps")
+    total = conversion.value("max_train_steps")
     if isinstance(decay, str) and decay.endswith("%"):
         decay = float(decay[:-1]) / 100
-    if isinstance(decay, int) and transfer.has("max_train_epochs"):
-        transfer.leave("lr_decay_steps", "here it is a part of the run, and the length in epochs does not say which")
+    if isinstance(decay, int) and conversion.has("max_train_epochs"):
+        conversion.drop("lr_decay_steps", "here it is a part of the run, and the length in epochs does not say which")
         return
-    found["decay"] = min(1.0, decay / total) if isinstance(decay, int) else decay
+    schedule["decay"] = min(1.0, decay / total) if isinstance(decay, int) else decay
     used.append("lr_decay_steps")
 
 
-def schedule_back(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
-    """The schedule and its warm-up in kohya's words; what has none is added to `left`."""
+def export_lr_schedule(config: RunConfig, dropped: list[Dropped]) -> dict[str, Any]:
+    """Export the schedule and its warm-up; what has no counterpart is added to `dropped`."""
     choice = config.train.lr_schedule
     warmup = config.train.warmup
     name = choice.name
     if name == "constant" and warmup:
         name = WARMED
     if name not in KNOWN_SCHEDULES:
-        left.append(Dropped(f"train.lr_schedule = {choice.spec}", "kohya has no such schedule"))
+        dropped.append(Dropped(f"train.lr_schedule = {choice.spec}", "kohya has no such schedule"))
         return {"lr_warmup_steps": warmup}
     options: dict[str, Any] = {"lr_scheduler": name, "lr_warmup_steps": warmup}
     params = choice.params
@@ -218,5 +218,5 @@ def schedule_back(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
     if name == "piecewise_constant":
         options["lr_scheduler_args"] = [f"step_rules='{params['rules']}'"]
     if name == "polynomial" and params["end"]:
-        left.append(Dropped(f"end = {params['end']:g} of train.lr_schedule", "kohya's ends at a rate of 1e-7"))
+        dropped.append(Dropped(f"end = {params['end']:g} of train.lr_schedule", "kohya's ends at a rate of 1e-7"))
     return options

@@ -40,7 +40,7 @@ def kohya_recipe(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
             Dropped(
                 f"recipe.sampling = {recipe.sampling.name}",
                 "kohya draws each timestep by itself; the objective is the same",
-                "idle",
+                "harmless",
             )
         )
     return options | _density(recipe.density, left) | _perturbation(recipe.perturbation, left) | _noise(

@@ -1,4 +1,4 @@
-"""The options of kohya sd-scripts that make up a recipe, read from whatever states them."""
+"""Options of kohya sd-scripts that make up a recipe, checked and with their defaults."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ RECIPE_OPTIONS = (
 
 
 class KohyaSettings:
-    """The options that make up a recipe, with the program's defaults for what is not stated."""
+    """Options that make up a recipe, with the program's defaults for those that are not stated."""
 
-    def __init__(self, stated: Mapping[str, Any]) -> None:
-        """Read them; a value of the wrong type is a UserError."""
-        self._stated = stated
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Read the options (UserError for a value of the wrong type)."""
+        self._options = options
         self.v = self.flag("v_parameterization")
         self.zero_terminal = self.flag("zero_terminal_snr")
         self.min_snr = self.number("min_snr_gamma")  # 0 switches it off, as none does
@@ -38,39 +38,39 @@ class KohyaSettings:
         self.adaptive = self.number("adaptive_noise_scale")
         self.multires = self.number("multires_noise_iterations")
         self.discount = self.number("multires_noise_discount") or 0.3
-        self.loss = str(stated.get("loss_type") or SQUARED)
+        self.loss = str(options.get("loss_type") or SQUARED)
         self.first = int(self.number("min_timestep") or 0)
         last = self.number("max_timestep")
         self.stop = STEPS if last is None else int(last)
 
     @property
     def offset(self) -> dict[str, Any]:
-        """Parameters of the noise offset; none where it is off."""
+        """Parameters of the noise offset; empty where it is off."""
         if self.noise_offset is None:
             return {}
         return {"strength": self.noise_offset, "random_strength": self.offset_random, "adaptive_scale": self.adaptive}
 
     @property
     def pyramid(self) -> dict[str, Any]:
-        """Parameters of multires noise; none where it is off."""
+        """Parameters of multires noise; empty where it is off."""
         return {} if self.multires is None else {"iterations": int(self.multires), "discount": self.discount}
 
     def flag(self, name: str) -> bool:
         """Whether a switch is on."""
-        value = self._stated.get(name, False)
+        value = self._options.get(name, False)
         if not isinstance(value, bool):
             raise UserError(f"{name} is {value!r}; it must be true or false.", code="wrong-type")
         return value
 
     def number(self, name: str) -> float | None:
-        """The value of a number, None where it is not stated or 0, which the program takes for not stated."""
-        value = self._stated.get(name)
+        """Value of a number; None where it is not stated or is 0, which the program treats the same."""
+        value = self._options.get(name)
         if value is None or value == "":
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
             raise UserError(f"{name} is {value!r}; it must be a number.", code="not-a-number")
         return float(value) or None
 
-    def stated(self, name: str) -> bool:
-        """Whether the source names the option."""
-        return name in self._stated
+    def is_stated(self, name: str) -> bool:
+        """Whether the source states the option."""
+        return name in self._options

@@ -1,1 +1,1 @@
-"""OneTrainer."""
+"""Conversion between OneTrainer's configuration and our run files."""

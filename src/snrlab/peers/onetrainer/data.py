@@ -1,4 +1,4 @@
-"""OneTrainer's concepts and samples: folders of images, and prompts."""
+"""Import of OneTrainer's concepts (folders of images) and samples (prompts)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from snrlab.peers.kohya.data import IMAGES
 from snrlab.peers.onetrainer.versions import concept_as_today
 from snrlab.peers.value_rules import read_size
 
-# of a concept: (part, field) -> (ours, what does nothing)
-_IDLE: Mapping[tuple[str, str], Any] = {
+# fields of a concept that have no counterpart: (part, field) -> value that has no effect
+_NEUTRAL: Mapping[tuple[str, str], Any] = {
     ("image", "enable_fixed_flip"): False, ("image", "enable_random_rotate"): False,
     ("image", "enable_fixed_rotate"): False, ("image", "enable_random_brightness"): False,
     ("image", "enable_random_contrast"): False, ("image", "enable_random_saturation"): False,
@@ -32,83 +32,91 @@ PROMPTS = {
 }
 
 
-def import_images(transfer: Conversion, folder: Path) -> None:
-    """[data]: a folder, or a set for each concept."""
-    found = read_sizes(transfer.value("resolution"))
-    transfer.put("data.resolution", found[0], "resolution")
-    if len(found) > 1:
-        transfer.left.append(
-            Dropped(transfer.shown("resolution"), "one size is trained; sets of images may have their own")
+def import_images(conversion: Conversion, folder: Path) -> None:
+    """Import [data]: a set of images for each concept."""
+    sizes = read_sizes(conversion.value("resolution"))
+    conversion.set("data.resolution", sizes[0], "resolution")
+    if len(sizes) > 1:
+        conversion.dropped.append(
+            Dropped(conversion.format_option("resolution"), "one size is trained; sets of images may have their own")
         )
-    listed = read_list(transfer, "concepts", "concept_file_name", folder) or []
+    listed = read_list(conversion, "concepts", "concept_file_name", folder) or []
     concepts = [concept_as_today(concept) for concept in listed if concept.get("enabled", True)]
     concepts = [c for c in concepts if c.get("type", "STANDARD") != "VALIDATION"]
     if not concepts:
-        why = "The configuration does not say where the images are (its concepts do): name their folder here."
-        transfer.put("data.folder", IMAGES, why=why)
+        reason = "The configuration does not say where the images are (its concepts do): name their folder here."
+        conversion.set("data.folder", IMAGES, reason=reason)
     for number, concept in enumerate(concepts):
-        _concept(transfer, concept, f"data.sets[{number}]")
+        _import_concept(conversion, concept, f"data.sets[{number}]")
 
 
-def _concept(transfer: Conversion, concept: Mapping[str, Any], place: str) -> None:
-    """One concept as a set of images."""
+def _import_concept(conversion: Conversion, concept: Mapping[str, Any], place: str) -> None:
+    """Import one concept as a set of images."""
     text, image = _part(concept, "text"), _part(concept, "image")
     name = str(concept.get("name") or concept.get("path") or place)
 
-    def put(field: str, value: Any, said: str) -> None:
+    def set_field(field: str, value: Any, origin: str) -> None:
         if value is not None:
-            transfer.lines.append(Line(f"{place}.{field}", value, said=said))
+            conversion.lines.append(Line(f"{place}.{field}", value, origin=origin))
 
-    put("folder", str(concept.get("path") or IMAGES), "path of the concept")
+    set_field("folder", str(concept.get("path") or IMAGES), "path of the concept")
     balance = _number(concept, "balancing", 1.0)
     if concept.get("balancing_strategy", "REPEATS") == "REPEATS" and balance >= 1:
-        put("repeats", round(balance) if balance != 1 else None, f"balancing = {balance:g}")
+        set_field("repeats", round(balance) if balance != 1 else None, f"balancing = {balance:g}")
     else:
-        why = "OneTrainer takes a share of the images anew each epoch; here repeats is a whole number of times, or a "
-        _leave(transfer, name, "balancing", balance, f"{why}ratio for each set says how often it is drawn")
+        reason = (
+            "OneTrainer takes a share of the images anew each epoch; here repeats is a whole number of times, or a "
+        )
+        _drop(conversion, name, "balancing", balance, f"{reason}ratio for each set says how often it is drawn")
     loss = _number(concept, "loss_weight", 1.0)
-    put("importance", float(loss) if loss != 1 else None, f"loss_weight = {loss:g}")
-    put("flip", True if image.get("enable_random_flip") else None, "image.enable_random_flip = true")
-    stated = "image.enable_crop_jitter = true" if "enable_crop_jitter" in image else "OneTrainer's default of image"
-    put("random_crop", True if image.get("enable_crop_jitter", True) else None, stated)
+    set_field("importance", float(loss) if loss != 1 else None, f"loss_weight = {loss:g}")
+    set_field("flip", True if image.get("enable_random_flip") else None, "image.enable_random_flip = true")
+    origin = "image.enable_crop_jitter = true" if "enable_crop_jitter" in image else "OneTrainer's default of image"
+    set_field("random_crop", True if image.get("enable_crop_jitter", True) else None, origin)
     if concept.get("type") == "PRIOR_PREDICTION":
-        put("regularisation", True, "type = PRIOR_PREDICTION")
-    tags = bool(text.get("enable_tag_shuffling"))
-    put("shuffle_tags", True if tags else None, "text.enable_tag_shuffling = true")
+        set_field("regularisation", True, "type = PRIOR_PREDICTION")
+    shuffles_tags = bool(text.get("enable_tag_shuffling"))
+    set_field("shuffle_tags", True if shuffles_tags else None, "text.enable_tag_shuffling = true")
     drop = _number(text, "tag_dropout_probability", 0.0) if text.get("tag_dropout_enable") else 0.0
     if drop and (mode := text.get("tag_dropout_mode", "FULL")) != "RANDOM":
-        _leave(transfer, name, "text.tag_dropout_mode", mode, "tags are dropped one by one here, each as likely")
+        _drop(
+            conversion,
+            name,
+            "text.tag_dropout_mode",
+            mode,
+            "tags are dropped one by one here, each with the same probability",
+        )
         drop = 0.0
-    put("tag_dropout", drop or None, "text.tag_dropout_probability")
-    if tags or drop:
-        put("keep_tokens", int(_number(text, "keep_tags_count", 1)), "text.keep_tags_count")
-        put("caption_separator", text.get("tag_delimiter") or None, "text.tag_delimiter")
+    set_field("tag_dropout", drop or None, "text.tag_dropout_probability")
+    if shuffles_tags or drop:
+        set_field("keep_tokens", int(_number(text, "keep_tags_count", 1)), "text.keep_tags_count")
+        set_field("caption_separator", text.get("tag_delimiter") or None, "text.tag_delimiter")
     if text.get("prompt_source", "sample") != "sample":
-        why = PROMPTS.get(str(text["prompt_source"]), "captions are beside the images here")
-        _leave(transfer, name, "text.prompt_source", text["prompt_source"], why)
-    for (part, field), neutral in _IDLE.items():
+        reason = PROMPTS.get(str(text["prompt_source"]), "captions are beside the images here")
+        _drop(conversion, name, "text.prompt_source", text["prompt_source"], reason)
+    for (part, field), neutral in _NEUTRAL.items():
         value = (text if part == "text" else image).get(field, neutral)
         if value != neutral:
-            _leave(transfer, name, f"{part}.{field}", value, "nothing like it is done here")
+            _drop(conversion, name, f"{part}.{field}", value, "nothing like it is done here")
 
 
-def _number(table: Mapping[str, Any], name: str, usual: float) -> float:
-    found = readable(f"{name} of a concept", "float", table.get(name))
-    return usual if found in (None, "", []) else float(found)
+def _number(table: Mapping[str, Any], name: str, default: float) -> float:
+    parsed = readable(f"{name} of a concept", "float", table.get(name))
+    return default if parsed in (None, "", []) else float(parsed)
 
 
 def _part(concept: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = concept.get(name)
-    return found if isinstance(found, dict) else {}
+    table = concept.get(name)
+    return table if isinstance(table, dict) else {}
 
 
-def _leave(transfer: Conversion, concept: str, field: str, value: Any, why: str) -> None:
-    transfer.left.append(Dropped(f"concept {concept}: {field} = {shown(value)}", why))
+def _drop(conversion: Conversion, concept: str, field: str, value: Any, reason: str) -> None:
+    conversion.dropped.append(Dropped(f"concept {concept}: {field} = {shown(value)}", reason))
 
 
-def import_onetrainer_prompts(transfer: Conversion, folder: Path) -> None:
-    """sample.prompts, each with what its sample says of the picture."""
-    samples = read_list(transfer, "samples", "sample_definition_file_name", folder) or []
+def import_onetrainer_prompts(conversion: Conversion, folder: Path) -> None:
+    """Import sample.prompts, each with the size, seed, guidance and steps of its sample."""
+    samples = read_list(conversion, "samples", "sample_definition_file_name", folder) or []
     lines = []
     for sample in samples:
         if not sample.get("enabled", True) or not str(sample.get("prompt", "")).strip():
@@ -116,37 +124,37 @@ def import_onetrainer_prompts(transfer: Conversion, folder: Path) -> None:
         flags = [("w", sample.get("width")), ("h", sample.get("height")), ("d", sample.get("seed")),
                  ("l", sample.get("cfg_scale")), ("s", sample.get("diffusion_steps"))]  # fmt: skip
         negative = f" --n {sample['negative_prompt']}" if sample.get("negative_prompt") else ""
-        rest = "".join(f" --{flag} {value}" for flag, value in flags if value is not None)
-        lines.append(" ".join(str(sample["prompt"]).split()) + negative + rest)
+        flag_text = "".join(f" --{flag} {value}" for flag, value in flags if value is not None)
+        lines.append(" ".join(str(sample["prompt"]).split()) + negative + flag_text)
     if lines:
-        name = "samples" if transfer.has("samples") else "sample_definition_file_name"
-        transfer.put("sample.prompts", lines, name)
+        name = "samples" if conversion.has("samples") else "sample_definition_file_name"
+        conversion.set("sample.prompts", lines, name)
 
 
-def read_list(transfer: Conversion, name: str, file_name: str, folder: Path) -> list[dict[str, Any]] | None:
-    """A list that stands in the configuration or in a file that it names; None where there is none."""
-    if isinstance(transfer.stated.get(name), list):
-        transfer.take(name)
-        return [item for item in transfer.stated[name] if isinstance(item, dict)]
-    if not transfer.has(file_name):
+def read_list(conversion: Conversion, name: str, file_name: str, folder: Path) -> list[dict[str, Any]] | None:
+    """Read a list that stands in the configuration or in a file that it names; None where there is none."""
+    if isinstance(conversion.options.get(name), list):
+        conversion.mark_used(name)
+        return [item for item in conversion.options[name] if isinstance(item, dict)]
+    if not conversion.has(file_name):
         return None
-    stated = str(transfer.stated[file_name])
-    path = next((p for p in (Path(stated), folder / stated, folder.parent / stated) if p.is_file()), None)
+    location = str(conversion.options[file_name])
+    path = next((p for p in (Path(location), folder / location, folder.parent / location) if p.is_file()), None)
     if path is None:
-        transfer.leave(file_name, "there is no such file beside the configuration", code="missing-file")
+        conversion.drop(file_name, "there is no such file beside the configuration", code="missing-file")
         return None
-    transfer.take(file_name)
+    conversion.mark_used(file_name)
     try:
         return [item for item in read_json_list(path) if isinstance(item, dict)]
-    except UserError as reason:
-        transfer.left.append(
-            Dropped(f"{file_name} = {shown(stated)}", str(reason), code="missing-file", names=(file_name,))
+    except UserError as error:
+        conversion.dropped.append(
+            Dropped(f"{file_name} = {shown(location)}", str(error), code="missing-file", names=(file_name,))
         )
         return None
 
 
 def read_sizes(text: Any) -> list[Any]:
-    """The resolutions of a configuration: one or several, `512` or `512x768`.
+    """Parse the resolutions of a configuration: one or several, `512` or `512x768`.
 
     >>> read_sizes("512"), read_sizes("512x768,1024")
     ([512], [[512, 768], 1024])

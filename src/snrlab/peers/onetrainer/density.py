@@ -1,4 +1,4 @@
-"""How OneTrainer draws timesteps: its options as a density."""
+"""Density of OneTrainer's timestep sampling: conversion from and to its options."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from snrlab.core.timesteps.density import DENSITIES
 
 DISTRIBUTIONS = ("UNIFORM", "SIGMOID", "LOGIT_NORMAL", "HEAVY_TAIL", "COS_MAP", "INVERTED_PARABOLA", "BETA")
 _STEPS = 1000
-OWN = "onetrainer_"  # beginning of the names of the program's own densities
+OWN = "onetrainer_"  # prefix of the names of OneTrainer's own densities
 _NUMBERS = {"noising_weight": 0.0, "noising_bias": 0.0, "timestep_shift": 1.0,
            "min_noising_strength": 0.0, "max_noising_strength": 1.0}  # fmt: skip
 
 
 def density(options: Mapping[str, Any]) -> Choice:
-    """The density of a configuration: under a paper's name where it is that one, else under the program's.
+    """Density of a configuration: the published one where it is the same, else OneTrainer's own.
 
     >>> density({"timestep_distribution": "LOGIT_NORMAL", "noising_bias": 0.5}).spec
     'logit_normal:mean=0.5,std=1'
@@ -31,8 +31,8 @@ def density(options: Mapping[str, Any]) -> Choice:
     numbers = {name: number(options, name, default) for name, default in _NUMBERS.items()}
     limits = [int(_STEPS * numbers[f"{end}_noising_strength"]) for end in ("min", "max")]
     if numbers["timestep_shift"] == 1 and kind == "UNIFORM":
-        stated = {} if limits == [0, _STEPS] else {"min_timestep": limits[0], "max_timestep": limits[1]}
-        return DENSITIES.bind("uniform", **stated)
+        limit_options = {} if limits == [0, _STEPS] else {"min_timestep": limits[0], "max_timestep": limits[1]}
+        return DENSITIES.bind("uniform", **limit_options)
     if numbers["timestep_shift"] == 1 and kind == "LOGIT_NORMAL" and limits == [0, _STEPS]:
         return DENSITIES.bind("logit_normal", mean=numbers["noising_bias"], std=numbers["noising_weight"] + 1)
     entry = DENSITIES[OWN + kind.lower()]
@@ -40,7 +40,7 @@ def density(options: Mapping[str, Any]) -> Choice:
 
 
 def options_of(choice: Choice) -> dict[str, Any] | None:
-    """The program's options for a density; None where it has none.
+    """OneTrainer's options for a density; None where it has no counterpart.
 
     >>> options_of(DENSITIES.bind("logit_normal", mean=0.5))
     {'timestep_distribution': 'LOGIT_NORMAL', 'noising_bias': 0.5, 'noising_weight': 0.0}
@@ -48,9 +48,9 @@ def options_of(choice: Choice) -> dict[str, Any] | None:
     params = choice.params
     if choice.name == "uniform":
         low, high = params["min_timestep"], params["max_timestep"]
-        stated = {"min_noising_strength": low / _STEPS if low else None,
+        limit_options = {"min_noising_strength": low / _STEPS if low else None,
                   "max_noising_strength": high / _STEPS if high else None}  # fmt: skip
-        return {name: value for name, value in stated.items() if value is not None}
+        return {name: value for name, value in limit_options.items() if value is not None}
     if choice.name == "logit_normal":
         return {
             "timestep_distribution": "LOGIT_NORMAL",
@@ -63,7 +63,7 @@ def options_of(choice: Choice) -> dict[str, Any] | None:
 
 
 def number(options: Mapping[str, Any], name: str, default: float) -> float:
-    """A number of a configuration; UserError where it is something else."""
+    """Number in a configuration (UserError for another type)."""
     value = options.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         raise UserError(f"{name} is {value!r}; it must be a number.", code="not-a-number")

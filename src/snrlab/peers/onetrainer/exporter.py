@@ -1,4 +1,4 @@
-"""A run of ours as OneTrainer's configuration."""
+"""Export of a run file to OneTrainer's configuration."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _WEIGHTS = {"min_snr": "MIN_SNR_GAMMA", "debiased": "DEBIASED_ESTIMATION",
 
 
 def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
-    """(fields, flat, as `unet.train`; what is left)."""
-    left: list[Dropped] = []
+    """Export a run: (OneTrainer's fields under flat names such as `unet.train`, dropped fields)."""
+    dropped: list[Dropped] = []
     train, model = config.train, config.model
     sdxl = is_sdxl_run(config)
     options: dict[str, Any] = {
@@ -47,7 +47,7 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
     if sdxl:
         options["model_type"] = "STABLE_DIFFUSION_XL_10_BASE"
     else:
-        left.append(
+        dropped.append(
             Dropped("model_type", "OneTrainer has to be told what the model is; by itself it takes it for SD 1.5")
         )
     for part in TEXT:
@@ -60,23 +60,23 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
     if model.clip_skip and model.clip_skip > 1:
         options["text_encoder_layer_skip"] = model.clip_skip - 1
     if train.epochs is None:
-        left.append(
+        dropped.append(
             Dropped(f"train.steps = {train.steps}", "OneTrainer counts epochs alone; set epochs for your images")
         )
         del options["epochs"]
     if train.ema is not None:
         options |= {"ema": "GPU", "ema_decay": train.ema, "ema_update_step_interval": 1}
     if train.method == "lora":
-        options |= _network(config, left)
+        options |= _network(config, dropped)
     elif config.output.format is not None:
         options["output_model_format"] = "DIFFUSERS" if config.output.format == "diffusers" else "ORIGINAL_SINGLE_FILE"
-    options |= _schedule(train.lr_schedule, left) | _optimizer(config, left) | _recipe(config, left)
-    options |= {"concepts": _concepts(config, left), "samples": _samples(config.sample.prompts)}
+    options |= _schedule(train.lr_schedule, dropped) | _optimizer(config, dropped) | _recipe(config, dropped)
+    options |= {"concepts": _concepts(config, dropped), "samples": _samples(config.sample.prompts)}
     for section in ("sample", "output"):
-        options |= _rhythm(config, section)
-    _leave(config, left)
-    stated = {name: value for name, value in options.items() if value is not None and value != []}
-    return stated | ({} if train.max_grad_norm else {"clip_grad_norm": None}), left  # null is no limit, 0 is all
+        options |= _interval(config, section)
+    _drop_unsupported_fields(config, dropped)
+    values = {name: value for name, value in options.items() if value is not None and value != []}
+    return values | ({} if train.max_grad_norm else {"clip_grad_norm": None}), dropped  # null is no limit, 0 is all
 
 
 def _warmup(config: RunConfig) -> float:
@@ -90,16 +90,16 @@ def _size(value: int | list[int]) -> str:
     return str(value) if isinstance(value, int) else f"{value[0]}x{value[1]}"
 
 
-def _network(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
+def _network(config: RunConfig, dropped: list[Dropped]) -> dict[str, Any]:
     lora = config.lora
     presets = {tuple(layers): name for name, layers in LAYERS.items() if name}
     preset = presets.get(tuple(lora.layers))
     if preset is None:
-        left.append(Dropped(f"lora.layers = {shown(lora.layers)}", "OneTrainer has no preset for it"))
+        dropped.append(Dropped(f"lora.layers = {shown(lora.layers)}", "OneTrainer has no preset for it"))
     for name in ("conv_rank", "conv_alpha", "block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas",
                  "rank_dropout", "module_dropout", "loraplus_ratio", "max_norm"):  # fmt: skip
         if value := getattr(lora, name):
-            left.append(Dropped(f"lora.{name} = {shown(value)}", NOTHING))
+            dropped.append(Dropped(f"lora.{name} = {shown(value)}", NOTHING))
     return {
         "lora_rank": lora.rank, "lora_alpha": lora.alpha or float(lora.rank), "lora_decompose": lora.dora,
         "dropout_probability": lora.dropout, "layer_filter_preset": preset, "lora_model_name": lora.start_from,
@@ -108,7 +108,7 @@ def _network(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _schedule(choice: Choice, left: list[Dropped]) -> dict[str, Any]:
+def _schedule(choice: Choice, dropped: list[Dropped]) -> dict[str, Any]:
     params = choice.params
     if choice.name == "cosine_with_min_lr":
         least = {"learning_rate_min_factor": params["min_ratio"]}
@@ -124,22 +124,22 @@ def _schedule(choice: Choice, left: list[Dropped]) -> dict[str, Any]:
     if choice.name in _SCHEDULES:
         cycles = {"learning_rate_cycles": float(params["cycles"])} if "cycles" in params else {}
         return {"learning_rate_scheduler": _SCHEDULES[choice.name], **cycles}
-    left.append(Dropped(f"train.lr_schedule = {choice.spec}", NOTHING))
+    dropped.append(Dropped(f"train.lr_schedule = {choice.spec}", NOTHING))
     return {}
 
 
-def _optimizer(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
+def _optimizer(config: RunConfig, dropped: list[Dropped]) -> dict[str, Any]:
     choice = config.train.optimizer
     names = {ours: theirs for theirs, ours in OPTIMIZER_NAMES.items()}
     if choice.name not in names:
-        left.append(Dropped(f"train.optimizer = {choice.spec}", NOTHING))
+        dropped.append(Dropped(f"train.optimizer = {choice.spec}", NOTHING))
         return {}
     params = {f"optimizer.{key}": value for key, value in choice.params.items()}
     fused = {"optimizer.fused_back_pass": True} if config.train.fused_backward else {}
     return {"optimizer.optimizer": names[choice.name], **params, **fused}
 
 
-def _recipe(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
+def _recipe(config: RunConfig, dropped: list[Dropped]) -> dict[str, Any]:
     recipe = config.recipe
     v = recipe.prediction_type == "v_prediction"
     options: dict[str, Any] = {
@@ -147,38 +147,40 @@ def _recipe(config: RunConfig, left: list[Dropped]) -> dict[str, Any]:
         "force_epsilon_prediction": True if recipe.prediction_type == "epsilon" else None,
         "rescale_noise_scheduler_to_zero_terminal_snr": True if recipe.zero_terminal_snr else None,
     }
-    options |= _weight(config, v, left)
+    options |= _weight(config, v, dropped)
     if recipe.perturbation is not None:
-        why = "OneTrainer's perturbation goes into the target too, which is no input perturbation"
-        left.append(Dropped(f"recipe.perturbation = {recipe.perturbation.spec}", why))
+        reason = "OneTrainer's perturbation goes into the target too, which is no input perturbation"
+        dropped.append(Dropped(f"recipe.perturbation = {recipe.perturbation.spec}", reason))
     if recipe.noise is not None and recipe.noise.name == "offset":
         options["offset_noise_weight"] = recipe.noise.params["strength"]
         for name in ("random_strength", "adaptive_scale"):
             if value := recipe.noise.params[name]:
-                left.append(Dropped(f"{name} = {shown(value)} of recipe.noise", NOTHING))
+                dropped.append(Dropped(f"{name} = {shown(value)} of recipe.noise", NOTHING))
     elif recipe.noise is not None and recipe.noise.name != "gaussian":
-        left.append(Dropped(f"recipe.noise = {recipe.noise.spec}", NOTHING))
+        dropped.append(Dropped(f"recipe.noise = {recipe.noise.spec}", NOTHING))
     if recipe.density is not None:
         drawn = options_of(recipe.density)
         options |= drawn or {}
         if drawn is None:
-            left.append(Dropped(f"recipe.density = {recipe.density.name}", "OneTrainer's distributions are others"))
+            dropped.append(Dropped(f"recipe.density = {recipe.density.name}", "OneTrainer has no such distribution"))
     for name in ("schedule", "max_weight", "min_weight", "normalize"):
         if value := getattr(recipe, name):
-            left.append(
+            dropped.append(
                 Dropped(f"recipe.{name} = {value.spec if isinstance(value, Choice) else shown(value)}", NOTHING)
             )
     return options
 
 
-def _weight(config: RunConfig, v: bool, left: list[Dropped]) -> dict[str, Any]:
+def _weight(config: RunConfig, v: bool, dropped: list[Dropped]) -> dict[str, Any]:
     recipe = config.recipe
     for number, choice in enumerate(recipe.weighting):
         name = _WEIGHTS.get(choice.name)
         other = choice.name in ("debiased", "p2") and v
         if number or name is None or other or choice.params.get("k", 1.0) != 1.0:
-            why = "under v OneTrainer computes another weight" if other else "OneTrainer has one of a few weights"
-            left.append(Dropped(f"recipe.weighting {choice.spec}", why))
+            reason = (
+                "under v OneTrainer computes another weighting" if other else "OneTrainer takes one of a few weightings"
+            )
+            dropped.append(Dropped(f"recipe.weighting {choice.spec}", reason))
             return {}
     if not recipe.weighting:
         return {}
@@ -187,16 +189,18 @@ def _weight(config: RunConfig, v: bool, left: list[Dropped]) -> dict[str, Any]:
     return {"loss_weight_fn": _WEIGHTS[choice.name], **strength}
 
 
-def _concepts(config: RunConfig, left: list[Dropped]) -> list[dict[str, Any]]:
+def _concepts(config: RunConfig, dropped: list[Dropped]) -> list[dict[str, Any]]:
     data = config.data
-    found = [_concept(s.folder, s.options(data), s.importance, s.regularisation) for s in data.sets]
+    concepts = [_concept(s.folder, s.options(data), s.importance, s.regularisation) for s in data.sets]
     if data.folder is not None:
-        found.append(_concept(data.folder, data, None, False))
+        concepts.append(_concept(data.folder, data, None, False))
     if data.regularisation is not None:
-        found.append(_concept(data.regularisation, ImageOptions(), None, True))
+        concepts.append(_concept(data.regularisation, ImageOptions(), None, True))
     if data.dataset_config or data.shipped:
-        left.append(Dropped("data.dataset_config or data.shipped", "OneTrainer reads folders; name them as concepts"))
-    return found
+        dropped.append(
+            Dropped("data.dataset_config or data.shipped", "OneTrainer reads folders; name them as concepts")
+        )
+    return concepts
 
 
 def _concept(folder: str, options: ImageOptions, importance: float | None, regularisation: bool) -> dict[str, Any]:
@@ -223,16 +227,16 @@ def _concept(folder: str, options: ImageOptions, importance: float | None, regul
 
 
 def _samples(prompts: Sequence[str]) -> list[dict[str, Any]]:
-    found = []
+    samples = []
     for place, text in enumerate(prompts, 1):
         line = parse_line(text, f"prompt {place}")
         sample = {"prompt": line.prompt, "negative_prompt": line.negative, "width": line.width, "height": line.height,
                   "seed": line.seed, "cfg_scale": line.guidance, "diffusion_steps": line.steps}  # fmt: skip
-        found.append({name: value for name, value in sample.items() if value is not None})
-    return found
+        samples.append({name: value for name, value in sample.items() if value is not None})
+    return samples
 
 
-def _rhythm(config: RunConfig, section: str) -> dict[str, Any]:
+def _interval(config: RunConfig, section: str) -> dict[str, Any]:
     table = getattr(config, section)
     name = "sample_after" if section == "sample" else "save_every"
     for value, unit in ((table.every * config.train.gradient_accumulation, "STEP"), (table.every_epochs, "EPOCH")):
@@ -241,14 +245,16 @@ def _rhythm(config: RunConfig, section: str) -> dict[str, Any]:
     return {}
 
 
-def _leave(config: RunConfig, left: list[Dropped]) -> None:
-    """Fields without a place there, where they are not at their default."""
+def _drop_unsupported_fields(config: RunConfig, dropped: list[Dropped]) -> None:
+    """Drop the fields that OneTrainer has no counterpart for and that are not at their default."""
     if config.seed != RunConfig.model_fields["seed"].default:
-        left.append(Dropped(f"seed = {config.seed}", "OneTrainer's random numbers follow from the step alone", "idle"))
+        dropped.append(
+            Dropped(f"seed = {config.seed}", "OneTrainer's random numbers follow from the step alone", "harmless")
+        )
     if others := [name for name in config.log.trackers if name != "tensorboard"]:
-        left.append(Dropped(f"log.trackers = {shown(others)}", "OneTrainer has TensorBoard alone"))
+        dropped.append(Dropped(f"log.trackers = {shown(others)}", "OneTrainer has TensorBoard alone"))
     if config.model.path is None:
-        left.append(Dropped("model.shipped or model.random", "no file that OneTrainer could load; convert it first"))
+        dropped.append(Dropped("model.shipped or model.random", "no file that OneTrainer could load; convert it first"))
     for section, names in (
         ("data", ("alpha_mask", "caption_prefix", "caption_suffix", "caption_dropout", "weighted_captions", "caption",
                   "keep_tokens_separator", "wildcards", "token_warmup_steps", "caption_dropout_every_n_epochs")),
@@ -261,4 +267,4 @@ def _leave(config: RunConfig, left: list[Dropped]) -> None:
             value, default = getattr(table, name), type(table).model_fields[name].get_default(call_default_factory=True)
             if value != default:
                 text = value.spec if isinstance(value, Choice) else shown(value)
-                left.append(Dropped(f"{section}.{name} = {text}", NOTHING))
+                dropped.append(Dropped(f"{section}.{name} = {text}", NOTHING))

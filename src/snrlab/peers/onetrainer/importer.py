@@ -1,4 +1,4 @@
-"""OneTrainer's configuration as the lines of a run file."""
+"""Import of OneTrainer's configuration: its fields as the lines of a run file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.option_tables.onetrainer import ONETRAINER_FIELDS, flat
+from snrlab.config.option_tables.onetrainer import ONETRAINER_FIELDS, flatten_options
 from snrlab.core.errors import UserError
 from snrlab.peers.conversion import Conversion, shown
 from snrlab.peers.onetrainer.data import import_images, import_onetrainer_prompts
 from snrlab.peers.onetrainer.meaning import V_MODELS
 from snrlab.peers.onetrainer.training import (
-    average,
-    batches,
-    batches_why,
+    batches_reason,
+    batches_to_steps,
+    import_ema,
     import_onetrainer_lr_schedule,
     import_onetrainer_optimizer,
     import_parts,
@@ -43,43 +43,43 @@ _PLAIN = ("epochs", "batch_size", "gradient_accumulation_steps", "learning_rate"
          "masked_training")  # fmt: skip
 
 
-def from_onetrainer(understood: Interpretation, folder: Path, *, as_is: bool = False) -> Conversion:
-    """The lines of a run file, and what is left.
+def from_onetrainer(interpretation: Interpretation, folder: Path, *, as_is: bool = False) -> Conversion:
+    """Convert a configuration into the lines of a run file, with the options that were dropped.
 
     Raises:
-        UserError: the configuration is for a kind of training that is not here.
+        UserError: the configuration is for a kind of training that is not supported.
     """
-    transfer = Conversion(flat(understood.asked.options), ONETRAINER_FIELDS, "OneTrainer")
-    import_onetrainer_model(transfer)
-    import_images(transfer, folder)
-    recipe(transfer, understood, {**_NAMES, "prediction_type": _prediction(transfer)}, as_is=as_is)
-    refuse_other_onetrainer_models(str(transfer.value("model_type")))
-    transfer.take("model_type", "__version")
-    lora = import_onetrainer_method(transfer)
-    import_parts(transfer, str(transfer.value("model_type")))
+    conversion = Conversion(flatten_options(interpretation.settings.options), ONETRAINER_FIELDS, "OneTrainer")
+    import_onetrainer_model(conversion)
+    import_images(conversion, folder)
+    recipe(conversion, interpretation, {**_NAMES, "prediction_type": _prediction(conversion)}, as_is=as_is)
+    refuse_other_onetrainer_models(str(conversion.value("model_type")))
+    conversion.mark_used("model_type", "__version")
+    lora = import_onetrainer_method(conversion)
+    import_parts(conversion, str(conversion.value("model_type")))
     for name in _PLAIN:
-        transfer.put(ONETRAINER_FIELDS[name].field, _number(name, transfer.value(name)), name)
-    import_onetrainer_lr_schedule(transfer)
-    import_onetrainer_optimizer(transfer)
-    average(transfer)
+        conversion.set(ONETRAINER_FIELDS[name].field, _number(name, conversion.value(name)), name)
+    import_onetrainer_lr_schedule(conversion)
+    import_onetrainer_optimizer(conversion)
+    import_ema(conversion)
     if lora:
-        import_onetrainer_network(transfer)
+        import_onetrainer_network(conversion)
     else:
         for name in FILTERS:
-            transfer.leave(name, "with train.method = full every layer of a network is trained")
-    import_onetrainer_prompts(transfer, folder)
-    import_onetrainer_interval(transfer, "sample", "sample_after")
-    import_onetrainer_interval(transfer, "output", "save_every")
-    if transfer.stated.get("tensorboard") is True:
-        transfer.put("log.trackers", ["tensorboard"], "tensorboard")
+            conversion.drop(name, "with train.method = full every layer of a network is trained")
+    import_onetrainer_prompts(conversion, folder)
+    import_onetrainer_interval(conversion, "sample", "sample_after")
+    import_onetrainer_interval(conversion, "output", "save_every")
+    if conversion.options.get("tensorboard") is True:
+        conversion.set("log.trackers", ["tensorboard"], "tensorboard")
     else:
-        transfer.leave("tensorboard", "no tracker is on here by itself", grade="idle")
-    transfer.leave("embedding", "read where an embedding is trained", grade="idle")
-    if transfer.has("concepts"):
-        transfer.take("concept_file_name")
-    fit_to_optimizer(transfer)
-    transfer.leave_the_rest("drops it")
-    return transfer
+        conversion.drop("tensorboard", "no tracker is on by default", severity="harmless")
+    conversion.drop("embedding", "only used when an embedding is trained", severity="harmless")
+    if conversion.has("concepts"):
+        conversion.mark_used("concept_file_name")
+    fit_to_optimizer(conversion)
+    conversion.drop_unused("drops it")
+    return conversion
 
 
 def _number(name: str, value: Any) -> Any:
@@ -89,92 +89,94 @@ def _number(name: str, value: Any) -> Any:
     return float(value) if kind == "float" else int(value) if kind == "int" else value
 
 
-def import_onetrainer_model(transfer: Conversion) -> None:
-    """[model], the run's name, and number formats."""
-    transfer.put("model.path", str(transfer.value("base_model_name")), "base_model_name")
-    transfer.put("model.vae", transfer.value("vae.model_name") or None, "vae.model_name")
+def import_onetrainer_model(conversion: Conversion) -> None:
+    """Import [model], the name of the run, and the number formats."""
+    conversion.set("model.path", str(conversion.value("base_model_name")), "base_model_name")
+    conversion.set("model.vae", conversion.value("vae.model_name") or None, "vae.model_name")
     for name, field in (("train_dtype", "model.precision"), ("output_dtype", "output.precision")):
-        kind = _TYPES.get(str(transfer.value(name)))
+        kind = _TYPES.get(str(conversion.value(name)))
         if kind is None:
-            transfer.leave(name, f"{field} is fp32, fp16 or bf16", code="invalid-value")
-        transfer.put(field, kind, name)
-    skip = int(transfer.value("text_encoder_layer_skip") or 0)
-    xl = "XL" in str(transfer.value("model_type"))
+            conversion.drop(name, f"{field} is fp32, fp16 or bf16", code="invalid-value")
+        conversion.set(field, kind, name)
+    skip = int(conversion.value("text_encoder_layer_skip") or 0)
+    xl = "XL" in str(conversion.value("model_type"))
     if skip and xl:
-        transfer.leave("text_encoder_layer_skip", "SDXL always takes the second last layer")
+        conversion.drop("text_encoder_layer_skip", "SDXL always takes the second last layer")
     elif skip:
-        why = "Counted from the last layer, 1."
-        transfer.put("model.clip_skip", skip + 1, "text_encoder_layer_skip", why=why)
-    transfer.take("text_encoder_layer_skip")
-    stem = Path(str(transfer.value("output_model_destination"))).stem.replace(" ", "-")
-    transfer.put("name", stem if stem[:1].isalnum() and stem.isascii() else None, "output_model_destination")
+        reason = "Counted from the last layer, 1."
+        conversion.set("model.clip_skip", skip + 1, "text_encoder_layer_skip", reason=reason)
+    conversion.mark_used("text_encoder_layer_skip")
+    stem = Path(str(conversion.value("output_model_destination"))).stem.replace(" ", "-")
+    conversion.set("name", stem if stem[:1].isalnum() and stem.isascii() else None, "output_model_destination")
 
 
-def import_onetrainer_method(transfer: Conversion) -> bool:
-    """train.method; whether it is a LoRA."""
-    kind = str(transfer.value("training_method"))
+def import_onetrainer_method(conversion: Conversion) -> bool:
+    """Import train.method and the format of the result; whether a LoRA is trained."""
+    kind = str(conversion.value("training_method"))
     if kind not in ("LORA", "FINE_TUNE"):
         raise UserError(f"training_method is {kind}: LORA and FINE_TUNE are trained here.", code="not-supported")
-    transfer.take("training_method")
+    conversion.mark_used("training_method")
     lora = kind == "LORA"
     if not lora:
-        transfer.put("train.method", "full", "training_method")
+        conversion.set("train.method", "full", "training_method")
     field, formats = ("output.lora_format", LORA_FORMATS) if lora else ("output.format", _FORMATS)
-    found = formats.get(str(transfer.value("output_model_format")))
-    if found is None:
-        transfer.leave("output_model_format", f"{field} has no such format", code="invalid-value")
-    transfer.put(field, found, "output_model_format")
+    format_name = formats.get(str(conversion.value("output_model_format")))
+    if format_name is None:
+        conversion.drop("output_model_format", f"{field} has no such format", code="invalid-value")
+    conversion.set(field, format_name, "output_model_format")
     return lora
 
 
-def _prediction(transfer: Conversion) -> tuple[str, ...]:
-    """What says that the network predicts v or epsilon; nothing where OneTrainer follows the model, as is done here."""
+def _prediction(conversion: Conversion) -> tuple[str, ...]:
+    """Options that set the prediction type; none where OneTrainer follows the model, as snrlab does."""
     zero = "rescale_noise_scheduler_to_zero_terminal_snr"
-    forced = tuple(name for name in (zero, "force_v_prediction", "force_epsilon_prediction") if transfer.value(name))
-    return forced[:1] or (("model_type",) if str(transfer.value("model_type")) in V_MODELS else ())
+    forced = tuple(name for name in (zero, "force_v_prediction", "force_epsilon_prediction") if conversion.value(name))
+    return forced[:1] or (("model_type",) if str(conversion.value("model_type")) in V_MODELS else ())
 
 
 def refuse_other_onetrainer_models(model_type: str) -> None:
-    """Refuse models of the families that take more than a latent (UserError)."""
-    for ending, what in _OTHER_MODELS.items():
+    """Refuse inpainting and depth models, which take more than a latent (UserError)."""
+    for ending, model in _OTHER_MODELS.items():
         if model_type.endswith(ending):
             raise UserError(
-                f"model_type is {model_type}: {what} is not trained here; take the model it was made from.",
+                f"model_type is {model_type}: {model} is not trained here; take the model it was made from.",
                 code="not-supported",
             )
 
 
-def import_onetrainer_network(transfer: Conversion) -> None:
-    """[lora]."""
-    transfer.put("lora.rank", int(transfer.value("lora_rank")), "lora_rank")
-    transfer.put("lora.alpha", float(transfer.value("lora_alpha")), "lora_alpha")
-    transfer.put("lora.dora", bool(transfer.value("lora_decompose")), "lora_decompose")
-    transfer.put("lora.dropout", float(transfer.value("dropout_probability")), "dropout_probability")
-    transfer.put("lora.start_from", transfer.value("lora_model_name") or None, "lora_model_name")
-    preset = str(transfer.value("layer_filter_preset") or "full")
-    text = str(transfer.value("layer_filter") or "")  # what it trains by; the window fills it in by the preset
+def import_onetrainer_network(conversion: Conversion) -> None:
+    """Import [lora]."""
+    conversion.set("lora.rank", int(conversion.value("lora_rank")), "lora_rank")
+    conversion.set("lora.alpha", float(conversion.value("lora_alpha")), "lora_alpha")
+    conversion.set("lora.dora", bool(conversion.value("lora_decompose")), "lora_decompose")
+    conversion.set("lora.dropout", float(conversion.value("dropout_probability")), "dropout_probability")
+    conversion.set("lora.start_from", conversion.value("lora_model_name") or None, "lora_model_name")
+    preset = str(conversion.value("layer_filter_preset") or "full")
+    text = str(conversion.value("layer_filter") or "")  # what it trains by; the window fills it in by the preset
     name, other = FILTERS if text else FILTERS[::-1]
     layers = LAYERS.get(PATTERNS.get(text, "custom") if text else preset)
     if layers is None:
         for option in FILTERS:
-            transfer.leave(option, "lora.layers chooses kinds of layers, lora.block_ranks blocks")
+            conversion.drop(option, "lora.layers chooses kinds of layers, lora.block_ranks blocks")
         return
-    transfer.put("lora.layers", layers, name)
-    transfer.leave(other, f"said by {name}", grade="idle")
+    conversion.set("lora.layers", layers, name)
+    conversion.drop(other, f"{name} says the same", severity="harmless")
 
 
-def import_onetrainer_interval(transfer: Conversion, section: str, name: str) -> None:
-    """How often, where it is in steps or epochs; minutes are left."""
-    unit, value = str(transfer.value(f"{name}_unit")), transfer.value(name)
-    prompts_there = section != "sample" or any(line.name == "sample.prompts" for line in transfer.lines)
-    if unit in ("EPOCH", "STEP") and value and prompts_there:
+def import_onetrainer_interval(conversion: Conversion, section: str, name: str) -> None:
+    """Import an interval in steps or epochs; one in minutes is dropped."""
+    unit, value = str(conversion.value(f"{name}_unit")), conversion.value(name)
+    has_prompts = section != "sample" or any(line.field == "sample.prompts" for line in conversion.lines)
+    if unit in ("EPOCH", "STEP") and value and has_prompts:
         field = "every" if unit == "STEP" else "every_epochs"
-        count, why = (batches(transfer, value), batches_why(transfer)) if unit == "STEP" else (int(value), "")
-        transfer.put(f"{section}.{field}", count, name, f"{name}_unit", why=why)
+        count, reason = (
+            (batches_to_steps(conversion, value), batches_reason(conversion)) if unit == "STEP" else (int(value), "")
+        )
+        conversion.set(f"{section}.{field}", count, name, f"{name}_unit", reason=reason)
         return
     for option in (name, f"{name}_unit"):
-        why = "there are no prompts" if not prompts_there else f"{section}.every counts steps, every_epochs epochs"
+        reason = "there are no prompts" if not has_prompts else f"{section}.every counts steps, every_epochs epochs"
         if unit in ("NEVER", "ALWAYS") and section == "output":
-            transfer.take(option)
+            conversion.mark_used(option)
         else:
-            transfer.leave(option, why)
+            conversion.drop(option, reason)

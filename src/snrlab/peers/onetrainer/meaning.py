@@ -1,4 +1,4 @@
-"""What OneTrainer computes from its configuration, and the recipe that was meant.
+"""Interpretation of OneTrainer settings: what it computes from its configuration, and the recipe that was meant.
 
 Read in its sources at commit 23df383: modules/modelSetup/mixin/ModelSetupDiffusionLossMixin.py and
 ModelSetupNoiseMixin.py, modules/util/config/TrainConfig.py.
@@ -20,7 +20,7 @@ from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
 from snrlab.peers.floor import with_floor
 from snrlab.peers.onetrainer.density import DISTRIBUTIONS, density, number
-from snrlab.peers.other_models import HERE
+from snrlab.peers.other_models import SUPPORTED_MODELS
 from snrlab.peers.settings import Interpretation, RecipeChange, Settings, other_loss
 
 ONETRAINER_VERSION = "OneTrainer 23df383 (August 2026)"
@@ -38,10 +38,10 @@ V_MODELS = ("STABLE_DIFFUSION_20", "STABLE_DIFFUSION_20_INPAINTING", "STABLE_DIF
 
 @dataclass(frozen=True)
 class OneTrainerSettings:
-    """The fields that make up a recipe, with the program's defaults for what is not stated."""
+    """Fields that make up a recipe, with the program's defaults for those that are not stated."""
 
     v: bool
-    stated: bool
+    prediction_stated: bool
     zero_terminal: bool
     loss_weight: str
     strength: float
@@ -52,11 +52,11 @@ class OneTrainerSettings:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> OneTrainerSettings:
-        """Read them; a value that the program would stop at is a UserError."""
+        """Read the fields (UserError for a value that the program would stop at)."""
         zero = _flag(options, "rescale_noise_scheduler_to_zero_terminal_snr")
         model = str(options.get("model_type", "STABLE_DIFFUSION_15"))
         if not model.startswith(FAMILIES):
-            raise UserError(f"model_type is {model}: {HERE}.", code="not-supported")
+            raise UserError(f"model_type is {model}: {SUPPORTED_MODELS}.", code="not-supported")
         forced = {k: _flag(options, f"force_{k}_prediction") for k in ("v", "epsilon")}
         weight = str(options.get("loss_weight_fn", "CONSTANT"))
         distribution = str(options.get("timestep_distribution", "UNIFORM"))
@@ -71,7 +71,7 @@ class OneTrainerSettings:
             )
         return cls(
             v=forced["v"] or zero or (model in V_MODELS and not forced["epsilon"]),
-            stated=zero or any(forced.values()) or model in V_MODELS,
+            prediction_stated=zero or any(forced.values()) or model in V_MODELS,
             zero_terminal=zero,
             loss_weight=weight,
             strength=number(options, "loss_weight_strength", STRENGTH),
@@ -82,30 +82,36 @@ class OneTrainerSettings:
         )
 
 
-def interpret_onetrainer(asked: Settings) -> Interpretation:
-    """What the configuration does and what it was meant to do (UserError where the program would stop)."""
-    options = asked.options
-    settings = OneTrainerSettings.of(options)
+def interpret_onetrainer(settings: Settings) -> Interpretation:
+    """Interpret a configuration: the recipe that OneTrainer follows, and the one that was meant.
+
+    Raises:
+        UserError: OneTrainer itself would stop at a value, or the model is not supported.
+    """
+    options = settings.options
+    fields = OneTrainerSettings.of(options)
     shared: dict[str, Any] = {
-        "prediction_type": "v_prediction" if settings.v else "epsilon",
-        "zero_terminal_snr": settings.zero_terminal,
+        "prediction_type": "v_prediction" if fields.v else "epsilon",
+        "zero_terminal_snr": fields.zero_terminal,
         "density": density(options),
-        "noise": NOISES.bind("offset", strength=settings.offset) if settings.offset > 0 else None,
+        "noise": NOISES.bind("offset", strength=fields.offset) if fields.offset > 0 else None,
     }
-    as_is = Recipe(weighting=_weighting(settings, right=False), sampling=SAMPLINGS.bind("plain"), **shared)
+    as_is = Recipe(weighting=_weighting(fields, right=False), sampling=SAMPLINGS.bind("plain"), **shared)
     changes: list[RecipeChange] = []
     parts = dict(shared)
-    if settings.perturbation > 0:
-        parts["perturbation"] = PERTURBATIONS.bind("ip_noise", gamma=settings.perturbation)
+    if fields.perturbation > 0:
+        parts["perturbation"] = PERTURBATIONS.bind("ip_noise", gamma=fields.perturbation)
         text = "the perturbation in the network's input only, as input perturbation is defined"
         changes.append(RecipeChange("perturbation", text))
-    weighting = _weighting(settings, right=True)
-    if settings.v and weighting != as_is.weighting:
+    weighting = _weighting(fields, right=True)
+    if fields.v and weighting != as_is.weighting:
         changes.append(RecipeChange("weighting", f"{weighting[0].name} with the paper's weight on v"))
     as_meant, effect = with_floor(Recipe(weighting=weighting, **parts))
     changes += effect
-    found = (*asked.remarks, *_remarks(settings, options))
-    return Interpretation(asked, tuple(_does(settings)), as_is, as_meant, found, tuple(changes), ONETRAINER_VERSION)
+    findings = (*settings.findings, *_findings(fields, options))
+    return Interpretation(
+        settings, tuple(_effects(fields)), as_is, as_meant, findings, tuple(changes), ONETRAINER_VERSION
+    )
 
 
 def _weighting(settings: OneTrainerSettings, *, right: bool) -> tuple[Choice[WeightingProperties], ...]:
@@ -124,35 +130,39 @@ def _weighting(settings: OneTrainerSettings, *, right: bool) -> tuple[Choice[Wei
     return ()
 
 
-def _does(settings: OneTrainerSettings) -> list[str]:
+def _effects(settings: OneTrainerSettings) -> list[str]:
     space, one = ("v", " + 1") if settings.v else ("epsilon", "")
-    predicts = f"predicts {space}" if settings.stated else "predicts what the model was made for, here taken as epsilon"
-    said = [f"{predicts}; timesteps drawn by {settings.distribution}"]
+    predicts = (
+        f"predicts {space}"
+        if settings.prediction_stated
+        else "predicts what the model was made for, here taken as epsilon"
+    )
+    effects = [f"{predicts}; timesteps drawn by {settings.distribution}"]
     if settings.zero_terminal:
-        said.append("rescales the schedule to zero terminal SNR, which makes it predict v; weights use the new SNR")
+        effects.append("rescales the schedule to zero terminal SNR, which makes it predict v; weights use the new SNR")
     weights = {
         "MIN_SNR_GAMMA": f"min(S, {settings.strength:g}) / {'(S + 1)' if settings.v else 'S'}",
         "DEBIASED_ESTIMATION": f"1 / sqrt(S{one}), S capped at 1000",
         "P2": f"(1 + S{one})^-{settings.strength:g}",
     }
     if settings.loss_weight in weights:
-        said.append(f"{settings.loss_weight}: multiplies the {space} loss by {weights[settings.loss_weight]}")
+        effects.append(f"{settings.loss_weight}: multiplies the {space} loss by {weights[settings.loss_weight]}")
     if settings.perturbation > 0:
-        said.append(f"perturbation_noise_weight: adds {settings.perturbation:g} x noise to input and target alike")
+        effects.append(f"perturbation_noise_weight: adds {settings.perturbation:g} x noise to input and target alike")
     if settings.offset > 0:
-        said.append(f"offset_noise_weight: shifts each channel's noise by {settings.offset:g} x N(0, 1)")
-    return said
+        effects.append(f"offset_noise_weight: shifts each channel's noise by {settings.offset:g} x N(0, 1)")
+    return effects
 
 
-def _remarks(settings: OneTrainerSettings, options: Mapping[str, Any]) -> list[Finding]:
-    found = []
+def _findings(settings: OneTrainerSettings, options: Mapping[str, Any]) -> list[Finding]:
+    findings = []
     if settings.perturbation > 0:
         scale = (1 + settings.perturbation**2) ** 0.5
         message = (
             "perturbation_noise_weight is not input perturbation: the noise goes into the target too, so it only makes "
             f"the noise {scale:.4f} times as strong, of which the network is asked to predict all."
         )
-        found.append(Finding("perturbation_in_the_target", "warning", message, numbers={"scale": scale}))
+        findings.append(Finding("perturbation_in_the_target", "warning", message, numbers={"scale": scale}))
     if settings.v and settings.loss_weight in ("DEBIASED_ESTIMATION", "P2"):
         theirs, paper = (
             Recipe(prediction_type="v_prediction", weighting=_weighting(settings, right=right)).tables().weight
@@ -162,19 +172,19 @@ def _remarks(settings: OneTrainerSettings, options: Mapping[str, Any]) -> list[F
             f"{settings.loss_weight} under v is not the paper's weight: {theirs[900]:.3f} against {paper[900]:.3f} at "
             f"t = 900, {theirs[999]:.3f} against {paper[999]:.3f} at 999."
         )
-        found.append(Finding("onetrainer_v_weight", "warning", message))
+        findings.append(Finding("onetrainer_v_weight", "warning", message))
     if settings.offset > 0 and settings.generalized:
         message = "generalized_offset_noise scales the offset with the timestep, which has no counterpart here."
-        found.append(Finding("not_carried", "warning", message))
+        findings.append(Finding("not_carried", "warning", message))
     mixed = {k: options[k] for k in ("mae_strength", "log_cosh_strength", "huber_strength") if options.get(k)}
     if mixed:
         listed = ", ".join(f"{name} {value}" for name, value in mixed.items())
-        found.append(other_loss(listed))
+        findings.append(other_loss(listed))
     chosen = settings.strength != STRENGTH  # the window writes the field in any case
     if settings.loss_weight == "CONSTANT" and chosen:
         message = "loss_weight_strength is read by MIN_SNR_GAMMA and P2 only; with CONSTANT it does nothing."
-        found.append(Finding("ignored_option", "info", message))
-    return found
+        findings.append(Finding("ignored_option", "info", message))
+    return findings
 
 
 def _flag(options: Mapping[str, Any], name: str) -> bool:

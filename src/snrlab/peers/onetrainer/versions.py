@@ -1,4 +1,4 @@
-"""Older files of OneTrainer under the names that its settings have today, as the program itself reads them.
+"""Migration of older OneTrainer files to today's names of its settings, as the program itself does it.
 
 Read in its sources at commit 23df383: modules/util/config/TrainConfig.py and ConceptConfig.py.
 """
@@ -26,7 +26,7 @@ OF_ALL_NETWORKS = ("weight_dtype", "gradient_checkpointing", "enable_activation_
 
 
 def as_today(options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Finding, ...]]:
-    """(the settings under today's names, what was done to them).
+    """(settings under today's names, findings on what was changed).
 
     A file without a version is one that the program keeps up to date, so its numbers stay as they are; names that it
     no longer has are read as they were meant all the same.
@@ -34,34 +34,34 @@ def as_today(options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Finding,
     >>> as_today({"__version": 5, "save_after": 2, "unet": {"__version": 0, "train": True}})[0]
     {'__version': 5, 'save_every': 2, 'unet': {'train': True}}
     """
-    found = {_RENAMED.get(name, name): _without_version(value) for name, value in options.items()}
-    found = _optimizer_apart(found)
-    found = _networks_apart(found)
-    _weight(found)
-    centred = _bias(found, options.get("__version"))
-    _everywhere(found)
-    named = sorted(_names(options) - _names(found) - {"__version"})
+    settings = {_RENAMED.get(name, name): _without_version(value) for name, value in options.items()}
+    settings = _nest_optimizer(settings)
+    settings = _nest_networks(settings)
+    _read_min_snr(settings)
+    centred = _read_bias(settings, options.get("__version"))
+    _copy_to_networks(settings)
+    renamed = sorted(_names(options) - _names(settings) - {"__version"})
     version = options.get("__version")
-    if not named and not centred:
-        return found, ()
+    if not renamed and not centred:
+        return settings, ()
     age = f" (version {version} of its files; today's is {NOW})" if isinstance(version, int) else ""
-    told = [f"{_listed(named)} {'is' if len(named) == 1 else 'are'} read under today's names"] if named else []
-    message = f"the settings are of an older OneTrainer{age}: {'; '.join([*told, *centred])}, as the program does."
-    return found, (Finding("older_file", "info", message),)
+    parts = [f"{_listed(renamed)} {'is' if len(renamed) == 1 else 'are'} read under today's names"] if renamed else []
+    message = f"the settings are of an older OneTrainer{age}: {'; '.join([*parts, *centred])}, as the program does."
+    return settings, (Finding("older_file", "info", message),)
 
 
 def concept_as_today(concept: Mapping[str, Any]) -> dict[str, Any]:
-    """A concept of any version.
+    """Concept of any version under today's names.
 
     >>> concept_as_today({"repeats": 3.0, "validation_concept": True})
     {'balancing': 3.0, 'type': 'VALIDATION'}
     """
-    found = dict(concept)
-    if "repeats" in found:
-        found.setdefault("balancing", found.pop("repeats"))
-    if "validation_concept" in found:
-        found.setdefault("type", "VALIDATION" if found.pop("validation_concept") else "STANDARD")
-    return found
+    renamed = dict(concept)
+    if "repeats" in renamed:
+        renamed.setdefault("balancing", renamed.pop("repeats"))
+    if "validation_concept" in renamed:
+        renamed.setdefault("type", "VALIDATION" if renamed.pop("validation_concept") else "STANDARD")
+    return renamed
 
 
 def _names(options: Mapping[str, Any]) -> set[str]:
@@ -69,53 +69,53 @@ def _names(options: Mapping[str, Any]) -> set[str]:
 
 
 def _listed(names: Iterable[str]) -> str:
-    every = list(names)
-    if len(every) > _LISTED:
-        return f"{len(every)} settings"
-    return every[0] if len(every) == 1 else f"{', '.join(every[:-1])} and {every[-1]}"
+    all_names = list(names)
+    if len(all_names) > _LISTED:
+        return f"{len(all_names)} settings"
+    return all_names[0] if len(all_names) == 1 else f"{', '.join(all_names[:-1])} and {all_names[-1]}"
 
 
 def _without_version(value: Any) -> Any:
     return {name: item for name, item in value.items() if name != "__version"} if isinstance(value, dict) else value
 
 
-def _optimizer_apart(options: dict[str, Any]) -> dict[str, Any]:
-    """The optimizer's settings as a table of their own."""
+def _nest_optimizer(options: dict[str, Any]) -> dict[str, Any]:
+    """Move the optimizer's settings into a table of their own."""
     if not isinstance(options.get("optimizer"), str):
         return options
-    kept = ("optimizer", "optimizer_defaults")
+    unmoved = ("optimizer", "optimizer_defaults")
     inner = {
-        k.removeprefix("optimizer_"): v for k, v in options.items() if k.startswith("optimizer_") and k not in kept
+        k.removeprefix("optimizer_"): v for k, v in options.items() if k.startswith("optimizer_") and k not in unmoved
     }
-    rest = {k: v for k, v in options.items() if k in kept or not k.startswith("optimizer_")}
-    return rest | {"optimizer": {"optimizer": options["optimizer"], **inner}}
+    others = {k: v for k, v in options.items() if k in unmoved or not k.startswith("optimizer_")}
+    return others | {"optimizer": {"optimizer": options["optimizer"], **inner}}
 
 
-def _networks_apart(options: dict[str, Any]) -> dict[str, Any]:
-    """What the file says of a network in names such as `train_unet`, in a table for each."""
-    found = dict(options)
+def _nest_networks(options: dict[str, Any]) -> dict[str, Any]:
+    """Move settings of a network with names such as `train_unet` into a table for each network."""
+    separated = dict(options)
     for part in (*NETWORKS, *OTHER_NETWORKS):
         moved = {f"train_{part}": "train", f"train_{part}_epochs": "stop_training_after"}
         moved |= {f"{part}_{name}": name for name in OF_A_NETWORK}
-        table = {new: found.pop(old) for old, new in moved.items() if old in found}
+        table = {new: separated.pop(old) for old, new in moved.items() if old in separated}
         if not table:
             continue
         if "stop_training_after" in table:
             table["stop_training_after_unit"] = "EPOCH"
-        own = found.get(part)
-        found[part] = table | (own if isinstance(own, dict) else {})
-    return found
+        existing = separated.get(part)
+        separated[part] = table | (existing if isinstance(existing, dict) else {})
+    return separated
 
 
-def _weight(options: dict[str, Any]) -> None:
-    """min_snr_gamma as one of the weights to choose from."""
+def _read_min_snr(options: dict[str, Any]) -> None:
+    """Turn min_snr_gamma into the loss weight function of that name."""
     gamma = options.pop("min_snr_gamma", None)
     if gamma:
         options |= {"loss_weight_fn": "MIN_SNR_GAMMA", "loss_weight_strength": gamma}
 
 
-def _bias(options: dict[str, Any], version: Any) -> list[str]:
-    """The weight that shapes the draw of timesteps, which once had no distribution to choose; what was done."""
+def _read_bias(options: dict[str, Any], version: Any) -> list[str]:
+    """Turn a noising_weight from before timestep distributions existed into SIGMOID; sentences on the change."""
     if isinstance(version, bool) or not isinstance(version, int) or version > CENTRED:
         return []
     weight, bias = options.get("noising_weight", 0.0), options.get("noising_bias", 0.5)
@@ -126,21 +126,21 @@ def _bias(options: dict[str, Any], version: Any) -> list[str]:
     return [f"timesteps are drawn by SIGMOID, and noising_bias {bias:g} is {bias - 0.5:g} today"]
 
 
-def _everywhere(options: dict[str, Any]) -> None:
-    """What was said once for all networks, for each that the file has."""
-    stated = {name: options.pop(name) for name in OF_ALL_NETWORKS if name in options}
-    if not stated:
+def _copy_to_networks(options: dict[str, Any]) -> None:
+    """Copy settings that once were common to all networks to each network that the file has."""
+    common = {name: options.pop(name) for name in OF_ALL_NETWORKS if name in options}
+    if not common:
         return
     parts = dict.fromkeys(["unet", *(part for part in NETWORKS if isinstance(options.get(part), dict))])
     for part in parts:
         table = dict(options.get(part, {}))
-        if "weight_dtype" in stated and table.get("weight_dtype", "NONE") == "NONE":
-            table["weight_dtype"] = stated["weight_dtype"]
-        if "gradient_checkpointing" in stated:
-            mode = stated["gradient_checkpointing"]
+        if "weight_dtype" in common and table.get("weight_dtype", "NONE") == "NONE":
+            table["weight_dtype"] = common["weight_dtype"]
+        if "gradient_checkpointing" in common:
+            mode = common["gradient_checkpointing"]
             offloads = mode == "CPU_OFFLOADED"
             table.setdefault("gradient_checkpointing", mode not in (False, "OFF"))
             if offloads:
-                table.setdefault("activation_offloading", bool(stated.get("enable_activation_offloading", True)))
-                table.setdefault("offload_fraction", stated.get("layer_offload_fraction", 0.0))
+                table.setdefault("activation_offloading", bool(common.get("enable_activation_offloading", True)))
+                table.setdefault("offload_fraction", common.get("layer_offload_fraction", 0.0))
         options[part] = table

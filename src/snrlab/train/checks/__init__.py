@@ -1,1 +1,1 @@
-"""What is checked before the first step: memory, disk, settings, and a rehearsal of the whole run."""
+"""Checks before the first step: memory, disk, settings, and a rehearsal of the run."""

@@ -1,9 +1,9 @@
-"""Memory that a forward and backward pass needs, measured without doing it.
+"""Peak memory of a forward and backward pass, measured without computing it.
 
-The pass runs on tensors that have a shape and no data, and every storage that an operation makes is counted while it
-is alive: what autograd saves, what gradient checkpointing makes again, copies in another number format, passing
-results. Operations choose what they would on a CPU, whose fused attention keeps what a GPU's does. What a GPU's
-convolution takes as workspace is not in it, nor is what its allocator cannot use.
+The pass runs on tensors that have a shape and no data, and every storage that an operation allocates is counted while
+it is alive: what autograd saves, what gradient checkpointing recomputes, copies in another dtype, intermediate results.
+Operations behave as on a CPU, whose fused attention keeps the same tensors as a GPU's. The workspace of a GPU's
+convolutions is not counted, nor is memory that its allocator cannot use.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from torch.utils._pytree import tree_leaves
 
 
 class Counter(TorchDispatchMode):
-    """Within it, bytes of the storages that operations make: alive now, and at most."""
+    """Context that counts the bytes of the storages that operations allocate: alive now, and at most."""
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
-        """Leave these tensors out."""
+        """Count from 0, without the `known` tensors."""
         super().__init__()
         self.alive = self.peak = 0
         self._sizes = {tensor.untyped_storage()._cdata: 0 for tensor in known}
@@ -32,12 +32,12 @@ class Counter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run an operation and count what it makes."""
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
+        """Run an operation and count the storages that it allocates."""
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
-        return made
+        return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata
@@ -53,26 +53,26 @@ class Counter(TorchDispatchMode):
 
 
 def without_data(network: nn.Module, mode: FakeTensorMode) -> nn.Module:
-    """The same network with weights that have no data; gradients are freed as soon as they are there."""
+    """A copy of a network whose weights have no data; its gradients are freed as soon as they are computed."""
     known: dict[int, Tensor] = {}
     for tensor in (*network.parameters(), *network.buffers()):
         empty = like(tensor, mode)
         known[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
-    made = copy.deepcopy(network, known)
-    for parameter in made.parameters():
+    twin = copy.deepcopy(network, known)
+    for parameter in twin.parameters():
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_free)
-    return made
+    return twin
 
 
 def like(tensor: Tensor, mode: FakeTensorMode) -> Tensor:
-    """A tensor of the same shape and number format without data."""
+    """A tensor of the same shape and dtype without data."""
     with mode:
         return torch.empty(tensor.shape, dtype=tensor.dtype)
 
 
 def peak(mode: FakeTensorMode, networks: Iterable[nn.Module], loss: Callable[[], Tensor]) -> int:
-    """Bytes that computing `loss` and its gradient takes beyond these networks' weights, at most."""
+    """Peak bytes of computing `loss` and its gradient, in addition to these networks' weights."""
     weights = [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]
     with mode, Counter(weights) as counter:
         loss().backward()

@@ -1,6 +1,6 @@
-"""All that a run will need, tried before its first step, and what it will take in a few lines.
+"""Pre-flight: tries all that a run will need before its first step, and summarises what the run will take.
 
-Nothing that the run computes is changed by it: no weight, no random number, no optimizer state, no file.
+It changes nothing that the run computes: no weight, no random number, no optimizer state, no file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
-from snrlab.files.writing import in_bytes
+from snrlab.files.writing import format_bytes
 from snrlab.runs.folder import RunFolder, refuse_name
 from snrlab.train.checks.memory import estimate
 from snrlab.train.checks.rehearsal import Rehearsal, rehearse
@@ -25,18 +25,18 @@ from snrlab.train.outputs.trackers import refuse_missing_trackers
 
 
 def refuse_early(config: RunConfig, folder: RunFolder) -> None:
-    """What can be known to be wrong before anything is loaded.
+    """Refuse what can be seen to be wrong before anything is loaded.
 
     Raises:
-        UserError: a tracker that is not installed, a name that a run's folder has for something else, or a run folder
-            among the images.
+        UserError: a tracker that is not installed, a run name that is reserved for a file of the run folder, or a run
+            folder inside an image folder.
     """
     refuse_missing_trackers(config)
     refuse_name(folder, config)
-    where = folder.path.resolve()
+    run_path = folder.path.resolve()
     sources = [config.data.folder, config.validation.folder, *(image_set.folder for image_set in config.data.sets)]
     for images in (Path(source).resolve() for source in sources if source):
-        if where == images or images in where.parents:
+        if run_path == images or images in run_path.parents:
             raise UserError(
                 f"--out: the run folder {folder.path} would lie inside the image folder {images.name}, and the "
                 "pictures in it would be trained on the next time. Choose an --out outside of it.",
@@ -45,43 +45,44 @@ def refuse_early(config: RunConfig, folder: RunFolder) -> None:
 
 
 def preflight(job: Job, folder: RunFolder, *, thorough: bool = False) -> list[Finding | str]:
-    """Rehearse the run; what it will take in a few lines, and what is to be known of it.
+    """Rehearse the run; its findings, and a summary of what it will take.
 
     Args:
-        job: the run; afterwards it is as it was.
-        folder: where the run will be.
+        job: the run; the rehearsal leaves it unchanged.
+        folder: the run folder, which need not exist.
         thorough: estimate the memory of a graphics card even where there is none.
 
     Raises:
-        UserError: no finite loss of the first batch, a result that cannot be
-            written and read back, too little memory or too small a disk.
+        UserError: a loss of the first batch that is not finite, a result that cannot be written and read back, too
+            little memory, or too little room on the disk.
     """
     findings = run_findings(job)
-    with _made(folder.path.parent):
+    with _temporary_folder(folder.path.parent):
         rehearsal = rehearse(job, folder)
-    return [*findings, *summary(job, rehearsal), *_memory(job, rehearsal, thorough=thorough)]
+    return [*findings, *summary(job, rehearsal), *_memory_lines(job, rehearsal, thorough=thorough)]
 
 
 def summary(job: Job, rehearsal: Rehearsal) -> list[str]:
-    """The model, steps and passes, what is trained, the time: a line each."""
-    train, entries, images = job.config.train, len(job.conditions), len(job.conditions.names)
+    """Lines about the model, the number of steps and epochs, the trained weights and the time."""
+    train, entries, images = job.config.train, len(job.examples), len(job.examples.names)
     shown = f"{images} images" + (f", {entries} with their repeats," if entries != images else "")
     trained = sum(p.numel() for p in job.parameters.values())
-    whole = sum(p.numel() for network in job.components.networks.values() for p in network.parameters())
+    all_weights = sum(p.numel() for network in job.components.networks.values() for p in network.parameters())
     seconds = rehearsal.seconds * train.gradient_accumulation * train.steps
-    count = job.processes.count
-    devices = "1 device" if count == 1 else f"{count} devices"
+    process_count = job.processes.count
+    devices = "1 device" if process_count == 1 else f"{process_count} devices"
     return [
         f"model {job.components.label} ({job.components.family}), trained to predict {job.recipe.prediction_type}",
         f"{shown} / (batch {train.batch_size} x {train.gradient_accumulation} accumulated x {devices}) = "
         f"{entries / job.total:.4g} steps a pass; {train.steps} steps = {train.steps * job.total / entries:.3g} passes",
-        f"training {in_short(trained)} of {in_short(whole)} weights; the result has {in_bytes(rehearsal.result)}",
+        f"training {in_short(trained)} of {in_short(all_weights)} weights; "
+        f"the result has {format_bytes(rehearsal.result)}",
         f"{duration(seconds)} for the steps alone ({rehearsal.seconds:.2g} s for a pass forward and backward)",
     ]
 
 
 def duration(seconds: float) -> str:
-    """Roughly how long, in words.
+    """A rough duration in words.
 
     >>> duration(20), duration(50), duration(14 * 60), duration(5000), duration(3 * 86400)
     ('less than a minute', 'about 1 min', 'about 14 min', 'about 1 h 20 min', 'about 72 h')
@@ -93,7 +94,7 @@ def duration(seconds: float) -> str:
 
 
 def in_short(number: int) -> str:
-    """A number of weights.
+    """A number of weights with a unit.
 
     >>> in_short(950), in_short(1_234_567), in_short(2_600_000_000)
     ('950', '1.2 M', '2.6 G')
@@ -104,23 +105,23 @@ def in_short(number: int) -> str:
     return str(number)
 
 
-def _memory(job: Job, rehearsal: Rehearsal, *, thorough: bool) -> list[Finding | str]:
-    """What was used, what will be, and a warning where a card has less."""
+def _memory_lines(job: Job, rehearsal: Rehearsal, *, thorough: bool) -> list[Finding | str]:
+    """Lines about used and needed memory, and a warning where a graphics card has less."""
     if job.device.type != "cuda":
-        lines: list[Finding | str] = [f"memory of this process so far: {in_bytes(memory_mb() * 2**20)}"]
+        lines: list[Finding | str] = [f"memory of this process so far: {format_bytes(memory_mb() * 2**20)}"]
         return [*lines, f"on a graphics card it would need about {estimate(job)}"] if thorough else lines
-    needed, there = estimate(job), torch.cuda.get_device_properties(job.device).total_memory
-    lines = [f"memory of the graphics card: about {needed}; {in_bytes(rehearsal.memory or 0)} used by the pass"]
-    if needed.total > there:
-        message = f"the card has {in_bytes(there)}, and the run may not fit."
-        numbers = {"needed": needed.total, "there": there}
+    needed, available = estimate(job), torch.cuda.get_device_properties(job.device).total_memory
+    lines = [f"memory of the graphics card: about {needed}; {format_bytes(rehearsal.memory or 0)} used by the pass"]
+    if needed.total > available:
+        message = f"the card has {format_bytes(available)}, and the run may not fit."
+        numbers = {"needed": needed.total, "there": available}
         lines.append(Finding("memory_short", "warning", message, numbers=numbers))
     return lines
 
 
 @contextmanager
-def _made(folder: Path) -> Iterator[Path]:
-    """The folder, made for a while where it is not there."""
+def _temporary_folder(folder: Path) -> Iterator[Path]:
+    """Context in which the folder exists; what had to be created is removed afterwards."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A pass forward and backward and a trial of the result: what most often goes wrong late, done early."""
+"""Rehearsal of a run: one forward and backward pass and a trial of writing the result, before the first step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from snrlab.core.errors import UserError
-from snrlab.files.writing import in_bytes
+from snrlab.files.writing import format_bytes
 from snrlab.models.nonfinite import first_nonfinite_weight
 from snrlab.models.storage.source import DTYPES
 from snrlab.runs.folder import RunFolder
@@ -24,19 +24,19 @@ from snrlab.train.outputs.export import export_result
 from snrlab.train.outputs.intervals import times_due
 from snrlab.train.resume.checkpoint import KEEP
 
-TRIED = 2**20  # bytes of the largest tensor of a whole model that is written in a trial
-_PATIENCE = 10  # seconds after which a pass is not measured a second time
+TRIAL_TENSOR_BYTES = 2**20  # larger tensors of a whole model are not written in a trial
+_LONG_PASS = 10  # seconds; a pass that takes longer is not measured a second time
 _SPARE = 256 * 2**20  # bytes of disk left free for logs, pictures and the report
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What the rehearsal of a run measured.
+    """Measurements of a rehearsal.
 
     Attributes:
         seconds: of one pass forward and backward.
         result: bytes of the result.
-        memory: most bytes allocated on the graphics card, or None without one.
+        memory: peak of the bytes allocated on the graphics card, or None without one.
     """
 
     seconds: float
@@ -45,55 +45,56 @@ class Rehearsal:
 
 
 def rehearse(job: Job, folder: RunFolder) -> Rehearsal:
-    """Try a pass and the result's file, beside the run's folder.
+    """Try one pass, and write the result next to the run folder.
 
     Raises:
-        UserError: no finite loss, too little memory, a file that cannot be written and read back, too small a disk.
+        UserError: a loss that is not finite, too little memory, a result that cannot be written and read back, or too
+            little room on the disk.
     """
     try:
-        seconds = _pass(job)
+        seconds = _time_pass(job)
     except (RuntimeError, MemoryError) as reason:
         if not is_out_of_memory(reason):
             raise
-        where = "the graphics card" if isinstance(reason, torch.OutOfMemoryError) else "this machine"
+        device = "the graphics card" if isinstance(reason, torch.OutOfMemoryError) else "this machine"
         raise UserError(
-            f"{where} has too little memory for a step. {memory_advice(job.config)}", code="out-of-memory"
+            f"{device} has too little memory for a step. {memory_advice(job.config)}", code="out-of-memory"
         ) from None
     memory = torch.cuda.max_memory_allocated(job.device) if job.device.type == "cuda" else None
-    found = Rehearsal(seconds, _trial_result(job, folder.path.parent), memory)
-    _refuse_full_disk(job, folder, found.result)
-    return found
+    rehearsal = Rehearsal(seconds, _try_result(job, folder.path.parent), memory)
+    _refuse_full_disk(job, folder, rehearsal.result)
+    return rehearsal
 
 
-def _pass(job: Job) -> float:
-    """Seconds of a pass over the first batch of step 0; gradients are dropped and random states put back."""
-    seconds = value = 0.0
+def _time_pass(job: Job) -> float:
+    """Time a pass over the first batch of step 0; gradients are dropped and random states restored."""
+    seconds = loss = 0.0
     with torch.random.fork_rng(devices=[job.device] if job.device.type == "cuda" else []):
-        for _ in range(2):  # the first also prepares kernels
-            if seconds > _PATIENCE:
+        for _ in range(2):  # the first also compiles and loads kernels
+            if seconds > _LONG_PASS:
                 break
-            began = time.monotonic()
-            # outside of a step no optimizer updates anything, not even one that works in the backward pass
-            value = float(one_pass(job, 0, 0, job.loss_scale.value).loss.mean())  # waits for the card
+            start = time.monotonic()
+            # outside a step no optimizer updates weights, not even one that does so in the backward pass
+            loss = float(one_pass(job, 0, 0, job.loss_scale.value).loss.mean())  # waits for the GPU
             job.optimizer.zero_grad()
-            seconds = time.monotonic() - began
-    if not np.isfinite(value):
-        broken = first_nonfinite_weight(job.components)
-        why = (
-            f"its weight {broken} holds what is not a number"
-            if broken
+            seconds = time.monotonic() - start
+    if not np.isfinite(loss):
+        bad_weight = first_nonfinite_weight(job.components)
+        reason = (
+            f"its weight {bad_weight} is not finite"
+            if bad_weight
             else f'the model does not work in model.precision = "{job.config.model.precision}"'
         )
-        raise UserError(f"the loss of the first batch is {value}: {why}.", code="not-finite")
+        raise UserError(f"the loss of the first batch is {loss}: {reason}.", code="not-finite")
     return seconds
 
 
-def _trial_result(job: Job, out: Path) -> int:
-    """Write the result as it is now under a temporary name, read it back, delete it; its size in bytes."""
+def _try_result(job: Job, out: Path) -> int:
+    """Write the result of the current weights to a temporary file, read it back, delete it; its size in bytes."""
     try:
         with tempfile.TemporaryDirectory(prefix=".snrlab-", dir=out) as name:
             path = Path(name) / RunFolder(Path(name)).result(job.config).name
-            export_result(job, path, 0, largest=TRIED)
+            export_result(job, path, 0, largest=TRIAL_TENSOR_BYTES)
             files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
             for file in files:
                 _read_back(file)
@@ -105,7 +106,7 @@ def _trial_result(job: Job, out: Path) -> int:
     if job.config.train.method == "lora":
         return written
     dtype = DTYPES[job.config.output.precision]
-    for name, parameter in job.parameters.items():  # those that were too large for a trial
+    for name, parameter in job.parameters.items():  # tensors too large for the trial are checked in memory
         _refuse_not_finite([] if torch.isfinite(parameter.detach().to(dtype)).all() else [name])
     return dtype.itemsize * sum(p.numel() for n in job.components.networks.values() for p in n.parameters())
 
@@ -129,27 +130,27 @@ def _read_back(file: Path) -> None:
 def _refuse_not_finite(names: list[str]) -> None:
     if names:
         raise UserError(
-            f"in a trial of the result {names[0]} holds what is not a number: the weights do not fit output.precision. "
+            f"in a trial of the result {names[0]} is not finite: the weights do not fit output.precision. "
             'Choose "bf16" or "fp32".',
             code="not-finite",
         )
 
 
 def _refuse_full_disk(job: Job, folder: RunFolder, result: int) -> None:
-    """Compare what the run will write, as far as it is not there already, with the room there is (UserError)."""
+    """Refuse a disk with less room than the run will still write (UserError)."""
     trained = sum(p.numel() for p in job.parameters.values())
     state = 4 * trained * (3 + (job.ema is not None))  # weights, two moments and the average, in fp32
     kept = times_due(job.config.output, job)
     if job.config.output.keep_last is not None:
         kept = min(kept, job.config.output.keep_last + 1)
-    there = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
-    needed = max(state * (KEEP + 1) + result * (kept + 1) - there, 0) + _SPARE
+    present = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
+    needed = max(state * (KEEP + 1) + result * (kept + 1) - present, 0) + _SPARE
     out = folder.path.parent
     free = shutil.disk_usage(out).free
     if free < needed:
         raise UserError(
-            f"{out} has {in_bytes(free)} free, and the run would write {in_bytes(needed)}: checkpoints of "
-            f"{in_bytes(state)} and {kept + 1} results of {in_bytes(result)}. Make room, choose another --out, or save "
-            "less often (output.every, output.keep_last).",
+            f"{out} has {format_bytes(free)} free, and the run would write {format_bytes(needed)}: checkpoints of "
+            f"{format_bytes(state)} and {kept + 1} results of {format_bytes(result)}. Make room, choose another --out, "
+            "or save less often (output.every, output.keep_last).",
             code="disk-full",
         )

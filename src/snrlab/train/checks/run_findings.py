@@ -1,18 +1,18 @@
-"""Remarks on a run as a whole, beside those on its recipe: what is allowed, and seldom meant."""
+"""Findings on a run as a whole, in addition to those on its recipe: settings that are allowed but seldom meant."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from snrlab.core.findings.finding import Finding
-from snrlab.models.encoding.tokens import room, token_count
+from snrlab.models.encoding.tokens import token_count, token_limit
 from snrlab.train.job import Job
 
-HIGH_RATE = {"lora": 0.1, "full": 1e-3}  # of AdamW; nobody's recipe is near
+HIGH_RATE = {"lora": 0.1, "full": 1e-3}  # learning rates of AdamW, far above every published recipe
 
 
 def run_findings(job: Job) -> list[Finding]:
-    """All remarks on a run.
+    """All findings on a run.
 
     Raises:
         UserError: a batch that would hold the same image twice.
@@ -21,15 +21,15 @@ def run_findings(job: Job) -> list[Finding]:
 
 
 def small_buckets(job: Job) -> Iterator[Finding]:
-    """Sizes with fewer images than a step takes: a step is of one size, so it takes some of them twice."""
-    sizes = [len(rows) for rows in job.conditions.order.buckets]
+    """Sizes with fewer images than a step takes: all images of a step have one size, so it takes some of them twice."""
+    sizes = [len(rows) for rows in job.examples.order.buckets]
     small = [count for count in sizes if count < job.total]
     if small and len(sizes) > 1:
         yield Finding(
             "buckets_small",
             "warning",
             f"{len(small)} of {len(sizes)} sizes have fewer images than a step of {job.total}: {sum(small)} of "
-            f"{sum(sizes)} images are seen more than once in a step of theirs.",
+            f"{sum(sizes)} images are seen more than once in the same step.",
             "Lower train.batch_size, raise data.bucket_step for fewer sizes, or set data.buckets = false.",
             {"sizes": len(sizes), "small": len(small), "images": sum(small)},
         )
@@ -37,7 +37,7 @@ def small_buckets(job: Job) -> Iterator[Finding]:
 
 def unseen_images(job: Job) -> Iterator[Finding]:
     """A run that ends before every image has been seen."""
-    images, steps = len(job.conditions), job.config.train.steps
+    images, steps = len(job.examples), job.config.train.steps
     if steps * job.total < images:
         yield Finding(
             "images_unseen",
@@ -50,7 +50,7 @@ def unseen_images(job: Job) -> Iterator[Finding]:
 
 
 def high_rate(job: Job) -> Iterator[Finding]:
-    """A rate that optimizers which find their own are given, on AdamW."""
+    """A learning rate for AdamW that only suits optimizers that find their own rate."""
     rate, highest = job.config.train.learning_rate, HIGH_RATE[job.config.train.method]
     if rate >= highest:
         yield Finding(
@@ -63,21 +63,21 @@ def high_rate(job: Job) -> Iterator[Finding]:
 
 
 def cut_captions(job: Job) -> Iterator[Finding]:
-    """Captions with more tokens than are read; those that ship are nobody's to shorten, and the base knows them cut."""
+    """Captions with more tokens than are read; not for shipped images, whose captions the user cannot change."""
     if job.config.data.shipped is not None:
         return
-    components, read = job.components, room(job.components.tokenizer, job.components.encode_rule)
-    captions = {text for item in job.conditions.items for text in item.captions}
+    components, limit = job.components, token_limit(job.components.tokenizer, job.components.encode_rule)
+    captions = {text for item in job.examples.items for text in item.captions}
     counts = [token_count(components.tokenizer, text, components.encode_rule) for text in captions]
-    longer = [count for count in counts if count > read]
-    if longer:
+    too_long = [count for count in counts if count > limit]
+    if too_long:
         yield Finding(
             "captions_cut",
             "warning",
-            f"{len(longer)} of {len(captions)} captions have more than the {read} tokens that are read, up to "
-            f"{max(longer)}: the end of them counts for nothing.",
-            "Shorten them." if read >= 225 else "Set model.max_tokens to 150 or 225, or shorten them.",
-            {"captions": len(longer), "most": max(longer), "read": read},
+            f"{len(too_long)} of {len(captions)} captions have more than the {limit} tokens that are read, up to "
+            f"{max(too_long)}: the rest is ignored.",
+            "Shorten them." if limit >= 225 else "Set model.max_tokens to 150 or 225, or shorten them.",
+            {"captions": len(too_long), "most": max(too_long), "read": limit},
         )
 
 

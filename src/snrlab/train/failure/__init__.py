@@ -1,1 +1,1 @@
-"""What goes wrong in a run, as messages for users and reports for developers."""
+"""Failures of a run: error messages for users and bug reports for developers."""

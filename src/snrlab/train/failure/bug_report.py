@@ -1,4 +1,4 @@
-"""What is kept of a bug, for whoever mends it: versions, the traceback, the run file, and no folder of this machine."""
+"""Bug report: versions, traceback and run file, with the paths of this machine removed."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from snrlab.core.errors import BugError, first_line
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow")
 
 
-def as_bug(reason: Exception, config: RunConfig, folder: Path) -> BugError:
-    """The error to raise for one that is ours, with what is known about it written into the run's folder."""
-    text = report(reason, config)
-    place = folder if folder.is_dir() else Path()
+def bug_error(error: Exception, config: RunConfig, folder: Path) -> BugError:
+    """Write a bug report into the run folder, or the current one if there is none; the error to raise for it."""
+    text = report(error, config)
+    directory = folder if folder.is_dir() else Path()
     number = 1
-    while (file := place / f"bug-{number}.txt").exists():
+    while (file := directory / f"bug-{number}.txt").exists():
         number += 1
-    what = f"{type(reason).__name__}: {first_line(reason, 'nothing said')}"
+    summary = f"{type(error).__name__}: {first_line(error, 'no message')}"
     try:
         file.write_text(text, encoding="utf-8")
     except OSError:
-        return BugError(f"a bug in snrlab, not a mistake of yours: {what}. Run with --debug to see where.")
+        return BugError(f"a bug in snrlab, not a mistake of yours: {summary}. Run with --debug to see where.")
     return BugError(
-        f"a bug in snrlab, not a mistake of yours: {what}. {file} says what is needed to mend it; it holds no names of "
-        "your folders."
+        f"a bug in snrlab, not a mistake of yours: {summary}. {file} has what is needed to fix it, and no "
+        "names of your folders."
     )
 
 
-def report(reason: Exception, config: RunConfig) -> str:
-    """The text of a bug's file."""
-    lines = "".join(traceback.format_exception(reason))
+def report(error: Exception, config: RunConfig) -> str:
+    """The text of a bug report."""
+    lines = "".join(traceback.format_exception(error))
     versions = [f"{name} {_version(name)}" for name in PACKAGES]
     head = f"snrlab {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     parts = [head, ", ".join(versions), _device(), "", cut_paths(lines, config), dump(without_paths(config))]

@@ -1,1 +1,1 @@
-"""What the network is given: encoded images and captions, in the order in which they are served."""
+"""Inputs of training: encoded images and captions, and the order in which steps take them."""

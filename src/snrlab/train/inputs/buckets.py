@@ -1,4 +1,4 @@
-"""The images of a run by size: where the tensors of each belong."""
+"""Buckets: the images of a run by size, and the tensors of each size."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ class Bucket:
     Attributes:
         size: width and height in pixels.
         members: indices of the images among all of the run.
-        fits: how each gets to its size.
-        flips: which are mirrored half of the time; crops: which are cut anywhere and so encoded at every step.
-        latents: [n, C, h, w]; rows of images that are cut anywhere are not used.
-        mirrored: the same of the mirrored images, or None where none is mirrored.
-        masks: where the error counts [n, 1, h, w] in 0..1, or None where no image has a mask.
-        sizes: what SDXL is told of each image as it is and mirrored [2, n, 6].
+        fits: how each image is scaled and cropped to the size.
+        flips: which images are mirrored half of the time [n].
+        crops: which images are cropped at random, and so encoded at every step [n].
+        latents: [n, C, h, w]; rows of randomly cropped images are not used.
+        mirrored: latents of the mirrored images, or None where none is mirrored.
+        masks: weights of the error [n, 1, h, w] in 0..1, or None where no image has a mask.
+        sizes: SDXL's size and crop conditions of each image, plain and mirrored [2, n, 6].
         importance: factors on the losses [n].
     """
 
@@ -46,19 +47,19 @@ class Bucket:
 
     @property
     def bytes(self) -> int:
-        """Memory of the tensors."""
+        """Bytes of the large tensors."""
         tensors = (t for t in (self.latents, self.mirrored, self.masks) if t is not None)
         return sum(t.numel() * t.element_size() for t in tensors)
 
     def to(self, device: torch.device) -> Bucket:
-        """The same with its large tensors on a device."""
+        """The same bucket with its large tensors on a device."""
         names = ("latents", "mirrored", "masks")
         return replace(self, **{n: t.to(device) for n in names if (t := getattr(self, n)) is not None})
 
 
 @dataclass(frozen=True, eq=False)
 class BucketSlot:
-    """Where an image's tensors belong."""
+    """The row of an image in its bucket."""
 
     item: Item
     fit: Fit
@@ -66,71 +67,71 @@ class BucketSlot:
     row: int
 
     @property
-    def wanted(self) -> list[str]:
-        """Names of the bucket's tensors that this image has a row of and that can be made once."""
+    def tensor_names(self) -> list[str]:
+        """Names of the bucket's tensors that are computed once for this image."""
         if self.item.part.random_crop:
             return []
         return ["latents"] + ["mirrored"] * self.item.part.flip + ["masks"] * has_mask(self.item)
 
     def put(self, name: str, value: Tensor) -> None:
-        """Fill in the row of a tensor.
+        """Write the image's row of a tensor.
 
         Raises:
-            UserError: a mask that is black everywhere, or latents that are no numbers.
+            UserError: a mask that is black everywhere, or latents that are not finite.
         """
         if not value.isfinite().all():
             raise UserError(
-                f"the {name} of {self.item.name} hold what is not a number: the autoencoder needs more precision than "
-                "its weights have or is damaged, which model.vae can mend, or the cache they come from is.",
+                f"the {name} of {self.item.name} are not finite: the autoencoder needs more precision than its weights "
+                "have or is damaged, and model.vae can set another one; or the cache that they come from is damaged.",
                 code="not-finite",
             )
         if name == "masks" and not float(value.max()):
             raise UserError(
-                f"the mask of {self.item.name} is black wherever the image is seen: nothing of it would be trained.",
+                f"the mask of {self.item.name} is black wherever the image is used: nothing of it would be trained.",
                 code="invalid-mask",
             )
         getattr(self.bucket, name)[self.row] = value
 
 
 def has_mask(item: Item) -> bool:
-    """Whether something says where the error of an image counts."""
+    """Whether an image has a mask, in a file or as its alpha channel."""
     return item.mask is not None or item.part.alpha_mask
 
 
 def bucket_slots(components: Components, items: Sequence[Item]) -> list[BucketSlot]:
-    """A place for each image in a bucket made for its size, bucket by bucket."""
-    fits = [_fit(item, components.latent_factor) for item in items]
-    found: list[BucketSlot] = []
+    """Assign each image a row in the bucket of its size; slots are in the order of the buckets."""
+    fits = [_fit_item(item, components.latent_factor) for item in items]
+    slots: list[BucketSlot] = []
     for size in sorted({f.target for f in fits}):
         members = [i for i, f in enumerate(fits) if f.target == size]
-        bucket = _empty(components, size, members, items, fits)
-        found += [BucketSlot(items[i], fits[i], bucket, row) for row, i in enumerate(members)]
-    return found
+        bucket = _empty_bucket(components, size, members, items, fits)
+        slots += [BucketSlot(items[i], fits[i], bucket, row) for row, i in enumerate(members)]
+    return slots
 
 
-def _fit(item: Item, factor: int) -> Fit:
+def _fit_item(item: Item, factor: int) -> Fit:
     try:
-        found = fit(item.size, item.part.resolution, item.part.buckets)
+        target_fit = fit(item.size, item.part.resolution, item.part.buckets)
     except UserError as reason:
         raise UserError(f"{item.name}: {reason}", code=reason.code) from None
-    if any(side % factor for side in found.target):
-        width, height = found.target
+    if any(side % factor for side in target_fit.target):
+        width, height = target_fit.target
         field = "data.bucket_step" if item.part.buckets else "data.resolution"
         raise UserError(
-            f"{field}: images of {width}x{height}; this model needs sides that are multiples of {factor}.",
+            f"{field}: images of {width}x{height}, but this model needs sides that are multiples of {factor}.",
             code="wrong-size",
         )
-    return found
+    return target_fit
 
 
-def _empty(
+def _empty_bucket(
     components: Components, size: PixelSize, members: list[int], items: Sequence[Item], fits: Sequence[Fit]
 ) -> Bucket:
     parts, factor = [items[i].part for i in members], components.latent_factor
     flips, crops = (np.array([getattr(p, name) for p in parts]) for name in ("flip", "random_crop"))
     plane = (size[1] // factor, size[0] // factor)
     shape = (len(members), components.vae.config.latent_channels, *plane)
-    told = [[size_facts(items[i].size, fits[i], mirrored=m) for i in members] for m in (False, True)]
+    size_conditions = [[size_facts(items[i].size, fits[i], mirrored=m) for i in members] for m in (False, True)]
     return Bucket(
         size=size,
         members=np.array(members),
@@ -140,6 +141,6 @@ def _empty(
         latents=torch.zeros(shape),
         mirrored=torch.zeros(shape) if (flips & ~crops).any() else None,
         masks=torch.ones(len(members), 1, *plane) if any(has_mask(items[i]) for i in members) else None,
-        sizes=torch.tensor(told, dtype=torch.float32),
+        sizes=torch.tensor(size_conditions, dtype=torch.float32),
         importance=torch.tensor([p.importance for p in parts], dtype=torch.float32),
     )

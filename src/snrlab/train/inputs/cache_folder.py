@@ -1,4 +1,4 @@
-"""The cache of a run, in which encoded images and captions are kept: where it is, and whether the disk has room."""
+"""The cache folder of a run, for encoded images and captions, and the room that it needs on the disk."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from snrlab.models.encoding.cache import Cache
 
 logger = logging.getLogger(__name__)
 CACHE_FOLDER = Path("~/.cache/snrlab")
-_CHUNK = 77  # embeddings of a caption for every 75 tokens that are read
-_FP32 = 4  # bytes
+_CHUNK = 77  # embeddings for every 75 tokens of a caption
+_FP32 = 4  # bytes of an fp32 number
 
 
 def cache_folder(config: RunConfig) -> Path:
-    """Where a run keeps what it has encoded, if it keeps it."""
+    """The folder in which a run with data.cache keeps encoded images and captions."""
     return Path(config.data.cache_folder) if config.data.cache_folder else CACHE_FOLDER.expanduser()
 
 
 @contextmanager
 def opened_cache(config: RunConfig) -> Iterator[Cache | None]:
-    """The cache of a run, where it has one."""
+    """Context with the open cache of a run, or None if it has none."""
     if not config.data.cache:
         yield None
         return
@@ -37,7 +37,7 @@ def opened_cache(config: RunConfig) -> Iterator[Cache | None]:
 
 
 def cache_size(config: RunConfig, items: Sequence[Item], components: Components) -> int:
-    """Bytes that all latents and caption embeddings of a run take, as far as they are not kept already."""
+    """Upper bound of the bytes that the latents and caption embeddings of a run take in the cache."""
     channels = components.unet.config.in_channels
     latents = 0
     for item in items:
@@ -52,7 +52,7 @@ def cache_size(config: RunConfig, items: Sequence[Item], components: Components)
 
 
 def tight_cache(config: RunConfig, items: Sequence[Item], components: Components, folder: Path) -> Finding | None:
-    """A warning where the disk has less room than the cache may take, or None."""
+    """Warning that the disk has less room than the cache may take, or None."""
     needed = cache_size(config, items, components)
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(nearest).free

@@ -1,4 +1,4 @@
-"""The examples of a run as the network sees them: encoded once where that is possible, served by step and slot."""
+"""Training examples: images and captions, encoded once where possible, and looked up by step and slot."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from snrlab.train.inputs.random_crops import RandomCrops
 from snrlab.train.step.batch import Batch
 from snrlab.train.step.draws import Slots, StepRandomness
 
-ON_DEVICE = 256 * 2**20  # bytes of latents, and of embeddings, up to which all of them go to the training device
+ON_DEVICE = 256 * 2**20  # bytes; latents, and embeddings, up to this size are kept on the training device
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingExamples:
-    """Latents and text of the examples, and which of them a slot gets.
+    """The encoded examples of a run, and their order.
 
     Attributes:
         items: the images; an item with repeats counts as several entries.
         buckets: their latents by size.
-        order: which of them a slot gets.
+        order: assigns entries to the slots of every step.
         text: embeddings of the captions that are known beforehand; None where a text encoder is trained.
+        crops: cuts windows out of the images that are cropped at random.
     """
 
     config: RunConfig
@@ -50,7 +51,7 @@ class TrainingExamples:
     crops: RandomCrops = field(default_factory=RandomCrops)
 
     def __len__(self) -> int:
-        """Number of entries, repeats counted: an epoch is so many slots."""
+        """Number of entries, with repeats: the slots of an epoch."""
         return self.order.entries
 
     @property
@@ -69,34 +70,34 @@ class TrainingExamples:
         return self.text is None or any(item.part.captions.varies for item in self.items)
 
     def epoch(self, step: int) -> int:
-        """Passes over all entries that are over when a step begins."""
+        """Passes over all entries that are completed when a step begins."""
         return step * self.draws.total // len(self)
 
-    def examples(self, step: int, slots: Slots) -> tuple[int, list[int]]:
+    def images_at(self, step: int, slots: Slots) -> tuple[int, list[int]]:
         """(epoch, indices of the images) for the slots of a step."""
         bucket = self.buckets[self.order.bucket(step)]
         return self.epoch(step), bucket.members[self.order.rows(step, slots)].tolist()
 
     def captions(self, step: int, slots: Slots) -> list[str]:
-        """The texts that the slots of a step are given."""
-        epoch, indices = self.examples(step, slots)
+        """The captions for the slots of a step, as the network sees them."""
+        epoch, indices = self.images_at(step, slots)
         return [self._caption(self.items[i], step, int(s), epoch) for i, s in zip(indices, slots, strict=True)]
 
     def batch(self, components: Components, step: int, slots: Slots, device: torch.device) -> Batch:
-        """What the slots of a step are given."""
+        """The batch for the slots of a step."""
         bucket, rows = self.buckets[self.order.bucket(step)], self.order.rows(step, slots)
         flips, crops = bucket.flips[rows], bucket.crops[rows]
-        # read only where something flips or crops
-        drawn = self.draws.augmentation(step, slots) if (flips | crops).any() else np.ones((len(rows), 3))
-        flipped = (drawn[:, 0] < 0.5) & flips
-        x0, mask, sizes = _stored(bucket, rows, flipped)
-        for place in np.flatnonzero(crops):
-            index, row, mirrored = bucket.members[rows[place]], rows[place], bool(flipped[place])
-            crop = self.crops.of(self.items[index], bucket.fits[row], drawn[place, 1:], mirrored)
-            x0[place] = crop.encoded(components, device)[0]
-            sizes[place] = torch.tensor(crop.sizes)
+        # drawn only where an image is mirrored or cropped at random
+        augmentation = self.draws.augmentation(step, slots) if (flips | crops).any() else np.ones((len(rows), 3))
+        flipped = (augmentation[:, 0] < 0.5) & flips
+        x0, mask, sizes = _read_bucket(bucket, rows, flipped)
+        for i in np.flatnonzero(crops):
+            index, row, mirrored = bucket.members[rows[i]], rows[i], bool(flipped[i])
+            crop = self.crops.of(self.items[index], bucket.fits[row], augmentation[i, 1:], mirrored)
+            x0[i] = crop.encoded(components, device)[0]
+            sizes[i] = torch.tensor(crop.sizes)
             if mask is not None:
-                mask[place] = crop.mask(components.latent_factor)
+                mask[i] = crop.mask(components.latent_factor)
         importance = bucket.importance[rows]
         return Batch(
             x0.to(device),
@@ -121,24 +122,24 @@ class TrainingExamples:
 
 
 def fixed_caption(item: Item) -> str:
-    """An image's caption where nothing is drawn: its first alternative with all tags in their order."""
+    """An image's caption without any randomness: its first alternative, with all tags in their order."""
     rule = item.part.captions
-    plain = replace(rule, wildcard=False, shuffle=False, tag_dropout=0.0, warmup_steps=0)
-    return caption_at(plain, item.captions, np.random.default_rng(0), step=0, steps=1)
+    fixed_rule = replace(rule, wildcard=False, shuffle=False, tag_dropout=0.0, warmup_steps=0)
+    return caption_at(fixed_rule, item.captions, np.random.default_rng(0), step=0, steps=1)
 
 
-def _stored(
+def _read_bucket(
     bucket: Bucket, rows: NDArray[np.int64], flipped: NDArray[np.bool_]
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Latents, masks and sizes as they lie in a bucket."""
-    chosen, turned = torch.from_numpy(rows), torch.from_numpy(flipped)
-    x0 = bucket.latents[chosen]
+    """Latents, masks and sizes of rows of a bucket, mirrored where `flipped`."""
+    row_indices, is_flipped = torch.from_numpy(rows), torch.from_numpy(flipped)
+    x0 = bucket.latents[row_indices]
     if bucket.mirrored is not None:
-        x0 = torch.where(turned.view(-1, 1, 1, 1).to(x0.device), bucket.mirrored[chosen], x0)
-    mask = None if bucket.masks is None else bucket.masks[chosen]
+        x0 = torch.where(is_flipped.view(-1, 1, 1, 1).to(x0.device), bucket.mirrored[row_indices], x0)
+    mask = None if bucket.masks is None else bucket.masks[row_indices]
     if mask is not None:
-        mask = torch.where(turned.view(-1, 1, 1, 1).to(mask.device), mask.flip(3), mask)
-    return x0, mask, bucket.sizes[turned.long(), chosen]
+        mask = torch.where(is_flipped.view(-1, 1, 1, 1).to(mask.device), mask.flip(3), mask)
+    return x0, mask, bucket.sizes[is_flipped.long(), row_indices]
 
 
 def encode_examples(
@@ -149,19 +150,19 @@ def encode_examples(
     device: torch.device,
     processes: Processes = SINGLE,
 ) -> TrainingExamples:
-    """Encode what can be encoded once, each of the processes a part.
+    """Encode the images and captions that can be encoded once, shared among the processes.
 
     Raises:
-        UserError: an image that cannot be used, or a cache in which nothing would be kept.
+        UserError: an image that cannot be used, or data.cache where nothing can be cached.
     """
     data = config.data
     if data.cache and all(item.part.random_crop for item in items):
-        mistake = UserError(
-            "data.cache is set, but with random_crop every image is cut and encoded anew at every step: there is "
+        error = UserError(
+            "data.cache is set, but with random_crop every image is cropped and encoded anew at every step: there is "
             "nothing to keep. Leave one of them out.",
             code="conflicting-options",
         )
-        processes.refuse(mistake)
+        processes.refuse(error)
     with opened_cache(config) as cache:
         buckets = encode_images(
             components,

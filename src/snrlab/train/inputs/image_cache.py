@@ -1,4 +1,4 @@
-"""Images in the cache: under which keys, and how many were there."""
+"""Encoded images in the cache: their keys, and reading and writing them."""
 
 from __future__ import annotations
 
@@ -19,59 +19,59 @@ logger = logging.getLogger(__name__)
 
 
 class ImageCache:
-    """The images' part of a cache."""
+    """The part of a cache that holds latents and masks."""
 
     def __init__(self, cache: Cache, components: Components) -> None:
-        """With the autoencoder that makes what is not there."""
+        """Use a cache for images that the autoencoder of these components encodes."""
         self._cache, self._components = cache, components
         self._hashes: dict[Path, str] = {}
-        self._changed: dict[Path, int] = {}  # when each was edited last before that
+        self._changed: dict[Path, int] = {}  # times of change of the files, before they were hashed
 
     def fill(self, left: dict[BucketSlot, list[str]]) -> None:
-        """Take what is there, and off the lists of what is left to make."""
-        todo = {place: names for place, names in left.items() if names}
-        files = {path for place in todo for path in (place.item.file, place.item.mask) if path is not None}
+        """Fill slots from the cache, and remove the names of their tensors from the lists in `left`."""
+        incomplete = {slot: names for slot, names in left.items() if names}
+        files = {path for slot in incomplete for path in (slot.item.file, slot.item.mask) if path is not None}
         self._changed = {path: path.stat().st_mtime_ns for path in files}
         with ThreadPoolExecutor() as pool:
             self._hashes = dict(zip(files, pool.map(file_hash, files), strict=True))
-        for place, names in todo.items():
+        for slot, names in incomplete.items():
             for name in list(names):
-                found = self._cache.get(self._key(place, name))
-                if found is not None:
-                    place.put(name, found)
+                tensor = self._cache.get(self._key(slot, name))
+                if tensor is not None:
+                    slot.put(name, tensor)
                     names.remove(name)
-        there = sum(not names for names in todo.values())
-        logger.info(f"{there} of {len(todo)} images were in the cache {self._cache.folder}")
+        complete = sum(not names for names in incomplete.values())
+        logger.info(f"{complete} of {len(incomplete)} images were in the cache {self._cache.folder}")
 
     def add(self, made: Iterable[tuple[BucketSlot, str, Tensor]]) -> None:
-        """Keep what has been made together, but for images whose files have been edited since they were hashed."""
-        self._cache.add({self._key(place, name): value for place, name, value in made if self._unchanged(place)})
+        """Cache tensors that were encoded together, except of images edited since they were hashed."""
+        self._cache.add({self._key(slot, name): value for slot, name, value in made if self._unchanged(slot)})
 
-    def _unchanged(self, place: BucketSlot) -> bool:
-        files = [path for path in (place.item.file, place.item.mask) if path is not None]
+    def _unchanged(self, slot: BucketSlot) -> bool:
+        files = [path for path in (slot.item.file, slot.item.mask) if path is not None]
         return all(path.stat().st_mtime_ns == self._changed[path] for path in files)
 
     @cached_property
     def _autoencoder(self) -> str:
         return fingerprint(self._components.vae)
 
-    def _key(self, place: BucketSlot, name: str) -> str:
-        """The key of an image's latents, or of its mask, by all that decides their values."""
-        item, cut = place.item, {"scaled": place.fit.scaled, "target": place.fit.target, "exact": place.fit.exact}
+    def _key(self, slot: BucketSlot, name: str) -> str:
+        """Cache key of an image's latents or mask, made of everything that their values depend on."""
+        item, cut = slot.item, {"scaled": slot.fit.scaled, "target": slot.fit.target, "exact": slot.fit.exact}
         if name == "masks":
-            source = self._hash(item.mask) if item.mask is not None else self._picture(place)
+            source = self._file_hash(item.mask) if item.mask is not None else self._hash_pixels(slot)
             via = "file" if item.mask is not None else "alpha"
             return cache_key(kind="mask", source=source, via=via, factor=self._components.latent_factor, **cut)
-        picture = self._picture(place)
+        picture = self._hash_pixels(slot)
         return cache_key(kind="latents", picture=picture, vae=self._autoencoder, mirrored=name == "mirrored", **cut)
 
-    def _picture(self, place: BucketSlot) -> str:
-        item = place.item
+    def _hash_pixels(self, slot: BucketSlot) -> str:
+        item = slot.item
         if item.file is not None:
-            return self._hash(item.file)
+            return self._file_hash(item.file)
         assert item.pixels is not None
         return hashlib.sha256(item.pixels.tobytes()).hexdigest() + str(item.pixels.shape)
 
-    def _hash(self, path: Path) -> str:
-        """Of the file's content as it was when the run began."""
+    def _file_hash(self, path: Path) -> str:
+        """Hash of the file's content when the run began."""
         return self._hashes[path]

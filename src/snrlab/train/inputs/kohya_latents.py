@@ -1,4 +1,4 @@
-"""Latents from kohya's caches beside the images, where they fit; where they do not, why."""
+"""Latents from kohya's caches next to the images, where they fit the run."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ logger = logging.getLogger(__name__)
 
 
 class KohyaReader:
-    """Reads the caches and says what became of them."""
+    """Reads kohya's caches and logs which were used, and why others were not."""
 
     def __init__(self, components: Components) -> None:
-        """For a model, whose scaling the latents get."""
+        """Read latents for this model, with the scaling of its autoencoder."""
         self._components = components
         self._family: CacheFamily = "sdxl" if components.family == "sdxl" else "sd"
 
     def fill(self, left: dict[BucketSlot, list[str]]) -> None:
-        """Take what fits, and off the lists of what is left to make."""
+        """Fill slots from caches that fit, and remove the names of their tensors from the lists in `left`."""
         used = 0
         refused: dict[str, list[str]] = defaultdict(list)
-        for place, names in left.items():
+        for slot, names in left.items():
             if "latents" not in names:
                 continue
             try:
-                found = self._read(place)
-            except UnusableError as reason:
-                refused[str(reason)].append(place.item.name)
+                latents = self._read(slot)
+            except UnusableError as error:
+                refused[str(error)].append(slot.item.name)
                 continue
-            if found is not None:
+            if latents is not None:
                 used += 1
                 for name in ("latents", "mirrored"):
                     if name in names:
-                        place.put(name, self._scaled(found, name))
+                        slot.put(name, self._scaled(latents, name))
                         names.remove(name)
         logger.info(f"{used} of {len(left)} images have latents in kohya's caches, which do not say what VAE made them")
-        for why, images in refused.items():
+        for reason, images in refused.items():
             more = f" and {len(images) - 1} more" if len(images) > 1 else ""
-            logger.warning(f"kohya's cache of {images[0]}{more} is not used: {why}")
+            logger.warning(f"kohya's cache of {images[0]}{more} is not used: {reason}")
 
-    def _read(self, place: BucketSlot) -> KohyaLatents | None:
-        image = place.item.file
-        file = None if image is None else cache_file(image, place.item.size, self._family)
+    def _read(self, slot: BucketSlot) -> KohyaLatents | None:
+        image = slot.item.file
+        file = None if image is None else cache_file(image, slot.item.size, self._family)
         if image is None or file is None:
             return None
-        _, channels, height, width = place.bucket.latents.shape
-        found = read_kohya_latents(file, image, place.item.size, (channels, height, width))
-        if place.item.part.flip and found.mirrored is None:
+        _, channels, height, width = slot.bucket.latents.shape
+        latents = read_kohya_latents(file, image, slot.item.size, (channels, height, width))
+        if slot.item.part.flip and latents.mirrored is None:
             raise UnusableError("it has no latents of the mirror image, which data.flip needs")
-        return found
+        return latents
 
-    def _scaled(self, found: KohyaLatents, name: str) -> torch.Tensor:
+    def _scaled(self, latents: KohyaLatents, name: str) -> torch.Tensor:
         config = self._components.vae.config
-        latents = found.mirrored if name == "mirrored" else found.plain
-        return (torch.from_numpy(latents) - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+        values = latents.mirrored if name == "mirrored" else latents.plain
+        return (torch.from_numpy(values) - (config.get("shift_factor") or 0.0)) * config.scaling_factor

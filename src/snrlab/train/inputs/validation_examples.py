@@ -1,4 +1,4 @@
-"""Examples that are held back from training, to measure on: encoded once, those of one size together."""
+"""The validation set: images that are not trained on, encoded once, by size."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from snrlab.train.inputs.images import encode_images
 
 
 @dataclass(frozen=True, eq=False)
-class HeldBackSize:
-    """Examples of one size for validation.
+class ValidationBucket:
+    """The examples of one size in a validation set.
 
     Attributes:
         latents: [N, C, h, w].
-        sizes: what SDXL is told of them [N, 6]; None for other families.
-        captions: one text each; text: their embeddings, or None where a text encoder is trained.
+        sizes: SDXL's size and crop conditions [N, 6]; None for other families.
+        captions: one for each example.
+        text: their embeddings, or None where a text encoder is trained.
         names: file names or code points.
     """
 
@@ -39,9 +40,9 @@ class HeldBackSize:
 
 @dataclass(frozen=True, eq=False)
 class ValidationExamples:
-    """Examples for validation, those of one size together."""
+    """The validation set of a run, by size."""
 
-    by_size: tuple[HeldBackSize, ...]
+    by_size: tuple[ValidationBucket, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,20 +57,24 @@ def encode_validation_examples(
     device: torch.device,
     processes: Processes = SINGLE,
 ) -> ValidationExamples | None:
-    """The examples for validation, or None: the middle of each image, never mirrored, with its whole caption."""
+    """Encode the validation set, or None if empty: the middle of each image, not mirrored, with its whole caption."""
     if not items:
         return None
-    still = [replace(item, part=replace(item.part, flip=False, random_crop=False)) for item in items]
+    unaugmented = [replace(item, part=replace(item.part, flip=False, random_crop=False)) for item in items]
     with opened_cache(config) as cache:
         buckets = encode_images(
-            components, still, device, batch=config.data.vae_batch_size, cache=cache, processes=processes
+            components, unaugmented, device, batch=config.data.vae_batch_size, cache=cache, processes=processes
         )
-        captions = [fixed_caption(item) for item in still]
+        captions = [fixed_caption(item) for item in unaugmented]
         text = None if config.train.trains_text else embed(components, captions, cache, processes)
-    found = []
+    groups = []
     for bucket in buckets:
-        mine = tuple(captions[i] for i in bucket.members)
-        names = tuple(still[i].name for i in bucket.members)
+        bucket_captions = tuple(captions[i] for i in bucket.members)
+        names = tuple(unaugmented[i].name for i in bucket.members)
         sizes = bucket.sizes[0] if components.family == "sdxl" else None
-        found.append(HeldBackSize(bucket.latents, sizes, mine, None if text is None else text.of(mine), names))
-    return ValidationExamples(tuple(found))
+        groups.append(
+            ValidationBucket(
+                bucket.latents, sizes, bucket_captions, None if text is None else text.of(bucket_captions), names
+            )
+        )
+    return ValidationExamples(tuple(groups))

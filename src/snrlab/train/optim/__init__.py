@@ -1,1 +1,1 @@
-"""Optimizers: the registry, which weights they train at which rate, and their state."""
+"""Optimizers: the registry, the trained weights and their learning rates, and the optimizer's state."""

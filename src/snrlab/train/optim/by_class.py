@@ -1,4 +1,4 @@
-"""An optimizer by the name of its class, and arguments as text: kohya's optimizer_type and optimizer_args."""
+"""Optimizers named by class path, with arguments as text: kohya's optimizer_type and optimizer_args."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from snrlab.core.errors import UserError
 
 
 class ClassPath:
-    """`Text` that names a class, `module:Class`."""
+    """Check of a text that names a class, `module:Class`."""
 
     example = "torch.optim:SGD"
 
     def check(self, value: str) -> str:
-        """The path as it is; UserError if it does not look like one."""
+        """The path, unchanged; UserError if it is not of this form."""
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
             raise UserError(f"path is '{value}'; write module:Class, such as {self.example}.", code="invalid-syntax")
         return value
 
 
 class Arguments:
-    """`Text` of arguments, `name=value, ...`, values as Python writes them."""
+    """Check of a text of arguments, `name=value, ...`, with Python literals as values."""
 
     example = ""
 
     def check(self, value: str) -> str:
-        """The arguments as they are; UserError if they cannot be read."""
+        """The text, unchanged; UserError if it cannot be parsed."""
         read_optimizer_arguments(value)
         return value
 
 
 def read_optimizer_arguments(text: str) -> dict[str, Any]:
-    """The arguments by name; values are literals, nothing is run.
+    """Parse arguments into values by name; values are literals, no code is run.
 
     >>> read_optimizer_arguments("betas=(0.9, 0.99), nesterov=True")
     {'betas': (0.9, 0.99), 'nesterov': True}
     """
-    wrong = UserError(
+    error = UserError(
         f"args is '{text}'; write name=value, ... with numbers, True, False, None, texts or (a, b).",
         code="invalid-syntax",
     )
@@ -51,14 +51,14 @@ def read_optimizer_arguments(text: str) -> dict[str, Any]:
             or call.args
             or not all(k.arg for k in call.keywords)
         ):
-            raise wrong
+            raise error
         return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError):
-        raise wrong from None
+        raise error from None
 
 
 def load_class(path: str) -> Any:
-    """The class that `module:Class` names.
+    """Import the class that `module:Class` names.
 
     Raises:
         UserError: there is no such module or class.

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step."""
+"""Learning rate schedule: warm-up, then decay, as a function of the step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from snrlab.core.learning_rate import warmup_factor
 
 
 def rate_factor(train: TrainConfig, step: int) -> float:
-    """What every learning rate is multiplied by: linear warm-up, then the schedule.
+    """The factor on every learning rate at a step: linear warm-up, then the schedule.
 
     >>> config = TrainConfig(steps=100, warmup=10)
     >>> [round(rate_factor(config, s), 3) for s in (0, 9, 10, 55)]

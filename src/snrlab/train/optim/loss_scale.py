@@ -1,7 +1,7 @@
-"""The factor on the loss that keeps small fp16 gradients above 0; a power of two, so that it rounds nothing.
+"""Loss scaling for fp16: a factor that keeps small gradients above 0; a power of two, so that it rounds nothing.
 
-A step whose gradients overflow is taken again at half the scale, with the same draws: no step is skipped, and a run
-stays a function of its seed. Only fp16 needs it; elsewhere it is 1.
+A step whose gradients overflow is repeated at half the scale, with the same draws: no step is skipped, and a run
+stays a function of its seed. Only fp16 needs it; elsewhere the scale is 1.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ PATIENCE = 2000  # good steps before the scale is doubled
 
 @dataclass
 class LossScale:
-    """The scale of a run, and how many steps in a row it has served; 1 is fixed."""
+    """The loss scale, and the number of good steps since it last changed; a scale of 1 is fixed."""
 
     value: float = 1.0
     good: int = 0
 
     @classmethod
     def of(cls, *, half: bool) -> LossScale:
-        """The scale to begin with, for a network in fp16 or not."""
+        """The initial scale, for a network in fp16 (`half`) or not."""
         return cls(FIRST if half else 1.0)
 
     def succeeded(self) -> None:
-        """Take note of finite gradients.
+        """Count a step with finite gradients; after PATIENCE of them the scale doubles.
 
         >>> scale = LossScale(4.0, good=1999)
         >>> scale.succeeded()
@@ -39,7 +39,7 @@ class LossScale:
             self.value, self.good = 2 * self.value, 0
 
     def lower(self) -> bool:
-        """Halve the scale; False where it is 1 already, so that it was not the scale.
+        """Halve the scale; False if it is already 1, so that it is not the cause of an overflow.
 
         >>> scale = LossScale(4.0, good=5)
         >>> scale.lower(), scale

@@ -1,4 +1,4 @@
-"""The optimizer of a run: one for all weights, or one for each where they are updated one by one."""
+"""The optimizer of a run: one over all weights, or one for each weight where they are updated one by one."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 class OneByOne:
     """An optimizer for each weight, so that weights can be updated one after the other.
 
-    With `in_backward` a weight is updated as soon as its gradient is there, and the gradient is freed; outside of a
-    step, from `begin` to `step`, it is freed only. A weight in bf16 is updated in fp32 and rounded back at random; its
-    optimizer holds a stand-in that has memory only meanwhile.
+    With `in_backward` a weight is updated as soon as its gradient is computed, and the gradient is freed; outside a
+    step, which lasts from `begin` to `step`, the gradient is only freed. A weight in bf16 is updated in fp32 and
+    rounded back stochastically; its optimizer holds a stand-in that takes memory only during the update.
     """
 
     def __init__(
         self, make: Make, trained: Trainable, *, seed: int, in_backward: bool, processes: Processes = SINGLE
     ) -> None:
-        """Make an optimizer for each weight; `make` takes groups."""
+        """Make an optimizer for each weight with `make`, which takes parameter groups."""
         self._parameters, self._seed, self.in_backward = trained.parameters, seed, in_backward
         self._processes = processes
         self._norms: dict[int, Tensor] = {}
@@ -45,20 +45,20 @@ class OneByOne:
             self.stand_ins[name] = stand_in
             self.optimizers[name] = make([{"params": [stand_in], "lr": rate, "rate": rate}])
             if in_backward:
-                parameter.register_post_accumulate_grad_hook(partial(self._gradient_is_there, index, name))
+                parameter.register_post_accumulate_grad_hook(partial(self._use_gradient, index, name))
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all."""
+        """The parameter groups of all optimizers."""
         return [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
 
     def begin(self, step: int) -> None:
-        """Begin a step, on whose number the rounding depends."""
+        """Begin a step; the stochastic rounding depends on its number."""
         self._step = step
         self._norms.clear()
 
     def step(self) -> None:
-        """End a step: update every weight that has a gradient left, which none has with `in_backward`."""
+        """End a step: update every weight that still has a gradient; with `in_backward` none has."""
         for index, name in enumerate(self.optimizers):
             if self._parameters[name].grad is not None:
                 self._update(index, name)
@@ -70,12 +70,12 @@ class OneByOne:
             parameter.grad = None
 
     def norm(self) -> Tensor:
-        """The norm of all gradients of the step, each taken when it was used."""
+        """The norm of all gradients of the step, from the norms taken when each was used."""
         return torch.linalg.vector_norm(torch.stack([self._norms[index] for index in sorted(self._norms)]))
 
-    def _gradient_is_there(self, index: int, name: str, parameter: Tensor) -> None:
+    def _use_gradient(self, index: int, name: str, parameter: Tensor) -> None:
         if self._step is not None and parameter.grad is not None:
-            self._processes.add_up([parameter.grad])  # the backward pass goes through the weights in one order on all
+            self._processes.sum_([parameter.grad])  # every process visits the weights in the same order
             self._update(index, name)
         parameter.grad = None
 
@@ -103,10 +103,10 @@ RunOptimizer: TypeAlias = "torch.optim.Optimizer | OneByOne"
 def make_optimizer(
     train: TrainConfig, trained: Trainable, seed: int = 0, processes: Processes = SINGLE
 ) -> RunOptimizer:
-    """The optimizer over these weights, one group for each learning rate; `rate` in a group is that rate.
+    """Make the optimizer over these weights, with a group for each learning rate, kept in the group as `rate`.
 
     Raises:
-        UserError: its package is missing, it needs a GPU, or it takes one rate where there are several.
+        UserError: its package is missing, it needs a GPU, or it supports one rate and the weights have several.
     """
     choice = train.optimizer
     refuse_missing_optimizer(choice.name)
@@ -128,20 +128,20 @@ def make_optimizer(
 
 
 def begin_step(optimizer: RunOptimizer, step: int, factor: float) -> None:
-    """Give every group its learning rate times `factor`, and say which step it is."""
+    """Begin a step: set its learning rates and, where weights are updated one by one, its number."""
     set_rates(optimizer, factor)
     if isinstance(optimizer, OneByOne):
         optimizer.begin(step)
 
 
 def set_rates(optimizer: RunOptimizer, factor: float) -> None:
-    """Give every group its learning rate times `factor`."""
+    """Set the learning rate of every group to its `rate` times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["rate"] * factor
 
 
 def switch(optimizer: RunOptimizer, mode: str) -> bool:
-    """Call the optimizer's own `train` or `eval`, where it has weights of its own for that; whether it has."""
+    """Call the optimizer's `train` or `eval`, if it averages weights and so has them; whether it has."""
     change = getattr(optimizer, mode, None)
     if callable(change):
         change()
@@ -150,14 +150,14 @@ def switch(optimizer: RunOptimizer, mode: str) -> bool:
 
 @contextmanager
 def evaluating(optimizer: RunOptimizer, parameters: dict[str, nn.Parameter]) -> Iterator[None]:
-    """Within it the weights are those that an averaging optimizer means to be used; after it, to the bit as before.
+    """Context in which the weights are those that an averaging optimizer evaluates with; then restored to the bit.
 
-    Such an optimizer's own way back is a rounding error off, so the weights are kept on the CPU meanwhile.
+    Such an optimizer's own way back has rounding errors, so a copy of the weights is kept on the CPU.
     """
     if not callable(getattr(optimizer, "eval", None)):
         yield
         return
-    kept = {name: parameter.detach().cpu().clone() for name, parameter in parameters.items()}
+    saved = {name: parameter.detach().cpu().clone() for name, parameter in parameters.items()}
     switch(optimizer, "eval")
     try:
         yield
@@ -165,13 +165,13 @@ def evaluating(optimizer: RunOptimizer, parameters: dict[str, nn.Parameter]) -> 
         switch(optimizer, "train")
         with torch.no_grad():
             for name, parameter in parameters.items():
-                parameter.copy_(kept[name])
+                parameter.copy_(saved[name])
 
 
 def named_optimizers(
     optimizer: RunOptimizer, parameters: dict[str, nn.Parameter]
 ) -> list[tuple[torch.optim.Optimizer, dict[str, nn.Parameter]]]:
-    """The torch optimizers in it, each with its weights by name: what a checkpoint holds."""
+    """The torch optimizers that it consists of, each with its weights by name, as a checkpoint stores them."""
     if isinstance(optimizer, OneByOne):
         return [(one, {name: optimizer.stand_ins[name]}) for name, one in optimizer.optimizers.items()]
     return [(optimizer, parameters)]

@@ -1,7 +1,7 @@
-"""The state of any torch optimizer as named tensors and plain numbers, and back, to the bit.
+"""Save and restore the state of any torch optimizer, to the bit, as named tensors and plain numbers.
 
-A weight's state is a dict, and so is a group: tensors in them go one way, everything else the other. torch's own
-`load_state_dict` casts state to the weight's number format, which is not what was saved.
+A weight's state is a dict, and so is a parameter group: their tensors and their other values are stored separately.
+torch's own `load_state_dict` casts state to the weight's dtype, which changes what was saved.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from snrlab.core.errors import UserError
 
 _PLAIN = (bool, int, float, str, type(None))
-STATED = ("params", "lr", "rate")  # of a group; the run says these
+SET_BY_RUN = ("params", "lr", "rate")  # keys of a group that the run sets itself
 
 
 class Numbers(TypedDict):
-    """What is no tensor: by group, by weight and key; and the tensors that lay on the CPU beside a GPU."""
+    """The values that are no tensors, by group and by weight; `host` names tensors that lay on the CPU, not the GPU."""
 
     groups: list[dict[str, Any]]
     state: dict[str, dict[str, Any]]
@@ -30,33 +30,33 @@ class Numbers(TypedDict):
 def take_state(
     optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter]
 ) -> tuple[dict[str, Tensor], Numbers]:
-    """(tensors named KEY/NAME, the rest) of an optimizer over these weights.
+    """Take the state of an optimizer over these weights: (tensors named KEY/NAME, other values).
 
     Raises:
-        UserError: it keeps something that is neither tensor, number nor text.
+        UserError: the state has a value that is neither tensor, number nor text.
     """
     tensors: dict[str, Tensor] = {}
     numbers = Numbers(groups=[], state={}, host=[])
     for index, group in enumerate(optimizer.param_groups):
-        kept = {key: value for key, value in group.items() if key not in STATED}
-        numbers["groups"].append(_split(kept, f"group {index}", tensors))
+        options = {key: value for key, value in group.items() if key not in SET_BY_RUN}
+        numbers["groups"].append(_split_tensors(options, f"group {index}", tensors))
     for name, parameter in parameters.items():
-        kept = optimizer.state.get(parameter, {})
-        numbers["state"][name] = _split(kept, name, tensors)
+        state = optimizer.state.get(parameter, {})
+        numbers["state"][name] = _split_tensors(state, name, tensors)
         if parameter.device.type != "cpu":
             numbers["host"] += [
-                f"{k}/{name}" for k, v in kept.items() if isinstance(v, Tensor) and v.device.type == "cpu"
+                f"{k}/{name}" for k, v in state.items() if isinstance(v, Tensor) and v.device.type == "cpu"
             ]
     return tensors, numbers
 
 
-def by_owner(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Tensors named KEY/NAME, by the weight or group that they are of and their key there."""
-    found: dict[str, dict[str, Tensor]] = defaultdict(dict)
+def group_by_owner(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors named KEY/NAME, grouped by weight or parameter group, then by key."""
+    by_owner_and_key: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
         key, _, owner = name.partition("/")
-        found[owner][key] = tensor
-    return found
+        by_owner_and_key[owner][key] = tensor
+    return by_owner_and_key
 
 
 def put_state(
@@ -76,19 +76,19 @@ def put_state(
         device: where the weights are.
     """
     for index, (group, plain) in enumerate(zip(optimizer.param_groups, numbers["groups"], strict=True)):
-        own = {key: value.clone() for key, value in tensors.get(f"group {index}", {}).items()}
-        for key, value in (plain | own).items():
+        tensor_options = {key: value.clone() for key, value in tensors.get(f"group {index}", {}).items()}
+        for key, value in (plain | tensor_options).items():
             group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
     for name, parameter in parameters.items():
-        found = {**numbers["state"][name]}
+        state = {**numbers["state"][name]}
         for key, value in tensors.get(name, {}).items():
             on_host = f"{key}/{name}" in numbers["host"]
-            found[key] = value.clone() if on_host else _placed(optimizer, parameter, value, device)
-        if found:
-            optimizer.state[parameter] = found
+            state[key] = value.clone() if on_host else _copy_to_device(optimizer, parameter, value, device)
+        if state:
+            optimizer.state[parameter] = state
 
 
-def _split(values: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _split_tensors(values: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Tensor):
@@ -105,8 +105,8 @@ def _split(values: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> dic
     return plain
 
 
-def _placed(optimizer: Any, parameter: nn.Parameter, value: Tensor, device: torch.device) -> Tensor:
-    """A copy of a tensor of state where the optimizer has it: on the device, or in memory that bitsandbytes pages."""
+def _copy_to_device(optimizer: Any, parameter: nn.Parameter, value: Tensor, device: torch.device) -> Tensor:
+    """A copy of a state tensor where the optimizer keeps it: on the device, or in memory paged by bitsandbytes."""
     if not getattr(optimizer, "is_paged", False) or value.shape != parameter.shape:
         return value.to(device, copy=True)
     buffer: Tensor = optimizer.get_state_buffer(parameter, dtype=value.dtype)

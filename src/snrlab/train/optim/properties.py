@@ -1,4 +1,4 @@
-"""The bytes that an optimizer keeps for a weight, and whether it can be had on this machine."""
+"""Properties of optimizers: bytes of state for a weight, and whether the optimizer is available on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SMALL = 4096  # weights below which bitsandbytes keeps 32 bits
 
 
 def moments(count: int, *, counter: bool = False) -> Callable[[Shape], int]:
-    """State of `count` fp32 numbers for each weight, and a step counter as a tensor where there is one.
+    """Bytes of `count` fp32 numbers for each weight, and of a step counter if the state has one as a tensor.
 
     >>> moments(2, counter=True)((10, 10))
     804
@@ -24,7 +24,7 @@ def moments(count: int, *, counter: bool = False) -> Callable[[Shape], int]:
 
 
 def factored(shape: Shape) -> int:
-    """State of Adafactor: sums over the last two dimensions, or the whole of a vector, and the weight's size.
+    """Bytes of Adafactor's state: sums over each of the last two dimensions, or a whole vector, and the weight's RMS.
 
     >>> [factored(shape) for shape in ((100, 10), (100,))]
     [444, 404]
@@ -35,7 +35,7 @@ def factored(shape: Shape) -> int:
 
 
 def eight_bit(shape: Shape) -> int:
-    """State of AdamW in 8 bits: two moments of a byte, and a scale for each block; all of it where there is little.
+    """Bytes of 8-bit AdamW's state: two moments of a byte and a scale for each block; 32 bits for small weights.
 
     >>> [eight_bit(shape) for shape in ((64, 64), (10, 10))]
     [8320, 800]

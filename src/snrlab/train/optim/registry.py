@@ -1,7 +1,7 @@
-"""Optimizers: torch's, transformers', and those of packages that are installed when wanted.
+"""Registry of optimizers: torch's, transformers', and those of optional packages.
 
 An optimizer takes groups of weights, `{"params": [...], "lr": rate}`, and gives a `torch.optim.Optimizer` over them.
-What else a run has to know is a property of its entry (`snrlab.core.registries.tensor_registries.OptimizerProperties`).
+What else a run needs is a property of its entry (`snrlab.core.registries.tensor_registries.OptimizerProperties`).
 This module needs no torch to be imported, only to be used.
 """
 
@@ -180,7 +180,7 @@ def prodigy(
     """
     from prodigyopt import Prodigy
 
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints a line of no use
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints a line that helps nobody
         return Prodigy(
             groups,
             betas=(beta1, beta2),
@@ -229,13 +229,13 @@ def custom(groups: Groups, *, path: Annotated[str, ClassPath()], args: Annotated
     >>> custom([{"params": [w], "lr": 0.1}], path="torch.optim:SGD", args="momentum=0.9").param_groups[0]["momentum"]
     0.9
     """
-    made = load_class(path)
+    optimizer_class = load_class(path)
     try:
-        optimizer = made(groups, **read_optimizer_arguments(args))
+        optimizer = optimizer_class(groups, **read_optimizer_arguments(args))
     except (TypeError, ValueError) as reason:
         raise UserError(
             f"train.optimizer: {path} does not take args = '{args}': {reason}", code="package-error"
         ) from None
     if not (hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")):
-        raise UserError(f"train.optimizer: {path} is no torch optimizer.", code="wrong-type")
+        raise UserError(f"train.optimizer: {path} is not a torch optimizer.", code="wrong-type")
     return optimizer

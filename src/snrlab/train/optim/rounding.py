@@ -1,8 +1,8 @@
-"""Stochastic rounding to bf16: up or down by chance, so that the mean is the number itself.
+"""Stochastic rounding to bf16: up or down at random, so that the mean is the number itself.
 
 bf16 has 8 bits, so an update below 1/512 of a weight is lost when it is rounded to the nearest; rounded at random it
-is there on average. Random bits are drawn where the weights are, from a generator seeded by (seed, step, weight):
-a number for every weight and step would take longer on the CPU than the step.
+is kept on average. Random bits are drawn on the device of the weights, from a generator seeded by (seed, step,
+weight): drawing them on the CPU would take longer than the step.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from snrlab.core.random_streams import stream
 
-LOW_BITS = 16  # of an fp32 number, which bf16 does not have
+LOW_BITS = 16  # bits of an fp32 number that bf16 lacks
 
 
 def generator(seed: int, step: int, index: int, device: torch.device) -> torch.Generator:
-    """The generator for weight number `index` at a step, on its device."""
-    found = torch.Generator(device)
-    return found.manual_seed(int(stream(seed, "rounding", step, index).integers(2**63)))
+    """The random generator for weight number `index` at a step, on the weight's device."""
+    rng = torch.Generator(device)
+    return rng.manual_seed(int(stream(seed, "rounding", step, index).integers(2**63)))
 
 
 def stochastic_bf16(x: Tensor, rng: torch.Generator) -> Tensor:

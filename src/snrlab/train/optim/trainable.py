@@ -1,4 +1,4 @@
-"""Which weights a run trains, and at which rate."""
+"""The weights that a run trains, and their learning rates."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from snrlab.models.lora.adapters import ADAPTER, add_lora, limit_norms, lora_lay
 from snrlab.models.lora.lora_file import load_lora
 
 
-def _nothing() -> None:
-    """Leave the weights as the optimizer made them."""
+def _no_constraint() -> None:
+    """Constrain nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,22 +28,22 @@ class Trainable:
 
     Attributes:
         parameters: by name, in a fixed order.
-        rates: the learning rate of each after warm-up.
-        dropout: within the adapters, where there is any.
-        constrain: what holds for the weights after every step (`lora.max_norm`) is brought about by calling it.
+        rates: the learning rate of each weight after warm-up.
+        dropout: the dropout within the adapters.
+        constrain: called after every step to enforce what the weights must satisfy (`lora.max_norm`).
     """
 
     parameters: dict[str, nn.Parameter]
     rates: dict[str, float]
     dropout: AdapterDropout = field(default_factory=lambda: AdapterDropout(0, 1))
-    constrain: Callable[[], None] = _nothing
+    constrain: Callable[[], None] = _no_constraint
 
 
 def trainable(config: RunConfig, components: Components, processes: int = 1) -> Trainable:
-    """The weights that a run trains; a LoRA is put on the networks first.
+    """Make the weights of a run trainable; a LoRA is first added to the networks.
 
     Raises:
-        UserError: a network that the model does not have, or a LoRA that cannot be put on it.
+        UserError: a network that the model does not have, or a LoRA that does not fit it.
     """
     for part in config.train.parts:
         if part not in components.networks:
@@ -51,16 +51,17 @@ def trainable(config: RunConfig, components: Components, processes: int = 1) -> 
                 f"train.{part}: {components.label} has no second text encoder; leave it out.", code="unused-option"
             )
     if config.train.method == "lora":
-        return _adapters(config, components, processes)
+        return _trainable_lora(config, components, processes)
     parameters = {
         f"{part}.{n}": p for part in config.train.parts for n, p in components.networks[part].named_parameters()
     }
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    return Trainable(parameters, {name: config.train.rate(_part(name)) for name in parameters})
+    return Trainable(parameters, {name: config.train.rate(_network_of(name)) for name in parameters})
 
 
-def _adapters(config: RunConfig, components: Components, processes: int) -> Trainable:
+def _trainable_lora(config: RunConfig, components: Components, processes: int) -> Trainable:
+    """Add the adapters to the networks; their weights, rates, dropout and constraint."""
     train, lora = config.train, config.lora
     tables = [name for name in ("block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas")
               if getattr(lora, name)]  # fmt: skip
@@ -78,14 +79,14 @@ def _adapters(config: RunConfig, components: Components, processes: int) -> Trai
     dropout = AdapterDropout(config.seed, total, lora.dropout, lora.rank_dropout, lora.module_dropout)
     dropout.attach([layer.lora_A[ADAPTER] for layer in layers])
     parameters = dict(lora_parameters(components))
-    rates = {name: train.rate(_part(name)) * _ratio(name, lora.loraplus_ratio) for name in parameters}
-    constrain = partial(limit_norms, layers, lora.max_norm) if lora.max_norm else _nothing
+    rates = {name: train.rate(_network_of(name)) * _loraplus_factor(name, lora.loraplus_ratio) for name in parameters}
+    constrain = partial(limit_norms, layers, lora.max_norm) if lora.max_norm else _no_constraint
     return Trainable(parameters, rates, dropout, constrain)
 
 
-def _part(name: str) -> TrainedPart:
+def _network_of(name: str) -> TrainedPart:
     return name.partition(".")[0]  # type: ignore[return-value]  # every name starts with its network's
 
 
-def _ratio(name: str, loraplus: float | None) -> float:
-    return loraplus if loraplus is not None and ".lora_B." in name else 1.0
+def _loraplus_factor(name: str, ratio: float | None) -> float:
+    return ratio if ratio is not None and ".lora_B." in name else 1.0

@@ -1,4 +1,4 @@
-"""The finished result: a LoRA file that other programs load, or a diffusers folder."""
+"""Export of the result: a LoRA file that other programs load, or the model as one file or a diffusers folder."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from snrlab.train.outputs.training_metadata import training_facts
 def export_result(
     job: Job, path: Path, steps: int, started: datetime | None = None, *, largest: int | None = None
 ) -> None:
-    """Write the result after `steps` steps, whole or not at all; dates go in where `started` is known.
+    """Write the result after `steps` steps, whole or not at all; dates are included if `started` is known.
 
-    With `largest` it is a trial of whether it can be written: tensors of a whole model that have more bytes are left
-    out, and so are the hashes of the base model, which to make takes as long as reading its file.
+    With `largest` this is a trial of whether it can be written: tensors of a whole model with more bytes are left out,
+    and so are the hashes of the base model, for which its file has to be read to the end.
     """
     config = job.config
     dtype = DTYPES[config.output.precision]

@@ -1,4 +1,4 @@
-"""When something that recurs is due: every so many steps, or every so many passes over the images."""
+"""Intervals of recurring work: every so many steps, or every so many passes over the images."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from snrlab.train.job import Job
 
 
 class Recurring(Protocol):
-    """A section of the run file with a rhythm; 0 is never, and at most one of the two is set."""
+    """A section of the run file with an interval; 0 is never, and at most one of the two is set."""
 
     @property
     def every(self) -> int:
-        """Steps between."""
+        """Interval in steps."""
 
     @property
     def every_epochs(self) -> int:
-        """Passes over the images between."""
+        """Interval in passes over the images."""
 
 
 def is_due(section: Recurring, job: Job, done: int) -> bool:
-    """Whether a section's turn has come after `done` steps; the end of the run is not looked at.
+    """Whether a section is due after `done` steps; the end of the run gets no special treatment.
 
-    A pass that ends within a step counts after that step.
+    A pass over the images that ends within a step counts as completed after that step.
     """
     if section.every:
         return done % section.every == 0
@@ -33,9 +33,9 @@ def is_due(section: Recurring, job: Job, done: int) -> bool:
 
 def passes(job: Job, done: int) -> int:
     """Whole passes over the images after `done` steps."""
-    return job.conditions.epoch(done)
+    return job.examples.epoch(done)
 
 
 def times_due(section: Recurring, job: Job) -> int:
-    """How often a section is due in the whole run, its end left out."""
+    """How often a section is due in the run, not counting its end."""
     return sum(is_due(section, job, done) for done in range(1, job.config.train.steps))

@@ -1,4 +1,4 @@
-"""What is measured, drawn and saved while a run trains, when its turn has come."""
+"""Milestones of a run: validation, sample pictures and saved results, when they are due."""
 
 from __future__ import annotations
 
@@ -28,72 +28,72 @@ logger = logging.getLogger(__name__)
 
 
 def before_training(job: Job, folder: RunFolder, readers: Readers) -> None:
-    """What the model makes and how it measures before the first step."""
+    """Sample and validate the model before the first step."""
     if job.config.sample.at_start:
         sample_milestone(job, folder, 0, readers.trackers, logging.INFO)
-    if job.held_back is not None:
-        logger.info(f"measuring {len(job.held_back.names)} images that are not trained on ...")
+    if job.validation_set is not None:
+        logger.info(f"measuring {len(job.validation_set.names)} images that are not trained on ...")
     _validate(job, readers, 0)
 
 
 def is_work_due(job: Job, folder: RunFolder, done: int, readers: Readers) -> bool:
     """Whether `run_due_work` has anything to do after `done` steps."""
-    return any(True for _ in _turns(job, folder, done, readers))
+    return any(True for _ in _due_milestones(job, folder, done, readers))
 
 
 def run_due_work(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
-    """What is measured, drawn and saved after a step where its turn has come."""
-    for turn in _turns(job, folder, done, readers):
-        turn.act()
+    """Validate, sample and save what is due after `done` steps."""
+    for milestone in _due_milestones(job, folder, done, readers):
+        milestone.run()
 
 
 def catch_up(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
-    """What was due after the step of the checkpoint and is not there: the run stopped before it was made."""
-    for turn in _turns(job, folder, done, readers):
-        if not job.processes.first(turn.there):
-            turn.act()
+    """Do the work that was due after the checkpoint's step and is missing because the run stopped before it."""
+    for milestone in _due_milestones(job, folder, done, readers):
+        if not job.processes.on_main(milestone.is_done):
+            milestone.run()
 
 
 class Milestone(NamedTuple):
-    """Something that is due: whether it is there, and how it is made."""
+    """Work that is due: whether it has been done, and how to do it."""
 
-    there: Callable[[], bool]
-    act: Callable[[], object]
+    is_done: Callable[[], bool]
+    run: Callable[[], object]
 
 
-def _turns(job: Job, folder: RunFolder, done: int, readers: Readers) -> Iterator[Milestone]:
-    """What is due after a step."""
+def _due_milestones(job: Job, folder: RunFolder, done: int, readers: Readers) -> Iterator[Milestone]:
+    """The work that is due after `done` steps."""
     config, last = job.config, done == job.config.train.steps
     if readers.validation is not None and (last or is_due(config.validation, job, done)):
-        yield Milestone(lambda: _measured(readers, done), lambda: _validate(job, readers, done))
+        yield Milestone(lambda: _is_measured(readers, done), lambda: _validate(job, readers, done))
     if config.sample.prompts and not last and is_due(config.sample, job, done):
         yield Milestone(folder.grid_file(done).exists, lambda: sample_milestone(job, folder, done, readers.trackers))
     if not last and is_due(config.output, job, done):
-        yield Milestone(folder.on_the_way(config, done).exists, lambda: _export(job, folder, done))
+        yield Milestone(folder.intermediate_result(config, done).exists, lambda: _export_and_prune(job, folder, done))
 
 
-def _measured(readers: Readers, done: int) -> bool:
+def _is_measured(readers: Readers, done: int) -> bool:
     lines = read_validation(Path(readers.validation.name)) if readers.validation is not None else ()
     return any(line["step"] == done for line in lines)
 
 
-def _export(job: Job, folder: RunFolder, done: int) -> None:
+def _export_and_prune(job: Job, folder: RunFolder, done: int) -> None:
     if not job.processes.main:
         return
-    path = folder.on_the_way(job.config, done)
+    path = folder.intermediate_result(job.config, done)
     with timed(logger, f"wrote {path}"), job.averaged():
         export_result(job, path, done)
-    _drop_old(folder, job.config)
+    _delete_surplus_results(folder, job.config)
 
 
 def _validate(job: Job, readers: Readers, done: int) -> None:
     validation = readers.validation
     if validation is not None:
         with timed(logger, f"measured after {done} steps"):
-            found = validate(job, done)  # all processes together
+            line = validate(job, done)  # all processes together
         if not job.processes.main:
             return
-        line = compared(found, list(read_validation(Path(validation.name))))
+        line = compared(line, list(read_validation(Path(validation.name))))
         validation.write(json.dumps(line) + "\n")
         validation.flush()
         os.fsync(validation.fileno())
@@ -101,16 +101,16 @@ def _validate(job: Job, readers: Readers, done: int) -> None:
 
 
 def sample_milestone(job: Job, folder: RunFolder, done: int, trackers: Trackers, level: int = logging.DEBUG) -> None:
-    """Draw the run's prompts after `done` steps, where it has any; `level` is that of the line that says so."""
+    """Sample the run's prompts after `done` steps, if it has any; `level` is that of the log line."""
     if job.config.sample.prompts and job.processes.main:
         logger.log(level, f"drawing {counted(len(job.config.sample.prompts), 'picture')} ...")
         with timed(logger, f"drew after {done} steps"), job.averaged():
             trackers.pictures(draw_samples(job, folder.grid_file(done)), done)
 
 
-def _drop_old(folder: RunFolder, config: RunConfig) -> None:
-    """Delete the results saved on the way that are too many."""
+def _delete_surplus_results(folder: RunFolder, config: RunConfig) -> None:
+    """Delete the intermediate results beyond output.keep_last."""
     keep = config.output.keep_last
-    for step in folder.steps_on_the_way(config)[: -keep if keep else 0]:
-        old = folder.on_the_way(config, step)
+    for step in folder.intermediate_steps(config)[: -keep if keep else 0]:
+        old = folder.intermediate_result(config, step)
         shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -1,4 +1,4 @@
-"""What follows a run while it trains: its logs, and the trackers that show them elsewhere."""
+"""Readers of a run while it trains: its log files, and trackers that show them elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snrlab.train.outputs.trackers import Trackers, open_trackers
 
 @dataclass(frozen=True)
 class Readers:
-    """What follows a run while it trains."""
+    """The open logs and trackers of a run; `validation` is None where nothing is validated."""
 
     log: IO[str]
     validation: IO[str] | None
@@ -28,22 +28,22 @@ class Readers:
 
 @contextmanager
 def open_readers(job: Job, folder: RunFolder, done: int) -> Iterator[Readers]:
-    """What follows the run; in all but the main process it leads nowhere."""
+    """Open the logs and trackers of a run; outside the main process they discard everything."""
     if not job.processes.main:
-        nowhere = Trackers([], job.draws.tables, 1)
+        no_trackers = Trackers([], job.draws.tables, 1)
         with Path(os.devnull).open("w", encoding="utf-8") as log:
-            yield Readers(log, log if job.held_back else None, nowhere)
+            yield Readers(log, log if job.validation_set else None, no_trackers)
         return
     with (
-        _trackers(job, folder, done) as trackers,
+        _open_trackers_or_clean_up(job, folder, done) as trackers,
         open_step_log(folder.steps_file, done) as log,
-        open_validation_log(folder.validation_file, done) if job.held_back else nullcontext() as validation,
+        open_validation_log(folder.validation_file, done) if job.validation_set else nullcontext() as validation,
     ):
         yield Readers(log, validation, trackers)
 
 
-def _trackers(job: Job, folder: RunFolder, done: int) -> Trackers:
-    """The run's trackers; where one does not start, a folder that has nothing in it yet goes again."""
+def _open_trackers_or_clean_up(job: Job, folder: RunFolder, done: int) -> Trackers:
+    """The trackers of a run; if one does not start, a run folder without any step is removed."""
     try:
         return open_trackers(job.config, folder, job.draws.tables, done)
     except UserError:

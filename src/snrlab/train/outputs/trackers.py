@@ -1,6 +1,6 @@
-"""Readers of steps that show a run elsewhere: TensorBoard, W&B, MLflow and Trackio, through accelerate's trackers.
+"""Trackers that show a run elsewhere: TensorBoard, W&B, MLflow and Trackio, through accelerate.
 
-The run folder stays the truth; what a tracker gets is made from the lines of its logs and its files.
+The run folder stays the source of truth; trackers get values from its log lines and its files.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
-IDENTITY = "tracker.json"  # which runs of the trackers belong to a run folder, so that a resumed run goes on in them
+IDENTITY = "tracker.json"  # ids of the trackers' runs, so that a resumed run continues in them
 
 
 def band_keys() -> dict[str, str]:
-    """Names of the SNR bands that every tracker takes, by ours.
+    """Names of the SNR bands that every tracker accepts, by band.
 
     >>> list(band_keys().values())
     ['snr_from_5', 'snr_1_to_5', 'snr_0.1_to_1', 'snr_below_0.1']
@@ -46,7 +46,7 @@ def band_keys() -> dict[str, str]:
 
 
 def refuse_missing_trackers(config: RunConfig) -> None:
-    """Say which tracker is not installed, before a run starts (UserError)."""
+    """Refuse a tracker that is not installed, before the run starts (UserError)."""
     for name in config.log.trackers:
         if importlib.util.find_spec(name) is None:
             raise UserError(
@@ -57,48 +57,49 @@ def refuse_missing_trackers(config: RunConfig) -> None:
 class Trackers:
     """The trackers of a run; without any, every method does nothing.
 
-    A tracker that fails, as where its server is gone, is no reason to stop a run: it is said, and gets nothing more.
+    A tracker that fails, for example because its server is gone, does not stop the run: a warning is logged, and it
+    gets nothing more.
     """
 
     def __init__(self, trackers: Sequence[GeneralTracker], tables: Tables, every: int) -> None:
-        """Send to these trackers, of the steps the mean of every `every`."""
+        """Send means of every `every` steps, and all else, to these trackers."""
         self._trackers, self._every = list(trackers), every
         self._snr = tables.snr
-        self._waiting: list[StepLine] = []
+        self._unsent: list[StepLine] = []
 
     def __enter__(self) -> Trackers:
         """The trackers."""
         return self
 
     def __exit__(self, *reason: object) -> None:
-        """End them."""
+        """Close them."""
         self.close()
 
     def step(self, line: StepLine) -> None:
-        """Take note of a line of steps.jsonl."""
+        """Collect a line of steps.jsonl, and send the mean when enough are collected."""
         if not self._trackers:
             return
-        self._waiting.append(line)
-        if len(self._waiting) == self._every:
+        self._unsent.append(line)
+        if len(self._unsent) == self._every:
             self._send()
 
     def validation(self, line: ValidationLine) -> None:
-        """Pass on a line of validation.jsonl."""
+        """Send a line of validation.jsonl."""
         keys = band_keys()
-        self._log({f"validation/{keys[band]}": found["value"] for band, found in line["bands"].items()}, line["step"])
+        self._log({f"validation/{keys[band]}": mean["value"] for band, mean in line["bands"].items()}, line["step"])
 
     def pictures(self, files: Sequence[Path], step: int) -> None:
-        """Pass on pictures that were made after `step` steps."""
+        """Send sample pictures made after `step` steps."""
         self._each(lambda tracker: SHOW[tracker.name](tracker, files, step))
 
     def close(self) -> None:
-        """Send what is left and end."""
-        if self._waiting:
+        """Send the remaining steps and close the trackers."""
+        if self._unsent:
             self._send()
         self._each(lambda tracker: tracker.finish())
 
     def _send(self) -> None:
-        lines, self._waiting = self._waiting, []
+        lines, self._unsent = self._unsent, []
         mse = np.concatenate([line["mse"] for line in lines])
         band = band_of(self._snr[np.concatenate([line["t"] for line in lines])])
         values = {
@@ -119,82 +120,85 @@ class Trackers:
         for tracker in tuple(self._trackers):
             try:
                 act(tracker)
-            except Exception as reason:  # whatever another program goes wrong with
+            except Exception as error:  # another program may raise anything
                 self._trackers.remove(tracker)
                 logger.warning(
-                    f"log.trackers: {tracker.name} has failed ({first_line(reason)}) and gets nothing more; all of it "
-                    "is in the run's folder."
+                    f"log.trackers: {tracker.name} has failed ({first_line(error)}) and gets nothing more; all of it "
+                    "is in the run folder."
                 )
 
 
 def open_trackers(config: RunConfig, folder: RunFolder, tables: Tables, done: int) -> Trackers:
-    """Start the trackers of a run, or go on in them after `done` steps.
+    """Start the trackers of a run, or continue in them after `done` steps.
 
     Raises:
-        UserError: one that is not installed, or that does not start.
+        UserError: a tracker that is not installed or does not start.
     """
     refuse_missing_trackers(config)
     if config.log.trackers:
         from accelerate import PartialState
 
-        PartialState()  # accelerate's trackers ask it which process is the main one
+        PartialState()  # accelerate's trackers need it to know the main process
     started = []
     for name in config.log.trackers:
         try:
             tracker = OPEN[name](config, folder, done)
             tracker.start()
-            _remember(folder, name, tracker)
-        except Exception as reason:  # whatever another program's start goes wrong with
-            raise UserError(
-                f"log.trackers: {name} does not start: {first_line(reason)}", code="package-error"
-            ) from None
+            _write_identity(folder, name, tracker)
+        except Exception as error:  # another program may raise anything
+            raise UserError(f"log.trackers: {name} does not start: {first_line(error)}", code="package-error") from None
         if name == "tensorboard":
             tracker.log({"run": f"```\n{dump(without_paths(config))}```"}, step=done)
         started.append(tracker)
     return Trackers(started, tables, config.log.every)
 
 
-def _tensorboard(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:
+def _open_tensorboard(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:
     from accelerate.tracking import TensorBoardTracker
 
     return TensorBoardTracker("tensorboard", folder.logs, purge_step=done + 1 if done else None)
 
 
-def _wandb(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:
+def _open_wandb(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:
     from accelerate.tracking import WandBTracker
 
     folder.logs.mkdir(exist_ok=True)
-    known = _identity(folder, "wandb")
+    known = _read_identity(folder, "wandb")
     return WandBTracker(
-        config.log.project, name=config.name, dir=str(folder.logs), id=known, resume="allow", config=_flat(config)
+        config.log.project,
+        name=config.name,
+        dir=str(folder.logs),
+        id=known,
+        resume="allow",
+        config=_flat_fields(config),
     )
 
 
-def _mlflow(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:
+def _open_mlflow(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:
     import mlflow
     from accelerate.tracking import MLflowTracker
 
     files = None
-    if not os.environ.get("MLFLOW_TRACKING_URI"):  # beside the run folders, so that it holds all of them
+    if not os.environ.get("MLFLOW_TRACKING_URI"):  # next to the run folders, so that all of them share it
         store = folder.path.parent.absolute() / ".mlflow"
         store.mkdir(exist_ok=True)
         mlflow.set_tracking_uri(f"sqlite:///{(store / 'mlflow.db').as_posix()}")
         files = (store / "files").as_uri()
-    return MLflowTracker(config.log.project, files, run_id=_identity(folder, "mlflow"), run_name=config.name)
+    return MLflowTracker(config.log.project, files, run_id=_read_identity(folder, "mlflow"), run_name=config.name)
 
 
-def _trackio(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:
+def _open_trackio(config: RunConfig, folder: RunFolder, done: int) -> GeneralTracker:
     from accelerate.tracking import TrackioTracker
 
-    return TrackioTracker(config.log.project, name=config.name, resume="allow", config=_flat(config))
+    return TrackioTracker(config.log.project, name=config.name, resume="allow", config=_flat_fields(config))
 
 
-def _identity(folder: RunFolder, name: str) -> str | None:
+def _read_identity(folder: RunFolder, name: str) -> str | None:
     file = folder.logs / IDENTITY
     return json.loads(file.read_text(encoding="utf-8")).get(name) if file.exists() else None
 
 
-def _remember(folder: RunFolder, name: str, tracker: GeneralTracker) -> None:
+def _write_identity(folder: RunFolder, name: str, tracker: GeneralTracker) -> None:
     run = {"wandb": lambda: tracker.run.id, "mlflow": lambda: tracker.active_run.info.run_id}.get(name)
     if run is None:
         return
@@ -204,16 +208,16 @@ def _remember(folder: RunFolder, name: str, tracker: GeneralTracker) -> None:
     file.write_text(json.dumps(known | {name: run()}) + "\n", encoding="utf-8")
 
 
-def _flat(config: RunConfig) -> dict[str, Any]:
-    """The run's fields by dotted name, without folders of this machine."""
-    found: dict[str, Any] = {}
+def _flat_fields(config: RunConfig) -> dict[str, Any]:
+    """The fields of a run by dotted name, without paths of this machine."""
+    fields: dict[str, Any] = {}
     for name, value in without_paths(config).model_dump().items():
-        found |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
-    return found
+        fields |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+    return fields
 
 
 def _show_in_tensorboard(tracker: Any, files: Sequence[Path], step: int) -> None:
-    pictures = {f"samples/{place + 1}": np.asarray(Image.open(f).convert("RGB")) for place, f in enumerate(files)}
+    pictures = {f"samples/{index + 1}": np.asarray(Image.open(f).convert("RGB")) for index, f in enumerate(files)}
     tracker.log_images({name: p[None] for name, p in pictures.items()}, step=step, dataformats="NHWC")
 
 
@@ -229,14 +233,14 @@ def _show_in_mlflow(tracker: Any, files: Sequence[Path], step: int) -> None:
 def _show_in_trackio(tracker: Any, files: Sequence[Path], step: int) -> None:
     import trackio
 
-    tracker.log({f"samples/{place + 1}": trackio.Image(str(f)) for place, f in enumerate(files)}, step=step)
+    tracker.log({f"samples/{index + 1}": trackio.Image(str(f)) for index, f in enumerate(files)}, step=step)
 
 
 OPEN: dict[Tracker, Callable[[RunConfig, RunFolder, int], Any]] = {
-    "tensorboard": _tensorboard,
-    "wandb": _wandb,
-    "mlflow": _mlflow,
-    "trackio": _trackio,
+    "tensorboard": _open_tensorboard,
+    "wandb": _open_wandb,
+    "mlflow": _open_mlflow,
+    "trackio": _open_trackio,
 }
 SHOW: dict[str, Callable[[Any, Sequence[Path], int], None]] = {
     "tensorboard": _show_in_tensorboard,

@@ -1,4 +1,4 @@
-"""What a run was trained on, as kohya's metadata tells it: folders, sizes, tags, counts. Never a path."""
+"""Facts of a run for kohya's metadata: names of folders, sizes, tags, counts; never a path."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from snrlab.train.job import Job
 
 
 def training_facts(job: Job, steps: int, started: datetime | None, *, hashed: bool = True) -> Training:
-    """The facts of a run after `steps` steps; the time is looked at only where `started` is known.
+    """The facts of a run after `steps` steps; times are included only if `started` is known.
 
-    Without `hashed` those are left out for which the base model's file is read to its end.
+    Without `hashed` the hashes are left out, for which the base model's file is read to the end.
     """
     return Training(
-        base=_base(job, hashed),
+        base=_base_hashes(job, hashed),
         images=_images(job),
         steps=steps,
         devices=job.processes.count,
-        epochs=-(-steps * job.total // len(job.conditions)),
+        epochs=-(-steps * job.total // len(job.examples)),
         started=started,
         finished=datetime.now(started.tzinfo) if started else None,
     )
 
 
-def _base(job: Job, hashed: bool) -> BaseHashes:
+def _base_hashes(job: Job, hashed: bool) -> BaseHashes:
     model = job.config.model
     file, vae = (None if path is None else Path(path) for path in (model.path, model.vae))
     return BaseHashes(
@@ -43,20 +43,20 @@ def _base(job: Job, hashed: bool) -> BaseHashes:
 
 
 def _images(job: Job) -> Images:
-    data, items = job.config.data, job.conditions.items
+    data, items = job.config.data, job.examples.items
     parts = _by_part(items)
     first = next(part for part in parts if not part.regularisation)
-    pictures = {part: sum(item.repeats for item in members) for part, members in parts.items()}
-    reg = sum(count for part, count in pictures.items() if part.regularisation)
-    sizes = [(bucket.size, bucket.members.tolist()) for bucket in job.conditions.buckets]
-    several = bool(data.sets) or data.dataset_config is not None
+    image_counts = {part: sum(item.repeats for item in members) for part, members in parts.items()}
+    reg = sum(count for part, count in image_counts.items() if part.regularisation)
+    sizes = [(bucket.size, bucket.members.tolist()) for bucket in job.examples.buckets]
+    several_sets = bool(data.sets) or data.dataset_config is not None
     return Images(
-        train=sum(pictures.values()) - reg,
+        train=sum(image_counts.values()) - reg,
         reg=reg,
-        validation=len(job.held_back.names) if job.held_back else 0,
+        validation=len(job.validation_set.names) if job.validation_set else 0,
         size=first.resolution,
         options=_options(parts) | {"ss_prior_loss_weight": data.prior_loss_weight},
-        datasets=_datasets(job, parts) if several else (),
+        datasets=_datasets(job, parts) if several_sets else (),
         dataset_dirs=_folders(parts, regularisation=False),
         reg_dataset_dirs=_folders(parts, regularisation=True),
         tag_frequency=tag_frequency(parts),
@@ -65,10 +65,10 @@ def _images(job: Job) -> Images:
 
 
 def _by_part(items: Iterable[Item]) -> dict[DataSet, list[Item]]:
-    found: dict[DataSet, list[Item]] = {}
+    by_part: dict[DataSet, list[Item]] = {}
     for item in items:
-        found.setdefault(item.part, []).append(item)
-    return found
+        by_part.setdefault(item.part, []).append(item)
+    return by_part
 
 
 def _folders(parts: Mapping[DataSet, Sequence[Item]], *, regularisation: bool) -> dict[str, dict[str, int]]:
@@ -77,17 +77,17 @@ def _folders(parts: Mapping[DataSet, Sequence[Item]], *, regularisation: bool) -
 
 
 def tag_frequency(parts: Mapping[DataSet, Sequence[Item]]) -> dict[str, dict[str, int]]:
-    """How many captions of a folder have a tag, in small letters."""
-    found = {}
+    """Number of captions with each tag, in lower case, by folder."""
+    frequency = {}
     for part, members in parts.items():
         separator = part.captions.separator
         tags = (tag.strip().lower() for item in members for tag in item.captions[0].split(separator))
-        found[part.name] = dict(Counter(tag for tag in tags if tag))
-    return found
+        frequency[part.name] = dict(Counter(tag for tag in tags if tag))
+    return frequency
 
 
 def _bucket_info(items: Sequence[Item], sizes: Sequence[tuple[PixelSize, Sequence[int]]]) -> dict[str, Any]:
-    """Pictures an epoch by size, and how far the images' aspect ratios are from those of their sizes."""
+    """Images per epoch by bucket size, and the mean error of their aspect ratios."""
     buckets = {
         str(number): {"resolution": list(size), "count": sum(items[i].repeats for i in members)}
         for number, (size, members) in enumerate(sizes)
@@ -102,47 +102,47 @@ def _bucket_info(items: Sequence[Item], sizes: Sequence[tuple[PixelSize, Sequenc
 
 
 def _options(parts: Iterable[DataSet]) -> dict[str, object]:
-    """What is done with images and captions; of several sets the first one that does something."""
-    chosen = list(parts)
-    bucketed = next((part.buckets for part in chosen if part.buckets is not None), None)
-    captions = next((part.captions for part in chosen if part.captions.moves_tags), chosen[0].captions)
+    """Options for images and captions; of several data sets, the first that uses one."""
+    data_sets = list(parts)
+    bucketed = next((part.buckets for part in data_sets if part.buckets is not None), None)
+    captions = next((part.captions for part in data_sets if part.captions.moves_tags), data_sets[0].captions)
     return {
         "ss_enable_bucket": bucketed is not None,
         "ss_min_bucket_reso": bucketed.smallest if bucketed else None,
         "ss_max_bucket_reso": bucketed.largest if bucketed else None,
         "ss_bucket_no_upscale": bucketed is not None and not bucketed.upscale,
-        "ss_flip_aug": any(part.flip for part in chosen),
-        "ss_random_crop": any(part.random_crop for part in chosen),
-        "ss_cache_latents": not any(part.random_crop for part in chosen),
+        "ss_flip_aug": any(part.flip for part in data_sets),
+        "ss_random_crop": any(part.random_crop for part in data_sets),
+        "ss_cache_latents": not any(part.random_crop for part in data_sets),
         "ss_shuffle_caption": captions.shuffle,
         "ss_keep_tokens": captions.keep_tokens,
         "ss_caption_tag_dropout_rate": captions.tag_dropout,
-        "ss_caption_dropout_rate": max(part.captions.dropout for part in chosen),
-        "ss_caption_dropout_every_n_epochs": max(part.captions.dropout_every for part in chosen),
+        "ss_caption_dropout_rate": max(part.captions.dropout for part in data_sets),
+        "ss_caption_dropout_every_n_epochs": max(part.captions.dropout_every for part in data_sets),
     }
 
 
 def _datasets(job: Job, parts: Mapping[DataSet, Sequence[Item]]) -> list[dict[str, Any]]:
-    """One entry for each resolution, as in a dataset TOML: what it aims at, and its folders."""
+    """One entry for each resolution, as in a dataset TOML, with its options and folders."""
     groups: dict[Any, list[DataSet]] = {}
     for part in parts:
         groups.setdefault((part.resolution, part.buckets), []).append(part)
-    found = []
+    datasets = []
     for (resolution, buckets), members in groups.items():
-        pictures = {part: sum(item.repeats for item in parts[part]) for part in members}
-        mine = {id(item) for part in members for item in parts[part]}
-        items = job.conditions.items
+        image_counts = {part: sum(item.repeats for item in parts[part]) for part in members}
+        group_items = {id(item) for part in members for item in parts[part]}
+        items = job.examples.items
         sizes = [
-            (bucket.size, here)
-            for bucket in job.conditions.buckets
-            if (here := [i for i in bucket.members.tolist() if id(items[i]) in mine])
+            (bucket.size, in_group)
+            for bucket in job.examples.buckets
+            if (in_group := [i for i in bucket.members.tolist() if id(items[i]) in group_items])
         ]
-        found.append(
+        datasets.append(
             {
                 "is_dreambooth": True,
                 "batch_size_per_device": job.config.train.batch_size,
-                "num_train_images": sum(n for part, n in pictures.items() if not part.regularisation),
-                "num_reg_images": sum(n for part, n in pictures.items() if part.regularisation),
+                "num_train_images": sum(n for part, n in image_counts.items() if not part.regularisation),
+                "num_reg_images": sum(n for part, n in image_counts.items() if part.regularisation),
                 "resolution": list(resolution),
                 "enable_bucket": buckets is not None,
                 "min_bucket_reso": buckets.smallest if buckets else None,
@@ -152,7 +152,7 @@ def _datasets(job: Job, parts: Mapping[DataSet, Sequence[Item]]) -> list[dict[st
                 "subsets": [_subset(part, len(parts[part])) for part in members],
             }
         )
-    return found
+    return datasets
 
 
 def _subset(part: DataSet, count: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Checkpoints: the whole changing state of a run in one sealed safetensors file, written atomically.
+"""Checkpoints: all of a run's state that steps change, in one sealed safetensors file that is written atomically.
 
-What it holds is the list in `snrlab.train.resume.state`: tensors are `PIECE/NAME`, what is no tensor is JSON in the
-metadata under the piece's name.
+The pieces of state are listed in `snrlab.train.resume.state`: tensors are named `PIECE/NAME`, other values are JSON in
+the metadata under the name of the piece.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from snrlab.core.errors import UserError
 from snrlab.models.storage.safetensors_file import damage, pending, write_tensors
 from snrlab.progress import timed
 from snrlab.train.job import Job
-from snrlab.train.loop import FORK
+from snrlab.train.loop import FORK_ADVICE
 from snrlab.train.resume.state import PIECES, UnfitError
 
 logger = logging.getLogger(__name__)
 
-KEEP = 2
+KEEP = 2  # checkpoints that a run folder holds
 
 
 class NotFiniteError(UserError):
-    """Weights that are no numbers any more: nothing to keep."""
+    """Trained weights that are not finite and so are not saved."""
 
     def __init__(self, message: str) -> None:
-        """With which weights, and how to go on."""
+        """Create it; the message names the weight and the way out."""
         super().__init__(message, code="not-finite")
 
 
@@ -40,22 +40,22 @@ def state(job: Job) -> dict[str, Tensor]:
 
 
 def size(job: Job) -> int:
-    """Bytes of the tensors of a checkpoint as the state is now."""
+    """Bytes of the tensors of a checkpoint of the current state."""
     return sum(t.numel() * t.element_size() for t in state(job).values())
 
 
 def save_checkpoint(job: Job, folder: Path, step: int) -> Path:
-    """Write the state after `step` optimizer steps and drop all but the last two checkpoints.
+    """Write the state after `step` optimizer steps and delete all but the last two checkpoints.
 
     Raises:
-        NotFiniteError: a weight is not a number; the checkpoints before stay.
-        WriteError: the disk is full, or the folder cannot be written to; the checkpoints before stay.
+        NotFiniteError: a weight is not finite; the earlier checkpoints stay.
+        WriteError: the disk is full, or the folder cannot be written to; the earlier checkpoints stay.
     """
     for name, parameter in job.parameters.items():
         if not torch.isfinite(parameter.detach()).all():
-            raise NotFiniteError(f"after step {step - 1} the weight {name} holds what is not a number. {FORK}")
+            raise NotFiniteError(f"after step {step - 1} the weight {name} is not finite. {FORK_ADVICE}")
     folder.mkdir(exist_ok=True)
-    path = name_of(folder, step)
+    path = checkpoint_file(folder, step)
     metadata = {"step": str(step)} | {piece.name: json.dumps(piece.take(job)[1]) for piece in PIECES}
     with timed(logger, f"wrote {path}"):
         write_tensors(path, pending(state(job)), metadata, sealed=True)
@@ -64,8 +64,8 @@ def save_checkpoint(job: Job, folder: Path, step: int) -> Path:
     return path
 
 
-def name_of(folder: Path, step: int) -> Path:
-    """The file of the state after `step` steps."""
+def checkpoint_file(folder: Path, step: int) -> Path:
+    """The file of the checkpoint after `step` steps."""
     return folder / f"step-{step:08d}.safetensors"
 
 
@@ -75,32 +75,32 @@ def step_of(path: Path) -> int:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Checkpoint files, oldest first; unfinished ones have another name."""
+    """Checkpoint files, oldest first; files that are still being written have another name."""
     return sorted(folder.glob("step-*.safetensors"))
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole, with a warning of each that is passed over; None where there are none.
+    """The newest intact checkpoint, with a warning for each damaged one that is skipped; None if there are none.
 
     Raises:
-        UserError: there are checkpoints, and none is whole.
+        UserError: there are checkpoints, and none is intact.
     """
-    found = checkpoints(folder)
-    for path in reversed(found):
-        wrong = damage(path)
-        if wrong is None:
+    files = checkpoints(folder)
+    for path in reversed(files):
+        defect = damage(path)
+        if defect is None:
             return path
-        logger.warning(f"checkpoint {path.name} is passed over: {wrong}.")
-    if found:
-        raise UserError(f"{folder}: no checkpoint is whole. Train again under another name.", code="no-checkpoint")
+        logger.warning(f"checkpoint {path.name} is skipped: {defect}.")
+    if files:
+        raise UserError(f"{folder}: no checkpoint is intact. Train again under another name.", code="no-checkpoint")
     return None
 
 
 def restore(job: Job, folder: Path) -> int:
-    """Load the newest whole checkpoint into the job; the number of steps done, 0 without one.
+    """Load the newest intact checkpoint into the job; the number of steps done, 0 without a checkpoint.
 
     Raises:
-        UserError: a checkpoint of another run, or checkpoints of which none is whole.
+        UserError: a checkpoint of another run, or checkpoints of which none is intact.
     """
     path = newest(folder)
     if path is None:
@@ -109,25 +109,26 @@ def restore(job: Job, folder: Path) -> int:
         metadata = file.metadata()
         for piece in PIECES:
             prefix = f"{piece.name}/"
-            # mapped, not read: each piece copies what it takes, so nothing is in memory twice
-            mine = {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+            # the file is mapped, not read: each piece copies what it needs, so nothing is in memory twice
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118  # it is no dict
+            own_tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
             if piece.name not in metadata:
                 raise UserError(
-                    f"{path}: this checkpoint is of another version: it has no {piece.name}.",
+                    f"{path}: this checkpoint was written by another version: it has no {piece.name}.",
                     code="checkpoint-mismatch",
                 )
             try:
-                piece.put(job, mine, json.loads(metadata[piece.name]))
-            except UnfitError as what:
+                piece.put(job, own_tensors, json.loads(metadata[piece.name]))
+            except UnfitError as error:
                 raise UserError(
-                    f"{path}: this checkpoint belongs to a run with another {what}.", code="checkpoint-mismatch"
+                    f"{path}: this checkpoint belongs to a run with another {error}.", code="checkpoint-mismatch"
                 ) from None
     logger.debug(f"restored {path}")
     return int(metadata["step"])
 
 
 def _superseded(folder: Path, newest: Path) -> list[Path]:
-    """Checkpoints that are not needed beside the newest: those too old, and later ones, which were not whole."""
-    found = checkpoints(folder)
-    place = found.index(newest)
-    return [*found[: max(0, place + 1 - KEEP)], *found[place + 1 :]]
+    """Checkpoints to delete once `newest` is written: those too old, and later ones, which were damaged."""
+    files = checkpoints(folder)
+    index = files.index(newest)
+    return [*files[: max(0, index + 1 - KEEP)], *files[index + 1 :]]

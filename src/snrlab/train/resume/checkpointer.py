@@ -1,4 +1,4 @@
-"""What keeps a run's progress: a checkpoint when its turn has come, and one more where something goes wrong."""
+"""Checkpointer: saves a run at the chosen intervals, and once more when something fails."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from snrlab.train.resume import checkpoint
 
 
 class Checkpointer:
-    """The checkpoints of a run; `saved` is the number of steps after which the last one was taken."""
+    """Decides when a run is saved; `saved` is the number of steps after which the last checkpoint was written."""
 
     def __init__(self, job: Job, folder: Path, log: IO[str], done: int) -> None:
-        """Of a job with this step log, whose checkpoint after `done` steps is there, or 0."""
+        """Save a job with this step log; `done` is the step of its last checkpoint, or 0."""
         self._job, self._folder, self._log, self.saved = job, folder, log, done
 
-    def due(self, done: int) -> bool:
-        """Whether a checkpoint's turn has come after `done` steps."""
+    def is_due(self, done: int) -> bool:
+        """Whether a checkpoint is due after `done` steps."""
         train = self._job.config.train
         return done == train.steps or done % train.checkpoint_every == 0
 
     def save(self, done: int) -> None:
-        """Take a checkpoint after `done` steps, unless it is there.
+        """Write a checkpoint after `done` steps, unless it exists.
 
         Raises:
             WriteError: the disk is full, or the folder cannot be written to.
@@ -35,31 +35,31 @@ class Checkpointer:
         if done == self.saved or not self._job.processes.main:
             return
         self._log.flush()
-        os.fsync(self._log.fileno())  # the log reaches the disk before the checkpoint that counts on it
+        os.fsync(self._log.fileno())  # the log must reach the disk before the checkpoint that relies on it
         checkpoint.save_checkpoint(self._job, self._folder, done)
         self.saved = done
 
     @contextmanager
     def within_a_step(self, done: int) -> Iterator[None]:
-        """Where a step fails and has changed nothing, the state after the `done` steps before it is saved."""
+        """Context of a step: if it fails and has changed nothing, the state before it, after `done` steps, is saved."""
         try:
             yield
-        except Exception as reason:
-            if untouched(reason):
-                self._try(done)
+        except Exception as error:
+            if untouched(error):
+                self._try_to_save(done)
             raise
 
     @contextmanager
     def after_a_step(self, done: int) -> Iterator[None]:
-        """Where what follows a step fails, the state after it is saved, if the disk lets it."""
+        """Context of the work after a step: if it fails, the state after `done` steps is saved where possible."""
         try:
             yield
         except Exception:
-            self._try(done)
+            self._try_to_save(done)
             raise
 
-    def _try(self, done: int) -> None:
+    def _try_to_save(self, done: int) -> None:
         try:
             self.save(done)
         except (OSError, UserError):
-            return  # what went wrong before is what is said; the checkpoint before stays
+            return  # the first error is the one to report; the earlier checkpoint stays

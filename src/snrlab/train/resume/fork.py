@@ -1,4 +1,4 @@
-"""A run of its own that starts from another run's last checkpoint, with whatever the run file says now."""
+"""Forks: new runs that start from another run's last checkpoint, with the run file as it is now."""
 
 from __future__ import annotations
 
@@ -23,33 +23,35 @@ logger = logging.getLogger(__name__)
 
 
 def choose_fork(out: Path, config: RunConfig, name: str) -> tuple[RunFolder, RunFolder, RunConfig]:
-    """(the run to start from, the new folder, the config under the new name).
+    """Choose the folders of a fork: (the run to start from, the new folder, the config under the new name).
 
     Raises:
-        UserError: there is no such run, or a folder of that name is there already, or it is no name.
+        UserError: there is no such run, a folder of that name exists, or the name is not allowed.
     """
     run_folder.refuse_unwritable(out)
     source = run_folder.latest_run(out, config.name)
     parse_run({**config.model_dump(exclude_unset=True), "name": name}, source="--fork")
     folder = RunFolder(out / name)
     if folder.path.exists():
-        raise UserError(f"--fork: {folder.path} is there already; choose another name.", code="run-exists")
+        raise UserError(f"--fork: {folder.path} already exists; choose another name.", code="run-exists")
     return source, folder, config.model_copy(update={"name": name})
 
 
-def make_fork(job: Job, source: RunFolder, folder: RunFolder, sources: InputFingerprints) -> None:
-    """Make the new run's folder, whole or not at all, with the checkpoint and the logs up to it.
+def make_fork(job: Job, source: RunFolder, folder: RunFolder, inputs: InputFingerprints) -> None:
+    """Create the folder of a fork, whole or not at all, with the checkpoint and the logs up to it.
 
     Raises:
-        UserError: the run has no whole checkpoint, or none that fits, or it is beyond the new number of steps.
+        UserError: the run has no intact checkpoint, none that fits, or one at or beyond the new number of steps.
     """
-    done = checkpoint.restore(job, source.checkpoints)  # whether it fits is known before anything is written
+    done = checkpoint.restore(
+        job, source.checkpoints
+    )  # refuses a checkpoint that does not fit before anything is written
     if not done:
         raise UserError(f"--fork: {source.path} has no checkpoint yet to start from.", code="no-checkpoint")
     if done >= job.config.train.steps:
         raise UserError(
             f"--fork: the checkpoint of {source.path} is after step {done}, and train.steps is "
-            f"{job.config.train.steps}: there would be nothing to train. State more steps in all.",
+            f"{job.config.train.steps}: there would be nothing to train. Set a larger train.steps.",
             code="nothing-to-do",
         )
     before = source.read_config()
@@ -57,20 +59,20 @@ def make_fork(job: Job, source: RunFolder, folder: RunFolder, sources: InputFing
     with folder_atomically(folder.path) as path:
         new = RunFolder(path)
         new.checkpoints.mkdir()
-        _copy(source, new, done)
+        _copy_run(source, new, done)
         line = {"step": done, "forked_from": source.path.name}
         new.history_file.write_text(json.dumps(line) + "\n", encoding="utf-8")
         remember(new.history_file, done, changed)
-        new.sources_file.write_text(fingerprints_text(sources), encoding="utf-8")
+        new.sources_file.write_text(fingerprints_text(inputs), encoding="utf-8")
         run_folder.write_config(new, job.config, f"Forked from {source.path.name} after step {done}.")
     values = f", with other values:\n{changes_table(changed)}" if changed else ""
     logger.info(f"forked {source.path} after step {done}{values}")
 
 
-def _copy(source: RunFolder, target: RunFolder, done: int) -> None:
-    """The checkpoint after `done` steps, and the logs up to it."""
-    kept = checkpoint.name_of(source.checkpoints, done)
-    shutil.copyfile(kept, target.checkpoints / kept.name)
+def _copy_run(source: RunFolder, target: RunFolder, done: int) -> None:
+    """Copy the checkpoint after `done` steps and the logs up to it."""
+    file = checkpoint.checkpoint_file(source.checkpoints, done)
+    shutil.copyfile(file, target.checkpoints / file.name)
     with (
         source.steps_file.open(encoding="utf-8") as log,
         target.steps_file.open("w", encoding="utf-8", newline="\n") as copy,

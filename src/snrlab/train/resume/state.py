@@ -1,7 +1,7 @@
-"""What a step changes: the one list of all that a checkpoint holds.
+"""The pieces of state that a step changes: the one list of what a checkpoint contains.
 
-A piece is a name, a way to take it out of a job as tensors and plain numbers, and a way to put it back, to the bit. The
-learning rate, the data order and every random draw are functions of the step, so they are no pieces.
+A piece has a name, a function that takes it out of a job as tensors and plain values, and one that puts it back, to the
+bit. The learning rate, the data order and every random draw are functions of the step, so they are not state.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 from snrlab.core.errors import UserError
 from snrlab.train.job import Job
 from snrlab.train.optim.optimizer import named_optimizers
-from snrlab.train.optim.optimizer_state import Numbers, by_owner, put_state, take_state
+from snrlab.train.optim.optimizer_state import Numbers, group_by_owner, put_state, take_state
 
 Tensors = Mapping[str, Tensor]
-Plain = Any  # what JSON holds, to the bit: whole numbers, floats, text, None, and lists and tables of them
+Plain = Any  # values that JSON keeps to the bit: integers, floats, text, None, and lists and dicts of them
 
 
 class UnfitError(UserError):
-    """State of a run that this job has no place for, or lacks; the message says of what."""
+    """State that does not fit the job; the message names the piece."""
 
     def __init__(self, message: str) -> None:
-        """With what it is that does not fit."""
+        """Create it; the message names what does not fit."""
         super().__init__(message, code="checkpoint-mismatch")
 
 
@@ -35,9 +35,9 @@ class Piece:
     """One piece of state.
 
     Attributes:
-        name: under which a checkpoint holds it.
-        take: its tensors by name, and what is no tensor.
-        put: copies of the same back into a job made from the same run file; UnfitError where they do not fit.
+        name: of the piece in a checkpoint.
+        take: gives its tensors by name, and its other values.
+        put: copies the same back into a job made from the same run file; UnfitError if they do not fit.
     """
 
     name: str
@@ -50,7 +50,7 @@ def _take_weights(job: Job) -> tuple[Tensors, Plain]:
 
 
 def _put_weights(job: Job, tensors: Tensors, plain: Plain) -> None:
-    _refuse_unlike("trained weights", tensors, job.parameters)
+    _refuse_other_shapes("trained weights", tensors, job.parameters)
     for name, parameter in job.parameters.items():
         parameter.data.copy_(tensors[name])
 
@@ -67,7 +67,7 @@ def _put_average(job: Job, tensors: Tensors, plain: Plain) -> None:
         raise UnfitError("an average of the weights (train.ema)")
     if job.ema is not None:
         shadows = dict(zip(job.parameters, job.ema.shadow_params, strict=True))
-        _refuse_unlike("averaged weights", tensors, shadows)
+        _refuse_other_shapes("averaged weights", tensors, shadows)
         for name, shadow in shadows.items():
             shadow.copy_(tensors[name])
         job.ema.optimization_step, job.ema.cur_decay_value = plain["updates"], plain["decay"]
@@ -77,24 +77,24 @@ def _take_optimizer(job: Job) -> tuple[Tensors, Plain]:
     tensors: dict[str, Tensor] = {}
     numbers = []
     for optimizer, parameters in named_optimizers(job.optimizer, job.parameters):
-        found, plain = take_state(optimizer, parameters)
-        tensors |= found
+        part_tensors, plain = take_state(optimizer, parameters)
+        tensors |= part_tensors
         numbers.append(plain)
-    return tensors, {"class": _class(job), "parts": numbers}
+    return tensors, {"class": _optimizer_class(job), "parts": numbers}
 
 
 def _put_optimizer(job: Job, tensors: Tensors, plain: Plain) -> None:
     made = named_optimizers(job.optimizer, job.parameters)
     numbers: list[Numbers] = plain["parts"]
     groups = [len(optimizer.param_groups) for optimizer, _ in made]
-    if plain["class"] != _class(job) or groups != [len(part["groups"]) for part in numbers]:
+    if plain["class"] != _optimizer_class(job) or groups != [len(part["groups"]) for part in numbers]:
         raise UnfitError("optimizer")
-    owned = by_owner(tensors)
+    owned = group_by_owner(tensors)
     for (optimizer, parameters), part in zip(made, numbers, strict=True):
         put_state(optimizer, parameters, owned, part, job.device)
 
 
-def _class(job: Job) -> str:
+def _optimizer_class(job: Job) -> str:
     return type(named_optimizers(job.optimizer, job.parameters)[0][0]).__name__
 
 
@@ -116,18 +116,20 @@ def _take_sampling(job: Job) -> tuple[Tensors, Plain]:
 
 def _put_sampling(job: Job, tensors: Tensors, plain: Plain) -> None:
     sampler = job.draws.sampler
-    own = {} if sampler.memory is None else {"total": sampler.memory.total, "seen": sampler.memory.seen}
-    _refuse_unlike("sampling of timesteps", tensors, {name: torch.from_numpy(table) for name, table in own.items()})
+    tables = {} if sampler.memory is None else {"total": sampler.memory.total, "seen": sampler.memory.seen}
+    _refuse_other_shapes(
+        "sampling of timesteps", tensors, {name: torch.from_numpy(table) for name, table in tables.items()}
+    )
     if sampler.memory is not None:
         sampler.restore(plain["step"], tensors["total"].numpy(), tensors["seen"].numpy())
 
 
-def _refuse_unlike(what: str, tensors: Tensors, wanted: Tensors) -> None:
-    if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in wanted.items()}:
-        raise UnfitError(what)
+def _refuse_other_shapes(label: str, tensors: Tensors, expected: Tensors) -> None:
+    if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in expected.items()}:
+        raise UnfitError(label)
 
 
-# whatever a step changes has its entry here; tests/contract/test_state.py looks for what has none
+# everything that a step changes has an entry here; tests/contract/test_state.py searches a job for what has none
 PIECES: tuple[Piece, ...] = (
     Piece("weight", _take_weights, _put_weights),
     Piece("ema", _take_average, _put_average),

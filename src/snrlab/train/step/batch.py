@@ -1,4 +1,4 @@
-"""What one forward pass is given."""
+"""The batch that one forward pass takes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Batch:
     Attributes:
         x0: clean latents [B, C, h, w].
         text: embeddings of the captions [B, L, D].
-        sizes: what SDXL is told about size and crop [B, 6], in pixels; None for other families.
-        mask: where the error counts [B, 1, h, w] in 0..1; None is everywhere.
-        importance: how much each example counts [B]; None is 1 for all.
+        sizes: SDXL's size and crop conditions [B, 6], in pixels; None for other families.
+        mask: weights of the error [B, 1, h, w] in 0..1; None is 1 everywhere.
+        importance: weight of each example in the loss [B]; None is 1 for all.
     """
 
     x0: Tensor

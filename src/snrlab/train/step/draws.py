@@ -1,4 +1,4 @@
-"""The random tensors of a training step, each slot of the global batch from streams of its own."""
+"""The random tensors of a training step; every slot of the global batch has its own random streams."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ Slots = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class StepRandomness:
-    """Draws for a recipe; every method is a pure function of the step and the slots, and of what is learnt.
+    """Random tensors for a recipe; methods depend only on the step, the slots and what the sampling has learnt.
 
     Attributes:
-        recipe, tables: as training starts.
+        recipe, tables: those of the first stage.
+        seed: of the run.
         total: slots in the global batch: batch x accumulation x processes.
     """
 
@@ -40,27 +41,27 @@ class StepRandomness:
 
     @cached_property
     def sampler(self) -> Sampler:
-        """What timesteps are drawn from, as far as that is learnt."""
+        """The sampler of timesteps, with its memory if it learns."""
         return Sampler.of(self.recipe)
 
     def stage(self, step: int) -> int:
-        """Which stage a step belongs to."""
+        """Index of the stage that a step belongs to."""
         return bisect_right([start for start, _, _ in self.stages], step) - 1
 
     def drawn(self, step: int) -> TimestepLaw:
-        """What a step's timesteps are drawn from, and what their losses are multiplied by for it."""
+        """The distribution that a step's timesteps are drawn from, and the correction of their losses."""
         stage = self.stage(step)
         _, recipe, tables = self.stages[stage]
-        return self.sampler.drawn(stage, recipe, tables)
+        return self.sampler.law(stage, recipe, tables)
 
     def timesteps(self, step: int, slots: Slots) -> Tensor:
-        """Timesteps from what the recipe's sampling makes of its density: int64 [B]."""
+        """Timesteps of slots, drawn by the recipe's sampling: int64 [B]."""
         stratified = self.recipe.sampling.entry.properties.stratified
         u = uniforms(self.seed, step, slots, self.total, stratified=stratified)
         return torch.from_numpy(inverse_cdf(self.drawn(step).p, u))
 
     def correction(self, step: int, timesteps: Tensor) -> Tensor | None:
-        """The density over what was drawn from, by which the losses are multiplied [B]; None where it is always 1."""
+        """Factors on the losses, the density over the distribution drawn from [B]; None where always 1."""
         if not self.recipe.sampling.entry.properties.learns:
             return None
         return torch.from_numpy(self.drawn(step).correction[timesteps.numpy()]).float()
@@ -85,13 +86,13 @@ class StepRandomness:
         return xi * gamma.to(like.device).view(-1, 1, 1, 1)
 
     def augmentation(self, step: int, slots: Slots) -> NDArray[np.float64]:
-        """Uniforms in [0, 1) for mirroring, and for where a window lies across and down: [B, 3]."""
+        """Uniforms in [0, 1) for mirroring and for the position of a random crop, across and down: [B, 3]."""
         return np.array([stream(self.seed, "augmentation", step, int(s)).random(3) for s in slots])
 
     def _strengths(self, step: int, slots: Slots, per: str) -> Tensor:
         if per == "batch":  # a slot no example has
             return torch.full((len(slots),), stream(self.seed, "perturbation", step, self.total).random())
-        # the far end of the slot's own numbers, so that xi is the same with a fixed strength
+        # from another stream than the slot's xi, so that xi is the same with a fixed strength
         u = [stream(self.seed, "perturbation", step, self.total + 1 + int(s)).random() for s in slots]
         return torch.tensor(u, dtype=torch.float32)
 

@@ -1,4 +1,4 @@
-"""Losses: what is made of the error of each element of the prediction.
+"""Losses: functions of the error of each element of the prediction.
 
 A loss takes the noise schedule and gives a `Loss`: a function of the error d and of a threshold c_t by timestep. It
 is 0 at d = 0, even, and rises with |d|. The step multiplies its mean by the recipe's weight, as kohya does.

@@ -1,14 +1,14 @@
-"""The objective of one step, written as the maths.
+"""The training objective of one step, written like its formulas.
 
 x_t = alpha_t x0 + sigma_t (eps + gamma_t xi)       only the network's input is perturbed
 y   = target(prediction_type, x0, eps)              eps | alpha eps - sigma x0 | x0
 d   = model(x_t, t) - y                             the error
-mse = mean d^2                                      per example, as it is
+mse = mean d^2                                      per example, unweighted
 loss = r_t weight_t importance mean(mask f(d, c_t)) per example; f is d^2, |d| or Huber's
 
-What is optimised is the mean of `loss` over the global batch. A mask counts the error by element and the mean is over
-all elements, masked ones too, as in kohya: a small region gives a small loss, not a louder one. r_t is 1, or where the
-recipe's sampling draws from another distribution than its density, the density over that.
+The optimised value is the mean of `loss` over the global batch. A mask weights the error of each element, and the mean
+is over all elements, masked ones too, as in kohya: a small region gives a small loss, not a stronger one. r_t is the
+density over the distribution that the recipe's sampling draws from; 1 where they are the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from snrlab.core.prediction import target
 from snrlab.core.registries.registry import Choice
-from snrlab.core.registries.tensor_registries import LOSSES, usual
+from snrlab.core.registries.tensor_registries import LOSSES, default_choice
 from snrlab.train.step.batch import Batch
 from snrlab.train.step.draws import Slots, StepRandomness
 from snrlab.train.step.losses import Loss
@@ -32,13 +32,13 @@ Model = Callable[[Tensor, Tensor], Tensor]
 
 
 class Losses(NamedTuple):
-    """What a forward pass found, each [B].
+    """The losses of a forward pass, each [B].
 
     Attributes:
         timesteps: t, on the CPU.
-        mse: unweighted squared error over the whole picture, whatever is optimised.
+        mse: unweighted squared error over the whole image, whatever is optimised.
         weight: the recipe's weight at t.
-        loss: what is optimised, weight, importance, mask and correction of the draw in it.
+        loss: the optimised loss, with weight, importance, mask and the correction for the sampling of timesteps.
     """
 
     timesteps: Tensor
@@ -67,20 +67,20 @@ class Objective:
     def of(cls, draws: StepRandomness, device: torch.device, loss: Choice | None = None) -> Objective:
         """The objective of a recipe with an entry of LOSSES (by default mse), cast once from float64 tables."""
         tables = draws.tables
-        found: Loss = (loss or usual(LOSSES, "mse"))(tables.schedule)
+        bound_loss: Loss = (loss or default_choice(LOSSES, "mse"))(tables.schedule)
         weights = [stage.weight for _, _, stage in draws.stages]
-        columns = (tables.schedule.alpha, tables.schedule.sigma, np.stack(weights), found.threshold)
+        columns = (tables.schedule.alpha, tables.schedule.sigma, np.stack(weights), bound_loss.threshold)
         alpha, sigma, weight, c = (torch.tensor(x, dtype=torch.float32, device=device) for x in columns)
-        return cls(draws, draws.recipe.prediction_type, alpha, sigma, weight, c, found.of_error)
+        return cls(draws, draws.recipe.prediction_type, alpha, sigma, weight, c, bound_loss.of_error)
 
     def losses(self, model: Model, batch: Batch, step: int, slots: Slots) -> Losses:
         """The losses of one forward pass.
 
         Args:
-            model: (x_t [B, C, h, w], timesteps [B]) to a prediction [B, C, h, w].
-            batch: clean latents, and where and how much their error counts.
-            step: optimizer step.
-            slots: the examples' places in the global batch [B].
+            model: maps (x_t [B, C, h, w], timesteps [B]) to a prediction [B, C, h, w].
+            batch: clean latents, and their mask and importance.
+            step: number of the optimizer step.
+            slots: positions of the examples in the global batch [B].
         """
         x0 = batch.x0
         timesteps = self.draws.timesteps(step, slots)  # t ~ p(t), on the CPU          [B]
