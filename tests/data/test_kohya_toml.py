@@ -49,10 +49,20 @@ def test_everything_stated(tmp_path, cats):
     assert (part.resolution, part.flip, part.random_crop, part.alpha_mask) == ((768, 512), True, True, True)
     assert part.buckets == BucketRule(320, 1536, 32, False)
     rule = part.captions
-    assert (rule.shuffle, rule.separator, rule.keep_tokens, rule.keep_separator) == (True, ";", 2, "|||")
-    assert (rule.secondary_separator, rule.wildcard, rule.prefix, rule.suffix) == ("&&", True, "before", "after")
-    assert (rule.dropout, rule.dropout_every, rule.tag_dropout) == (0.1, 4, 0.2)
-    assert (rule.warmup_min, rule.warmup_steps) == (2, 0.5)
+    assert (rule.shuffle_tags, rule.caption_separator, rule.keep_tokens, rule.keep_tokens_separator) == (
+        True,
+        ";",
+        2,
+        "|||",
+    )
+    assert (rule.secondary_separator, rule.wildcards, rule.caption_prefix, rule.caption_suffix) == (
+        "&&",
+        True,
+        "before",
+        "after",
+    )
+    assert (rule.caption_dropout, rule.caption_dropout_every_n_epochs, rule.tag_dropout) == (0.1, 4, 0.2)
+    assert (rule.token_warmup_min, rule.token_warmup_steps) == (2, 0.5)
 
 
 def test_defaults_are_kohyas(tmp_path, cats):

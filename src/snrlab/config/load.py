@@ -113,8 +113,8 @@ def dump(config: RunConfig) -> str:
         if isinstance(value, dict):
             if name == "lora" and config.train.method == "full":
                 continue
-            idle = config.data.idle if name == "data" else frozenset()
-            document.add(name, _table({key: item for key, item in value.items() if key not in idle}))
+            ignored = config.data.ignored_options if name == "data" else frozenset()
+            document.add(name, _table({key: item for key, item in value.items() if key not in ignored}))
         else:
             document.add(name, value)
     return tomlkit.dumps(document)

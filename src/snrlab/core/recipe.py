@@ -78,7 +78,7 @@ class Recipe:
             )
 
     def by_stage(self) -> list[tuple[int, Recipe]]:
-        """(first step, recipe) of each stage, beginning with step 0; these recipes have no stages themselves."""
+        """The recipe of each stage with the step that it starts at, the first at 0; none of them has stages."""
         recipes = [(0, replace(self, stages=()))]
         for stage in self.stages:
             recipes.append((stage.from_step, replace(recipes[-1][1], **stage.changes)))

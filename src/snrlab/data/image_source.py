@@ -1,4 +1,4 @@
-"""What a run says of one folder of images, before it is looked into."""
+"""Folders of images as a run file names them, each with its options, before they are read."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from snrlab.config.sections.data import DataConfig, ImageOptions
-from snrlab.data.items import BucketRule, CaptionRule, DataSet
+from snrlab.data.items import BucketRule, DataSet
 
 
 @dataclass(frozen=True)
 class Source:
-    """One folder or metadata file, and what is said of its images.
+    """A folder of images or a metadata file, with the options of its images.
 
     Attributes:
         where: the field that names it, for messages.
@@ -44,7 +44,7 @@ class Source:
         return f"{self.where}.caption" if self.where.startswith("data.sets") else "data.caption"
 
     def part(self, name: str, repeats: int) -> DataSet:
-        """What its images, or those of one of its folders, have in common."""
+        """The set of its images, or of those of one of its folders."""
         options = self.options
         return DataSet(
             name=name,
@@ -53,7 +53,7 @@ class Source:
             repeats=repeats,
             flip=options.flip,
             random_crop=options.random_crop,
-            captions=_caption_rule(options),
+            captions=options.caption_options,
             regularisation=self.regularisation,
             importance=self.importance,
             alpha_mask=options.alpha_mask,
@@ -67,19 +67,19 @@ def sources(config: DataConfig, folder_field: str = "data.folder") -> tuple[Sour
         config: the section.
         folder_field: what messages call its `folder`.
     """
-    found = []
+    listed = []
     for number, chosen in enumerate(config.sets):
         importance = config.prior_loss_weight if chosen.regularisation else 1.0
         if chosen.importance is not None:
             importance = chosen.importance
         where, options = f"data.sets[{number}]", chosen.options(config)
-        found.append(Source(where, Path(chosen.folder), options, chosen.regularisation, importance, chosen.ratio))
+        listed.append(Source(where, Path(chosen.folder), options, chosen.regularisation, importance, chosen.ratio))
     if config.folder is not None:
-        found.append(Source(folder_field, Path(config.folder), config))
+        listed.append(Source(folder_field, Path(config.folder), config))
     if config.regularisation is not None:
         folder = Path(config.regularisation)
-        found.append(Source("data.regularisation", folder, config, True, config.prior_loss_weight))
-    return tuple(found)
+        listed.append(Source("data.regularisation", folder, config, True, config.prior_loss_weight))
+    return tuple(listed)
 
 
 def _bucket_rule(options: ImageOptions) -> BucketRule:
@@ -88,21 +88,3 @@ def _bucket_rule(options: ImageOptions) -> BucketRule:
     smallest = shorter // 2 if options.bucket_min is None else options.bucket_min
     largest = 2 * longer if options.bucket_max is None else options.bucket_max
     return BucketRule(max(step, smallest // step * step), -(-largest // step) * step, step, options.bucket_upscale)
-
-
-def _caption_rule(options: ImageOptions) -> CaptionRule:
-    return CaptionRule(
-        wildcard=options.wildcards,
-        prefix=options.caption_prefix,
-        suffix=options.caption_suffix,
-        dropout=options.caption_dropout,
-        dropout_every=options.caption_dropout_every_n_epochs,
-        separator=options.caption_separator,
-        secondary_separator=options.secondary_separator,
-        keep_tokens=options.keep_tokens,
-        keep_separator=options.keep_tokens_separator,
-        shuffle=options.shuffle_tags,
-        tag_dropout=options.tag_dropout,
-        warmup_min=options.token_warmup_min,
-        warmup_steps=options.token_warmup_steps,
-    )

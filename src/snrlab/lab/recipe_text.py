@@ -16,8 +16,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+
+from snrlab.config.sections.recipe import RecipeConfig
+from snrlab.config.sections.strategy import registry_of
 from snrlab.core.errors import UserError, unknown
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES
@@ -25,25 +30,36 @@ from snrlab.core.recipe import Recipe
 from snrlab.core.registries.parameters import parse_value
 from snrlab.core.registries.registry import Choice, Registry
 from snrlab.core.registries.tensor_registries import NOISES
-from snrlab.core.schedule import SCHEDULES
-from snrlab.core.timesteps.density import DENSITIES
-from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
 
 _PLAIN = "plain"
-SWITCHES = ("zero_terminal_snr", "normalize")
 # a word alone is looked up here; a name that is also a prediction type means that: write weighting=NAME for the other
 _WORDS: Mapping[str, Registry] = {"perturbation": PERTURBATIONS, "noise": NOISES}
+
+
+def _number(name: str, text: str) -> float:
+    value = parse_value(text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"recipe: {name} is '{text}'; it must be a number.", code="not-a-number")
+    return float(value)
+
+
+def _types(field: FieldInfo) -> tuple[Any, ...]:
+    return (field.annotation, *get_args(field.annotation))
+
+
+def _parser(name: str, field: FieldInfo) -> Callable[[str], Any] | None:
+    """The parser of the text in `name=text`; None for switches and lists, which are not written so."""
+    if bool in _types(field) or get_origin(field.annotation) is list:
+        return None
+    if (registry := registry_of(field)) is not None:
+        return registry.parse
+    return partial(_number, name) if float in _types(field) else str
+
+
+SWITCHES = tuple(name for name, field in RecipeConfig.model_fields.items() if bool in _types(field))
 VALUES: Mapping[str, Callable[[str], Any]] = {
-    "schedule": SCHEDULES.parse,
-    "density": DENSITIES.parse,
-    "perturbation": PERTURBATIONS.parse,
-    "noise": NOISES.parse,
-    "prediction_type": str,
-    "product_on": str,
-    "sampling": SAMPLINGS.parse,
-    "max_weight": lambda text: _number("max_weight", text),
-    "min_weight": lambda text: _number("min_weight", text),
+    name: parser for name, field in RecipeConfig.model_fields.items() if (parser := _parser(name, field))
 }
 
 
@@ -57,17 +73,17 @@ def parse_recipe(text: str) -> tuple[str, Recipe]:
     Raises:
         UserError: an unknown word, a word given twice, or a value out of range; it names the word.
     """
-    label, found, rest = text.partition(" = ")
-    words = _words(rest if found else text)
+    label, equals, rest = text.partition(" = ")
+    words = _split_words(rest if equals else text)
     if not words:
         raise UserError(
             f"recipe '{text}' is empty; write {_PLAIN} for the plain loss on epsilon.", code="invalid-syntax"
         )
     parts: dict[str, Any] = {}
     for word in words:
-        _take(word, parts)
+        _add_word(word, parts)
     weighting = tuple(WEIGHTINGS.parse(spec) for spec in parts.pop("weighting", ()))
-    return (label if found else text).strip(), Recipe(weighting=weighting, **parts)
+    return (label if equals else text).strip(), Recipe(weighting=weighting, **parts)
 
 
 def write_recipe(recipe: Recipe) -> str:
@@ -84,15 +100,20 @@ def write_recipe(recipe: Recipe) -> str:
     for choice in recipe.weighting:
         spec = _brief(choice)
         words.append(spec if choice.name not in PREDICTION_TYPES else f"weighting={spec}")
-    for field in ("schedule", "density", "perturbation", "noise", "sampling"):
-        choice = getattr(recipe, field)
-        if choice is not None and choice != getattr(plain, field):
-            words.append(f"{field}={_brief(choice)}")
-    for field in ("product_on", "max_weight", "min_weight"):
-        value = getattr(recipe, field)
-        if value != getattr(plain, field):
-            words.append(f"{field}={value:g}" if isinstance(value, float) else f"{field}={value}")
+    words += [_word(name, getattr(recipe, name)) for name in _written_fields(recipe, plain)]
     return " ".join(shlex.quote(word) if " " in word else word for word in words) or _PLAIN
+
+
+def _written_fields(recipe: Recipe, plain: Recipe) -> list[str]:
+    """Fields that are written as `name=value`: strategies before numbers and names, and of them sampling last."""
+    changed = [n for n in VALUES if n != "prediction_type" and getattr(recipe, n) != getattr(plain, n)]
+    return sorted(changed, key=lambda name: (not isinstance(getattr(recipe, name), Choice), name == "sampling"))
+
+
+def _word(name: str, value: Any) -> str:
+    if isinstance(value, Choice):
+        return f"{name}={_brief(value)}"
+    return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
 
 
 def _brief(choice: Choice) -> str:
@@ -102,49 +123,42 @@ def _brief(choice: Choice) -> str:
     return replace(choice, values=tuple(stated)).spec
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as reason:
         raise UserError(f"recipe '{text}' cannot be read: {str(reason).lower()}.", code="invalid-syntax") from None
 
 
-def _take(word: str, parts: dict[str, Any]) -> None:
-    """Put what a word says among the recipe's fields."""
+def _add_word(word: str, parts: dict[str, Any]) -> None:
+    """Set the field of the recipe that a word stands for."""
     name = word.partition(":")[0]
     key, equals, value = word.partition("=")
     kind = next((kind for kind, registry in _WORDS.items() if name in registry), None)
     if word == _PLAIN:
         return
     if word in PREDICTION_TYPES:
-        _once(parts, "prediction_type", word)
+        _set_once(parts, "prediction_type", word)
     elif word in SWITCHES:
-        _once(parts, word, True)
+        _set_once(parts, word, True)
     elif key in SWITCHES and equals:  # as a run file has it
         if value not in ("true", "false"):
             raise UserError(f"recipe: {key} is true or false, not '{value}'; {key} alone says true.", code="wrong-type")
-        _once(parts, key, value == "true")
+        _set_once(parts, key, value == "true")
     elif name in WEIGHTINGS:
         parts.setdefault("weighting", []).append(word)
     elif kind is not None:
-        _once(parts, kind, _WORDS[kind].parse(word))
+        _set_once(parts, kind, _WORDS[kind].parse(word))
     elif key == "weighting" and equals:
         parts.setdefault("weighting", []).append(value)
     elif key in VALUES and equals:
-        _once(parts, key, VALUES[key](value))
+        _set_once(parts, key, VALUES[key](value))
     else:
         lone = dict.fromkeys([*PREDICTION_TYPES, *WEIGHTINGS, *PERTURBATIONS, *NOISES, *SWITCHES, _PLAIN])
         raise unknown("recipe", name if ":" in word else key, [*lone, *(f"{field}=..." for field in VALUES)])
 
 
-def _once(parts: dict[str, Any], key: str, value: Any) -> None:
+def _set_once(parts: dict[str, Any], key: str, value: Any) -> None:
     if key in parts:
         raise UserError(f"recipe: {key} is given twice.", code="stated-twice")
     parts[key] = value
-
-
-def _number(key: str, text: str) -> float:
-    value = parse_value(text)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"recipe: {key} is '{text}'; it must be a number.", code="not-a-number")
-    return float(value)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from snrlab.config.option_tables.kohya import Option, closest_option
 from snrlab.config.run import RunConfig
 from snrlab.config.run_file_text import Line, format_toml
+from snrlab.config.sections.recipe import RecipeConfig
 from snrlab.core.errors import UserError
 from snrlab.core.registries.parameters import parse_value
 from snrlab.core.registries.registry import Choice
@@ -209,6 +210,17 @@ def shown(value: Any) -> str:
     except (ValueError, TypeError):  # a JSON null, which TOML has no word for
         text = json.dumps(value, default=str)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def fields_left(section: RecipeConfig, carried: Collection[str], why: str) -> list[Dropped]:
+    """Fields of [recipe] that are set and that a trainer has nothing like: all but those that are carried over."""
+    left = []
+    for name, field in RecipeConfig.model_fields.items():
+        value = getattr(section, name)
+        if name not in carried and value != field.get_default(call_default_factory=True):
+            plain = section.model_dump(exclude_none=True)[name]
+            left.append(Dropped(f"recipe.{name} = {value.spec if isinstance(value, Choice) else shown(plain)}", why))
+    return left
 
 
 def readable(name: str, kind: str, value: Any) -> Any:

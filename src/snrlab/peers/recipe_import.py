@@ -1,17 +1,18 @@
-"""[recipe] of a run file from what a trainer's settings were understood to be."""
+"""[recipe] of a run file from the recipe that another trainer's settings mean."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from snrlab.config.sections.recipe import RecipeConfig
 from snrlab.core.recipe import Recipe
 from snrlab.core.registries.registry import Choice
 from snrlab.peers.conversion import Conversion
 from snrlab.peers.settings import Interpretation
 
-FIELDS = ("prediction_type", "zero_terminal_snr", "weighting", "product_on", "max_weight", "min_weight", "density",
-          "sampling", "perturbation", "noise")  # fmt: skip
+# no trainer's settings have stages, and the schedule is the model's; the prediction type is written first
+FIELDS = sorted((n for n in RecipeConfig.model_fields if n not in ("schedule", "stages")), key="prediction_type".__ne__)
 PEER_WORDS = {
     "product_on": "The trainer multiplies weights on the network's own loss.",
     "sampling": "The trainer draws each timestep by itself.",
@@ -22,35 +23,35 @@ PEER_WORDS = {
 def recipe(
     transfer: Conversion, understood: Interpretation, names: Mapping[str, Sequence[str]], *, as_is: bool
 ) -> None:
-    """Set the recipe's fields.
+    """Set the fields of [recipe].
 
     Args:
-        transfer: the options.
-        names: by field, which of them it comes from.
-        understood: both recipes.
+        transfer: the trainer's options.
+        understood: the recipes that the trainer computes and that its user meant.
+        names: the options that each field comes from.
         as_is: take the trainer's own formulas instead of the right ones.
     """
     chosen = understood.as_is if as_is else understood.as_meant
-    remarks: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for change in () if as_is else understood.changes:
-        remarks.setdefault(change.field, []).append(change.sentence)
+        reasons.setdefault(change.field, []).append(change.sentence)
     plain = Recipe()
     for field in FIELDS:
-        value, own = getattr(chosen, field), names.get(field, ())
-        why = " ".join(remarks.get(field, [])) or (PEER_WORDS.get(field, "") if as_is else "")
-        stated = any(transfer.has(name) for name in own)
+        value, options = getattr(chosen, field), names.get(field, ())
+        why = " ".join(reasons.get(field, [])) or (PEER_WORDS.get(field, "") if as_is else "")
+        stated = any(transfer.has(name) for name in options)
         if field == "prediction_type" and value == plain.prediction_type and not (as_is or stated):
             why = ""
         if value != getattr(plain, field) or (field in ("prediction_type", "zero_terminal_snr") and stated and value):
-            transfer.set(f"recipe.{field}", plainly(value), *own, reason=why or _peer(value, as_is))
-        elif remarks.get(field) and stated:
-            transfer.set(f"recipe.{field}", plainly(value), *own, reason=why)
+            transfer.set(f"recipe.{field}", plainly(value), *options, reason=why or (_peer_reason(value) if as_is else ""))
+        elif reasons.get(field) and stated:
+            transfer.set(f"recipe.{field}", plainly(value), *options, reason=why)
     for name in (name for group in names.values() for name in group):
-        _idle(transfer, name)
+        _leave_ineffective(transfer, name)
 
 
-def _idle(transfer: Conversion, name: str) -> None:
-    """What the field came out without: an option that is off, or one that another takes the place of."""
+def _leave_ineffective(transfer: Conversion, name: str) -> None:
+    """Leave an option that no field came from: it is off, or another takes its place."""
     carried = {option for line in transfer.lines for option in line.options}
     if transfer.has(name) and name not in carried:
         if not transfer.is_at_default(name):
@@ -59,12 +60,11 @@ def _idle(transfer: Conversion, name: str) -> None:
         transfer.mark_used(name)
 
 
-def _peer(value: Any, as_is: bool) -> str:
-    """Which program a weighting belongs to, where it is one of a program's own."""
+def _peer_reason(value: Any) -> str:
+    """The programs that weightings of programs' own belong to, as a sentence for each."""
     choices = value if isinstance(value, tuple) else ()
     peers = [(c.name, peer) for c in choices if (peer := c.entry.properties.peer)]
-    said = dict.fromkeys(f"{name} is what {peer.program} computes." for name, peer in peers)
-    return " ".join(said) if as_is else ""
+    return " ".join(dict.fromkeys(f"{name} is what {peer.program} computes." for name, peer in peers))
 
 
 def plainly(value: Any) -> Any:
@@ -75,9 +75,10 @@ def plainly(value: Any) -> Any:
     [{'name': 'min_snr', 'gamma': 5.0}, {'name': 'debiased'}]
     """
     if isinstance(value, Choice):
-        own = value.entry.parameters if value.name == "uniform" else {}
+        shortened = value.entry.parameters if value.name == "uniform" else {}
         stated = {key: item for key, item in value.values if item is not None}
-        return {"name": value.name, **{k: v for k, v in stated.items() if k not in own or v != own[k].default}}
+        changed = {k: v for k, v in stated.items() if k not in shortened or v != shortened[k].default}
+        return {"name": value.name, **changed}
     if isinstance(value, tuple | list):
         return [plainly(item) for item in value]
     return value

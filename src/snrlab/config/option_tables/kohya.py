@@ -1,4 +1,4 @@
-"""Table of the options of kohya's sd-scripts and of the programs around it (`kohya.csv`).
+"""Table of the options of kohya's sd-scripts and of the programs around it, `kohya.csv`.
 
 Each row has the type and default of an option there, the field of the run file with the same meaning, an example of the
 field's value, a note, and the rule by which the value is converted. Read in the program's sources at the commit that
@@ -18,6 +18,8 @@ from snrlab.core.registries.parameters import parse_value
 
 KOHYA_VERSION = "kohya sd-scripts 48d368f (February 2026)"
 OptionTable = Literal["run", "network", "dataset", "gui"]
+DatasetLevel = Literal["", "every", "dataset", "subset"]
+MetadataPlace = Literal["", "run", "set", "both"]
 SECRETS = ("wandb_api_key", "huggingface_token")  # their values are never shown
 MIN_PREFIX = 4  # a longer prefix counts as a misspelling of the option that it begins
 MIN_SIMILARITY = 0.75  # share of common letters; below it, hints would be about other options
@@ -29,15 +31,18 @@ class Option:
     """An option of another trainer.
 
     Attributes:
-        part: where the option is written: `run` (the program's own), `network` (in network_args), `dataset` (only in a
-            dataset TOML), `gui` (only in files of kohya_ss and LoRA_Easy).
-        name: name in that program.
-        type: type, as a word.
-        default: default of that program, as text.
-        field: field of the run file with the same meaning, `section.name` or a name at the top; empty for none.
-        note: explanation of the field; without a field, why there is none.
-        rule: how the value is converted; `idle` if nothing is lost without it, `none` if it is not supported.
-        example: value of the field as TOML, if the field holds more than this option.
+        part: where it is read: `run` (the program's own), `network` (in network_args), `dataset` (in a dataset TOML
+            alone), `gui` (in the files of kohya_ss and LoRA_Easy alone).
+        type: in words.
+        default: as text; the program's own.
+        field: of the run file, `section.name` or a name at the top; empty where none has its meaning.
+        note: what there is to say of the field; without one, why there is none.
+        rule: how its value is carried over; `idle` where nothing is lost without it, `none` where it is not supported.
+        example: of the field's value, as TOML, where the field holds more than this option.
+        dataset_toml: which levels of a dataset TOML may state it: `every` level, a `dataset` and [general], a `subset`
+            alone, or none.
+        metadata: where kohya writes it into a LoRA file: for the `run` (as ss_NAME), for each `set` of images, for
+            `both`, or nowhere.
     """
 
     part: OptionTable
@@ -48,6 +53,8 @@ class Option:
     note: str
     rule: str
     example: str = ""
+    dataset_toml: DatasetLevel = ""
+    metadata: MetadataPlace = ""
 
     @property
     def counterpart(self) -> str:
@@ -90,6 +97,12 @@ def _load_options() -> dict[str, Option]:
 
 KOHYA_OPTIONS: Mapping[str, Option] = _load_options()
 RUN: Mapping[str, Option] = {name: option for name, option in KOHYA_OPTIONS.items() if option.part == "run"}
+# what a dataset TOML states of images and captions, by the field of [data] that has its meaning
+DATASET_TOML: Mapping[str, Option] = {
+    option.field.removeprefix("data."): option
+    for option in KOHYA_OPTIONS.values()
+    if option.dataset_toml and option.field.startswith("data.")
+}
 
 
 def closest_option(name: str, names: Iterable[str]) -> str | None:

@@ -17,7 +17,8 @@ _PARTS = ("unet", "text_encoder", "text_encoder_2", "vae", "optimizer")
 
 def _load_fields() -> dict[str, Option]:
     text = resources.files("snrlab.config.option_tables").joinpath("onetrainer.csv").read_text(encoding="utf-8")
-    return {row["name"]: Option(part="run", **row) for row in csv.DictReader(text.splitlines())}
+    rows = csv.DictReader(text.splitlines())
+    return {row["name"]: Option(part="run", **row) for row in rows}  # type: ignore[arg-type]  # its columns are the fields
 
 
 ONETRAINER_FIELDS: Mapping[str, Option] = _load_fields()
@@ -29,13 +30,13 @@ def flatten_options(options: Mapping[str, Any]) -> dict[str, Any]:
     >>> flatten_options({"epochs": 3, "unet": {"train": True}})
     {'epochs': 3, 'unet.train': True}
     """
-    flattened: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in options.items():
         if name in _PARTS and isinstance(value, dict):
-            flattened |= {f"{name}.{inner}": item for inner, item in value.items()}
+            fields |= {f"{name}.{inner}": item for inner, item in value.items()}
         else:
-            flattened[name] = value
-    return flattened
+            fields[name] = value
+    return fields
 
 
 def nest_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,11 +45,11 @@ def nest_options(options: Mapping[str, Any]) -> dict[str, Any]:
     >>> nest_options({"epochs": 3, "unet.train": True})
     {'epochs': 3, 'unet': {'train': True}}
     """
-    nested: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
     for name, value in options.items():
         part, dot, inner = name.partition(".")
         if dot:
-            nested.setdefault(part, {})[inner] = value
+            tables.setdefault(part, {})[inner] = value
         else:
-            nested[name] = value
-    return nested
+            tables[name] = value
+    return tables

@@ -1,20 +1,21 @@
-"""[data]: where images and captions come from, and what becomes of them."""
+"""[data]: where images and captions come from, and how they are prepared."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, create_model, model_validator
 from pydantic.fields import FieldInfo
 
+from snrlab.config.option_tables.kohya import DATASET_TOML
 from snrlab.config.sections.section import FREE, PLACE, Section
 from snrlab.core.errors import UserError
 
 WidthHeight = tuple[int, int]
 SMALLEST_SIDE, LARGEST_SIDE, SIDE_STEP = 16, 4096, 8
-OWN_BUCKET_NAMES = {name: name for name in ("bucket_min", "bucket_max", "bucket_step")}
 
 
 def _resolution(value: Any) -> int | list[int]:
@@ -42,8 +43,8 @@ def _suffix(value: Any) -> Any:
 Suffix = Annotated[str, BeforeValidator(_suffix), Field(pattern=r"^\.[^./\\]+$")]
 
 
-class ImageOptions(Section):
-    """Options of images and captions."""
+class PixelOptions(Section):
+    """Options of images, and of where their captions are."""
 
     repeats: int = Field(1, ge=1, le=100_000, description="How often each image is seen in an epoch.")
     resolution: Resolution = Field(
@@ -75,6 +76,21 @@ class ImageOptions(Section):
     caption_extension: Suffix | None = Field(
         None, description="Suffix of caption files; by default .txt, .caption or .cap, whichever an image has."
     )
+
+    @property
+    def size(self) -> WidthHeight:
+        """Width and height of `resolution`."""
+        given = self.resolution
+        return (given, given) if isinstance(given, int) else (given[0], given[1])
+
+
+class CaptionOptions(Section):
+    """Options of what a caption becomes at a training step: the one list of them.
+
+    Sets of images, dataset TOMLs, other trainers' files and the metadata of a LoRA file follow from these fields and
+    from the row of `kohya.csv` that names a field.
+    """
+
     caption_prefix: str = Field("", description="Text before each caption.")
     caption_suffix: str = Field("", description="Text after each caption.")
     caption_separator: str = Field(",", min_length=1, description="What is between the tags of a caption.")
@@ -105,38 +121,42 @@ class ImageOptions(Section):
     token_warmup_min: int = Field(1, ge=0, description="Tags after the first keep_tokens at the start of the warm-up.")
 
     @property
-    def size(self) -> WidthHeight:
-        """Width and height of `resolution`."""
-        given = self.resolution
-        return (given, given) if isinstance(given, int) else (given[0], given[1])
-
-    @property
     def moves_tags(self) -> bool:
         """Whether captions are taken apart into tags."""
-        return self.shuffle_tags or self.tag_dropout > 0 or self.token_warmup_steps > 0
+        return any(getattr(self, name) > 0 for name in MOVES_TAGS)
+
+    @property
+    def varies(self) -> bool:
+        """Whether a caption is another text at other steps (dropping it whole does not count)."""
+        return any(getattr(self, name) > 0 for name in VARIES)
+
+    @property
+    def fixed(self) -> CaptionOptions:
+        """The same without the options that make a caption vary."""
+        return self.model_copy(update={name: CaptionOptions.model_fields[name].default for name in VARIES})
+
+
+class ImageOptions(CaptionOptions, PixelOptions):
+    """Options of images and captions."""
+
+    @property
+    def caption_options(self) -> CaptionOptions:
+        """Those of captions alone."""
+        return CaptionOptions.model_construct(**{name: getattr(self, name) for name in CaptionOptions.model_fields})
 
     def check(self) -> None:
-        """Refuse combinations in which something stated would be ignored.
+        """Refuse combinations in which an option that is set would be ignored.
 
         Raises:
             UserError: naming both fields.
         """
-        for name, needs, used in (
-            ("bucket_min", "buckets = true", self.buckets),
-            ("bucket_max", "buckets = true", self.buckets),
-            ("bucket_step", "buckets = true", self.buckets),
-            ("bucket_upscale", "buckets = true", self.buckets),
-            ("masks", "masked_loss = true", self.masked_loss),
-            ("keep_tokens", "shuffle_tags, tag_dropout or token_warmup_steps", self.moves_tags),
-            ("keep_tokens_separator", "shuffle_tags, tag_dropout or token_warmup_steps", self.moves_tags),
-            ("token_warmup_min", "token_warmup_steps", self.token_warmup_steps > 0),
-            ("caption_separator", "shuffle_tags, tag_dropout, token_warmup_steps or secondary_separator",
-             self.moves_tags or self.secondary_separator is not None),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value != ImageOptions.model_fields[name].default and not used:
+        for field, requirement in REQUIREMENTS.items():
+            value = getattr(self, field)
+            if value != ImageOptions.model_fields[field].default and not requirement.is_met(self):
                 raise UserError(
-                    f"{name} is {value!r}, which means nothing without {needs}.", code="unused-option", field=name
+                    f"{field} is {value!r}, which means nothing without {requirement.needs}.",
+                    code="unused-option",
+                    field=field,
                 )
         if self.masked_loss and self.alpha_mask:
             raise UserError(
@@ -146,17 +166,18 @@ class ImageOptions(Section):
             )
         self.check_buckets()
 
-    def check_buckets(self, names: Mapping[str, str] = OWN_BUCKET_NAMES) -> None:
+    def check_buckets(self, names: Mapping[str, str] | None = None) -> None:
         """Refuse buckets that leave out the resolution itself.
 
         Args:
-            names: what the message calls the options.
+            names: names of the options for the message, where these are not our own.
 
         Raises:
             UserError: naming the bound.
         """
         if not self.buckets:
             return
+        names = names or {name: name for name in ImageOptions.model_fields}
         shorter, longer = sorted(self.size)
         for name in ("bucket_min", "bucket_step"):
             value = getattr(self, name)
@@ -174,13 +195,46 @@ class ImageOptions(Section):
             )
 
 
-def _own(name: str) -> Any:
-    """The option of that name, where none takes the value of [data]."""
-    return FieldInfo.merge_field_infos(ImageOptions.model_fields[name], default=None)
+MOVES_TAGS = ("shuffle_tags", "tag_dropout", "token_warmup_steps")  # options that take captions apart into tags
+VARIES = ("wildcards", *MOVES_TAGS)  # options that make another text of a caption at other steps
 
 
-class ImageSet(Section):
-    """[[data.sets]]: one folder among several; what it does not say, [data] says."""
+@dataclass(frozen=True)
+class Requirement:
+    """Other options that an option means nothing without.
+
+    Attributes:
+        needs: the options, in words.
+        is_met: whether they are set.
+    """
+
+    needs: str
+    is_met: Callable[[ImageOptions], bool]
+
+
+_BUCKETS = Requirement("buckets = true", lambda options: options.buckets)
+_TAGS = Requirement("shuffle_tags, tag_dropout or token_warmup_steps", lambda options: options.moves_tags)
+REQUIREMENTS: Mapping[str, Requirement] = {
+    "bucket_min": _BUCKETS,
+    "bucket_max": _BUCKETS,
+    "bucket_step": _BUCKETS,
+    "bucket_upscale": _BUCKETS,
+    "masks": Requirement("masked_loss = true", lambda options: options.masked_loss),
+    "keep_tokens": _TAGS,
+    "keep_tokens_separator": _TAGS,
+    "token_warmup_min": Requirement("token_warmup_steps", lambda options: options.token_warmup_steps > 0),
+    "caption_separator": Requirement(
+        "shuffle_tags, tag_dropout, token_warmup_steps or secondary_separator",
+        lambda options: options.moves_tags or options.secondary_separator is not None,
+    ),
+}
+
+BUCKET_OPTIONS = tuple(name for name, requirement in REQUIREMENTS.items() if requirement is _BUCKETS)
+TAG_OPTIONS = tuple(name for name in CaptionOptions.model_fields if name in MOVES_TAGS or name in REQUIREMENTS)
+
+
+class SetFolder(Section):
+    """A folder among several: its place, share and weight."""
 
     folder: str = Field(description="Folder of images, or of kohya's N_name folders.")
     ratio: float | None = Field(
@@ -192,55 +246,33 @@ class ImageSet(Section):
     importance: float | None = Field(
         None, ge=0, le=1000, description="Factor on the loss; by default 1, and prior_loss_weight for regularisation."
     )
-    repeats: int | None = _own("repeats")
-    resolution: Resolution | None = _own("resolution")
-    buckets: bool | None = _own("buckets")
-    bucket_min: int | None = _own("bucket_min")
-    bucket_max: int | None = _own("bucket_max")
-    bucket_step: int | None = _own("bucket_step")
-    bucket_upscale: bool | None = _own("bucket_upscale")
-    flip: bool | None = _own("flip")
-    random_crop: bool | None = _own("random_crop")
-    masked_loss: bool | None = _own("masked_loss")
-    masks: str | None = _own("masks")
-    alpha_mask: bool | None = _own("alpha_mask")
-    caption: str | None = _own("caption")
-    caption_extension: Suffix | None = _own("caption_extension")
-    caption_prefix: str | None = _own("caption_prefix")
-    caption_suffix: str | None = _own("caption_suffix")
-    caption_separator: str | None = _own("caption_separator")
-    secondary_separator: str | None = _own("secondary_separator")
-    wildcards: bool | None = _own("wildcards")
-    shuffle_tags: bool | None = _own("shuffle_tags")
-    keep_tokens: int | None = _own("keep_tokens")
-    keep_tokens_separator: str | None = _own("keep_tokens_separator")
-    caption_dropout: float | None = _own("caption_dropout")
-    caption_dropout_every_n_epochs: int | None = _own("caption_dropout_every_n_epochs")
-    tag_dropout: float | None = _own("tag_dropout")
-    token_warmup_steps: float | None = _own("token_warmup_steps")
-    token_warmup_min: int | None = _own("token_warmup_min")
+
+
+def _optional(field: FieldInfo) -> tuple[Any, FieldInfo]:
+    """The type and field of an option that takes the value of [data] where it is none."""
+    return field.annotation | None, FieldInfo.merge_field_infos(field, default=None)  # type: ignore[operator]  # a type
+
+
+_OPTIONAL: dict[str, Any] = {name: _optional(field) for name, field in ImageOptions.model_fields.items()}
+_OptionalImageOptions: Any = create_model("_OptionalImageOptions", __base__=Section, **_OPTIONAL)
+
+
+class ImageSet(_OptionalImageOptions, SetFolder):
+    """[[data.sets]]: one folder among several; what it does not say, [data] says."""
 
     def options(self, data: ImageOptions) -> ImageOptions:
-        """The options of this set: its own, and those of [data] where it has none."""
+        """The options of this set, and those of [data] where it states none."""
         names = ImageOptions.model_fields
-        own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return ImageOptions.model_construct(**{name: getattr(data, name) for name in names} | own)
+        stated = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return ImageOptions.model_construct(**{name: getattr(data, name) for name in names} | stated)
 
 
 SOURCES = ("folder", "sets", "dataset_config", "shipped")
-# what a kohya dataset TOML decides in its own words
-_DECIDED_BY_TOML = {
-    "repeats": "num_repeats", "buckets": "enable_bucket", "bucket_min": "min_bucket_reso",
-    "bucket_max": "max_bucket_reso", "bucket_step": "bucket_reso_steps", "bucket_upscale": "bucket_no_upscale",
-    "flip": "flip_aug", "random_crop": "random_crop", "masked_loss": "conditioning_data_dir",
-    "masks": "conditioning_data_dir", "alpha_mask": "alpha_mask", "caption": "class_tokens",
-    "caption_extension": "caption_extension", "caption_prefix": "caption_prefix", "caption_suffix": "caption_suffix",
-    "caption_separator": "caption_separator", "secondary_separator": "secondary_separator",
-    "wildcards": "enable_wildcard", "shuffle_tags": "shuffle_caption", "keep_tokens": "keep_tokens",
-    "keep_tokens_separator": "keep_tokens_separator", "caption_dropout": "caption_dropout_rate",
-    "caption_dropout_every_n_epochs": "caption_dropout_every_n_epochs", "tag_dropout": "caption_tag_dropout_rate",
-    "token_warmup_steps": "token_warmup_step", "token_warmup_min": "token_warmup_min", "regularisation": "is_reg",
-}  # fmt: skip
+# options that a kohya dataset TOML decides, by what it calls them; without a resolution it has that of [data]
+_DECIDED_BY_TOML: Mapping[str, str] = {
+    **{field: option.name for field, option in DATASET_TOML.items() if field not in ("folder", "resolution")},
+    "masked_loss": DATASET_TOML["masks"].name,
+}
 _NOT_FOR_SHIPPED = ("caption", "caption_extension", "masked_loss", "masks", "alpha_mask", "kohya_cache")
 
 
@@ -303,9 +335,9 @@ class DataConfig(ImageOptions, DataSource):
     def _consistent(self) -> DataConfig:
         given = [name for name in SOURCES if getattr(self, name)]
         if len(given) != 1:
-            found = " and ".join(given) if given else "none of them is given"
+            stated = " and ".join(given) if given else "none of them is given"
             raise UserError(
-                f'give either folder = "FOLDER", [[data.sets]], dataset_config or shipped ({found}).',
+                f'give either folder = "FOLDER", [[data.sets]], dataset_config or shipped ({stated}).',
                 code="conflicting-options",
                 field="folder",
             )
@@ -322,24 +354,25 @@ class DataConfig(ImageOptions, DataSource):
         return width if width == height else round(math.sqrt(width * height) / 8) * 8
 
     @property
-    def idle(self) -> frozenset[str]:
+    def ignored_options(self) -> frozenset[str]:
         """Options that mean nothing with the source that is given: they must not be set and are not written out."""
         if self.dataset_config is not None:
             return frozenset(_DECIDED_BY_TOML) | {"concepts"}
         return frozenset(_NOT_FOR_SHIPPED if self.shipped is not None else {"concepts"})
 
     def with_paths(self, change: Callable[[str], str]) -> DataConfig:
-        """The same with every file and folder that it names changed."""
+        """The same with every path in it changed."""
 
         def changed(path: str | None) -> str | None:
             return None if path is None else change(path)
 
         names = ("folder", "dataset_config", "regularisation", "masks", "cache_folder")
-        sets = [s.model_copy(update={"folder": change(s.folder), "masks": changed(s.masks)}) for s in self.sets]
+        in_sets = ("folder", "masks")
+        sets = [s.model_copy(update={name: changed(getattr(s, name)) for name in in_sets}) for s in self.sets]
         return self.model_copy(update={name: changed(getattr(self, name)) for name in names} | {"sets": sets})
 
     def _refuse_ignored(self, source: str) -> None:
-        for name in sorted(self.idle & self.model_fields_set):
+        for name in sorted(self.ignored_options & self.model_fields_set):
             if source == "dataset_config" and name in _DECIDED_BY_TOML:
                 raise UserError(
                     f"{name} is set, but the dataset TOML decides it: state {_DECIDED_BY_TOML[name]} there, "

@@ -1,4 +1,4 @@
-"""[recipe]: how effort is spread over noise levels, and the way from there to a `Recipe` and back."""
+"""[recipe]: how effort is spread over noise levels, and its conversion to a `Recipe` and back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from snrlab.core.prediction import PredictionType
 from snrlab.core.recipe import Recipe
 from snrlab.core.registries.registry import Choice
 from snrlab.core.stages import Stage
-from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.loss_weight import ProductOn
 
@@ -38,9 +37,9 @@ class StageConfig(Section):
     @property
     def stage(self) -> Stage:
         """The same as a part of a recipe."""
-        stated = {name: getattr(self, name) for name in type(self).model_fields}
+        values = {name: getattr(self, name) for name in type(self).model_fields}
         weighting = None if self.weighting is None else tuple(self.weighting)
-        return Stage(**{**stated, "weighting": weighting})
+        return Stage(**{**values, "weighting": weighting})
 
     @classmethod
     def of(cls, stage: Stage) -> StageConfig:
@@ -75,31 +74,22 @@ class RecipeConfig(Section):
 
 
 def build_recipe(
-    stated: RecipeConfig, *, schedule: Choice, prediction_type: str, zero_terminal_snr: bool = False
+    section: RecipeConfig, *, schedule: Choice, prediction_type: str, zero_terminal_snr: bool = False
 ) -> Recipe:
-    """The recipe that a section states, with these for what it leaves to the model."""
-    zero = stated.zero_terminal_snr
-    if zero is None:
-        zero = zero_terminal_snr and stated.schedule is None
-    return Recipe(
-        schedule=stated.schedule or schedule,
-        zero_terminal_snr=zero,
-        prediction_type=stated.prediction_type or prediction_type,  # type: ignore[arg-type]  # checked by Recipe
-        weighting=tuple(stated.weighting),
-        product_on=stated.product_on,
-        max_weight=stated.max_weight,
-        min_weight=stated.min_weight,
-        normalize=stated.normalize,
-        density=stated.density or DENSITIES.bind("uniform"),
-        sampling=stated.sampling,
-        perturbation=stated.perturbation,
-        noise=stated.noise,
-        stages=tuple(stage.stage for stage in stated.stages),
-    )
+    """The recipe of a section, with these values of the model's where it leaves them out."""
+    of_model = {
+        "schedule": schedule,
+        "prediction_type": prediction_type,
+        "zero_terminal_snr": zero_terminal_snr and section.schedule is None,
+    }
+    values = {name: getattr(section, name) for name in RecipeConfig.model_fields}
+    stated = {name: value for name, value in values.items() if value is not None}
+    stages = tuple(stage.stage for stage in section.stages)
+    return Recipe(**{**of_model, **stated, "weighting": tuple(section.weighting), "stages": stages})
 
 
 def state_recipe(recipe: Recipe) -> RecipeConfig:
-    """The section that states all of a recipe, leaving nothing to the model."""
+    """The section that states every field of a recipe and leaves nothing to the model."""
     fields = {name: getattr(recipe, name) for name in RecipeConfig.model_fields}
     stages = [StageConfig.of(stage) for stage in recipe.stages]
     return RecipeConfig(**{**fields, "weighting": list(recipe.weighting), "stages": stages})

@@ -8,10 +8,11 @@ time appear in the schema.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from snrlab.core.errors import UserError
@@ -69,6 +70,12 @@ class Strategy:
             f'write a table such as {{ name = "{next(iter(self.registry), "...")}" }}, not {value!r}.',
             code="wrong-type",
         )
+
+
+def registry_of(field: FieldInfo) -> Registry | None:
+    """The registry that a field's strategies are from, in a list of them too; None for other fields."""
+    marks = [*field.metadata, *(mark for kind in get_args(field.annotation) for mark in get_args(kind)[1:])]
+    return next((mark.registry for mark in marks if isinstance(mark, Strategy)), None)
 
 
 def as_table(choice: Choice) -> dict[str, Any]:

@@ -1,16 +1,18 @@
-"""The keys of a kohya dataset TOML and what each may hold."""
+"""The keys of a kohya dataset TOML and the values that each may have."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from annotated_types import MinLen
+from pydantic import Field, create_model
 
-from snrlab.config.sections.data import Resolution, Suffix
+from snrlab.config.option_tables.kohya import DATASET_TOML, DatasetLevel
+from snrlab.config.sections.data import ImageOptions
 from snrlab.config.sections.section import Section
 
-# keys without a counterpart here: (values that do nothing, what to do instead)
-IDLE: dict[str, tuple[tuple[Any, ...], str]] = {
+# keys without a counterpart here: (values that change nothing, what to do instead)
+WITHOUT_COUNTERPART: dict[str, tuple[tuple[Any, ...], str]] = {
     "color_aug": ((False,), "change the colours of copies of the images instead"),
     "face_crop_aug_range": ((), "crop the images to the faces instead"),
     "custom_attributes": ((), "nothing here would read it"),
@@ -18,8 +20,8 @@ IDLE: dict[str, tuple[tuple[Any, ...], str]] = {
     "validation_split": ((0.0,), "set validation.images in the run file"),
     "resize_interpolation": (("lanczos",), "images are scaled with Lanczos"),
 }
-# options that a kohya user may look for here but that belong elsewhere
-OURS = {
+# options that a kohya user may state in a dataset TOML but that belong elsewhere
+MISPLACED = {
     "prior_loss_weight": "set data.prior_loss_weight in the run file",
     "weighted_captions": "set data.weighted_captions in the run file",
     "masked_loss": "subsets with conditioning_data_dir or alpha_mask are masked",
@@ -29,47 +31,53 @@ OURS = {
     "cache_latents": "set data.cache in the run file",
     "cache_latents_to_disk": "set data.cache in the run file",
 }
-DATASET_ONLY = {
-    "batch_size", "resolution", "enable_bucket", "bucket_no_upscale", "bucket_reso_steps", "min_bucket_reso",
-    "max_bucket_reso", "network_multiplier", "validation_seed", "validation_split",
-}  # fmt: skip
 
 
-class SubsetOptions(Section):
-    """What may be said at every level."""
+def is_optional_text(field: str) -> bool:
+    """Whether a text of [data] is none or at least a letter, for which kohya writes an empty text."""
+    return any(isinstance(limit, MinLen) for limit in ImageOptions.model_fields[field].metadata) and (
+        DATASET_TOML[field].rule == "some"
+    )
+
+
+def _option_type(field: str) -> Any:
+    """The type and limits of our field, or none where a level does not state it."""
+    ours = ImageOptions.model_fields[field]
+    limits = [limit for limit in ours.metadata if not (is_optional_text(field) and isinstance(limit, MinLen))]
+    kind: Any = Annotated[ours.annotation, *limits] if limits else ours.annotation
+    return kind | None
+
+
+def _options_of(level: DatasetLevel) -> Any:
+    """A section with the options that a level may state and that have the type of our field."""
+    names: dict[str, Any] = {
+        option.name: (_option_type(field), None)
+        for field, option in DATASET_TOML.items()
+        if option.dataset_toml == level and field in ImageOptions.model_fields
+    }
+    return create_model(f"_Options_{level}", __base__=Section, **names)
+
+
+_AtEveryLevel: Any = _options_of("every")
+_OfDatasets: Any = _options_of("dataset")
+_OfSubsets: Any = _options_of("subset")
+
+
+class SubsetOptions(_AtEveryLevel):
+    """Options of every level; here are those whose limits are wider than ours or that have no counterpart."""
 
     num_repeats: int | None = Field(None, ge=1)
-    shuffle_caption: bool | None = None
-    caption_separator: str | None = Field(None, min_length=1)
-    keep_tokens: int | None = Field(None, ge=0)
-    keep_tokens_separator: str | None = None
-    secondary_separator: str | None = None
-    enable_wildcard: bool | None = None
-    caption_prefix: str | None = None
-    caption_suffix: str | None = None
-    caption_dropout_rate: float | None = Field(None, ge=0, le=1)
-    caption_dropout_every_n_epochs: int | None = Field(None, ge=0)
-    caption_tag_dropout_rate: float | None = Field(None, ge=0, le=1)
-    token_warmup_min: int | None = Field(None, ge=0)
-    token_warmup_step: float | None = Field(None, ge=0)
     color_aug: bool | None = None
-    flip_aug: bool | None = None
-    random_crop: bool | None = None
     face_crop_aug_range: list[float] | None = None
     custom_attributes: dict[str, Any] | None = None
     resize_interpolation: str | None = None
-    caption_extension: Suffix | None = None
-    class_tokens: str | None = None
     cache_info: bool | None = None
 
 
-class DatasetOptions(SubsetOptions):
-    """What may be said of all datasets or one: its size and buckets too."""
+class DatasetOptions(_OfDatasets, SubsetOptions):
+    """[general], options of all datasets, or those of one: its size and buckets too."""
 
     batch_size: int | None = Field(None, ge=1)
-    resolution: Resolution | None = None
-    enable_bucket: bool | None = None
-    bucket_no_upscale: bool | None = None
     bucket_reso_steps: int | None = Field(None, ge=8, multiple_of=8)
     min_bucket_reso: int | None = Field(None, ge=16)
     max_bucket_reso: int | None = Field(None, ge=16)
@@ -78,14 +86,12 @@ class DatasetOptions(SubsetOptions):
     validation_split: float | None = Field(None, ge=0, le=1)
 
 
-class Subset(SubsetOptions):
+class Subset(_OfSubsets, SubsetOptions):
     """[[datasets.subsets]]: one folder or metadata file."""
 
     image_dir: str | None = None
     metadata_file: str | None = None
-    conditioning_data_dir: str | None = None
     is_reg: bool | None = None
-    alpha_mask: bool | None = None
 
 
 class Dataset(DatasetOptions):

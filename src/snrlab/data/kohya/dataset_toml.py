@@ -16,15 +16,28 @@ from typing import Any
 from pydantic import ValidationError
 
 from snrlab.config.load import schema_error_text, validation_error_code
+from snrlab.config.option_tables.kohya import DATASET_TOML, Option
 from snrlab.config.sections.data import DataConfig, ImageOptions
 from snrlab.core.errors import UserError
 from snrlab.core.regular_file import check_regular_file
 from snrlab.data.image_folder import missing
 from snrlab.data.image_source import Source
-from snrlab.data.kohya.dataset_schema import DATASET_ONLY, IDLE, OURS, Dataset, DatasetFile, Subset
+from snrlab.data.kohya.dataset_schema import (
+    MISPLACED,
+    WITHOUT_COUNTERPART,
+    Dataset,
+    DatasetFile,
+    DatasetOptions,
+    Subset,
+    is_optional_text,
+)
 from snrlab.files.text import LARGEST_TEXT
 
-BUCKET_NAMES = {"bucket_min": "min_bucket_reso", "bucket_max": "max_bucket_reso", "bucket_step": "bucket_reso_steps"}
+KOHYA_NAMES = {field: option.name for field, option in DATASET_TOML.items()}
+# kohya's default is .caption; a folder is looked into instead, whichever suffix its captions have
+SUFFIX = "caption_extension"
+
+TomlLevels = tuple[Subset, Dataset, DatasetOptions]  # the nearest first
 
 
 @dataclass(frozen=True)
@@ -43,23 +56,23 @@ class KohyaDatasets:
 
 
 def read_datasets(file: Path, config: DataConfig) -> KohyaDatasets:
-    """What a dataset TOML (or JSON) describes; `config` says the resolution where it does not.
+    """The datasets of a TOML (or JSON) file; `config` says the resolution where it does not.
 
     Raises:
         UserError: it cannot be read, has an unknown key, or asks for something that would be ignored.
     """
-    parsed = _validated(file, _parsed(file))
+    parsed = _validate(file, _parse(file))
     datasets: list[tuple[Source, ...]] = []
     notes: list[str] = []
     for d, dataset in enumerate(parsed.datasets):
         where = f"{file.name}, datasets[{d}]"
-        _check_kinds(where, dataset)
-        found = []
+        _check_subset_kinds(where, dataset)
+        sources = []
         for s, subset in enumerate(dataset.subsets):
             levels = (subset, dataset, parsed.general)
-            found.append(_source(f"{where}.subsets[{s}]", levels, file, config, notes.append))
-        _check_twice(where, found)
-        datasets.append(tuple(found))
+            sources.append(_source(f"{where}.subsets[{s}]", levels, file, config, notes.append))
+        _check_repeated(where, sources)
+        datasets.append(tuple(sources))
     sizes = (d.batch_size or parsed.general.batch_size for d in parsed.datasets)
     return KohyaDatasets(tuple(datasets), frozenset(size for size in sizes if size), tuple(notes))
 
@@ -70,23 +83,23 @@ def refusal(file: Path) -> str:
     Whether its folders are there is not looked at.
     """
     try:
-        parsed = _validated(file, _parsed(file))
+        parsed = _validate(file, _parse(file))
         for d, dataset in enumerate(parsed.datasets):
-            _check_kinds(f"datasets[{d}]", dataset)
+            _check_subset_kinds(f"datasets[{d}]", dataset)
             for level in (parsed.general, dataset, *dataset.subsets):
-                for name, (neutral, advice) in IDLE.items():
-                    if (stated := getattr(level, name, None)) not in (None, *neutral):
-                        return f"{name} is {stated!r}, which is not offered here; {advice}."
+                for name, (neutral, advice) in WITHOUT_COUNTERPART.items():
+                    if (value := getattr(level, name, None)) not in (None, *neutral):
+                        return f"{name} is {value!r}, which is not offered here; {advice}."
     except UserError as reason:
         return str(reason)
     return ""
 
 
-def _parsed(file: Path) -> dict[str, Any]:
+def _parse(file: Path) -> dict[str, Any]:
     check_regular_file(file, largest=LARGEST_TEXT)
     try:
         text = file.read_text(encoding="utf-8-sig")
-        found = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
+        data = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as reason:
         raise UserError(
             f"{file}: the dataset TOML cannot be read ({reason.strerror}).", code="unreadable-file"
@@ -99,19 +112,19 @@ def _parsed(file: Path) -> dict[str, Any]:
             f"{file}: not valid {file.suffix.lstrip('.').upper()}: {reason}{hint}.",
             code="invalid-json" if file.suffix.lower() == ".json" else "invalid-toml",
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(data, dict):
         raise UserError(
-            f"{file}: it holds a JSON {type(found).__name__}; a dataset file is an object.", code="invalid-content"
+            f"{file}: it holds a JSON {type(data).__name__}; a dataset file is an object.", code="invalid-content"
         )
-    return found
+    return data
 
 
-def _validated(file: Path, data: dict[str, Any]) -> DatasetFile:
+def _validate(file: Path, data: dict[str, Any]) -> DatasetFile:
     listed = data.get("datasets")
     for level in (data.get("general"), *(listed if isinstance(listed, list) else ())):
-        for name in set(OURS) & set(level if isinstance(level, dict) else ()):
+        for name in set(MISPLACED) & set(level if isinstance(level, dict) else ()):
             raise UserError(
-                f"{file.name}: {name} does not belong into a dataset TOML; {OURS[name]}.", code="unknown-key"
+                f"{file.name}: {name} does not belong into a dataset TOML; {MISPLACED[name]}.", code="unknown-key"
             )
     try:
         return DatasetFile.model_validate(data)
@@ -122,7 +135,7 @@ def _validated(file: Path, data: dict[str, Any]) -> DatasetFile:
         ) from None
 
 
-def _check_kinds(where: str, dataset: Dataset) -> None:
+def _check_subset_kinds(where: str, dataset: Dataset) -> None:
     if not dataset.subsets:
         raise UserError(
             f"{where} has no [[datasets.subsets]]: state at least one with image_dir.", code="missing-value"
@@ -136,9 +149,9 @@ def _check_kinds(where: str, dataset: Dataset) -> None:
         )
 
 
-def _check_twice(where: str, found: list[Source]) -> None:
+def _check_repeated(where: str, sources: list[Source]) -> None:
     seen: set[tuple[Path | None, Path | None]] = set()
-    for source in found:
+    for source in sources:
         if (source.folder, source.metadata) in seen:
             raise UserError(
                 f"{where} names {source.metadata or source.folder} twice; kohya would ignore the second.",
@@ -147,20 +160,12 @@ def _check_twice(where: str, found: list[Source]) -> None:
         seen.add((source.folder, source.metadata))
 
 
-def _source(
-    where: str, levels: tuple[Subset, Dataset, Any], file: Path, config: DataConfig, note: Callable[[str], None]
-) -> Source:
+def _source(where: str, levels: TomlLevels, file: Path, config: DataConfig, note: Callable[[str], None]) -> Source:
+    """A subset with its options; a note where a path is taken from the TOML's own folder."""
     subset = levels[0]
-
-    def value(name: str, default: Any) -> Any:
-        found = (getattr(level, name) for level in levels[name in DATASET_ONLY :])
-        return next((v for v in found if v is not None), default)
-
-    for name, (neutral, advice) in IDLE.items():
-        if (stated := value(name, None)) not in (None, *neutral):
-            raise UserError(
-                f"{where}: {name} is {stated!r}, which is not offered here; {advice}.", code="not-supported"
-            )
+    for name, (neutral, advice) in WITHOUT_COUNTERPART.items():
+        if (value := _stated_value(levels, name)) not in (None, *neutral):
+            raise UserError(f"{where}: {name} is {value!r}, which is not offered here; {advice}.", code="not-supported")
     if subset.image_dir is None and subset.metadata_file is None:
         raise UserError(f"{where} has neither image_dir nor metadata_file.", code="missing-value")
     _check_subset(where, subset)
@@ -172,7 +177,7 @@ def _source(
     return Source(
         where=where,
         folder=folder,
-        options=_options(where, value, mask_folder, bool(subset.alpha_mask), config),
+        options=_options(where, levels, mask_folder, config),
         regularisation=regularisation,
         importance=config.prior_loss_weight if regularisation else 1.0,
         metadata=metadata,
@@ -193,41 +198,32 @@ def _check_subset(where: str, subset: Subset) -> None:
         )
 
 
-def _options(
-    where: str, value: Callable[[str, Any], Any], masks: str | None, alpha_mask: bool, config: DataConfig
-) -> ImageOptions:
-    """The options of a subset in our words, with kohya's defaults."""
-    options = ImageOptions.model_construct(
-        repeats=value("num_repeats", 1),
-        resolution=value("resolution", config.resolution),
-        buckets=value("enable_bucket", False),
-        bucket_min=value("min_bucket_reso", 256),
-        bucket_max=value("max_bucket_reso", 1024),
-        bucket_step=value("bucket_reso_steps", 64),
-        bucket_upscale=not value("bucket_no_upscale", False),
-        flip=value("flip_aug", False),
-        random_crop=value("random_crop", False),
-        masked_loss=masks is not None,
-        masks=masks,
-        alpha_mask=alpha_mask,
-        caption=value("class_tokens", None),
-        caption_extension=value("caption_extension", None),
-        caption_prefix=value("caption_prefix", ""),
-        caption_suffix=value("caption_suffix", ""),
-        caption_separator=value("caption_separator", ","),
-        secondary_separator=value("secondary_separator", "") or None,
-        wildcards=value("enable_wildcard", False),
-        shuffle_tags=value("shuffle_caption", False),
-        keep_tokens=value("keep_tokens", 0),
-        keep_tokens_separator=value("keep_tokens_separator", "") or None,
-        caption_dropout=value("caption_dropout_rate", 0.0),
-        caption_dropout_every_n_epochs=value("caption_dropout_every_n_epochs", 0),
-        tag_dropout=value("caption_tag_dropout_rate", 0.0),
-        token_warmup_steps=value("token_warmup_step", 0),
-        token_warmup_min=value("token_warmup_min", 1),
-    )
+def _stated_value(levels: TomlLevels, name: str) -> Any:
+    """What the nearest level that states an option says; None where none does."""
+    values = (getattr(level, name, None) for level in levels)
+    return next((value for value in values if value is not None), None)
+
+
+def _value(levels: TomlLevels, field: str, option: Option) -> Any:
+    """The value of a field of [data] in the TOML, by default kohya's; None where kohya has none."""
+    value = _stated_value(levels, option.name)
+    if value is None and field != SUFFIX:
+        value = option.value
+    if value == "" and is_optional_text(field):
+        return None
+    return not value if option.rule == "not" else value
+
+
+def _options(where: str, levels: TomlLevels, masks: str | None, config: DataConfig) -> ImageOptions:
+    """The options of a subset as fields of [data], which says what the TOML leaves open."""
+    values = {name: getattr(config, name) for name in ImageOptions.model_fields}
+    for field, option in DATASET_TOML.items():
+        if field in values and (value := _value(levels, field, option)) is not None:
+            values[field] = value
+    values |= {"masks": masks, "masked_loss": masks is not None}
+    options = ImageOptions.model_construct(**values)
     try:
-        options.check_buckets(BUCKET_NAMES)
+        options.check_buckets(KOHYA_NAMES)
     except UserError as mistake:
         raise UserError(f"{where}: {mistake}", code=mistake.code) from None
     return options
@@ -236,12 +232,12 @@ def _options(
 def _path(where: str, name: str, text: str, file: Path, note: Callable[[str], None]) -> Path:
     """A path of the TOML: from the current folder as kohya reads it, or from the TOML's own."""
     file_wanted = name == "metadata_file"
-    here, beside = Path(text).expanduser().absolute(), (file.parent / text).absolute()
-    if here.exists():
-        return here
-    if beside.exists():
+    from_current, from_file = Path(text).expanduser().absolute(), (file.parent / text).absolute()
+    if from_current.exists():
+        return from_current
+    if from_file.exists():
         note(f"{where}: {name} = {text!r} is taken from the folder of {file.name}")
-        return beside
+        return from_file
     raise UserError(
-        f"{where}: {name} = {text!r}: {missing(here, 'file' if file_wanted else 'folder')}", code="missing-file"
+        f"{where}: {name} = {text!r}: {missing(from_current, 'file' if file_wanted else 'folder')}", code="missing-file"
     )

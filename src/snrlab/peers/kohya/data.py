@@ -1,4 +1,4 @@
-"""Images and captions in kohya's words: folders, subsets of a dataset TOML, and what becomes of captions; both ways."""
+"""Images and captions as kohya's options, both ways: folders, subsets of a dataset TOML, options of captions."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
+from snrlab.config.option_tables.kohya import DATASET_TOML, KOHYA_OPTIONS
 from snrlab.config.run import RunConfig
-from snrlab.config.sections.data import DataConfig, ImageOptions
+from snrlab.config.sections.data import BUCKET_OPTIONS, MOVES_TAGS, TAG_OPTIONS, DataConfig, ImageOptions
 from snrlab.peers.conversion import Conversion, Dropped, shown
 from snrlab.peers.kohya.network import is_sdxl_run
 from snrlab.peers.value_rules import RULES, carry, read_size, write_size
 
 IMAGES = "images"
 BUCKETS = "kohya stops where it is no multiple of 64, of 32 for SDXL"
-OF_BUCKETS = ("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale")
-OF_TAGS = ("keep_tokens", "keep_tokens_separator", "caption_separator", "token_warmup_min")
-MOVES_TAGS = ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step")
+NEED_BUCKETS, MOVE_TAGS, NEED_TAGS = (
+    tuple(DATASET_TOML[field].name for field in fields if field in DATASET_TOML)
+    for fields in (BUCKET_OPTIONS, MOVES_TAGS, [field for field in TAG_OPTIONS if field not in MOVES_TAGS])
+)
 ONLY_STATED = ("caption_extension", "caption_extention", "vae_batch_size")  # kohya's defaults are of its own making
 OF_RUN = ("vae_batch_size", "prior_loss_weight", "weighted_captions")  # not of a folder
 # what a dataset TOML may say of images: kohya takes from the training file what it leaves out
@@ -30,17 +31,17 @@ IMAGE_OPTIONS = tuple(
 
 
 def image_options(transfer: Conversion, prefix: str = "data.") -> None:
-    """The options of images and captions, where they mean something together."""
+    """Set the options of images and captions, where they mean something together."""
     transfer.set(f"{prefix}resolution", *_resolution(transfer))
     buckets = bool(transfer.value("enable_bucket"))
-    moves = any(transfer.value(name) for name in MOVES_TAGS)
+    moves = any(transfer.value(name) for name in MOVE_TAGS)
     separated = moves or transfer.has("secondary_separator")
     for name in IMAGE_OPTIONS:
         if name == "resolution" or (name in ONLY_STATED and not transfer.has(name)):
             continue
-        if name in OF_BUCKETS and not buckets:
+        if name in NEED_BUCKETS and not buckets:
             transfer.drop(name, "enable_bucket is not on: every image is cropped to resolution", severity="harmless")
-        elif name in OF_TAGS and not (separated if name == "caption_separator" else moves):
+        elif name in NEED_TAGS and not (separated if name == "caption_separator" else moves):
             transfer.drop(name, "tags are neither shuffled nor dropped", severity="harmless")
         elif name == "alpha_mask" and not transfer.value(name):
             transfer.mark_used(name)
@@ -55,12 +56,12 @@ def _resolution(transfer: Conversion) -> tuple[Any, str]:
 
 
 def data(transfer: Conversion, dataset: Mapping[str, Any] | None, path: Path | None) -> None:
-    """[data] from a dataset TOML that is kept, from its subsets, or from folders of the training file.
+    """Set [data] from a dataset TOML that is kept, from its subsets, or from folders of the training file.
 
     Args:
         transfer: the training file's options.
-        dataset: what a dataset TOML says, in its form; None where there is none.
-        path: of that TOML where it is to be used as it is.
+        dataset: content of the dataset TOML; None where there is none.
+        path: of that TOML where it is used as it is.
     """
     transfer.mark_used("dataset_config")
     if dataset is not None and path is not None:
@@ -89,7 +90,7 @@ def data(transfer: Conversion, dataset: Mapping[str, Any] | None, path: Path | N
 
 
 def _batch(transfer: Conversion, dataset: Mapping[str, Any] | None) -> None:
-    """train.batch_size: what the dataset TOML says goes before the training file."""
+    """Set train.batch_size: the dataset TOML goes before the training file."""
     levels = [] if dataset is None else [*dataset.get("datasets", []), dataset.get("general", {})]
     sizes = [level["batch_size"] for level in levels if level.get("batch_size")]
     if not sizes:
@@ -104,7 +105,7 @@ def _batch(transfer: Conversion, dataset: Mapping[str, Any] | None) -> None:
 
 
 def folders(transfer: Conversion) -> None:
-    """Folders that the training file names, and its options of images."""
+    """Set the folders that the training file names, and its options of images."""
     transfer.drop("in_json")
     if transfer.has("train_data_dir"):
         transfer.set("data.folder", str(transfer.value("train_data_dir")), "train_data_dir")
@@ -124,15 +125,15 @@ def folders(transfer: Conversion) -> None:
 
 
 def sets(transfer: Conversion, dataset: Mapping[str, Any]) -> None:
-    """[[data.sets]]: the subsets, each with what the levels above it and the training file say."""
-    usual = {name: transfer.options[name] for name in IMAGE_OPTIONS if transfer.has(name)}
+    """Set [[data.sets]]: the subsets, each with the options of the levels above it and of the training file."""
+    of_training_file = {name: transfer.options[name] for name in IMAGE_OPTIONS if transfer.has(name)}
     general = dataset.get("general", {})
     number = 0
     for group in dataset.get("datasets", []):
-        above = {**usual, **general, **{name: value for name, value in group.items() if name != "subsets"}}
+        above = {**of_training_file, **general, **{name: value for name, value in group.items() if name != "subsets"}}
         for subset in group.get("subsets", []):
             inner = Conversion({**above, **subset}, KOHYA_OPTIONS, "kohya")
-            inner.mark_used("batch_size", *(set(usual) - set(IMAGE_OPTIONS)))
+            inner.mark_used("batch_size", *(set(of_training_file) - set(IMAGE_OPTIONS)))
             _set(inner)
             transfer.lines += [
                 replace(line, field=line.field.replace("data.", f"data.sets[{number}].", 1)) for line in inner.lines
@@ -175,8 +176,8 @@ BACK = {
 
 
 def data_back(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any] | None, list[Dropped]]:
-    """What kohya calls it: options of [data], the dataset TOML beside them, and what has no place in either."""
-    data, left = config.data, _left(config.data)
+    """(kohya's options for [data], its dataset TOML, what has no place in either)."""
+    data, left = config.data, _without_counterpart(config.data)
     every = [image_set.options(data) for image_set in data.sets] or [data]
     cached = not any(options.random_crop for options in every)  # kohya stops where crops are cached
     if data.cache and not cached:
@@ -199,13 +200,13 @@ def data_back(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any] | None,
         return options, None, left
     subsets = []
     for image_set in data.sets:
-        own = _subset(image_set.folder, image_set.options(data), left)
+        subset = _subset(image_set.folder, image_set.options(data), left)
         if image_set.regularisation:
-            own["is_reg"] = True
+            subset["is_reg"] = True
         for name in ("ratio", "importance"):
             if (value := getattr(image_set, name)) is not None:
                 left.append(Dropped(f"data.sets: {name} = {value:g}", "kohya weighs sets by num_repeats alone"))
-        subsets.append(own)
+        subsets.append(subset)
     if data.folder is not None:
         subsets.append(_subset(data.folder, data, left))
     if data.regularisation is not None:
@@ -214,56 +215,59 @@ def data_back(config: RunConfig) -> tuple[dict[str, Any], dict[str, Any] | None,
 
 
 def _odd_steps(config: RunConfig, every: Sequence[ImageOptions]) -> list[int]:
-    """Steps between sizes of buckets that kohya stops at."""
+    """Steps between bucket sizes that kohya refuses."""
     least = 32 if is_sdxl_run(config) else 64
     return sorted({options.bucket_step for options in every if options.buckets and options.bucket_step % least})
 
 
-def _left(data: DataConfig) -> list[Dropped]:
-    found = []
+def _without_counterpart(data: DataConfig) -> list[Dropped]:
+    left = []
     for name in ("limit", "cache_folder", "kohya_cache"):
         value = getattr(data, name)
         if value:
-            found.append(Dropped(f"data.{name} = {shown(value)}", "kohya has nothing like it"))
-    return found
+            left.append(Dropped(f"data.{name} = {shown(value)}", "kohya has nothing like it"))
+    return left
 
 
 def _subset(folder: str, options: ImageOptions, left: list[Dropped]) -> dict[str, Any]:
-    """A subset of a dataset TOML with what differs from kohya's defaults."""
-    found: dict[str, Any] = {"image_dir": folder, "num_repeats": options.repeats}
+    """A subset of a dataset TOML with the options that differ from kohya's defaults."""
+    subset: dict[str, Any] = {"image_dir": folder, "num_repeats": options.repeats}
     for field, name in BACK.items():
         value = getattr(options, field)
-        if field == "resolution" or (name in OF_TAGS and not options.moves_tags) or value is None:
+        if field == "resolution" or (name in NEED_TAGS and not options.moves_tags) or value is None:
             continue
         value = RULES[KOHYA_OPTIONS[name].rule].to_kohya(value)
-        if name in OF_BUCKETS and not options.buckets:
+        if name in NEED_BUCKETS and not options.buckets:
             continue
         if not KOHYA_OPTIONS[name].is_default(value):
-            found[name] = value
+            subset[name] = value
     if options.buckets:
         sides = [options.resolution] * 2 if isinstance(options.resolution, int) else options.resolution
-        found |= {"min_bucket_reso": options.bucket_min or max(64, min(sides) // 2 // 64 * 64),
+        subset |= {"min_bucket_reso": options.bucket_min or max(64, min(sides) // 2 // 64 * 64),
                   "max_bucket_reso": options.bucket_max or 2 * max(sides)}  # fmt: skip
     if options.masked_loss and options.masks is None:
         left.append(
             Dropped("data.masked_loss = true", "kohya looks for masks in a folder of their own; state data.masks")
         )
-    found["resolution"] = options.resolution
-    return found
+    for field in sorted(ImageOptions.model_fields.keys() - BACK.keys() - {"masked_loss"}):
+        if (value := getattr(options, field)) != ImageOptions.model_fields[field].default:
+            left.append(Dropped(f"data.{field} = {shown(value)}", "kohya has nothing like it"))
+    subset["resolution"] = options.resolution
+    return subset
 
 
 def _grouped(subsets: Sequence[Mapping[str, Any]], config: RunConfig) -> list[dict[str, Any]]:
-    """Subsets of one size and one way with buckets make one dataset."""
-    level = ("resolution", "enable_bucket", *OF_BUCKETS)
+    """Datasets of the subsets that share resolution and bucket options."""
+    level = ("resolution", "enable_bucket", *NEED_BUCKETS)
     groups: list[dict[str, Any]] = []
     for subset in subsets:
         above = {name: subset[name] for name in level if name in subset} or {
             name: groups[0][name] for name in level if groups and name in groups[0]
         }
-        own = {name: value for name, value in subset.items() if name not in level}
+        options = {name: value for name, value in subset.items() if name not in level}
         match = next((g for g in groups if all(g.get(n) == above.get(n) for n in level)), None)
         if match is None:
             match = {"batch_size": config.train.batch_size, **above, "subsets": []}
             groups.append(match)
-        match["subsets"].append(own)
+        match["subsets"].append(options)
     return groups

@@ -1,4 +1,4 @@
-"""[recipe] of a run in kohya's words; what they cannot say is left."""
+"""[recipe] of a run as options of kohya's, with the fields that kohya has no option for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import Any
 from snrlab.config.run import RunConfig
 from snrlab.core.registries.registry import Choice
 from snrlab.core.registries.tensor_registries import NoiseProperties
-from snrlab.peers.conversion import Dropped, shown
+from snrlab.peers.conversion import Dropped, fields_left
 
 WRONG_UNDER_V = "under v kohya computes 1 / (S + 1), not the paper's sqrt(S) / (S + 1): the effort goes elsewhere"
+# fields of [recipe] that are written below, or left for a reason of their own
+_CARRIED = ("prediction_type", "zero_terminal_snr", "weighting", "product_on", "density", "sampling", "perturbation",
+           "noise")  # fmt: skip
 STALE = "kohya's weights keep the SNR from before the rescaling to SNR 0"
 
 
 def kohya_recipe(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
-    """(options, what is left) of a recipe; what the model decides here is left to the user there."""
+    """(options, fields without one) of a recipe; kohya's user states what the model decides here."""
     recipe = config.recipe
     left: list[Dropped] = []
     v = recipe.prediction_type == "v_prediction"
@@ -28,13 +31,10 @@ def kohya_recipe(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
         options |= _weighting(choice, v, left)
     if len(recipe.weighting) > 1 and v and recipe.product_on == "epsilon":
         left.append(Dropped("recipe.product_on = epsilon", "kohya multiplies weights on the v loss"))
-    own = any(choice.name == "kohya_before_rescale" for choice in recipe.weighting)
-    if recipe.weighting and v and recipe.zero_terminal_snr and not own:
+    keeps_stale_snr = any(choice.name == "kohya_before_rescale" for choice in recipe.weighting)
+    if recipe.weighting and v and recipe.zero_terminal_snr and not keeps_stale_snr:
         left.append(Dropped("recipe.weighting under zero_terminal_snr", STALE))
-    for name in ("schedule", "max_weight", "min_weight", "normalize"):
-        if value := getattr(recipe, name):
-            text = value.spec if isinstance(value, Choice) else shown(value)
-            left.append(Dropped(f"recipe.{name} = {text}", "kohya has nothing like it"))
+    left += fields_left(recipe, _CARRIED, "kohya has nothing like it")
     if recipe.sampling.name != "plain":
         left.append(
             Dropped(

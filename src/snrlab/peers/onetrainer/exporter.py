@@ -7,9 +7,9 @@ from typing import Any
 
 from snrlab.config.prompts import parse_line
 from snrlab.config.run import RunConfig
-from snrlab.config.sections.data import ImageOptions
+from snrlab.config.sections.data import CaptionOptions, ImageOptions
 from snrlab.core.registries.registry import Choice
-from snrlab.peers.conversion import Dropped, shown
+from snrlab.peers.conversion import Dropped, fields_left, shown
 from snrlab.peers.kohya.network import is_sdxl_run
 from snrlab.peers.onetrainer.density import options_of
 from snrlab.peers.onetrainer.importer import LAYERS, PATTERNS
@@ -139,6 +139,11 @@ def _optimizer(config: RunConfig, dropped: list[Dropped]) -> dict[str, Any]:
     return {"optimizer.optimizer": names[choice.name], **params, **fused}
 
 
+# fields of [recipe] that are written below, or that OneTrainer decides by itself
+_CARRIED = ("prediction_type", "zero_terminal_snr", "weighting", "product_on", "density", "sampling", "perturbation",
+           "noise")  # fmt: skip
+
+
 def _recipe(config: RunConfig, dropped: list[Dropped]) -> dict[str, Any]:
     recipe = config.recipe
     v = recipe.prediction_type == "v_prediction"
@@ -162,12 +167,8 @@ def _recipe(config: RunConfig, dropped: list[Dropped]) -> dict[str, Any]:
         drawn = options_of(recipe.density)
         options |= drawn or {}
         if drawn is None:
-            dropped.append(Dropped(f"recipe.density = {recipe.density.name}", "OneTrainer has no such distribution"))
-    for name in ("schedule", "max_weight", "min_weight", "normalize"):
-        if value := getattr(recipe, name):
-            dropped.append(
-                Dropped(f"recipe.{name} = {value.spec if isinstance(value, Choice) else shown(value)}", NOTHING)
-            )
+            dropped.append(Dropped(f"recipe.density = {recipe.density.name}", "OneTrainer's distributions are others"))
+    dropped += fields_left(recipe, _CARRIED, NOTHING)
     return options
 
 
@@ -201,6 +202,10 @@ def _concepts(config: RunConfig, dropped: list[Dropped]) -> list[dict[str, Any]]
             Dropped("data.dataset_config or data.shipped", "OneTrainer reads folders; name them as concepts")
         )
     return concepts
+
+
+# options of captions that a concept has too
+_OF_CONCEPTS = ("shuffle_tags", "keep_tokens", "caption_separator", "tag_dropout")
 
 
 def _concept(folder: str, options: ImageOptions, importance: float | None, regularisation: bool) -> dict[str, Any]:
@@ -256,8 +261,8 @@ def _drop_unsupported_fields(config: RunConfig, dropped: list[Dropped]) -> None:
     if config.model.path is None:
         dropped.append(Dropped("model.shipped or model.random", "no file that OneTrainer could load; convert it first"))
     for section, names in (
-        ("data", ("alpha_mask", "caption_prefix", "caption_suffix", "caption_dropout", "weighted_captions", "caption",
-                  "keep_tokens_separator", "wildcards", "token_warmup_steps", "caption_dropout_every_n_epochs")),
+        ("data", ("alpha_mask", "weighted_captions", "caption",
+                  *(name for name in CaptionOptions.model_fields if name not in _OF_CONCEPTS))),
         ("train", ("loss", "weights")), ("validation", ("images", "folder")),
         ("output", ("title", "author", "description", "license", "tags", "trigger_phrase", "keep_last")),
         ("sample", ("prompts_file", "at_start")), ("model", ("max_tokens",)),

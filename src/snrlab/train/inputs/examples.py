@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -112,20 +112,19 @@ class TrainingExamples:
         return encode_text(components, captions) if known is None else known
 
     def _caption(self, item: Item, step: int, slot: int, epoch: int) -> str:
-        rule, seed = item.part.captions, self.config.seed
-        if (rule.dropout or rule.dropout_every) and is_dropped(rule, stream(seed, "dropout", step, slot), epoch):
+        options, seed = item.part.captions, self.config.seed
+        may_drop = options.caption_dropout or options.caption_dropout_every_n_epochs
+        if may_drop and is_dropped(options, stream(seed, "dropout", step, slot), epoch):
             return ""
-        if not rule.varies:
+        if not options.varies:
             return fixed_caption(item)
         rng = stream(seed, "caption", step, slot)
-        return caption_at(rule, item.captions, rng, step=step, steps=self.config.train.steps)
+        return caption_at(options, item.captions, rng, step=step, steps=self.config.train.steps)
 
 
 def fixed_caption(item: Item) -> str:
-    """An image's caption without any randomness: its first alternative, with all tags in their order."""
-    rule = item.part.captions
-    fixed_rule = replace(rule, wildcard=False, shuffle=False, tag_dropout=0.0, warmup_steps=0)
-    return caption_at(fixed_rule, item.captions, np.random.default_rng(0), step=0, steps=1)
+    """An image's caption where nothing is drawn: its first alternative with all tags in their order."""
+    return caption_at(item.part.captions.fixed, item.captions, np.random.default_rng(0), step=0, steps=1)
 
 
 def _read_bucket(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from snrlab.config.option_tables.kohya import DATASET_TOML
+from snrlab.config.sections.data import TAG_OPTIONS, CaptionOptions
 from snrlab.data.images.buckets import PixelSize
 from snrlab.data.items import DataSet, Item
 from snrlab.model_files.metadata.kohya_metadata import BaseHashes, Images, Training, file_hashes
@@ -80,7 +82,7 @@ def tag_frequency(parts: Mapping[DataSet, Sequence[Item]]) -> dict[str, dict[str
     """Number of captions with each tag, in lower case, by folder."""
     frequency = {}
     for part, members in parts.items():
-        separator = part.captions.separator
+        separator = part.captions.caption_separator
         tags = (tag.strip().lower() for item in members for tag in item.captions[0].split(separator))
         frequency[part.name] = dict(Counter(tag for tag in tags if tag))
     return frequency
@@ -102,24 +104,33 @@ def _bucket_info(items: Sequence[Item], sizes: Sequence[tuple[PixelSize, Sequenc
 
 
 def _options(parts: Iterable[DataSet]) -> dict[str, object]:
-    """Options for images and captions; of several data sets, the first that uses one."""
-    data_sets = list(parts)
-    bucketed = next((part.buckets for part in data_sets if part.buckets is not None), None)
-    captions = next((part.captions for part in data_sets if part.captions.moves_tags), data_sets[0].captions)
+    """What is done with images and captions; of several sets the first one that does something."""
+    chosen = list(parts)
+    bucketed = next((part.buckets for part in chosen if part.buckets is not None), None)
     return {
         "ss_enable_bucket": bucketed is not None,
         "ss_min_bucket_reso": bucketed.smallest if bucketed else None,
         "ss_max_bucket_reso": bucketed.largest if bucketed else None,
         "ss_bucket_no_upscale": bucketed is not None and not bucketed.upscale,
-        "ss_flip_aug": any(part.flip for part in data_sets),
-        "ss_random_crop": any(part.random_crop for part in data_sets),
-        "ss_cache_latents": not any(part.random_crop for part in data_sets),
-        "ss_shuffle_caption": captions.shuffle,
-        "ss_keep_tokens": captions.keep_tokens,
-        "ss_caption_tag_dropout_rate": captions.tag_dropout,
-        "ss_caption_dropout_rate": max(part.captions.dropout for part in data_sets),
-        "ss_caption_dropout_every_n_epochs": max(part.captions.dropout_every for part in data_sets),
+        "ss_flip_aug": any(part.flip for part in chosen),
+        "ss_random_crop": any(part.random_crop for part in chosen),
+        "ss_cache_latents": not any(part.random_crop for part in chosen),
+        **{f"ss_{name}": _of_all(chosen, field) for field, name in _caption_options("run")},
     }
+
+
+def _caption_options(place: Literal["run", "set"]) -> Iterator[tuple[str, str]]:
+    """(our field, kohya's name) of the options of captions that kohya writes for a run, or for each set."""
+    for field, option in DATASET_TOML.items():
+        if field in CaptionOptions.model_fields and option.metadata in (place, "both"):
+            yield field, option.name
+
+
+def _of_all(sets: Sequence[DataSet], field: str) -> object:
+    """An option of captions for several sets: of tags that of the first set that moves them, else the most."""
+    if field in TAG_OPTIONS:
+        return getattr(next((s.captions for s in sets if s.captions.moves_tags), sets[0].captions), field)
+    return max(getattr(s.captions, field) for s in sets)
 
 
 def _datasets(job: Job, parts: Mapping[DataSet, Sequence[Item]]) -> list[dict[str, Any]]:
@@ -156,7 +167,6 @@ def _datasets(job: Job, parts: Mapping[DataSet, Sequence[Item]]) -> list[dict[st
 
 
 def _subset(part: DataSet, count: int) -> dict[str, Any]:
-    captions = part.captions
     return {
         "image_dir": part.name,
         "img_count": count,
@@ -165,11 +175,5 @@ def _subset(part: DataSet, count: int) -> dict[str, Any]:
         "color_aug": False,
         "flip_aug": part.flip,
         "random_crop": part.random_crop,
-        "shuffle_caption": captions.shuffle,
-        "keep_tokens": captions.keep_tokens,
-        "keep_tokens_separator": captions.keep_separator,
-        "secondary_separator": captions.secondary_separator,
-        "enable_wildcard": captions.wildcard,
-        "caption_prefix": captions.prefix,
-        "caption_suffix": captions.suffix,
+        **{name: getattr(part.captions, field) for field, name in _caption_options("set")},
     }

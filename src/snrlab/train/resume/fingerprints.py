@@ -11,12 +11,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError
-from snrlab.data.items import Item
+from snrlab.data.items import DataSet, Item
 from snrlab.models.encoding.cache import file_hash
 from snrlab.runs.folder import RunFolder
 
@@ -189,15 +190,41 @@ def _fingerprint_image(item: Item, stamps: Stamps, config: RunConfig) -> ImageFi
         facts = item.file.stat()
         stamp = (facts.st_size, facts.st_mtime_ns)
     recorded = stamps.get((item.name, stamp))
-    part = replace(item.part, name="")
     return ImageFingerprint(
         name=item.name,
         picture=recorded.picture if recorded else _hash_picture(item),
         mask=None if item.mask is None else file_hash(item.mask),
         text=_hash(json.dumps(item.captions)),
-        use=_hash(json.dumps([_as_floats(asdict(part)), item.repeats])),
+        use=_hash(json.dumps([_as_floats(_use(item.part)), item.repeats])),
         stamp=stamp,
     )
+
+
+# options of captions as they are named in the fingerprints of runs that were started before; new ones need no entry
+_CAPTION_NAMES = {
+    "wildcards": "wildcard", "caption_prefix": "prefix", "caption_suffix": "suffix", "caption_dropout": "dropout",
+    "caption_dropout_every_n_epochs": "dropout_every", "caption_separator": "separator",
+    "secondary_separator": "secondary_separator", "keep_tokens": "keep_tokens",
+    "keep_tokens_separator": "keep_separator", "shuffle_tags": "shuffle", "tag_dropout": "tag_dropout",
+    "token_warmup_min": "warmup_min", "token_warmup_steps": "warmup_steps",
+}  # fmt: skip
+
+
+def _use(part: DataSet) -> dict[str, Any]:
+    """The options of an image's set but for its name.
+
+    An option that came later stands among them only where it is set, so that runs started without it go on.
+    """
+    options = part.captions
+    captions = {name: getattr(options, field) for field, name in _CAPTION_NAMES.items()}
+    for field, info in type(options).model_fields.items():
+        if field not in _CAPTION_NAMES and getattr(options, field) != info.default:
+            captions[field] = getattr(options, field)
+    return {f.name: getattr(part, f.name) for f in fields(part)} | {
+        "name": "",
+        "buckets": None if part.buckets is None else asdict(part.buckets),
+        "captions": captions,
+    }
 
 
 def _hash_picture(item: Item) -> str:
