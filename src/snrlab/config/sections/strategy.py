@@ -10,15 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from snrlab.core.errors import UserError
 from snrlab.core.learning_rate import LR_SCHEDULES, LearningRateProperties
 from snrlab.core.perturbation import PERTURBATIONS, PerturbationProperties
-from snrlab.core.registries.parameters import Parameter
 from snrlab.core.registries.registry import Choice, Entry, Registry
 from snrlab.core.registries.tensor_registries import (
     LOSSES,
@@ -32,14 +30,6 @@ from snrlab.core.schedule import SCHEDULES
 from snrlab.core.timesteps.density import DENSITIES, DensityProperties
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS, SamplingProperties
 from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
-
-_KEYWORDS = {
-    Gt: ("exclusiveMinimum", "gt"),
-    Ge: ("minimum", "ge"),
-    Lt: ("exclusiveMaximum", "lt"),
-    Le: ("maximum", "le"),
-}
-_KINDS = {float: "number", int: "integer", bool: "boolean", str: "string"}
 
 
 @dataclass(frozen=True)
@@ -84,8 +74,11 @@ def as_table(choice: Choice) -> dict[str, Any]:
 
 
 def entry_schema(entry: Entry) -> dict[str, Any]:
-    """JSON schema of an entry: its name as a constant, and one property per parameter."""
-    properties = {name: parameter_schema(p) for name, p in entry.parameters.items()}
+    """JSON schema of one entry: its name as a constant, one property per parameter."""
+    properties = {
+        name: TypeAdapter(p.annotation).json_schema() | ({} if p.required else {"default": p.default})
+        for name, p in entry.parameters.items()
+    }
     return {
         "title": entry.name,
         "description": entry.summary,
@@ -94,19 +87,6 @@ def entry_schema(entry: Entry) -> dict[str, Any]:
         "required": ["name", *(n for n, p in entry.parameters.items() if p.required)],
         "additionalProperties": False,
     }
-
-
-def parameter_schema(parameter: Parameter) -> dict[str, Any]:
-    """JSON schema of a parameter, with bounds and default."""
-    kinds = [_KINDS[k] for k in parameter.types] + (["null"] if parameter.optional else [])
-    schema: dict[str, Any] = {"type": kinds[0] if len(kinds) == 1 else kinds}
-    for bound in parameter.bounds:
-        if type(bound) in _KEYWORDS:
-            keyword, attribute = _KEYWORDS[type(bound)]
-            schema[keyword] = getattr(bound, attribute)
-    if parameter.choices:
-        schema["enum"] = list(parameter.choices)
-    return schema | ({} if parameter.required else {"default": parameter.default})
 
 
 ScheduleField = Annotated[Choice, Strategy(SCHEDULES)]
