@@ -14,7 +14,8 @@ from imaging import captioned
 from snrlab.config import parse_run
 from snrlab.config.load import dump, parse_section
 from snrlab.config.option_tables.kohya import DATASET_TOML, KOHYA_OPTIONS
-from snrlab.config.sections.data import MOVES_TAGS, CaptionOptions, DataConfig, ImageOptions, ImageSet
+from snrlab.config.sections.captions import MOVES_TAGS, CaptionOptions
+from snrlab.config.sections.data import DataConfig, ImageOptions, ImageSet
 from snrlab.config.sections.recipe import RecipeConfig, build_recipe, state_recipe
 from snrlab.config.sections.strategy import registry_of
 from snrlab.core.errors import UserError

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snrlab.config.sections.data import CaptionOptions
+from snrlab.config.sections.captions import CaptionOptions
 from snrlab.data.captions.captions import caption_at, is_dropped
 
 words = st.text(alphabet="abcxyz ():.1", min_size=1, max_size=8).map(str.strip).filter(bool)
@@ -24,10 +24,10 @@ def tags(text, separator=","):
 
 
 @given(tag_lists, st.integers(0, 9), seeds)
-def test_shuffling_keeps_every_tag_and_the_first_ones_in_place(found, keep, seed):
-    text = at(CaptionOptions(shuffle_tags=True, keep_tokens=keep), ", ".join(found), seed=seed)
-    assert Counter(tags(text)) == Counter(found)
-    assert tags(text)[:keep] == found[:keep]
+def test_shuffling_keeps_every_tag_and_the_first_ones_in_place(original, keep, seed):
+    text = at(CaptionOptions(shuffle_tags=True, keep_tokens=keep), ", ".join(original), seed=seed)
+    assert Counter(tags(text)) == Counter(original)
+    assert tags(text)[:keep] == original[:keep]
 
 
 @given(tag_lists, tag_lists, tag_lists, seeds)
@@ -41,8 +41,8 @@ def test_keep_separator_keeps_both_ends(first, middle, last, seed):
 
 
 @given(tag_lists, st.sampled_from([",", ";", " / "]), seeds)
-def test_dropped_tags_leave_the_others_in_order(found, separator, seed):
-    numbered = [f"{i}{tag}" for i, tag in enumerate(found)]
+def test_dropped_tags_leave_the_others_in_order(original, separator, seed):
+    numbered = [f"{i}{tag}" for i, tag in enumerate(original)]
     rule = CaptionOptions(tag_dropout=0.5, keep_tokens=2, caption_separator=separator)
     left = tags(at(rule, separator.join(numbered), seed=seed), separator)
     assert left[:2] == numbered[:2]
@@ -50,17 +50,17 @@ def test_dropped_tags_leave_the_others_in_order(found, separator, seed):
 
 
 @given(tag_lists, seeds, st.integers(0, 120))
-def test_the_same_random_numbers_give_the_same_caption(found, seed, step):
+def test_the_same_random_numbers_give_the_same_caption(original, seed, step):
     rule = CaptionOptions(
         wildcards=True, shuffle_tags=True, tag_dropout=0.3, token_warmup_steps=50, caption_prefix="{a|b}"
     )
-    one, two = (at(rule, ", ".join(found), "other, line", seed=seed, step=step) for _ in range(2))
+    one, two = (at(rule, ", ".join(original), "other, line", seed=seed, step=step) for _ in range(2))
     assert one == two
 
 
 @given(tag_lists)
-def test_a_rule_that_says_nothing_changes_nothing(found):
-    text = " ,".join(found)
+def test_a_rule_that_says_nothing_changes_nothing(original):
+    text = " ,".join(original)
     assert at(CaptionOptions(), text, "never seen") == text
     assert not CaptionOptions().varies
 

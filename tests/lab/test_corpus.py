@@ -49,7 +49,9 @@ def run_of(imported):
 
 def left(imported, name):
     """(severity, reason) of an option that has no place."""
-    return next((item.severity, item.reason) for item in imported.written.dropped if item.option.startswith(f"{name} ="))
+    return next(
+        (item.severity, item.reason) for item in imported.written.dropped if item.option.startswith(f"{name} =")
+    )
 
 
 # -- OneTrainer: the files of every age, as its own reader takes them ------------------------------------------------

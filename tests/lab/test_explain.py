@@ -157,7 +157,10 @@ def test_easy_scripts(tmp_path):
     )
     explained = explain(file)
     assert "LoRA_Easy" in explained.settings.kind
-    assert write_recipe(explained.interpretation.as_is) == "min_snr:gamma=8 perturbation=ip_noise:gamma=0.05 sampling=plain"
+    assert (
+        write_recipe(explained.interpretation.as_is)
+        == "min_snr:gamma=8 perturbation=ip_noise:gamma=0.05 sampling=plain"
+    )
 
 
 ONETRAINER = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snrlab.config.sections.data import CaptionOptions
+from snrlab.config.sections.captions import CaptionOptions
 
 
 @dataclass(frozen=True)

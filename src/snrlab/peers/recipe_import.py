@@ -21,12 +21,12 @@ PEER_WORDS = {
 
 
 def recipe(
-    transfer: Conversion, understood: Interpretation, names: Mapping[str, Sequence[str]], *, as_is: bool
+    conversion: Conversion, understood: Interpretation, names: Mapping[str, Sequence[str]], *, as_is: bool
 ) -> None:
     """Set the fields of [recipe].
 
     Args:
-        transfer: the trainer's options.
+        conversion: the trainer's options.
         understood: the recipes that the trainer computes and that its user meant.
         names: the options that each field comes from.
         as_is: take the trainer's own formulas instead of the right ones.
@@ -39,25 +39,27 @@ def recipe(
     for field in FIELDS:
         value, options = getattr(chosen, field), names.get(field, ())
         why = " ".join(reasons.get(field, [])) or (PEER_WORDS.get(field, "") if as_is else "")
-        stated = any(transfer.has(name) for name in options)
+        stated = any(conversion.has(name) for name in options)
         if field == "prediction_type" and value == plain.prediction_type and not (as_is or stated):
             why = ""
         if value != getattr(plain, field) or (field in ("prediction_type", "zero_terminal_snr") and stated and value):
-            transfer.set(f"recipe.{field}", plainly(value), *options, reason=why or (_peer_reason(value) if as_is else ""))
+            conversion.set(
+                f"recipe.{field}", plainly(value), *options, reason=why or (_peer_reason(value) if as_is else "")
+            )
         elif reasons.get(field) and stated:
-            transfer.set(f"recipe.{field}", plainly(value), *options, reason=why)
+            conversion.set(f"recipe.{field}", plainly(value), *options, reason=why)
     for name in (name for group in names.values() for name in group):
-        _leave_ineffective(transfer, name)
+        _leave_ineffective(conversion, name)
 
 
-def _leave_ineffective(transfer: Conversion, name: str) -> None:
+def _leave_ineffective(conversion: Conversion, name: str) -> None:
     """Leave an option that no field came from: it is off, or another takes its place."""
-    carried = {option for line in transfer.lines for option in line.options}
-    if transfer.has(name) and name not in carried:
-        if not transfer.is_at_default(name):
-            transfer.drop(name, "it changes nothing beside the options that are carried", severity="harmless")
-    elif transfer.has(name):
-        transfer.mark_used(name)
+    carried = {option for line in conversion.lines for option in line.options}
+    if conversion.has(name) and name not in carried:
+        if not conversion.is_at_default(name):
+            conversion.drop(name, "it changes nothing beside the options that are carried", severity="harmless")
+    elif conversion.has(name):
+        conversion.mark_used(name)
 
 
 def _peer_reason(value: Any) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from snrlab.config.sections.data import CaptionOptions
+from snrlab.config.sections.captions import CaptionOptions
 
 _CHOICE = re.compile(r"\{([^{}]+)\}")
 _ESCAPES = (("{{", "\ue000"), ("}}", "\ue001"))  # private-use characters stand in for doubled braces

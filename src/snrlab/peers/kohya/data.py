@@ -9,7 +9,8 @@ from typing import Any
 
 from snrlab.config.option_tables.kohya import DATASET_TOML, KOHYA_OPTIONS
 from snrlab.config.run import RunConfig
-from snrlab.config.sections.data import BUCKET_OPTIONS, MOVES_TAGS, TAG_OPTIONS, DataConfig, ImageOptions
+from snrlab.config.sections.captions import MOVES_TAGS
+from snrlab.config.sections.data import BUCKET_OPTIONS, TAG_OPTIONS, DataConfig, ImageOptions
 from snrlab.peers.conversion import Conversion, Dropped, shown
 from snrlab.peers.kohya.network import is_sdxl_run
 from snrlab.peers.value_rules import RULES, carry, read_size, write_size
@@ -30,103 +31,103 @@ IMAGE_OPTIONS = tuple(
 )
 
 
-def image_options(transfer: Conversion, prefix: str = "data.") -> None:
+def image_options(conversion: Conversion, prefix: str = "data.") -> None:
     """Set the options of images and captions, where they mean something together."""
-    transfer.set(f"{prefix}resolution", *_resolution(transfer))
-    buckets = bool(transfer.value("enable_bucket"))
-    moves = any(transfer.value(name) for name in MOVE_TAGS)
-    separated = moves or transfer.has("secondary_separator")
+    conversion.set(f"{prefix}resolution", *_resolution(conversion))
+    buckets = bool(conversion.value("enable_bucket"))
+    moves = any(conversion.value(name) for name in MOVE_TAGS)
+    separated = moves or conversion.has("secondary_separator")
     for name in IMAGE_OPTIONS:
-        if name == "resolution" or (name in ONLY_STATED and not transfer.has(name)):
+        if name == "resolution" or (name in ONLY_STATED and not conversion.has(name)):
             continue
         if name in NEED_BUCKETS and not buckets:
-            transfer.drop(name, "enable_bucket is not on: every image is cropped to resolution", severity="harmless")
+            conversion.drop(name, "enable_bucket is not on: every image is cropped to resolution", severity="harmless")
         elif name in NEED_TAGS and not (separated if name == "caption_separator" else moves):
-            transfer.drop(name, "tags are neither shuffled nor dropped", severity="harmless")
-        elif name == "alpha_mask" and not transfer.value(name):
-            transfer.mark_used(name)
+            conversion.drop(name, "tags are neither shuffled nor dropped", severity="harmless")
+        elif name == "alpha_mask" and not conversion.value(name):
+            conversion.mark_used(name)
         else:
-            carry(transfer, name, f"{prefix}{KOHYA_OPTIONS[name].field.removeprefix('data.')}")
-    if transfer.has("conditioning_data_dir"):
-        transfer.set(f"{prefix}masked_loss", True, "masked_loss", reason="The folder of masks is used.")
+            carry(conversion, name, f"{prefix}{KOHYA_OPTIONS[name].field.removeprefix('data.')}")
+    if conversion.has("conditioning_data_dir"):
+        conversion.set(f"{prefix}masked_loss", True, "masked_loss", reason="The folder of masks is used.")
 
 
-def _resolution(transfer: Conversion) -> tuple[Any, str]:
-    return read_size(transfer.value("resolution"))[0], "resolution"
+def _resolution(conversion: Conversion) -> tuple[Any, str]:
+    return read_size(conversion.value("resolution"))[0], "resolution"
 
 
-def data(transfer: Conversion, dataset: Mapping[str, Any] | None, path: Path | None) -> None:
+def data(conversion: Conversion, dataset: Mapping[str, Any] | None, path: Path | None) -> None:
     """Set [data] from a dataset TOML that is kept, from its subsets, or from folders of the training file.
 
     Args:
-        transfer: the training file's options.
+        conversion: the training file's options.
         dataset: content of the dataset TOML; None where there is none.
         path: of that TOML where it is used as it is.
     """
-    transfer.mark_used("dataset_config")
+    conversion.mark_used("dataset_config")
     if dataset is not None and path is not None:
         why = "kohya's dataset TOML, used as it is: folders, repeats, captions and buckets stand in it."
-        names = ("dataset_config",) if transfer.has("dataset_config") else ()
-        transfer.set("data.dataset_config", str(path), *names, reason=why)
+        names = ("dataset_config",) if conversion.has("dataset_config") else ()
+        conversion.set("data.dataset_config", str(path), *names, reason=why)
         stated = [d.get("resolution") for d in dataset.get("datasets", [])] + [
             dataset.get("general", {}).get("resolution")
         ]
         if not any(stated):
-            transfer.set("data.resolution", *_resolution(transfer))
+            conversion.set("data.resolution", *_resolution(conversion))
         for name in IMAGE_OPTIONS:
-            transfer.drop(name, "the dataset TOML decides it", severity="harmless")
+            conversion.drop(name, "the dataset TOML decides it", severity="harmless")
     elif dataset is not None:
-        sets(transfer, dataset)
+        sets(conversion, dataset)
     else:
-        folders(transfer)
-    _batch(transfer, dataset)
-    if not transfer.value("vae_batch_size") or transfer.value("vae_batch_size") == 1:
-        transfer.mark_used("vae_batch_size")
+        folders(conversion)
+    _batch(conversion, dataset)
+    if not conversion.value("vae_batch_size") or conversion.value("vae_batch_size") == 1:
+        conversion.mark_used("vae_batch_size")
     for name in OF_RUN:
-        if name != "vae_batch_size" or (transfer.has(name) and transfer.value(name) > 1):
-            carry(transfer, name)
-    if transfer.value("cache_latents_to_disk"):
-        transfer.set("data.cache", True, "cache_latents_to_disk", "cache_text_encoder_outputs_to_disk")
+        if name != "vae_batch_size" or (conversion.has(name) and conversion.value(name) > 1):
+            carry(conversion, name)
+    if conversion.value("cache_latents_to_disk"):
+        conversion.set("data.cache", True, "cache_latents_to_disk", "cache_text_encoder_outputs_to_disk")
 
 
-def _batch(transfer: Conversion, dataset: Mapping[str, Any] | None) -> None:
+def _batch(conversion: Conversion, dataset: Mapping[str, Any] | None) -> None:
     """Set train.batch_size: the dataset TOML goes before the training file."""
     levels = [] if dataset is None else [*dataset.get("datasets", []), dataset.get("general", {})]
     sizes = [level["batch_size"] for level in levels if level.get("batch_size")]
     if not sizes:
-        carry(transfer, "train_batch_size")
+        carry(conversion, "train_batch_size")
         return
-    transfer.drop("train_batch_size", "batch_size of the dataset TOML goes before it", severity="harmless")
-    transfer.set("train.batch_size", sizes[0], reason=f"batch_size = {sizes[0]} in the dataset TOML.")
+    conversion.drop("train_batch_size", "batch_size of the dataset TOML goes before it", severity="harmless")
+    conversion.set("train.batch_size", sizes[0], reason=f"batch_size = {sizes[0]} in the dataset TOML.")
     if len(set(sizes)) > 1:
-        transfer.dropped.append(
+        conversion.dropped.append(
             Dropped(f"batch_size = {shown(sizes)}", "a run has one batch size here; the first is taken")
         )
 
 
-def folders(transfer: Conversion) -> None:
+def folders(conversion: Conversion) -> None:
     """Set the folders that the training file names, and its options of images."""
-    transfer.drop("in_json")
-    if transfer.has("train_data_dir"):
-        transfer.set("data.folder", str(transfer.value("train_data_dir")), "train_data_dir")
+    conversion.drop("in_json")
+    if conversion.has("train_data_dir"):
+        conversion.set("data.folder", str(conversion.value("train_data_dir")), "train_data_dir")
     else:
-        transfer.set(
+        conversion.set(
             "data.folder", IMAGES, reason="The source does not say where the images are: name their folder here."
         )
-    if transfer.has("reg_data_dir"):
-        transfer.set("data.regularisation", str(transfer.value("reg_data_dir")), "reg_data_dir")
+    if conversion.has("reg_data_dir"):
+        conversion.set("data.regularisation", str(conversion.value("reg_data_dir")), "reg_data_dir")
     else:
-        transfer.drop("prior_loss_weight", "there are no regularisation images", severity="harmless")
-        transfer.mark_used("prior_loss_weight")
-        transfer.options.pop("prior_loss_weight", None)
-    if transfer.has("dataset_repeats") and transfer.value("dataset_repeats") != 1:
-        carry(transfer, "dataset_repeats")
-    image_options(transfer)
+        conversion.drop("prior_loss_weight", "there are no regularisation images", severity="harmless")
+        conversion.mark_used("prior_loss_weight")
+        conversion.options.pop("prior_loss_weight", None)
+    if conversion.has("dataset_repeats") and conversion.value("dataset_repeats") != 1:
+        carry(conversion, "dataset_repeats")
+    image_options(conversion)
 
 
-def sets(transfer: Conversion, dataset: Mapping[str, Any]) -> None:
+def sets(conversion: Conversion, dataset: Mapping[str, Any]) -> None:
     """Set [[data.sets]]: the subsets, each with the options of the levels above it and of the training file."""
-    of_training_file = {name: transfer.options[name] for name in IMAGE_OPTIONS if transfer.has(name)}
+    of_training_file = {name: conversion.options[name] for name in IMAGE_OPTIONS if conversion.has(name)}
     general = dataset.get("general", {})
     number = 0
     for group in dataset.get("datasets", []):
@@ -135,19 +136,19 @@ def sets(transfer: Conversion, dataset: Mapping[str, Any]) -> None:
             inner = Conversion({**above, **subset}, KOHYA_OPTIONS, "kohya")
             inner.mark_used("batch_size", *(set(of_training_file) - set(IMAGE_OPTIONS)))
             _set(inner)
-            transfer.lines += [
+            conversion.lines += [
                 replace(line, field=line.field.replace("data.", f"data.sets[{number}].", 1)) for line in inner.lines
             ]
             number += 1
-            transfer.dropped += [
+            conversion.dropped += [
                 replace(left, option=f"subset {number}: {left.option}")
                 for left in inner.dropped
                 if left.severity != "default"
             ]
-    transfer.mark_used(*IMAGE_OPTIONS)
+    conversion.mark_used(*IMAGE_OPTIONS)
     if not any(subset.get("is_reg") for group in dataset.get("datasets", []) for subset in group.get("subsets", [])):
-        transfer.drop("prior_loss_weight", "there are no regularisation images", severity="harmless")
-        transfer.options.pop("prior_loss_weight", None)
+        conversion.drop("prior_loss_weight", "there are no regularisation images", severity="harmless")
+        conversion.options.pop("prior_loss_weight", None)
 
 
 def _set(inner: Conversion) -> None:

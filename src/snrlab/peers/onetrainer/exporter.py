@@ -7,7 +7,8 @@ from typing import Any
 
 from snrlab.config.prompts import parse_line
 from snrlab.config.run import RunConfig
-from snrlab.config.sections.data import CaptionOptions, ImageOptions
+from snrlab.config.sections.captions import CaptionOptions
+from snrlab.config.sections.data import ImageOptions
 from snrlab.core.registries.registry import Choice
 from snrlab.peers.conversion import Dropped, fields_left, shown
 from snrlab.peers.kohya.network import is_sdxl_run

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from snrlab.config.option_tables.kohya import DATASET_TOML
-from snrlab.config.sections.data import TAG_OPTIONS, CaptionOptions
+from snrlab.config.sections.captions import CaptionOptions
+from snrlab.config.sections.data import TAG_OPTIONS
 from snrlab.data.images.buckets import PixelSize
 from snrlab.data.items import DataSet, Item
 from snrlab.model_files.metadata.kohya_metadata import BaseHashes, Images, Training, file_hashes
