@@ -42,8 +42,9 @@ def mutants() -> list[dict[str, Any]]:
 
 
 def plant(mutant: dict[str, Any], target: Path) -> None:
-    """Copy the source to `target`/src with the bug in it."""
-    shutil.copytree(ROOT / "src", target / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    """Copy the source to `target` with the bug in it."""
+    for folder in ("src", "scripts"):
+        shutil.copytree(ROOT / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
     file = target / mutant["file"]
     source = file.read_text()
     if source.count(mutant["find"]) != 1:
@@ -56,10 +57,15 @@ def killer(mutant: dict[str, Any]) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder)
         plant(mutant, target)
-        environment = os.environ | {"PYTHONPATH": str(target / "src"), "OMP_NUM_THREADS": "1"}
+        own = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(target / "src"), *own]),
+            "OMP_NUM_THREADS": "1",
+        }
+        paths = ["-o", f"pythonpath={target / 'scripts'} {ROOT / 'tests'}"]
         for name in mutant.get("tests", SUITE):
             done = subprocess.run(
-                [sys.executable, "-m", "pytest", *OPTIONS, str(ROOT / "tests" / name)],
+                [sys.executable, "-m", "pytest", *OPTIONS, *paths, str(ROOT / "tests" / name)],
                 cwd=target,
                 env=environment,
                 capture_output=True,
