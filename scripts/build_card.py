@@ -24,7 +24,8 @@ from snrlab.core.registries.registry import load_plugins
 from snrlab.data import emoji
 from snrlab.evaluate.evaluation import Row, choose_concepts, draw_concepts, evaluate_pipeline
 from snrlab.evaluate.open_model import OpenedModel, open_model
-from snrlab.pictures.grids import labelled, parameters, save_png
+from snrlab.pictures.grids import labelled
+from snrlab.pictures.png_metadata import parameters, save_png
 
 sys.path.insert(0, str(Path(__file__).parent))
 from train_autoencoder import psnr

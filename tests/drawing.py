@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
 
-from snrlab.core.learning_rate import LR_SCHEDULES
+from snrlab.core.lr_schedules import LR_SCHEDULES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.registries.parameters import Parameter, TextParameter
 from snrlab.core.registries.registry import Choice, Entry, Registry

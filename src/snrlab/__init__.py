@@ -14,7 +14,7 @@ from importlib import metadata
 from snrlab.blas import fix_mkl_rounding
 from snrlab.core.errors import UserError
 from snrlab.core.findings.recipe_findings import Finding, findings
-from snrlab.core.learning_rate import LR_SCHEDULES
+from snrlab.core.lr_schedules import LR_SCHEDULES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registries.tensor_registries import LOSSES, NOISES, OPTIMIZERS

@@ -5,9 +5,9 @@ import pytest
 from snrlab import UserError
 from snrlab.config import apply_overrides, dump, parse_run
 from snrlab.config.sections.train import TrainConfig
-from snrlab.core.learning_rate import LR_SCHEDULES, read_rules
+from snrlab.core.lr_schedules import LR_SCHEDULES, read_rules
 from snrlab.train.optim.by_class import read_optimizer_arguments
-from snrlab.train.optim.learning_rate import rate_factor
+from snrlab.train.optim.rate_factor import rate_factor
 from snrlab.train.optim.registry import custom
 
 

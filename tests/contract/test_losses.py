@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from drawing import all_of, choices, default, entry_id
 from snrlab import UserError
-from snrlab.core.learning_rate import LR_SCHEDULES, warmup_factor
+from snrlab.core.lr_schedules import LR_SCHEDULES, warmup_factor
 from snrlab.core.recipe import Recipe
 from snrlab.core.registries.tensor_registries import LOSSES
 from snrlab.core.schedule import SCHEDULES

@@ -8,7 +8,7 @@ import torch
 
 import tiny
 from drawing import all_of, default, entry_id
-from snrlab.core.learning_rate import LR_SCHEDULES
+from snrlab.core.lr_schedules import LR_SCHEDULES
 from snrlab.core.registries.tensor_registries import OPTIMIZERS
 from snrlab.models.denoise import denoise
 from snrlab.train.job import prepare

@@ -73,7 +73,7 @@ def weights(file):
 
 # by name: (the reader, the endings that it takes, the modules whose files it opens)
 READERS = {
-    "explain": (explain, CONFIGURATIONS, ["files/text.py", "peers/reading.py"]),
+    "explain": (explain, CONFIGURATIONS, ["files/text.py", "peers/settings_reader.py"]),
     "compare": (lambda file: compare([str(file), "plain"]), (".toml",), []),
     "cite": (lambda file: cite(str(file)), (".safetensors",), []),
     "inspect": (weights, (".safetensors", ""), ["model_files/tensors.py", "model_files/inspection/inspection.py"]),
@@ -109,7 +109,7 @@ OTHERS = {
     "a decoded picture": ("data/images/pixels.py",),
     "our own cache, with a checksum": ("models/encoding/cache.py",),
     "weights that the user names for judging": ("evaluate/features.py",),
-    "init": ("init/run_file.py", "init/trigger_word.py", "model_files/identify.py"),
+    "init": ("init/run_file.py", "init/trigger_word.py", "model_files/base_model.py"),
     "the system": ("cli/machine/graphics_card.py",),
     "only writes": ("files/writing.py",),
     "our own text": ("peers/run_file_writer.py",),

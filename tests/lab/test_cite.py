@@ -11,7 +11,7 @@ import tiny
 from snrlab import __version__
 from snrlab.config import dump
 from snrlab.core.errors import UserError
-from snrlab.core.learning_rate import LR_SCHEDULES
+from snrlab.core.lr_schedules import LR_SCHEDULES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.registries.papers import PAPERS, paper, this_program
 from snrlab.core.registries.registry import load_plugins

@@ -7,7 +7,7 @@ import pytest
 from documentation.formula_notation import clauses, evaluate, to_latex
 
 from drawing import REGISTRIES, all_of, default, entry_id, stated_for
-from snrlab.core.learning_rate import LR_SCHEDULES, progress, read_rules
+from snrlab.core.lr_schedules import LR_SCHEDULES, progress, read_rules
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import gain
 from snrlab.core.registries.tensor_registries import LOSSES, OPTIMIZERS

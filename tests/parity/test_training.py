@@ -12,7 +12,7 @@ from diffusers.optimization import get_piecewise_constant_schedule
 from torch.nn.functional import avg_pool2d, interpolate
 
 from snrlab import NOISES, SCHEDULES, Recipe
-from snrlab.core.learning_rate import LR_SCHEDULES
+from snrlab.core.lr_schedules import LR_SCHEDULES
 from snrlab.core.registries.tensor_registries import LOSSES
 from snrlab.models.encoding.encode import TextEmbeddings
 from snrlab.train.step.batch import Batch
@@ -162,7 +162,7 @@ def test_rates_are_those_of_transformers(name, ours, options, warmup):
     assert [schedule(step, warmup, total) for step in range(warmup, total)] == pytest.approx(
         expected[warmup:], abs=1e-9
     )
-    from snrlab.core.learning_rate import warmup_factor
+    from snrlab.core.lr_schedules import warmup_factor
 
     assert [warmup_factor(step, warmup) for step in range(warmup)] == pytest.approx(expected[1 : warmup + 1])
     assert expected[0] == (0 if warmup else pytest.approx(1))

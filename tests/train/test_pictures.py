@@ -16,7 +16,8 @@ from snrlab.core.schedule import SCHEDULES
 from snrlab.evaluate.open_model import open_model
 from snrlab.models.encode_rule import EncodeRule
 from snrlab.pictures.ddim import sampler
-from snrlab.pictures.grids import request_parameters, save_png, tiled
+from snrlab.pictures.grids import tiled
+from snrlab.pictures.png_metadata import request_parameters, save_png
 from snrlab.pictures.requests import SampleRequest
 from snrlab.pictures.sampling import draw_pictures, pipeline
 

@@ -20,7 +20,8 @@ from snrlab.evaluate.open_model import open_model
 from snrlab.files.writing import write_atomically
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
-from snrlab.pictures.grids import labelled, parameters, save_png
+from snrlab.pictures.grids import labelled
+from snrlab.pictures.png_metadata import parameters, save_png
 from snrlab.runs.folder import RunFolder
 
 COUNT = 48

@@ -15,7 +15,7 @@ from snrlab.config.run_file_text import Line, run_text
 from snrlab.config.sections.data import DataConfig
 from snrlab.data.dataset import DataDiscovery, find
 from snrlab.init.trigger_word import are_tags, guess_trigger
-from snrlab.model_files.identify import BaseModel, identify
+from snrlab.model_files.base_model import BaseModel, identify
 
 # a validation set is drafted from so many images on: one image in ten, at most sixteen
 VALIDATION_FROM, VALIDATION_PART, VALIDATION_MOST = 40, 10, 16

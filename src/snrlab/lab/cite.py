@@ -23,7 +23,7 @@ from snrlab.core.registries.tensor_registries import OPTIMIZERS
 from snrlab.files.text import read_toml
 from snrlab.lab.recipe_source import as_recipe, is_source
 from snrlab.peers.interpretation import interpret
-from snrlab.peers.reading import read_source
+from snrlab.peers.settings_reader import read_source
 from snrlab.runs.folder import RunFolder
 
 _PROGRAMS = {"kohya": "kohya-ss/sd-scripts", "onetrainer": "Nerogar/OneTrainer"}

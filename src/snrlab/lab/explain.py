@@ -16,8 +16,8 @@ from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.lab.profile import Profile, shares, shares_by_band, shares_by_fifth, shipped_profile
 from snrlab.peers.interpretation import interpret
-from snrlab.peers.reading import read_source
 from snrlab.peers.settings import Interpretation, Settings
+from snrlab.peers.settings_reader import read_source
 
 # findings that the account of the trainer's formulas already covers
 REPORTED_BY_PEER = {"peer_variant", "peer_prediction_type", "product_on_network", "double_counting", "damped_twice"}

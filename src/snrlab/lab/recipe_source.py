@@ -13,8 +13,8 @@ from snrlab.files.text import read_toml
 from snrlab.lab.recipe_text import parse_recipe
 from snrlab.lab.tables import describe
 from snrlab.peers.interpretation import interpret
-from snrlab.peers.reading import read_source
 from snrlab.peers.settings import Settings
+from snrlab.peers.settings_reader import read_source
 from snrlab.runs.folder import RunFolder
 
 _SUFFIXES = (".toml", ".json", ".safetensors")

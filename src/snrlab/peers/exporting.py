@@ -14,13 +14,13 @@ from snrlab.config.run import RunConfig
 from snrlab.config.run_file_text import LINE_WIDTH, format_toml
 from snrlab.core.errors import unknown
 from snrlab.peers.conversion import Dropped
-from snrlab.peers.kohya.data import data_back
-from snrlab.peers.kohya.model_output import export_model_output
-from snrlab.peers.kohya.network import export_network, is_sdxl_run
+from snrlab.peers.kohya.dataset_options import data_back
+from snrlab.peers.kohya.model_options import export_model_output
+from snrlab.peers.kohya.network_options import export_network, is_sdxl_run
 from snrlab.peers.kohya.recipe import kohya_recipe
-from snrlab.peers.kohya.training import export_training
-from snrlab.peers.onetrainer.exporter import to_onetrainer
-from snrlab.peers.onetrainer.meaning import ONETRAINER_VERSION as ONETRAINER
+from snrlab.peers.kohya.training_options import export_training
+from snrlab.peers.onetrainer.from_run_file import to_onetrainer
+from snrlab.peers.onetrainer.interpretation import ONETRAINER_VERSION as ONETRAINER
 from snrlab.peers.run_file_writer import format_dropped
 
 _PROGRAMS = {"lora": ("train_network.py", "sdxl_train_network.py"), "full": ("train_db.py", "sdxl_train.py")}

@@ -14,13 +14,13 @@ from snrlab.core.errors import UserError
 from snrlab.files.text import read_json, read_toml
 from snrlab.peers.conversion import Conversion, Dropped, readable
 from snrlab.peers.interpretation import interpret
-from snrlab.peers.kohya.data import IMAGE_OPTIONS, IMAGES
-from snrlab.peers.kohya.importer import from_kohya
-from snrlab.peers.kohya.model_output import MODEL
-from snrlab.peers.onetrainer.importer import from_onetrainer
-from snrlab.peers.reading import read_source
+from snrlab.peers.kohya.dataset_options import IMAGE_OPTIONS, IMAGES
+from snrlab.peers.kohya.model_options import MODEL
+from snrlab.peers.kohya.to_run_file import from_kohya
+from snrlab.peers.onetrainer.to_run_file import from_onetrainer
 from snrlab.peers.run_file_writer import Written, write_run_file
 from snrlab.peers.settings import Interpretation, Settings
+from snrlab.peers.settings_reader import read_source
 
 PATHS = ("model.path", "model.vae", "data.folder", "data.regularisation", "data.masks", "data.dataset_config",
          "lora.start_from")  # fmt: skip

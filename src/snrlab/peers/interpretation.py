@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from snrlab.peers.kohya import meaning as kohya_meaning
-from snrlab.peers.onetrainer import meaning as onetrainer_meaning
+from snrlab.peers.kohya import interpretation as kohya_meaning
+from snrlab.peers.onetrainer import interpretation as onetrainer_meaning
 from snrlab.peers.settings import Interpretation, Settings
 
 

@@ -18,8 +18,8 @@ from snrlab.core.errors import UserError
 from snrlab.models.denoise import denoise
 from snrlab.models.nonfinite import first_nonfinite_weight
 from snrlab.train.job import Job
-from snrlab.train.optim.learning_rate import rate_factor
 from snrlab.train.optim.optimizer import OneByOne, begin_step
+from snrlab.train.optim.rate_factor import rate_factor
 from snrlab.train.step.objective import Losses
 
 

@@ -29,7 +29,7 @@ from snrlab.train.job import Job, RunImages, find_images, prepare
 from snrlab.train.loop import Step, steps
 from snrlab.train.outputs.export import export_result
 from snrlab.train.outputs.milestones import before_training, catch_up, is_work_due, run_due_work, sample_milestone
-from snrlab.train.outputs.readers import Readers, open_readers
+from snrlab.train.outputs.observers import Readers, open_readers
 from snrlab.train.outputs.telemetry import Display, record
 from snrlab.train.resume import checkpoint, fingerprints
 from snrlab.train.resume import fork as forks

@@ -57,7 +57,8 @@ def sample_command(
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
     from snrlab.evaluate.open_model import open_model
-    from snrlab.pictures.grids import labelled, parameters, save_grid, save_png
+    from snrlab.pictures.grids import labelled, save_grid
+    from snrlab.pictures.png_metadata import parameters, save_png
     from snrlab.pictures.sampling import draw_pictures
     from snrlab.progress import Throughput
 

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from snrlab.core.errors import UserError
-from snrlab.core.learning_rate import LR_SCHEDULES, LearningRateProperties
+from snrlab.core.lr_schedules import LR_SCHEDULES, LearningRateProperties
 from snrlab.core.perturbation import PERTURBATIONS, PerturbationProperties
 from snrlab.core.registries.registry import Choice, Entry, Registry
 from snrlab.core.registries.tensor_registries import (

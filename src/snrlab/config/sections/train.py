@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from snrlab.config.sections.section import BATCH_RULE, FREE, Section
 from snrlab.config.sections.strategy import LearningRateField, LossField, OptimizerField
 from snrlab.core.errors import UserError
-from snrlab.core.learning_rate import LR_SCHEDULES
+from snrlab.core.lr_schedules import LR_SCHEDULES
 from snrlab.core.registries.tensor_registries import LOSSES, OPTIMIZERS, default_choice
 
 ADAMW_PARAMETERS = ("beta1", "beta2", "weight_decay")

@@ -19,7 +19,7 @@ from snrlab.data.items import Item
 from snrlab.distributed import SINGLE, Processes
 from snrlab.models.components import Components
 from snrlab.models.encoding.encode import TextEmbeddings, encode_text
-from snrlab.train.inputs.buckets import Bucket
+from snrlab.train.inputs.bucket_tensors import Bucket
 from snrlab.train.inputs.cache_folder import opened_cache
 from snrlab.train.inputs.caption_embeddings import Embeddings, embed
 from snrlab.train.inputs.images import encode_images

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Cache, cache_key, file_hash, fingerprint
-from snrlab.train.inputs.buckets import BucketSlot
+from snrlab.train.inputs.bucket_tensors import BucketSlot
 
 logger = logging.getLogger(__name__)
 

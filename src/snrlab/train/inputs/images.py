@@ -18,7 +18,7 @@ from snrlab.models.components import Components
 from snrlab.models.encoding.cache import Cache
 from snrlab.models.encoding.encode import encode_pixels
 from snrlab.progress import Throughput
-from snrlab.train.inputs.buckets import Bucket, BucketSlot, bucket_slots
+from snrlab.train.inputs.bucket_tensors import Bucket, BucketSlot, bucket_slots
 from snrlab.train.inputs.image_cache import ImageCache
 from snrlab.train.inputs.kohya_latents import KohyaReader
 

@@ -9,7 +9,7 @@ import torch
 
 from snrlab.models.components import Components
 from snrlab.models.encoding.kohya_cache import CacheFamily, KohyaLatents, UnusableError, cache_file, read_kohya_latents
-from snrlab.train.inputs.buckets import BucketSlot
+from snrlab.train.inputs.bucket_tensors import BucketSlot
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from snrlab.runs.logs import read_validation
 from snrlab.train.job import Job
 from snrlab.train.outputs.export import export_result
 from snrlab.train.outputs.intervals import is_due
-from snrlab.train.outputs.readers import Readers
+from snrlab.train.outputs.observers import Readers
 from snrlab.train.outputs.samples import draw_samples
 from snrlab.train.outputs.trackers import Trackers
 from snrlab.train.outputs.validation import validate

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snrlab.pictures.grids import request_parameters, save_grid, save_png
+from snrlab.pictures.grids import save_grid
+from snrlab.pictures.png_metadata import request_parameters, save_png
 from snrlab.pictures.requests import requests
 from snrlab.pictures.sampling import draw_pictures, pipeline
 from snrlab.train.job import Job

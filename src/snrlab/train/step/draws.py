@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snrlab.core.random_streams import Purpose, inverse_cdf, stream, uniforms
 from snrlab.core.recipe import Recipe, Tables
-from snrlab.core.timestep_sampler import Sampler, TimestepLaw
+from snrlab.core.timestep_law import Sampler, TimestepLaw
 
 Slots = NDArray[np.int64]
 

@@ -10,7 +10,7 @@ from snrlab.config.run_file_text import Line
 from snrlab.core.errors import UserError
 from snrlab.files.text import read_json_list
 from snrlab.peers.conversion import Conversion, Dropped, readable, shown
-from snrlab.peers.kohya.data import IMAGES
+from snrlab.peers.kohya.dataset_options import IMAGES
 from snrlab.peers.onetrainer.versions import concept_as_today
 from snrlab.peers.value_rules import read_size
 

@@ -9,9 +9,9 @@ from typing import Any
 from snrlab.config.option_tables.onetrainer import ONETRAINER_FIELDS, flatten_options
 from snrlab.core.errors import UserError
 from snrlab.peers.conversion import Conversion, shown
-from snrlab.peers.onetrainer.data import import_images, import_onetrainer_prompts
-from snrlab.peers.onetrainer.meaning import V_MODELS
-from snrlab.peers.onetrainer.training import (
+from snrlab.peers.onetrainer.dataset_options import import_images, import_onetrainer_prompts
+from snrlab.peers.onetrainer.interpretation import V_MODELS
+from snrlab.peers.onetrainer.training_options import (
     batches_reason,
     batches_to_steps,
     import_ema,

@@ -11,7 +11,7 @@ from snrlab.config.prompts import check_lines, read_lines
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.peers.conversion import Conversion, Dropped, shown
-from snrlab.peers.kohya.network import is_sdxl, is_sdxl_run, trains_lora
+from snrlab.peers.kohya.network_options import is_sdxl, is_sdxl_run, trains_lora
 from snrlab.peers.value_rules import FULL_PRECISION, carry
 
 TRACKERS = {"tensorboard": ["tensorboard"], "wandb": ["wandb"], "all": ["tensorboard", "wandb"]}

@@ -7,8 +7,8 @@ from typing import Any
 from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
 from snrlab.config.run import RunConfig
 from snrlab.peers.conversion import Conversion, Dropped
-from snrlab.peers.kohya.network import is_sdxl, is_sdxl_run, trains_lora
-from snrlab.peers.kohya.optimizer import export_lr_schedule, export_optimizer
+from snrlab.peers.kohya.network_options import is_sdxl, is_sdxl_run, trains_lora
+from snrlab.peers.kohya.optimizer_options import export_lr_schedule, export_optimizer
 
 LOSS_NAMES = {"l2": "mse", "l1": "l1", "huber": "huber", "smooth_l1": "smooth_l1"}
 _TEXT = ("text_encoder", "text_encoder_2")

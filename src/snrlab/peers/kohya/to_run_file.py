@@ -8,11 +8,11 @@ from typing import Any
 
 from snrlab.config.option_tables.kohya import KOHYA_OPTIONS, SECRETS
 from snrlab.peers.conversion import Conversion
-from snrlab.peers.kohya import data as kohya_data
-from snrlab.peers.kohya.model_output import import_model_output
-from snrlab.peers.kohya.network import import_method, import_network, refuse_other_training, trains_lora
-from snrlab.peers.kohya.optimizer import import_lr_schedule, import_optimizer
-from snrlab.peers.kohya.training import import_length, import_loss, import_parts_and_rates
+from snrlab.peers.kohya import dataset_options as kohya_data
+from snrlab.peers.kohya.model_options import import_model_output
+from snrlab.peers.kohya.network_options import import_method, import_network, refuse_other_training, trains_lora
+from snrlab.peers.kohya.optimizer_options import import_lr_schedule, import_optimizer
+from snrlab.peers.kohya.training_options import import_length, import_loss, import_parts_and_rates
 from snrlab.peers.optimizer_constraints import fit_to_optimizer
 from snrlab.peers.recipe_import import recipe
 from snrlab.peers.settings import Interpretation

@@ -23,9 +23,9 @@ from snrlab.files.text import parse_json, read_any_json, read_text, read_toml
 from snrlab.model_files.header import read_header
 from snrlab.model_files.resolve import complete_recipe, resolve_to_show
 from snrlab.peers.kohya import settings as kohya_settings
-from snrlab.peers.kohya.files import GUI_KEYS, OF_LORA_SCRIPTS, from_gui, from_lora_easy, from_training_toml
+from snrlab.peers.kohya.file_formats import GUI_KEYS, OF_LORA_SCRIPTS, from_gui, from_lora_easy, from_training_toml
 from snrlab.peers.kohya.option_texts import from_metadata, split_arguments
-from snrlab.peers.onetrainer import meaning as onetrainer_meaning
+from snrlab.peers.onetrainer import interpretation as onetrainer_meaning
 from snrlab.peers.onetrainer.versions import as_today
 from snrlab.peers.other_files import describe_list, describe_object, refuse_other_toml, weights_kind
 from snrlab.peers.other_models import refuse_other_models

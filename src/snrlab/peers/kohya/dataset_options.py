@@ -12,7 +12,7 @@ from snrlab.config.run import RunConfig
 from snrlab.config.sections.captions import MOVES_TAGS
 from snrlab.config.sections.data import BUCKET_OPTIONS, TAG_OPTIONS, DataConfig, ImageOptions
 from snrlab.peers.conversion import Conversion, Dropped, shown
-from snrlab.peers.kohya.network import is_sdxl_run
+from snrlab.peers.kohya.network_options import is_sdxl_run
 from snrlab.peers.value_rules import RULES, carry, read_size, write_size
 
 IMAGES = "images"

@@ -18,7 +18,7 @@ from snrlab.core.registries.registry import Choice
 from snrlab.core.registries.tensor_registries import NOISES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
-from snrlab.peers.floor import with_floor
+from snrlab.peers.loss_floor import with_floor
 from snrlab.peers.onetrainer.density import DISTRIBUTIONS, density, number
 from snrlab.peers.other_models import SUPPORTED_MODELS
 from snrlab.peers.settings import Interpretation, RecipeChange, Settings, other_loss

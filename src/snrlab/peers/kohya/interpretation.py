@@ -17,9 +17,9 @@ from snrlab.core.registries.tensor_registries import NOISES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS, WeightingProperties
-from snrlab.peers.floor import with_floor
 from snrlab.peers.kohya.findings import formulas, unknown_options
 from snrlab.peers.kohya.settings import STEPS, KohyaSettings
+from snrlab.peers.loss_floor import with_floor
 from snrlab.peers.other_models import refuse_other_models
 from snrlab.peers.settings import Interpretation, RecipeChange, Settings
 

@@ -11,10 +11,10 @@ from snrlab.config.sections.captions import CaptionOptions
 from snrlab.config.sections.data import ImageOptions
 from snrlab.core.registries.registry import Choice
 from snrlab.peers.conversion import Dropped, fields_left, shown
-from snrlab.peers.kohya.network import is_sdxl_run
+from snrlab.peers.kohya.network_options import is_sdxl_run
 from snrlab.peers.onetrainer.density import options_of
-from snrlab.peers.onetrainer.importer import LAYERS, PATTERNS
-from snrlab.peers.onetrainer.training import OPTIMIZER_NAMES, TEXT
+from snrlab.peers.onetrainer.to_run_file import LAYERS, PATTERNS
+from snrlab.peers.onetrainer.training_options import OPTIMIZER_NAMES, TEXT
 from snrlab.peers.onetrainer.versions import CONCEPT_NOW, NOW
 
 _TYPES = {"fp16": "FLOAT_16", "bf16": "BFLOAT_16", "fp32": "FLOAT_32"}

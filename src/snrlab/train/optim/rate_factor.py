@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snrlab.config.sections.train import TrainConfig
-from snrlab.core.learning_rate import warmup_factor
+from snrlab.core.lr_schedules import warmup_factor
 
 
 def rate_factor(train: TrainConfig, step: int) -> float:
