@@ -20,7 +20,7 @@ from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
 
 if TYPE_CHECKING:
-    from snrlab.lab.recipe_source import NamedRecipe
+    from snrlab.core.recipe import Recipe
 
 _FORMATS = ("table", "csv", "json")
 WIDE = 200  # columns, if the output is no terminal
@@ -118,14 +118,15 @@ def table_command(
             f"RECIPE is '{recipe}', and options say {' '.join(words)}: put all of it into RECIPE.",
             code="conflicting-options",
         )
-    from snrlab.lab.recipe_source import NamedRecipe, read_recipes
-    from snrlab.lab.recipe_text import parse_recipe
+    if recipe is None:  # options are never a path
+        from snrlab.lab.recipe_text import parse_recipe
 
-    if recipe is not None:
-        _print_table(read_recipes(recipe)[0], every, at, format)
-    else:  # options are never a path
-        label, parsed = parse_recipe(" ".join(words) or "plain")
-        _print_table(NamedRecipe(label, label, parsed), every, at, format)
+        _print_table(parse_recipe(" ".join(words) or "plain")[1], "", every, at, format)
+        return
+    from snrlab.lab.recipe_source import read_recipes
+
+    named = read_recipes(recipe)[0]
+    _print_table(named.recipe, named.assumption, every, at, format)
 
 
 def _as_words(**fields: str | float | bool | list[str] | None) -> list[str]:
@@ -141,15 +142,15 @@ def _as_words(**fields: str | float | bool | list[str] | None) -> list[str]:
     return words
 
 
-def _print_table(named: NamedRecipe, every: int | None, at: str | None, format: str) -> None:
+def _print_table(recipe: Recipe, assumption: str, every: int | None, at: str | None, format: str) -> None:
     from snrlab.lab import tables as lab
 
-    recipe, tables = named.recipe, named.recipe.tables()
+    tables = recipe.tables()
     timesteps = _timesteps(every, at, len(tables.t))
     recipe_findings = findings(recipe, tables)
     refuse_errors(recipe_findings)
-    if named.assumption:
-        typer.echo(named.assumption, err=format != "table")
+    if assumption:
+        typer.echo(assumption, err=format != "table")
     if format == "table":
         from rich.console import Console
 
