@@ -74,8 +74,10 @@ def killer(mutant: dict[str, Any]) -> str | None:
             if done.returncode == 1:
                 failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
                 return failed[0].split(" - ")[0].rpartition("tests/")[2]
-            if done.returncode != 0:
-                return f"error in {name} (exit {done.returncode})"
+            if done.returncode == 2:  # the mutant does not even import
+                return f"{name} (not collected)"
+            if done.returncode != 0:  # the tests did not run at all, which catches nothing
+                raise SystemExit(f"{mutant['name']}: {name} did not run:\n{done.stdout}{done.stderr}")
     return None
 
 
