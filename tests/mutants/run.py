@@ -85,13 +85,13 @@ def main(names: list[str]) -> int:
     """Run the mutants and print who killed each."""
     core = names == ["--core"]
     chosen = [m for m in mutants() if (m["file"].startswith(CORE) if core else not names or m["name"] in names)]
+    survived = 0
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        killers = [(m["name"], test) for m, test in zip(chosen, pool.map(killer, chosen), strict=True)]
-    for name, test in killers:
-        print(f"{'killed' if test else 'SURVIVED':9} {name:44} {test or ''}")
-    survived = sum(test is None for _, test in killers)
-    print(f"{len(killers) - survived} passed, {survived} failed")
-    return 1 if survived or not killers else 0
+        for mutant, test in zip(chosen, pool.map(killer, chosen), strict=True):
+            print(f"{'killed' if test else 'SURVIVED':9} {mutant['name']:44} {test or ''}", flush=True)
+            survived += test is None
+    print(f"{len(chosen) - survived} passed, {survived} failed")
+    return 1 if survived or not chosen else 0
 
 
 if __name__ == "__main__":
