@@ -7,7 +7,7 @@ import pytest
 
 import tiny
 import tiny_families
-from snrlab.config import read_run
+from snrlab.config import parse_run, read_run
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
 from snrlab.model_files.resolve import resolve_to_show
@@ -129,3 +129,27 @@ def test_what_contradicts_the_model_is_an_error_to_explain_too(run_file, tmp_pat
     done = json.loads(tiny.snrlab("explain", tmp_path / "run.toml", "--format", "json").stdout)
     codes = {finding["code"] for finding in done["findings"]}
     assert "model_disagrees" in codes
+
+
+def test_a_recipe_that_states_everything_needs_no_model(tmp_path):
+    """As that of a run folder, whose model may be on another machine."""
+    run = {"model": {"path": str(tmp_path / "gone.safetensors")}, "data": {"folder": "images"}}
+    recipe = {"schedule": "sd", "zero_terminal_snr": True, "prediction_type": "v_prediction"}
+    resolved = resolve_to_show(parse_run(run | {"recipe": recipe}))
+    assert (resolved.assumption, resolved.disagreement) == ("", "")
+    assert stated(resolved.recipe.as_dict()) == ("sd", True, "v_prediction")
+    for field in recipe:
+        left_open = {name: value for name, value in recipe.items() if name != field}
+        assert "could not be read" in resolve_to_show(parse_run(run | {"recipe": left_open})).assumption
+
+
+def test_a_model_that_does_not_say_what_it_predicts_is_said(tmp_path):
+    """Files of SD 2 for 512 and for 768 pixels hold the same tensors; train asks which it is."""
+    file = tmp_path / "silent.safetensors"
+    save_single_file(tiny_families.family("sd2"), file, None)
+    file.write_bytes(file.read_bytes().replace(b"modelspec", b"otherspec"))
+    run = {"model": {"path": str(file)}, "data": {"folder": "images"}}
+    resolved = resolve_to_show(parse_run(run))
+    assert "taken as epsilon. Training asks for recipe.prediction_type" in resolved.assumption
+    assert resolved.recipe.prediction_type == "epsilon"
+    assert not resolve_to_show(parse_run(run | {"recipe": {"prediction_type": "v_prediction"}})).assumption
