@@ -59,7 +59,7 @@ STEPS, SAVED, PAUSE = 8, 4, 0.25
 
 def train_in_a_terminal(run, out, terminal):
     """The command with its streams on a terminal, with steps and checkpoints that take a while."""
-    os.environ |= {"COLUMNS": "120", "TERM": "xterm"}
+    os.environ |= {"COLUMNS": "400", "TERM": "xterm"}  # no path is wrapped
     file = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
     for stream in (1, 2):
         os.dup2(file, stream)
