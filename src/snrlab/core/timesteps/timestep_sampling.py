@@ -2,7 +2,8 @@
 
 An entry gives p_s(t), the distribution that timesteps are drawn from, and each loss is multiplied by p / p_s, so the
 expected gradient is that of the density whatever p_s is. Entries with the property `learns` use the network's error so
-far, so p_s changes from step to step; the others draw from the density itself.
+far, so p_s changes from step to step; the others draw from the density itself. The draw, with its strata, is made in
+`core/random_streams.py` (`uniforms`, `inverse_cdf`) for `train/step/draws.py`.
 
 The p_s that minimises the variance of the gradient is proportional to p times the root mean square of the gradient's
 norm at t. That norm costs too much to compute; the norm of the loss's gradient at the network's output, w sqrt(mse),
