@@ -75,9 +75,10 @@ def evaluate_command(
     from snrlab.config.sections.output import SampleConfig
     from snrlab.evaluate.evaluation import evaluate_folder, evaluate_source
     from snrlab.evaluate.features import STYLE_CLASSIFIER, open_net
+    from snrlab.runs.folder import RunFolder
 
     net = None if features == STYLE_CLASSIFIER else open_net(Path(features))
-    if source.is_dir() and not (source / "run.toml").exists() and not (source / "model_index.json").exists():
+    if source.is_dir() and not RunFolder(source).started and not (source / "model_index.json").exists():
         _refuse_drawing_options(context)
         evaluation = evaluate_folder(source, style, net)
     else:

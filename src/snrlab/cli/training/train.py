@@ -131,8 +131,11 @@ def _log_next_steps(outcome: Outcome) -> None:
 
 def refuse_copy(file: Path, out: Path, config: RunConfig) -> None:
     """Refuse to resume from the run file of a copied run folder, with the command that resumes the copy (UserError)."""
+    from snrlab.runs.folder import RunFolder
+
     folder = file.absolute().parent
-    if file.name == "run.toml" and (folder / "checkpoints").is_dir() and folder.name != config.name:
+    run_folder = RunFolder(folder)
+    if file.name == run_folder.config_file.name and run_folder.checkpoints.is_dir() and folder.name != config.name:
         raise UserError(
             f"{folder.name} is a copy of the run {config.name}, and --resume would go on with {out / config.name}. To "
             f'go on with the copy: snrlab train {file} --out {folder.parent} --set name="{folder.name}" --resume',
