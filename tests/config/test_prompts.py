@@ -20,7 +20,8 @@ SMALL = {"model": {"random": "small"}, "data": {"shipped": "noto", "resolution":
             PromptLine("a cat", "bad, worse", 768, 512, 42, 7.5, 28),
         ),
         ("a cat --W 64 --S 3", PromptLine("a cat", width=64, steps=3)),
-        ("a cat --ss ddim", PromptLine("a cat")),
+        ("a cat --ss ddim", PromptLine("a cat", sampler="ddim")),
+        ("a cat --ss DPM++ 2M Karras --s 3", PromptLine("a cat", steps=3, sampler="dpmpp_2m_karras")),
         ("--n bad", PromptLine("", "bad")),
         ("a (cat:1.2) --n ", PromptLine("a (cat:1.2)", "")),
     ],
@@ -43,7 +44,12 @@ def test_lines(line, wanted):
         ("a --l nan", "--l (guidance) is nan"),
         ("a --d -1", "--d (seed) is -1"),
         ("a --d 1 --d 2", "--d is given twice"),
-        ("a --ss euler_a", "made with DDIM"),
+        ("a --ss euler_b", "line 4: --ss (sampler): 'euler_b' is not known. Did you mean 'euler_a'?"),
+        (
+            "a --ss k_lms",
+            "'k_lms' is a sampler of another program that snrlab does not have. The nearest here is dpmpp",
+        ),
+        ("a --sampler euler", "Did you mean --ss?"),
         ("a\nb", "a prompt is one line"),
     ],
 )

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import tiny
 from effects import shows
+from snrlab import UserError
 from snrlab.runs.logs import read_steps, read_validation
 from snrlab.train import runner
 
@@ -71,10 +72,16 @@ def test_when_pictures_are_made(run):
     assert steps(every_epochs=2) == [0, 3, 6]
 
 
-@shows("sample.steps", "sample.guidance", "sample.negative", "sample.seed", "sample.epsilon_scaling")
+@shows(
+    "sample.steps", "sample.guidance", "sample.negative", "sample.seed", "sample.epsilon_scaling", "sample.sampler"
+)  # fmt: skip
 @pytest.mark.parametrize(
-    "change", [{"steps": 3}, {"guidance": 2.0}, {"negative": "a dog"}, {"seed": 1}, {"epsilon_scaling": 1.1}]
-)
+    "change",
+    [
+        {"steps": 3}, {"guidance": 2.0}, {"negative": "a dog"}, {"seed": 1}, {"epsilon_scaling": 1.1},
+        {"sampler": "Euler a"},
+    ],
+)  # fmt: skip
 def test_how_pictures_are_made(change, run):
     assert not np.array_equal(drawn(run)[0], drawn(run, **change)[0])
 
@@ -83,10 +90,17 @@ def test_a_line_says_of_its_picture_what_the_section_says_of_all(run):
     """Each flag gives the picture that the section's option gives."""
     section = {"steps": 3, "guidance": 2.0, "negative": "a dog"}
     assert np.array_equal(drawn(run, **section), drawn(run, ["a red cat --s 3 --l 2 --n a dog"]))
+    assert np.array_equal(drawn(run, sampler="euler"), drawn(run, ["a red cat --ss k_euler"]))
     assert np.array_equal(drawn(run, seed=5), drawn(run, ["a red cat --d 5"]))
     same, other = drawn(run, ["a red cat --d 5"] * 2), drawn(run, ["a red cat"] * 2)
     assert np.array_equal(same[0], same[1]), "the same seed is the same noise"
     assert not np.array_equal(other[0], other[1])
+
+
+def test_a_sampler_that_does_not_fit_the_recipe_is_refused_before_the_first_step(run):
+    recipe = {"prediction_type": "v_prediction", "zero_terminal_snr": True}
+    with pytest.raises(UserError, match="the sampler is heun, but this model's schedule ends without signal"):
+        run(sample={"prompts": ["a --ss heun"], "at_start": False}, recipe=recipe, model={"convert": True})
 
 
 def test_pictures_say_how_they_were_made(run):

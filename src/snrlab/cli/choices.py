@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from snrlab.core.errors import unknown
+from snrlab.core.registries.samplers import SAMPLERS, WHY_DDIM, sampler_named
 
 TEXT_OR_JSON = ("text", "json")
 DOCUMENTS = (*TEXT_OR_JSON, "md", "html")  # the formats of explain and compare
@@ -34,3 +35,14 @@ def one_of(
 
     metavar = None if callable(allowed) else "|".join(allowed)
     return typer.Option(*names, help=help, show_default=show_default, metavar=metavar, callback=check)
+
+
+def sampler_option() -> Any:
+    """The typer option --sampler, whose value becomes the name of a sampler in SAMPLERS."""
+
+    def check(parameter: typer.CallbackParam, value: str) -> str:
+        return sampler_named(value, str(parameter.opts[0])).name
+
+    names = ", ".join(SAMPLERS)
+    help = f"Sampler: {names}; or kohya's or A1111's name for it. The default is for measurement: {WHY_DDIM}."
+    return typer.Option(help=help, metavar="NAME", callback=check)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.core.errors import UserError, nearest
+from snrlab.core.registries.samplers import sampler_named
 from snrlab.core.regular_file import check_regular_file
 from snrlab.files.text import LARGEST_TEXT
 
@@ -20,9 +21,10 @@ FLAGS = {
     "d": "seed",
     "l": "guidance",
     "s": "sampler steps",
+    "ss": "sampler",
 }
 # longer flags that people write, and the right one
-LONG_NAMES = {"negative": "n", "width": "w", "height": "h", "seed": "d", "guidance": "l", "sampler": "s"}
+LONG_NAMES = {"negative": "n", "width": "w", "height": "h", "seed": "d", "guidance": "l", "steps": "s", "sampler": "ss"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class PromptLine:
         seed: seed of the starting noise.
         guidance: classifier-free guidance scale.
         steps: sampler steps.
+        sampler: name of the sampler, a key of SAMPLERS.
     """
 
     prompt: str
@@ -45,13 +48,15 @@ class PromptLine:
     seed: int | None = None
     guidance: float | None = None
     steps: int | None = None
+    sampler: str | None = None
 
 
 def parse_line(line: str, where: str) -> PromptLine:
     """Parse a prompt line; `where` begins the message of an error.
 
-    >>> parse_line("a cat, sitting --n blurry --d 7", "line 1")
-    PromptLine(prompt='a cat, sitting', negative='blurry', width=None, height=None, seed=7, guidance=None, steps=None)
+    >>> line = parse_line("a cat, sitting --n blurry --d 7 --ss DPM++ 2M Karras", "line 1")
+    >>> line.prompt, line.negative, line.seed, line.steps, line.sampler
+    ('a cat, sitting', 'blurry', 7, None, 'dpmpp_2m_karras')
 
     Raises:
         UserError: an unknown or repeated flag, or an invalid value.
@@ -65,8 +70,7 @@ def parse_line(line: str, where: str) -> PromptLine:
         field, parse = _flag_parser(name.lower(), where)
         if field in settings:
             raise UserError(f"{where}: --{name} is given twice.", code="stated-twice")
-        settings[field] = parse(value.strip(), f"{where}: --{name} ({FLAGS.get(name.lower(), 'sampler')})")
-    settings.pop("sampler", None)
+        settings[field] = parse(value.strip(), f"{where}: --{name} ({FLAGS[name.lower()]})")
     return PromptLine(prompt.strip(), **settings)
 
 
@@ -129,7 +133,7 @@ def _flag_parser(name: str, where: str) -> tuple[str, Callable[[str, str], Any]]
         case "l":
             return "guidance", lambda value, at: _parse_number(value, at, float, 1, 100)
         case "ss":
-            return "sampler", _check_sampler
+            return "sampler", lambda value, at: sampler_named(value, at).name
     known = ", ".join(f"--{flag} {meaning}" for flag, meaning in FLAGS.items())
     guess = nearest(name, LONG_NAMES)
     hint = f" Did you mean --{LONG_NAMES[guess]}?" if guess else ""
@@ -144,14 +148,6 @@ def _parse_side(value: str, at: str) -> int:
             code="wrong-size",
         )
     return side
-
-
-def _check_sampler(value: str, at: str) -> str:
-    if value.lower() != "ddim":
-        raise UserError(
-            f"{at} is '{value}'; pictures of a run are made with DDIM. Leave the flag out.", code="not-supported"
-        )
-    return value
 
 
 def _parse_number(value: str, at: str, kind: type[int] | type[float], low: float, high: float) -> float:

@@ -21,7 +21,7 @@ MAX_TABLE_SIZE = 2**20  # examples up to which the order of an epoch is a table 
 FEISTEL_ROUNDS = 6  # rounds of the Feistel network that orders larger data
 Purpose = Literal[
     "order", "bucket", "t", "strata", "noise", "perturbation", "dropout", "caption", "augmentation", "rounding",
-    "validation", "sample", "adapter",
+    "validation", "sample", "sampler", "adapter",
 ]  # fmt: skip
 
 

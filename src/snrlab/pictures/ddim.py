@@ -8,6 +8,7 @@ import numpy as np
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from snrlab.core.arrays import Array
 from snrlab.core.schedule import NoiseSchedule
 
 
@@ -50,10 +51,9 @@ def scale_epsilon(
 
 def sampler(schedule: NoiseSchedule, prediction_type: str) -> ScaledDDIM:
     """DDIM on the exact schedule of training, its last timestep included."""
-    a = schedule.alphas_cumprod
-    betas = 1 - a / np.r_[1.0, a[:-1]]
+    betas = schedule_betas(schedule)
     return ScaledDDIM(
-        num_train_timesteps=len(a),
+        num_train_timesteps=len(betas),
         trained_betas=betas.tolist(),
         prediction_type=prediction_type,
         clip_sample=False,
@@ -61,3 +61,15 @@ def sampler(schedule: NoiseSchedule, prediction_type: str) -> ScaledDDIM:
         timestep_spacing="trailing",
         steps_offset=1,  # unused by this spacing; diffusers warns about any other value
     )
+
+
+def schedule_betas(schedule: NoiseSchedule) -> Array:
+    """The noise variances by timestep from which diffusers computes the schedule, shape [T]."""
+    a = schedule.alphas_cumprod
+    betas = 1 - a / np.r_[1.0, a[:-1]]
+    return betas
+
+
+def ends_without_signal(schedule: NoiseSchedule) -> bool:
+    """Whether the last timestep has no signal in diffusers' float32."""
+    return bool(np.float32(schedule_betas(schedule)[-1]) == 1)

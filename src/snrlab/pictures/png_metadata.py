@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from snrlab.config.sections.output import SampleConfig
+from snrlab.core.registries.samplers import SAMPLERS
 from snrlab.files.writing import atomically
 from snrlab.models.encode_rule import PLAIN_RULE, EncodeRule
 from snrlab.pictures.requests import SampleRequest
@@ -27,8 +28,8 @@ def parameters(config: SampleConfig, size: tuple[int, int], model: str) -> str:
     """Generation parameters of a grid in the text form of A1111."""
     return (
         f"{' | '.join(config.prompts)}\nNegative prompt: {config.negative}\n"
-        f"Steps: {config.steps}, Sampler: DDIM, CFG scale: {config.guidance:g}, Seed: {config.seed}, "
-        f"Size: {size[0]}x{size[1]}, Model: {model}"
+        f"Steps: {config.steps}, Sampler: {SAMPLERS[config.sampler].title}, CFG scale: {config.guidance:g}, "
+        f"Seed: {config.seed}, Size: {size[0]}x{size[1]}, Model: {model}"
         + (f", Epsilon scaling: {config.epsilon_scaling:g}" if config.epsilon_scaling != 1 else "")
     )
 
@@ -46,7 +47,7 @@ def request_parameters(
     """
     settings = {
         "Steps": request.steps,
-        "Sampler": "DDIM",
+        "Sampler": SAMPLERS[request.sampler].title,
         "CFG scale": f"{request.guidance:g}",
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}",

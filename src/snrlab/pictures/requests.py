@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from snrlab.config.prompts import parse_line
 from snrlab.config.sections.output import SampleConfig
 from snrlab.core.errors import UserError
+from snrlab.core.registries.samplers import DEFAULT_SAMPLER
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,11 @@ class SampleRequest:
     Attributes:
         prompt, negative: the prompt and the negative prompt.
         width, height: size in pixels, multiples of 8.
-        seed: seed of the initial noise.
+        seed: seed of the initial noise, and of the noise that some samplers add at each step.
         guidance: classifier-free guidance scale; 1 is none.
         steps: number of sampler steps.
         place: index of the noise within the seed; pictures with one seed but different noise have places 0, 1, 2, ...
+        sampler: name of the sampler, a key of SAMPLERS.
     """
 
     prompt: str
@@ -30,6 +32,7 @@ class SampleRequest:
     guidance: float = 5.0
     steps: int = 25
     place: int = 0
+    sampler: str = DEFAULT_SAMPLER
 
     def __post_init__(self) -> None:
         """Refuse sizes that no pipeline can draw."""
@@ -56,6 +59,7 @@ def requests(config: SampleConfig, resolution: int) -> list[SampleRequest]:
                 line.guidance or config.guidance,
                 line.steps or config.steps,
                 place if line.seed is None else 0,
+                line.sampler or config.sampler,
             )
         )
     return sample_requests

@@ -19,8 +19,9 @@ from snrlab.core.schedule import NoiseSchedule
 from snrlab.models.arithmetic import borrowed, computing
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.encoding.encode import TextEmbeddings, decode_latents, encode_captions
-from snrlab.pictures.ddim import sampler
+from snrlab.pictures.ddim import ends_without_signal, sampler
 from snrlab.pictures.requests import SampleRequest, requests
+from snrlab.pictures.schedulers import make_scheduler
 
 _BATCH = 16
 _AREA = 2**20  # pixels drawn at a time: 4 pictures of 512 x 512
@@ -29,10 +30,19 @@ RESCALE_AT_ZERO_SNR = 0.7  # arXiv:2305.08891: guidance overexposes where the sc
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """A diffusers pipeline that shares the networks of a model in memory."""
+    """A diffusers pipeline that shares the networks of a model in memory.
+
+    Attributes:
+        components: the model.
+        diffusers: the pipeline; its scheduler is that of the batch that is being drawn.
+        schedule: the noise schedule of training.
+        prediction_type: what the network predicts.
+    """
 
     components: Components
     diffusers: StableDiffusionPipeline | StableDiffusionXLPipeline
+    schedule: NoiseSchedule
+    prediction_type: str
 
 
 class _OnTheUNetsDevice:
@@ -66,7 +76,7 @@ def pipeline(components: Components, schedule: NoiseSchedule, prediction_type: s
     else:
         diffusers = _SD(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     diffusers.set_progress_bar_config(disable=True)
-    return Pipeline(components, diffusers)
+    return Pipeline(components, diffusers, schedule, prediction_type)
 
 
 @torch.no_grad()
@@ -88,23 +98,26 @@ def draw_pictures(
         drawn: called with the number of pictures newly drawn (but not yet decoded).
 
     Raises:
-        UserError: epsilon scaling on a schedule that ends at SNR 0.
+        UserError: epsilon scaling on a schedule that ends at SNR 0, or a sampler that cannot draw with this model.
     """
     if isinstance(wanted, SampleConfig):
         return draw_pictures(pipe, requests(wanted, resolution), epsilon_scaling=wanted.epsilon_scaling, drawn=drawn)
-    scheduler = pipe.diffusers.scheduler
-    if float(scheduler.alphas_cumprod[-1]) == 0 and epsilon_scaling != 1:
+    if ends_without_signal(pipe.schedule) and epsilon_scaling != 1:
         raise UserError(
             f"epsilon_scaling is {epsilon_scaling:g}, but this model's schedule ends without signal: there the "
             "noise says nothing about the picture, and scaling it has no meaning. Leave it at 1.",
             code="unused-option",
         )
-    scheduler.epsilon_scaling = epsilon_scaling
+    schedulers = {
+        name: make_scheduler(name, pipe.schedule, pipe.prediction_type, epsilon_scaling=epsilon_scaling)
+        for name in dict.fromkeys(request.sampler for request in wanted)
+    }
     components, device = pipe.components, pipe.components.unet.device
     with borrowed(components, ENCODERS, device):
         text = encode_captions(components, [r.prompt for r in wanted] + [r.negative for r in wanted])
     latents: list[Tensor] = []
     for rows in _batches(wanted):
+        pipe.diffusers.scheduler = schedulers[wanted[rows[0]].sampler]
         latents += _denoise_batch(pipe, wanted, rows, text)
         drawn(len(rows))
     with borrowed(components, ("unet",), torch.device("cpu")), borrowed(components, ("vae",), device):
@@ -113,15 +126,15 @@ def draw_pictures(
 
 
 def _batches(sample_requests: Sequence[SampleRequest]) -> Iterator[list[int]]:
-    """Indices of the requests that are drawn in one batch: neighbours of one size, guidance and step count."""
+    """Indices of the requests that are drawn in one batch: neighbours of one size, guidance, steps and sampler."""
     groups = groupby(range(len(sample_requests)), key=lambda i: _batch_key(sample_requests[i]))
-    for (width, height, _, _), group in groups:
+    for (width, height, *_), group in groups:
         rows, limit = list(group), max(1, min(_BATCH, _AREA // (width * height)))
         yield from (rows[start : start + limit] for start in range(0, len(rows), limit))
 
 
-def _batch_key(request: SampleRequest) -> tuple[int, int, float, int]:
-    return request.width, request.height, request.guidance, request.steps
+def _batch_key(request: SampleRequest) -> tuple[int, int, float, int, str]:
+    return request.width, request.height, request.guidance, request.steps, request.sampler
 
 
 def _denoise_batch(
@@ -130,7 +143,7 @@ def _denoise_batch(
     """Denoise one batch of requests to latents, on the CPU: [B, C, h, w]."""
     components, diffusers = pipe.components, pipe.diffusers
     unet, factor = components.unet, components.latent_factor
-    width, height, guidance, steps = _batch_key(sample_requests[rows[0]])
+    width, height, guidance, steps, _ = _batch_key(sample_requests[rows[0]])
     shape = (unet.config.in_channels, height // factor, width // factor)
     noise = [
         stream(sample_requests[i].seed, "sample", 0, sample_requests[i].place).standard_normal(shape) for i in rows
@@ -140,14 +153,21 @@ def _denoise_batch(
             **_prompt_arguments(text[rows], ""),
             **_prompt_arguments(text[[len(sample_requests) + i for i in rows]], "negative_"),
             latents=torch.tensor(np.stack(noise), dtype=torch.float32, device=unet.device),
+            generator=[_step_noise(sample_requests[i]) for i in rows],
             num_inference_steps=steps,
             guidance_scale=guidance,
-            guidance_rescale=RESCALE_AT_ZERO_SNR if float(diffusers.scheduler.alphas_cumprod[-1]) == 0 else 0.0,
+            guidance_rescale=RESCALE_AT_ZERO_SNR if ends_without_signal(pipe.schedule) else 0.0,
             height=height,
             width=width,
             output_type="latent",
         ).images
     return latents.float().cpu()
+
+
+def _step_noise(request: SampleRequest) -> torch.Generator:
+    """The generator of the noise that the steps of one picture add, whatever the batch and the device."""
+    seed = stream(request.seed, "sampler", 0, request.place).integers(2**63)
+    return torch.Generator().manual_seed(int(seed))
 
 
 def _prompt_arguments(text: TextEmbeddings, prefix: str) -> dict[str, Tensor]:

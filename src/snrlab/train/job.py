@@ -19,6 +19,7 @@ from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
 from snrlab.core.findings.recipe_findings import findings, refuse_errors
 from snrlab.core.recipe import Recipe
+from snrlab.core.registries.samplers import check_sampler
 from snrlab.data.dataset import find, select_items
 from snrlab.data.items import Item
 from snrlab.data.validation_folder import validation_items
@@ -29,6 +30,7 @@ from snrlab.models.arithmetic import borrowed, release
 from snrlab.models.components import ENCODERS, Components
 from snrlab.models.load_for_run import load_for_run, model_name
 from snrlab.models.storage.save_single_file import refuse_unsavable
+from snrlab.pictures.ddim import ends_without_signal
 from snrlab.train.inputs.cache_folder import cache_folder, tight_cache
 from snrlab.train.inputs.examples import TrainingExamples, encode_examples
 from snrlab.train.inputs.validation_examples import ValidationExamples, encode_validation_examples
@@ -211,6 +213,9 @@ def _load(images: RunImages, processes: Processes) -> _LoadedRun:
     train, tables = config.train, recipe.tables()
     recipe_findings = findings(recipe, tables)
     refuse_errors(recipe_findings)
+    if config.sample.prompts:
+        for name in config.sample.samplers:
+            check_sampler(name, recipe.prediction_type, zero_terminal=ends_without_signal(tables.schedule))
     components.freeze()
     total = train.batch_size * train.gradient_accumulation * processes.count
     return _LoadedRun(config, components, images, StepRandomness(recipe, tables, config.seed, total), recipe_findings)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.choices import TEXT_OR_JSON, one_of
+from snrlab.cli.choices import TEXT_OR_JSON, one_of, sampler_option
 from snrlab.cli.strengths import check_finite_strength
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
+from snrlab.core.registries.samplers import DEFAULT_SAMPLER
 from snrlab.lab.blocks import columns
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def evaluate_command(
         list[int] | None, typer.Option(help="Step of a run whose LoRA is measured; repeat for a table.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Sampler steps.", min=1, max=1000)] = 25,
+    sampler: Annotated[str, sampler_option()] = DEFAULT_SAMPLER,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance.", min=1, max=100)] = 3.0,
     seed: Annotated[int, typer.Option(help="Seed of the starting noise.", min=0)] = 0,
     features: Annotated[
@@ -82,7 +84,8 @@ def evaluate_command(
         _refuse_drawing_options(context)
         evaluation = evaluate_folder(source, style, net)
     else:
-        settings = parse_section({"steps": steps, "guidance": guidance, "seed": seed}, SampleConfig, "sample")
+        drawing = {"steps": steps, "sampler": sampler, "guidance": guidance, "seed": seed}
+        settings = parse_section(drawing, SampleConfig, "sample")
         evaluation = evaluate_source(
             source,
             style,
@@ -98,7 +101,7 @@ def evaluate_command(
 
 
 def _refuse_drawing_options(context: typer.Context) -> None:
-    for option in ("concepts", "count", "lora", "strength", "step", "steps", "guidance", "seed"):
+    for option in ("concepts", "count", "lora", "strength", "step", "steps", "sampler", "guidance", "seed"):
         origin = context.get_parameter_source(option)
         if origin is not None and origin.name == "COMMANDLINE":
             raise UserError(

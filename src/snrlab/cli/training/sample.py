@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.choices import sampler_option
 from snrlab.cli.messages import report_written
 from snrlab.cli.output_files import free_path
 from snrlab.cli.strengths import check_finite_strength
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
+from snrlab.core.registries.samplers import DEFAULT_SAMPLER
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +33,7 @@ def sample_command(
         list[int] | None, typer.Option(help="Step of a run whose LoRA is used; repeat for a table.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Sampler steps.", min=1, max=1000)] = 25,
+    sampler: Annotated[str, sampler_option()] = DEFAULT_SAMPLER,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.", min=1, max=100)] = 5.0,
     negative: Annotated[str, typer.Option(help="Negative prompt.")] = "",
     epsilon_scaling: Annotated[
@@ -72,6 +75,7 @@ def sample_command(
     if not prompts:
         raise UserError('there is nothing to draw: give at least one --prompt "...".', code="nothing-to-do")
     fields = {"prompts": prompts, "steps": steps, "guidance": guidance, "negative": negative, "seed": seed}
+    fields["sampler"] = sampler
     config = parse_section({**fields, "epsilon_scaling": epsilon_scaling}, SampleConfig, "sample")
     chosen = [(adapter, value) for adapter in saved.adapters or (None,) for value in strength or (1.0,)]
     rows: dict[str, list[Image]] = {}

@@ -7,9 +7,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from snrlab.config.prompts import check_lines, read_lines
+from snrlab.config.prompts import check_lines, parse_line, read_lines
 from snrlab.config.sections.section import FREE, PLACE, Section
 from snrlab.core.errors import UserError
+from snrlab.core.registries.samplers import DEFAULT_SAMPLER, SAMPLERS, WHY_DDIM, check_epsilon_scaling, sampler_named
 
 
 class ValidationConfig(Section):
@@ -50,7 +51,7 @@ class SampleConfig(Section):
     prompts: list[str] = Field(
         default_factory=list,
         description="One picture each, none makes no pictures. A line may say more of its picture, as kohya's do: "
-        "--n negative --w width --h height --d seed --l guidance --s steps.",
+        "--n negative --w width --h height --d seed --l guidance --s steps --ss sampler.",
         json_schema_extra=FREE,
     )
     prompts_file: str | None = Field(
@@ -63,7 +64,13 @@ class SampleConfig(Section):
     )
     every_epochs: int = Field(0, ge=0, description="The same in passes over the images.", json_schema_extra=FREE)
     at_start: bool = Field(True, description="Make pictures before the first step too.", json_schema_extra=FREE)
-    steps: int = Field(25, ge=1, le=1000, description="Sampler steps (DDIM).", json_schema_extra=FREE)
+    steps: int = Field(25, ge=1, le=1000, description="Sampler steps.", json_schema_extra=FREE)
+    sampler: str = Field(
+        DEFAULT_SAMPLER,
+        description=f"{', '.join(SAMPLERS)}; kohya's and A1111's names are taken too, such as DPM++ 2M Karras. By "
+        f"default {WHY_DDIM}.",
+        json_schema_extra=FREE,
+    )
     guidance: float = Field(
         5.0, ge=1, le=100, description="Classifier-free guidance; 1 is none.", json_schema_extra=FREE
     )
@@ -82,6 +89,11 @@ class SampleConfig(Section):
     def _check_prompts(cls, prompts: list[str]) -> list[str]:
         return check_lines(prompts)
 
+    @field_validator("sampler")
+    @classmethod
+    def _check_sampler(cls, name: str) -> str:
+        return sampler_named(name).name
+
     @model_validator(mode="after")
     def _check_something_to_draw(self) -> SampleConfig:
         _check_one_interval(self.every, self.every_epochs)
@@ -95,6 +107,18 @@ class SampleConfig(Section):
                 f"{name} is set but there are no prompts: there is nothing to draw.", code="unused-option", field=name
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_scaling_has_a_sampler(self) -> SampleConfig:
+        for name in self.samplers:
+            check_epsilon_scaling(name, self.epsilon_scaling)
+        return self
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """Names of the samplers that draw the pictures of `prompts`; the section's own is the first."""
+        lines = (parse_line(text, f"prompt {place}") for place, text in enumerate(self.prompts, 1))
+        return tuple(dict.fromkeys((self.sampler, *(line.sampler for line in lines if line.sampler))))
 
     def with_file_read(self) -> SampleConfig:
         """This section with the lines of `prompts_file` moved into `prompts` (UserError if it cannot be read)."""
