@@ -81,7 +81,7 @@ OWN = {"max_token_length": 150, "mixed_precision": "bf16", "save_precision": "bf
        "min_timestep": 10, "max_timestep": 900, "clip_skip": 2, "bucket_reso_steps": 32, "min_bucket_reso": 320,
        "max_bucket_reso": 1280, "network_module": "networks.lora", "log_with": "tensorboard",
        "save_model_as": "safetensors", "multires_noise_discount": 0.4, "lr_warmup_steps": 10,
-       "output_name": "x"}  # fmt: skip
+       "output_name": "x", "sample_sampler": "euler_a"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [n for n in RUN if n != "v_pred_like_loss"])
@@ -252,7 +252,8 @@ NEEDS = {
     "huber_schedule": {"loss_type": "huber"}, "log_tracker_name": {"log_with": "wandb"},
     "prior_loss_weight": {"reg_data_dir": "r"}, "fused_backward_pass": {"optimizer_type": "Adafactor"},
     "sample_every_n_steps": {"sample_prompts": "a cat"}, "sample_every_n_epochs": {"sample_prompts": "a cat"},
-    "sample_at_first": {"sample_prompts": "a cat"}, "masked_loss": {"conditioning_data_dir": "m"},
+    "sample_at_first": {"sample_prompts": "a cat"}, "sample_sampler": {"sample_prompts": "a cat"},
+    "masked_loss": {"conditioning_data_dir": "m"},
     "lr_scheduler_type": {}, "multires_noise_iterations": {}, "learning_rate_te": {"train_text_encoder": True},
     "learning_rate_te1": {"train_text_encoder": True}, "learning_rate_te2": {"train_text_encoder": True},
 }  # fmt: skip

@@ -15,7 +15,7 @@ from snrlab.config.run_file_text import LINE_WIDTH, format_toml
 from snrlab.core.errors import unknown
 from snrlab.peers.conversion import Dropped
 from snrlab.peers.kohya.dataset_options import data_back
-from snrlab.peers.kohya.model_options import export_model_output
+from snrlab.peers.kohya.model_options import export_model_output, export_prompts
 from snrlab.peers.kohya.network_options import export_network, is_sdxl_run
 from snrlab.peers.kohya.recipe import kohya_recipe
 from snrlab.peers.kohya.training_options import export_training
@@ -66,11 +66,10 @@ def export_settings(config: RunConfig, trainer: str) -> Exported:
         (images, data_dropped),
     )
     values = {name: value for group, _ in groups for name, value in group.items()}
-    dropped = [item for _, group_dropped in groups for item in group_dropped]
+    prompts, samplers_dropped = export_prompts(config)
+    dropped = [item for _, group_dropped in groups for item in group_dropped] + samplers_dropped
     options = {name: value for name, value in values.items() if value is not None and value != []}
-    return Exported(
-        trainer, options, tuple(dropped), dataset, tuple(config.sample.prompts), f"{_script(config)} of {KOHYA_VERSION}"
-    )
+    return Exported(trainer, options, tuple(dropped), dataset, prompts, f"{_script(config)} of {KOHYA_VERSION}")
 
 
 def _script(config: RunConfig) -> str:

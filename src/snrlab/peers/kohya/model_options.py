@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
-from snrlab.config.prompts import check_lines, read_lines
+from snrlab.config.prompts import check_lines, parse_line, read_lines
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.core.registries.samplers import DEFAULT_SAMPLER, SAMPLERS, sampler_named
 from snrlab.peers.conversion import Conversion, Dropped, shown
 from snrlab.peers.kohya.network_options import is_sdxl, is_sdxl_run, trains_lora
 from snrlab.peers.value_rules import FULL_PRECISION, carry
@@ -20,6 +21,8 @@ _PLAIN = ("output_name", "seed", "vae", "max_token_length", "mixed_precision", "
          "gradient_checkpointing", "save_precision", "metadata_title", "metadata_author", "metadata_license",
          "metadata_tags", "metadata_trigger_phrase")  # fmt: skip
 OF_LORA = ("network_dropout", "scale_weight_norms", "network_weights")
+NO_SAMPLER = "kohya has no such sampler, and draws with its default"
+_SAMPLER_FLAG = re.compile(r"(?:^|\s)--ss\s+(.*?)(?=\s--[A-Za-z]|$)", re.IGNORECASE)
 RHYTHMS = {"output": ("save_every_n_steps", "save_every_n_epochs"),
            "sample": ("sample_every_n_steps", "sample_every_n_epochs"),
            "validation": ("validate_every_n_steps", "validate_every_n_epochs")}  # fmt: skip
@@ -45,8 +48,9 @@ def import_model_output(conversion: Conversion, folder: Path) -> None:
     if import_prompts(conversion, folder):
         import_interval(conversion, "sample")
         carry(conversion, "sample_at_first")
+        import_sampler(conversion)
     else:
-        for name in (*RHYTHMS["sample"], "sample_at_first"):
+        for name in (*RHYTHMS["sample"], "sample_at_first", "sample_sampler"):
             conversion.drop(name, "there are no prompts for pictures")
     conversion.drop("validation_split", "here it is a number of images: set validation.images")
     for name in RHYTHMS["validation"]:
@@ -107,7 +111,7 @@ def import_prompts(conversion: Conversion, folder: Path) -> bool:
     lines = [str(line) for line in prompts] if isinstance(prompts, list) else text.splitlines()
     if isinstance(prompts, str) and len(lines) == 1 and re.search(r"\.(txt|toml|json)$", text):
         return _import_prompts_file(conversion, text, folder)
-    lines = [re.sub(r"\s--ss\s+\S+", "", line).strip() for line in lines if line.strip() and line.strip()[0] != "#"]
+    lines = [_known_sampler(conversion, line.strip()) for line in lines if line.strip() and line.strip()[0] != "#"]
     try:
         lines = check_lines(lines)
     except UserError as error:
@@ -115,6 +119,27 @@ def import_prompts(conversion: Conversion, folder: Path) -> bool:
         return False
     conversion.set("sample.prompts", lines or None, "sample_prompts")
     return bool(lines)
+
+
+def import_sampler(conversion: Conversion) -> None:
+    """Import the sampler by its name here; one without a counterpart is dropped."""
+    try:
+        name = sampler_named(str(conversion.value("sample_sampler"))).name
+    except UserError as error:
+        conversion.drop("sample_sampler", str(error))
+        return
+    conversion.set("sample.sampler", name, "sample_sampler")
+
+
+def _known_sampler(conversion: Conversion, line: str) -> str:
+    """A prompt line without its `--ss NAME` where the sampler has no counterpart here, which is recorded."""
+    for flag in _SAMPLER_FLAG.finditer(line):
+        try:
+            sampler_named(flag[1].strip())
+        except UserError as error:
+            conversion.dropped.append(Dropped(flag[0].strip(), str(error), names=("sample_prompts",)))
+            return _SAMPLER_FLAG.sub("", line)
+    return line
 
 
 def _import_prompts_file(conversion: Conversion, text: str, folder: Path) -> bool:
@@ -127,6 +152,18 @@ def _import_prompts_file(conversion: Conversion, text: str, folder: Path) -> boo
         return False
     conversion.set("sample.prompts_file", str(file), "sample_prompts")
     return True
+
+
+def export_prompts(config: RunConfig) -> tuple[tuple[str, ...], list[Dropped]]:
+    """Export the prompt lines with kohya's names of the samplers: (lines, samplers that kohya does not have)."""
+    lines, dropped = [], []
+    for place, line in enumerate(config.sample.prompts, 1):
+        name = parse_line(line, f"prompt {place}").sampler
+        kohya = SAMPLERS[name].kohya if name else ()
+        lines.append(_SAMPLER_FLAG.sub(f" --ss {kohya[0]}" if kohya else "", line))
+        if name and not kohya:
+            dropped.append(Dropped(f"--ss {name} of prompt {place}", NO_SAMPLER))
+    return tuple(lines), dropped
 
 
 def import_trackers(conversion: Conversion) -> None:
@@ -177,6 +214,11 @@ def export_model_output(config: RunConfig) -> tuple[dict[str, Any], list[Dropped
         options["sample_prompts"] = sample.prompts_file
     if sample.prompts or sample.prompts_file:
         options["sample_at_first"] = sample.at_start or None
+        kohya = SAMPLERS[sample.sampler].kohya
+        if not kohya:
+            dropped.append(Dropped(f"sample.sampler = {shown(sample.sampler)}", NO_SAMPLER))
+        elif sample.sampler != DEFAULT_SAMPLER:
+            options["sample_sampler"] = kohya[0]
     if config.log.trackers:
         kohya_trackers = {tuple(ours): theirs for theirs, ours in TRACKERS.items()}
         kind = kohya_trackers.get(tuple(sorted(config.log.trackers)))

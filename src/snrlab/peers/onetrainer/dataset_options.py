@@ -8,6 +8,7 @@ from typing import Any
 
 from snrlab.config.run_file_text import Line
 from snrlab.core.errors import UserError
+from snrlab.core.registries.samplers import DEFAULT_SAMPLER, SAMPLERS
 from snrlab.files.text import read_json_list
 from snrlab.peers.conversion import Conversion, Dropped, readable, shown
 from snrlab.peers.kohya.dataset_options import IMAGES
@@ -115,20 +116,31 @@ def _drop(conversion: Conversion, concept: str, field: str, value: Any, reason: 
 
 
 def import_onetrainer_prompts(conversion: Conversion, folder: Path) -> None:
-    """Import sample.prompts, each with the size, seed, guidance and steps of its sample."""
+    """Import sample.prompts, each with the size, seed, guidance, steps and sampler of its sample."""
     samples = read_list(conversion, "samples", "sample_definition_file_name", folder) or []
     lines = []
     for sample in samples:
         if not sample.get("enabled", True) or not str(sample.get("prompt", "")).strip():
             continue
         flags = [("w", sample.get("width")), ("h", sample.get("height")), ("d", sample.get("seed")),
-                 ("l", sample.get("cfg_scale")), ("s", sample.get("diffusion_steps"))]  # fmt: skip
+                 ("l", sample.get("cfg_scale")), ("s", sample.get("diffusion_steps")),
+                 ("ss", _sampler(conversion, sample))]  # fmt: skip
         negative = f" --n {sample['negative_prompt']}" if sample.get("negative_prompt") else ""
         flag_text = "".join(f" --{flag} {value}" for flag, value in flags if value is not None)
         lines.append(" ".join(str(sample["prompt"]).split()) + negative + flag_text)
     if lines:
         name = "samples" if conversion.has("samples") else "sample_definition_file_name"
         conversion.set("sample.prompts", lines, name)
+
+
+def _sampler(conversion: Conversion, sample: Mapping[str, Any]) -> str | None:
+    """The sampler of a sample; None for the default, and for one without a counterpart, which is recorded."""
+    theirs = sample.get("noise_scheduler") or SAMPLERS[DEFAULT_SAMPLER].onetrainer
+    ours = next((sampler.name for sampler in SAMPLERS.values() if sampler.onetrainer == theirs), None)
+    if ours is None:
+        option = f"noise_scheduler = {shown(theirs)} of a sample"
+        conversion.dropped.append(Dropped(option, "there is no such sampler here"))
+    return None if ours == DEFAULT_SAMPLER else ours
 
 
 def read_list(conversion: Conversion, name: str, file_name: str, folder: Path) -> list[dict[str, Any]] | None:

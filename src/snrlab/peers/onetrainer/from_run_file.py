@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from snrlab.config.prompts import parse_line
@@ -10,6 +9,7 @@ from snrlab.config.run import RunConfig
 from snrlab.config.sections.captions import CaptionOptions
 from snrlab.config.sections.data import ImageOptions
 from snrlab.core.registries.registry import Choice
+from snrlab.core.registries.samplers import DEFAULT_SAMPLER, SAMPLERS
 from snrlab.peers.conversion import Dropped, fields_left, shown
 from snrlab.peers.kohya.network_options import is_sdxl_run
 from snrlab.peers.onetrainer.density import options_of
@@ -72,7 +72,7 @@ def to_onetrainer(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
     elif config.output.format is not None:
         options["output_model_format"] = "DIFFUSERS" if config.output.format == "diffusers" else "ORIGINAL_SINGLE_FILE"
     options |= _schedule(train.lr_schedule, dropped) | _optimizer(config, dropped) | _recipe(config, dropped)
-    options |= {"concepts": _concepts(config, dropped), "samples": _samples(config.sample.prompts)}
+    options |= {"concepts": _concepts(config, dropped), "samples": _samples(config, dropped)}
     for section in ("sample", "output"):
         options |= _interval(config, section)
     _drop_unsupported_fields(config, dropped)
@@ -232,14 +232,22 @@ def _concept(folder: str, options: ImageOptions, importance: float | None, regul
     return concept
 
 
-def _samples(prompts: Sequence[str]) -> list[dict[str, Any]]:
+def _samples(config: RunConfig, dropped: list[Dropped]) -> list[dict[str, Any]]:
     samples = []
-    for place, text in enumerate(prompts, 1):
+    for place, text in enumerate(config.sample.prompts, 1):
         line = parse_line(text, f"prompt {place}")
         sample = {"prompt": line.prompt, "negative_prompt": line.negative, "width": line.width, "height": line.height,
-                  "seed": line.seed, "cfg_scale": line.guidance, "diffusion_steps": line.steps}  # fmt: skip
+                  "seed": line.seed, "cfg_scale": line.guidance, "diffusion_steps": line.steps,
+                  "noise_scheduler": _sampler(line.sampler or config.sample.sampler, place, dropped)}  # fmt: skip
         samples.append({name: value for name, value in sample.items() if value is not None})
     return samples
+
+
+def _sampler(name: str, place: int, dropped: list[Dropped]) -> str | None:
+    """OneTrainer's name of a sampler; None for its default, and for one that it does not have."""
+    if not SAMPLERS[name].onetrainer:
+        dropped.append(Dropped(f"sampler {name} of prompt {place}", "OneTrainer has no such sampler"))
+    return None if name == DEFAULT_SAMPLER else SAMPLERS[name].onetrainer or None
 
 
 def _interval(config: RunConfig, section: str) -> dict[str, Any]:
