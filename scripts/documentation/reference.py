@@ -28,6 +28,7 @@ from snrlab.config.run import RunConfig
 from snrlab.config.sections.section import on_resume
 from snrlab.core.errors import ERROR_CODES
 from snrlab.core.registries.registry import Choice, Entry, Registry
+from snrlab.core.registries.samplers import SAMPLERS, WHY_DDIM
 from snrlab.core.registries.tensor_registries import LossProperties, NoiseProperties, OptimizerProperties
 from snrlab.core.timesteps.density import DensityProperties
 from snrlab.core.weights.weighting import WeightingProperties
@@ -134,7 +135,30 @@ def strategies(illustrate: Illustrate = lambda entry: "") -> str:
               "are for squared errors; with another loss they say how the steps count against each other."]  # fmt: skip
     for registry in training:
         parts += registry_lines(registry, illustrate)
-    return "\n".join(parts) + "\n"
+    return "\n".join([*parts, *sampler_lines()]) + "\n"
+
+
+def sampler_lines() -> list[str]:
+    """Markdown of all samplers: names here and in other programs, and what each can do."""
+    about = (
+        "What draws pictures: `sampler` in `[sample]`, `--ss` in a prompt line, `--sampler` of `snrlab sample` and "
+        f"`snrlab evaluate`. The default is for measurement: {WHY_DDIM}. Each sampler is a scheduler of diffusers on "
+        "the model's exact schedule. Where a sampler adds noise, the seed and the place of the picture decide it, "
+        "whatever else is drawn beside it. The names of kohya and A1111 are taken wherever ours are. A schedule of "
+        "zero terminal SNR ends without signal, where some samplers cannot start."
+    )
+    head = "| name | in A1111 and in PNG files | in kohya | in OneTrainer | scheduler of diffusers | adds noise | "
+    rows = [head + "zero terminal SNR | predictions |", "|---|---|---|---|---|---|---|---|"]
+    for sampler in SAMPLERS.values():
+        names = ", ".join(f"`{name}`" for name in sampler.kohya) or "-"
+        onetrainer = f"`{sampler.onetrainer}`" if sampler.onetrainer else "-"
+        options = (f"{name}={value!r}" for name, value in sampler.arguments.items())
+        scheduler = f"`{sampler.scheduler}({', '.join(options)})`"
+        marks = ("yes" if mark else "no" for mark in (sampler.noise, sampler.zero_terminal))
+        predictions = ", ".join(sampler.predictions)
+        cells = (f"`{sampler.name}`", sampler.title, names, onetrainer, scheduler, *marks, predictions)
+        rows.append(f"| {' | '.join(cells)} |")
+    return ["", "# Pictures", "", "## Sampler", "", about, "", *rows]
 
 
 def registry_lines(registry: Registry, illustrate: Illustrate) -> list[str]:

@@ -167,7 +167,7 @@ def test_scaled_noise_is_of_ddim_alone():
     from snrlab.config.sections.output import SampleConfig
 
     for section in ({"sampler": "euler"}, {"prompts": ["a --ss euler"]}):
-        with pytest.raises(UserError, match=r"epsilon_scaling is 1.01, but the sampler is euler"):
+        with pytest.raises(UserError, match=r"^sample: epsilon_scaling is 1.01, but the sampler is euler"):
             parse_section({"epsilon_scaling": 1.01, **section}, SampleConfig, "sample")
     with pytest.raises(UserError, match="only ddim scales"):
         drawn([SampleRequest("a", width=16, height=16, steps=2, sampler="euler")], epsilon_scaling=1.01)

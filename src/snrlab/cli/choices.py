@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from snrlab.core.errors import unknown
-from snrlab.core.registries.samplers import SAMPLERS, WHY_DDIM, sampler_named
+from snrlab.core.registries.samplers import NAMES_IN_SHORT, sampler_named
 
 TEXT_OR_JSON = ("text", "json")
 DOCUMENTS = (*TEXT_OR_JSON, "md", "html")  # the formats of explain and compare
@@ -43,6 +43,4 @@ def sampler_option() -> Any:
     def check(parameter: typer.CallbackParam, value: str) -> str:
         return sampler_named(value, str(parameter.opts[0])).name
 
-    names = ", ".join(SAMPLERS)
-    help = f"Sampler: {names}; or kohya's or A1111's name for it. The default is for measurement: {WHY_DDIM}."
-    return typer.Option(help=help, metavar="NAME", callback=check)
+    return typer.Option(help=f"Sampler: {NAMES_IN_SHORT}", metavar="NAME", callback=check)

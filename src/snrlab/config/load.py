@@ -78,9 +78,15 @@ def parse_section(data: dict[str, Any], schema: type[SectionT], name: str) -> Se
         return schema.model_validate(data)
     except ValidationError as invalid:
         raise UserError(
-            "\n".join(f"{name}.{schema_error_text(error, schema)}" for error in invalid.errors()),
+            "\n".join(_section_error_text(error, schema, name) for error in invalid.errors()),
             code=validation_error_code(invalid),
         ) from None
+
+
+def _section_error_text(error: Any, schema: type[BaseModel], name: str) -> str:
+    """Message for an error in a field of the section, or between its fields."""
+    text = schema_error_text(error, schema)
+    return f"{name}.{text}" if error["loc"] else f"{name}{text.removeprefix('run')}"
 
 
 def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from snrlab.config.prompts import check_lines, parse_line, read_lines
 from snrlab.config.sections.section import FREE, PLACE, Section
 from snrlab.core.errors import UserError
-from snrlab.core.registries.samplers import DEFAULT_SAMPLER, SAMPLERS, WHY_DDIM, check_epsilon_scaling, sampler_named
+from snrlab.core.registries.samplers import DEFAULT_SAMPLER, NAMES_IN_SHORT, check_epsilon_scaling, sampler_named
 
 
 class ValidationConfig(Section):
@@ -67,15 +67,14 @@ class SampleConfig(Section):
     steps: int = Field(25, ge=1, le=1000, description="Sampler steps.", json_schema_extra=FREE)
     sampler: str = Field(
         DEFAULT_SAMPLER,
-        description=f"{', '.join(SAMPLERS)}; kohya's and A1111's names are taken too, such as DPM++ 2M Karras. By "
-        f"default {WHY_DDIM}.",
+        description=f"Sampler: {NAMES_IN_SHORT}",
         json_schema_extra=FREE,
     )
     guidance: float = Field(
         5.0, ge=1, le=100, description="Classifier-free guidance; 1 is none.", json_schema_extra=FREE
     )
     negative: str = Field("", description="Negative prompt.", json_schema_extra=FREE)
-    seed: int = Field(0, ge=0, description="Seed of the starting noise.", json_schema_extra=FREE)
+    seed: int = Field(0, ge=0, description="Seed of the starting noise and of the sampler's.", json_schema_extra=FREE)
     epsilon_scaling: float = Field(
         1.0,
         ge=0.5,

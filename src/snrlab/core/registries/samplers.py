@@ -142,6 +142,12 @@ SAMPLERS: Mapping[str, PictureSampler] = MappingProxyType(
         )
     }
 )  # fmt: skip
+_PLAIN = [sampler for sampler in SAMPLERS.values() if not sampler.karras]
+NAMES_IN_SHORT = (
+    f"{', '.join(sampler.name for sampler in _PLAIN)}; with _karras at the end on Karras' noise levels (not "
+    f"{', '.join(sampler.name for sampler in _PLAIN if f'{sampler.name}_karras' not in SAMPLERS)}); or kohya's or "
+    f"A1111's name, such as DPM++ 2M Karras. The default is for measurement: {WHY_DDIM}."
+)
 # samplers of kohya and A1111 that are not here, and the nearest one that is
 _NEAREST = {
     "lms": "dpmpp_2m", "k_lms": "dpmpp_2m", "LMS Karras": "dpmpp_2m_karras", "ddpm": "euler_a",
