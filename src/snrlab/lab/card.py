@@ -14,6 +14,8 @@ from snrlab.config.redact import without_paths
 from snrlab.files.writing import write_atomically
 from snrlab.lab.figures.run_figures import recipe_png
 from snrlab.lab.report import change_by_band
+from snrlab.lab.report_parts.facts import base_name, trained_thing, usage
+from snrlab.lab.report_parts.verdict import MEASURE_WORDS, direction_mark, main_row, verdict
 from snrlab.lab.statistics import Estimate
 from snrlab.lab.tables import describe
 from snrlab.model_files.resolve import resolve_to_show
@@ -39,12 +41,13 @@ def card(config: RunConfig, run: RunFolder, recipe: str) -> str:
         front_matter(config, _last_pictures(run)),
         f"# {output.title or config.name}\n",
         f"{output.description}\n" if output.description else "",
+        _verdict(config, run),
         _use(config),
         _pictures(config, run),
         f"## Recipe\n\n{recipe[0].upper()}{recipe[1:]}.\n",
         f"![weight and emphasis by noise level]({run.recipe_plot.name})\n",
         _numbers(run),
-        f"## Configuration\n\nTrained with snrlab {__version__}:\n\n```toml\n{dump(shareable).strip()}\n```\n",
+        f"## Settings\n\nTrained with snrlab {__version__}:\n\n```toml\n{dump(shareable).strip()}\n```\n",
     ]
     return "\n".join(section for section in sections if section)
 
@@ -67,24 +70,19 @@ def front_matter(config: RunConfig, pictures: list[Path]) -> str:
     return "\n".join([*lines, "---", ""])
 
 
-def base_name(config: RunConfig) -> str:
-    """Name of the base model: as in the run's [output], or else after its file."""
-    model = config.model
-    default_name = Path(model.path).name if model.path is not None else f"snrlab-{model.shipped or model.random}"
-    return config.output.base_model or default_name.replace("_", "-")
-
-
 def _use(config: RunConfig) -> str:
-    output, lora = config.output, config.train.method == "lora"
-    result = (
-        f"`{config.name}.safetensors`: a LoRA of rank {config.lora.rank} for" if lora else "All weights, trained from"
-    )
-    text = f"{result} {base_name(config)}."
-    if output.trigger_phrase:
-        text += f" Put `{output.trigger_phrase}` into the prompt."
+    """What the result is, and where it goes in other programs."""
+    output, thing = config.output, trained_thing(config)
+    text = f"{thing[0].upper()}{thing[1:]}, trained on {base_name(config)}."
     if output.author:
         text += f" By {output.author}."
-    return text + "\n"
+    steps = "\n".join(f"- {_escaped(sentence)}" for sentence in usage(config))
+    return f"{text}\n\n## How to use it\n\n{steps}\n"
+
+
+def _escaped(text: str) -> str:
+    """The text with the characters escaped that Markdown or HTML would read as marks."""
+    return re.sub(r"([\\`*_<>\[\]])", r"\\\1", text)
 
 
 def _pictures(config: RunConfig, run: RunFolder) -> str:
@@ -93,33 +91,52 @@ def _pictures(config: RunConfig, run: RunFolder) -> str:
     return "## Samples\n\n" + "\n".join(rows) + "\n" if rows else ""
 
 
+def _verdict(config: RunConfig, run: RunFolder) -> str:
+    """What got better and what it cost, in sentences."""
+    sentences = verdict(
+        list(read_validation(run.validation_file)), _read_evaluation(run), lora=config.train.method == "lora"
+    )
+    return " ".join(sentences) + "\n" if sentences else ""
+
+
 def _numbers(run: RunFolder) -> str:
     """The section of numbers: validation errors, and the evaluation if there is one."""
     text = ""
     changes = change_by_band(list(read_validation(run.validation_file)))
     if changes:
-        rows = "".join(f"| {band} | {first} | {last} | {change} |\n" for band, (first, last, change) in changes.items())
-        text += (
-            "## Numbers\n\nUnweighted epsilon error on images that were not trained on, with 95 % intervals:\n\n"
-            f"| SNR band | before | after | change |\n|---|---|---|---|\n{rows}"
+        rows = "".join(
+            f"| {band} | {first} | {last} | {change} | {direction_mark(change, higher_is_better=False)} |\n"
+            for band, (first, last, change) in changes.items()
         )
-    evaluation = run.evaluation_file
-    if evaluation.exists():
-        text += _evaluation(json.loads(evaluation.read_text(encoding="utf-8")))
-    return text
+        text += (
+            "## Numbers\n\nError on images that were not trained on, before any weighting, with 95 % intervals. "
+            "Lower is better.\n\n"
+            f"| noise level | before | after | change | |\n|---|---|---|---|---|\n{rows}"
+        )
+    evaluation = _read_evaluation(run)
+    return text if evaluation is None else text + _evaluation(evaluation)
+
+
+def _read_evaluation(run: RunFolder) -> dict[str, Any] | None:
+    file = run.evaluation_file
+    content: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    return content
 
 
 def _evaluation(evaluation: dict[str, Any]) -> str:
     """Measures of pictures without and with what was trained, against the true pictures of a style."""
-    model, trained = evaluation["rows"][:2]
-    rows = "".join(
-        f"| {name} | {Estimate(**model['measures'][name])} | {Estimate(**value)} | "
-        f"{Estimate(**trained['change'][name])} |\n"
-        for name, value in trained["measures"].items()
-    )
+    model, trained = evaluation["rows"][0], main_row(evaluation)
+    if trained is None:
+        return ""
+    rows = ""
+    for name, difference in trained["change"].items():
+        words, moved = MEASURE_WORDS.get(name), Estimate(**difference)
+        mark = direction_mark(moved, higher_is_better=words.higher_is_better) if words else ""
+        values = (Estimate(**row["measures"][name]) for row in (model, trained))
+        rows += f"| {' | '.join(map(str, (name, *values, moved, mark)))} |\n"
     return (
         f"\n{evaluation['count']} pictures against the true pictures of {evaluation['style']}:\n\n"
-        f"| measure | without | with | change |\n|---|---|---|---|\n{rows}"
+        f"| measure | without | with | change | |\n|---|---|---|---|---|\n{rows}"
     )
 
 

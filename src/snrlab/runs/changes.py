@@ -21,7 +21,8 @@ from snrlab.core.registries.registry import Choice
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import read_steps
 
-RESOLVED_FIELDS = ("recipe", "train.steps", "train.epochs")  # complete only once model and images are known
+# complete only once model and images are known
+RESOLVED_FIELDS = ("recipe", "train.steps", "train.epochs", "validation.every")
 PROCESSES = "processes"
 SET_PATHS = ("folder", "masks")
 

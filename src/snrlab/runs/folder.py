@@ -1,6 +1,6 @@
 """Run folder: the paths of a run's files, and which folder a new or resumed run may use.
 
-run.toml  sources.json  steps.jsonl  validation.jsonl  history.jsonl  samples/  checkpoints/
+run.toml  sources.json  steps.jsonl  validation.jsonl  history.jsonl  sessions.jsonl  samples/  checkpoints/
 <name>.safetensors or <name>/  report.html
 """
 
@@ -51,6 +51,11 @@ class RunFolder:
         return self.path / "validation.jsonl"
 
     @property
+    def sessions_file(self) -> Path:
+        """When and on which machine the run has trained; missing where it writes no dates."""
+        return self.path / "sessions.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of checkpoints: resumable state."""
         return self.path / "checkpoints"
@@ -98,6 +103,10 @@ class RunFolder:
         """The sample grids that exist, by step, in order."""
         return {int(file.stem.removeprefix("step-")): file for file in sorted(self.samples.glob("step-*.png"))}
 
+    def sample_images(self) -> dict[int, list[Path]]:
+        """The single pictures of each grid that exists, in the order of the prompts, by step, in order."""
+        return {step: sorted(grid.with_suffix("").glob("*.png")) for step, grid in self.grids().items()}
+
     def last_sample_images(self) -> list[Path]:
         """The single pictures of the last grid, in the order of the prompts."""
         last = max(self.samples.glob("step-*/"), default=None)
@@ -121,10 +130,11 @@ class RunFolder:
     @property
     def reserved_names(self) -> frozenset[str]:
         """File names that a run uses itself, so that no result may have them."""
-        logs = (self.config_file, self.sources_file, self.history_file, self.steps_file, self.validation_file)
+        records = (self.config_file, self.sources_file, self.history_file, self.sessions_file)
+        logs = (self.steps_file, self.validation_file)
         results = (self.comparison_file, self.evaluation_file, self.report, self.card_file, self.recipe_plot)
         folders = (self.checkpoints, self.samples, self.logs)
-        return frozenset(file.name for file in (*logs, *results, *folders))
+        return frozenset(file.name for file in (*records, *logs, *results, *folders))
 
     @property
     def started(self) -> bool:

@@ -158,7 +158,9 @@ def find_images(config: RunConfig, processes: Processes = SINGLE) -> RunImages:
         raise UserError(
             f"recipe.stages: from_step is {last}, but the run ends after {train.steps} steps.", code="out-of-range"
         )
-    return RunImages(config.model_copy(update={"train": train}), training, tuple(validation))
+    batch = train.batch_size * train.gradient_accumulation * processes.count
+    measured = config.validation.in_steps(train.steps, batch, len(validation))
+    return RunImages(config.model_copy(update={"train": train, "validation": measured}), training, tuple(validation))
 
 
 def prepare(config: RunConfig, processes: Processes = SINGLE, images: RunImages | None = None) -> Job:

@@ -152,6 +152,7 @@ def _is_finished(context: RunContext, request: RunRequest) -> bool:
         return False
     request.lock.take()
     if folder.finished:
+        _finish_report(folder)
         logger.info(f"{folder.path} is already finished. For more steps use --fork NAME with a larger train.steps.")
         return True
     changes.refuse(folder, folder.read_config(), config, context.processes.count, resolved=False)
@@ -159,18 +160,35 @@ def _is_finished(context: RunContext, request: RunRequest) -> bool:
     return False
 
 
+def _finish_report(folder: RunFolder) -> None:
+    """Write the report of a finished run whose process was killed between its result and its last report."""
+    finished = folder.read_config()
+    is_last = folder.report.exists() and folder.report.stat().st_mtime_ns >= _newest_mtime(folder.result(finished))
+    if finished.output.report and not is_last:
+        write_report(folder.path)
+
+
+def _newest_mtime(result: Path) -> int:
+    """When a result was last written, in nanoseconds; of a folder, its newest file."""
+    return max(file.stat().st_mtime_ns for file in (result, *result.rglob("*")))
+
+
 def _train_and_finish(job: Job, folder: RunFolder, done: int, stop: Stop, started: datetime) -> bool:
     """Take the remaining steps and write the result; False if the run was asked to stop before the end."""
-    with open_readers(job, folder, done) as readers:
+    with open_readers(job, folder, done, started) as readers:
         if done:
             catch_up(job, folder, done, readers)
         else:
             before_training(job, folder, readers)
         if not _train(job, folder, done, readers, stop):
+            readers.report.end_session()
+            readers.report.write("stopped")
             return False
         sample_milestone(job, folder, job.config.train.steps, readers.trackers, logging.INFO)
-    if job.processes.main:
-        _finish(job, folder, started)
+        if job.processes.main:
+            _finish(job, folder, started)
+        readers.report.end_session()
+        readers.report.write("finished")
     job.processes.gather_objects(None)  # the others wait for the main process
     logger.info(f"wrote {folder.result(job.config)}")
     return True
@@ -227,6 +245,7 @@ def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop)
                     readers.log.write(json.dumps(line) + "\n")
                     readers.trackers.step(line)
                     display.update(step)
+                    readers.report.after_a_step()
                     due = is_work_due(job, folder, done, readers)
                     with display.between_steps() if due or checkpointer.is_due(done) else nullcontext():
                         if checkpointer.is_due(done):
@@ -260,9 +279,7 @@ def _timed(steps_to_take: Iterator[Step], checkpointer: Checkpointer) -> Iterato
 
 
 def _finish(job: Job, folder: RunFolder, started: datetime) -> None:
-    """Write the report and the model card, then the result, whose presence marks the run as finished."""
-    if job.config.output.report:
-        write_report(folder.path)
+    """Write the model card, then the result, whose presence marks the run as finished."""
     if job.config.output.model_card:
         write_card(folder.path)
     with job.averaged():

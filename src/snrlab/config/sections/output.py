@@ -12,6 +12,11 @@ from snrlab.config.sections.section import FREE, PLACE, Section
 from snrlab.core.errors import UserError
 from snrlab.core.registries.samplers import DEFAULT_SAMPLER, NAMES_IN_SHORT, check_epsilon_scaling, sampler_named
 
+_MEASUREMENTS = 10  # of a run by default, besides the one before its first step
+_FORWARD_PASSES = 12  # of each image in a measurement: three noise levels in each of four bands
+_PASSES_OF_TRAINING = 3  # forward passes that cost as much as one forward and backward
+_SHARE_OF_TRAINING = 0.1  # that the measurements on the way may cost
+
 
 class ValidationConfig(Section):
     """[validation]: unweighted losses by SNR band on images that are not trained on (validation.jsonl)."""
@@ -20,13 +25,14 @@ class ValidationConfig(Section):
     folder: str | None = Field(
         None, description="Instead of images: a folder of images with captions to measure on.", json_schema_extra=PLACE
     )
-    every: int = Field(
-        0,
+    every: int | None = Field(
+        None,
         ge=0,
-        description="Steps between measurements, besides the first and last; 0 is none.",
+        description="Steps between measurements, besides the first and last; 0 is none. By default there are ten, or "
+        "fewer where these would cost more than a tenth of the training.",
         json_schema_extra=FREE,
     )
-    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.", json_schema_extra=FREE)
+    every_epochs: int = Field(0, ge=0, description="The same in epochs.", json_schema_extra=FREE)
 
     @model_validator(mode="after")
     def _check_images(self) -> ValidationConfig:
@@ -43,6 +49,21 @@ class ValidationConfig(Section):
                 field=name,
             )
         return self
+
+    def in_steps(self, steps: int, batch: int, images: int) -> ValidationConfig:
+        """This section with its default interval as a number of steps.
+
+        Args:
+            steps: steps of the run.
+            batch: images of a step, over accumulation and processes.
+            images: images that are measured.
+        """
+        if self.every is not None or self.every_epochs or not images:
+            return self
+        measurement = images * _FORWARD_PASSES / _PASSES_OF_TRAINING  # costs as much as training on so many images
+        affordable = _SHARE_OF_TRAINING * steps * batch / measurement
+        count = min(_MEASUREMENTS, int(affordable) + 1)  # with the last one, which there always is
+        return self.model_copy(update={"every": -(-steps // count)})
 
 
 class SampleConfig(Section):
@@ -62,7 +83,7 @@ class SampleConfig(Section):
     every: int = Field(
         0, ge=0, description="Steps between grids, besides the first and last; 0 is none.", json_schema_extra=FREE
     )
-    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.", json_schema_extra=FREE)
+    every_epochs: int = Field(0, ge=0, description="The same in epochs.", json_schema_extra=FREE)
     at_start: bool = Field(True, description="Make pictures before the first step too.", json_schema_extra=FREE)
     steps: int = Field(25, ge=1, le=1000, description="Sampler steps.", json_schema_extra=FREE)
     sampler: str = Field(
@@ -150,7 +171,7 @@ class OutputConfig(Section):
         description="Steps between results saved on the way, NAME-step00000100; 0 saves none.",
         json_schema_extra=FREE,
     )
-    every_epochs: int = Field(0, ge=0, description="The same in passes over the images.", json_schema_extra=FREE)
+    every_epochs: int = Field(0, ge=0, description="The same in epochs.", json_schema_extra=FREE)
     keep_last: int | None = Field(
         None,
         ge=1,
@@ -194,7 +215,7 @@ class OutputConfig(Section):
         return self
 
 
-def _check_one_interval(every: int, every_epochs: int) -> None:
+def _check_one_interval(every: int | None, every_epochs: int) -> None:
     if every and every_epochs:
         raise UserError(
             "every and every_epochs are both set; give one of them.", code="conflicting-options", field="every"

@@ -10,15 +10,30 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from snrlab.core.bands import BANDS
+from snrlab.core.bands import BANDS, EDGES
 from snrlab.core.recipe import Tables
+from snrlab.lab.figures.line_chart import ChartLine, line_chart
 from snrlab.lab.figures.panels import AXIS
 from snrlab.lab.figures.plots import timestep_axis
 from snrlab.lab.figures.theme import THEMES
-from snrlab.lab.statistics import change
+from snrlab.lab.statistics import Estimate, change
 from snrlab.runs.logs import StepLine, ValidationLine
 
 LIGHT = THEMES["light"]
+_MOST_POINTS = 400  # of a line; more could not be told apart
+_MOST, _MIDDLE, _LEAST = EDGES
+BAND_WORDS = dict(
+    zip(
+        BANDS,
+        (
+            f"little noise (SNR {_MOST:g} and more)",
+            f"some noise (SNR {_MIDDLE:g} to {_MOST:g})",
+            f"much noise (SNR {_LEAST:g} to {_MIDDLE:g})",
+            f"almost only noise (SNR below {_LEAST:g})",
+        ),
+        strict=True,
+    )
+)
 
 
 def recipe_figure(tables: Tables) -> str:
@@ -58,46 +73,40 @@ def _draw_recipe(tables: Tables) -> Figure:
 
 
 def loss_figure(records: Sequence[StepLine]) -> str:
-    """Smoothed unweighted training loss by SNR band over the steps, as SVG; needs at least one step."""
-    with mpl.rc_context(LIGHT.rc()):
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
-        axes = figure.subplots()
-        window = max(1, len(records) // 20)
-        for index, band in enumerate(BANDS):
-            points = [(r["step"], r["bands"][band]) for r in records if r["bands"][band] is not None]
-            if not points:
-                continue
+    """Smoothed unweighted training loss by SNR band over the steps, as HTML; needs at least one step."""
+    window = max(1, len(records) // 20)
+    lines = []
+    for index, band in enumerate(BANDS):
+        points = [(r["step"], r["bands"][band]) for r in records if r["bands"][band]]  # a loss of 0 has no logarithm
+        if points:
             steps, losses = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+            shown = np.unique(np.linspace(0, len(steps) - 1, _MOST_POINTS).round().astype(int))
             smooth = _running_mean(losses, window)
-            axes.plot(steps, smooth, **LIGHT.line(index), label=band)
-        axes.set(title="Unweighted loss by SNR band", xlabel="step", ylabel="mean squared error", yscale="log")
-        axes.set_xlim(0, max(records[-1]["step"], 1))
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return _svg(figure)
+            lines.append(ChartLine(BAND_WORDS[band], index, list(steps[shown]), list(smooth[shown])))
+    return line_chart(lines, x_label="step", y_label="mean squared error", log=True) if lines else ""
 
 
 def validation_figure(lines: Sequence[ValidationLine]) -> str:
-    """Change of the validation error from the base model by SNR band, in per cent with intervals, as SVG.
+    """Change of the validation error from the first measurement by SNR band, in per cent with intervals, as HTML.
 
     Args:
         lines: at least two lines of validation.jsonl, the first that of the base model.
     """
     base = {band: estimate["value"] for band, estimate in lines[0]["bands"].items()}
-    with mpl.rc_context(LIGHT.rc()):
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
-        axes = figure.subplots()
-        for index, band in enumerate(BANDS):
-            if band not in base:
-                continue
-            steps = [line["step"] for line in lines]
-            changes = [change(line, lines[0])[band] for line in lines]
-            value, low, high = 100 / base[band] * np.array([(e.value, e.low, e.high) for e in changes]).T
-            axes.fill_between(steps, low, high, color=LIGHT.line(index)["color"], alpha=0.15, linewidth=0)
-            axes.plot(steps, value, **LIGHT.line(index), label=band)
-        axes.axhline(0, color="black", linewidth=0.8)
-        axes.set(title="Unweighted validation error against the base", xlabel="step", ylabel="change, %")
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return _svg(figure)
+    curves = []
+    for index, band in enumerate(BANDS):
+        if band in base:
+            steps = [float(line["step"]) for line in lines[1:]]
+            changes = [change_since_base(line, lines[0], band) for line in lines[1:]]
+            value, low, high = (100 / base[band] * np.array([(e.value, e.low, e.high) for e in changes]).T).tolist()
+            curves.append(ChartLine(BAND_WORDS[band], index, [0.0, *steps], [0.0, *value], [0.0, *low], [0.0, *high]))
+    return line_chart(curves, x_label="step", y_label="change of the error, %")
+
+
+def change_since_base(line: ValidationLine, base: ValidationLine, band: str) -> Estimate:
+    """The change of a band's error since the base, as logged, or computed for the lines of older runs."""
+    logged = line.get("against_base")
+    return Estimate(**logged[band]) if logged is not None else change(line, base)[band]
 
 
 def _running_mean(values: Any, window: int) -> Any:

@@ -11,7 +11,7 @@ class Recurring(Protocol):
     """A section of the run file with an interval; 0 is never, and at most one of the two is set."""
 
     @property
-    def every(self) -> int:
+    def every(self) -> int | None:
         """Interval in steps."""
 
     @property

@@ -29,11 +29,13 @@ logger = logging.getLogger(__name__)
 
 def before_training(job: Job, folder: RunFolder, readers: Readers) -> None:
     """Sample and validate the model before the first step."""
+    readers.report.update()
     if job.config.sample.at_start:
         sample_milestone(job, folder, 0, readers.trackers, logging.INFO)
     if job.validation_set is not None:
         logger.info(f"measuring {len(job.validation_set.names)} images that are not trained on ...")
     _validate(job, readers, 0)
+    readers.report.update()
 
 
 def is_work_due(job: Job, folder: RunFolder, done: int, readers: Readers) -> bool:
@@ -42,9 +44,12 @@ def is_work_due(job: Job, folder: RunFolder, done: int, readers: Readers) -> boo
 
 
 def run_due_work(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
-    """Validate, sample and save what is due after `done` steps."""
-    for milestone in _due_milestones(job, folder, done, readers):
+    """Validate, sample and save what is due after `done` steps, and then write the report anew."""
+    due = list(_due_milestones(job, folder, done, readers))
+    for milestone in due:
         milestone.run()
+    if due:
+        readers.report.update()
 
 
 def catch_up(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
@@ -52,6 +57,7 @@ def catch_up(job: Job, folder: RunFolder, done: int, readers: Readers) -> None:
     for milestone in _due_milestones(job, folder, done, readers):
         if not job.processes.on_main(milestone.is_done):
             milestone.run()
+    readers.report.update()
 
 
 class Milestone(NamedTuple):
