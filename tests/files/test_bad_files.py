@@ -96,7 +96,8 @@ READERS = {
 }  # fmt: skip
 # modules that open files of another kind, and why they are not in the table
 OTHERS = {
-    "run folder": ("lab/report.py", "lab/card.py", "models/storage/save_folder.py",
+    "run folder": ("lab/report_parts/contents.py", "lab/report_parts/sample_table.py", "lab/card.py",
+                   "runs/sessions.py", "models/storage/save_folder.py",
                    "models/storage/safetensors_file.py"),
     "a file that ships": ("core/registries/papers.py", "lab/asset_files.py", "lab/profile.py",
                           "model_files/families/__init__.py",

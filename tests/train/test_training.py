@@ -255,7 +255,7 @@ def test_samples_and_report(tiny_model, pictures, tmp_path):
     assert "red &lt;b&gt;" in report
     assert str(tiny_model) not in report
     assert str(pictures) not in report
-    assert report.count("data:image/png;base64,") == 3
+    assert report.count("data:image/png;base64,") == 6, "two prompts at three steps"
     assert "http" not in report.replace("http://www.w3.org", ""), "opens offline"
 
 

@@ -61,7 +61,7 @@ def test_each_measurement_is_paired_with_the_base_and_the_one_before(folder):
         before = line
     report = folder.report.read_text()
     assert "change since step 6" in report
-    assert report.count("<svg") == 3, "validation, loss, recipe"
+    assert report.count("<figure") == 3, "validation, loss, recipe"
 
 
 def test_a_resumed_run_has_the_same_validation(tiny_model, pictures, tmp_path, monkeypatch):

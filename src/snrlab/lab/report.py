@@ -119,11 +119,11 @@ def _comparison_section(contents: ReportContents) -> str:
         return ""
     picture = contents.comparison
     shown = f'<figure class="wide">{png_tag(picture, "pictures without and with")}</figure>' if picture else ""
-    head = ("measure", "without", "with", "change", "for better or worse")
+    head = ("measure", "without", "with", "change", "")
     return (
         f"<h2>What the LoRA changes</h2>{shown}<p>{evaluation['count']} pictures, each from the same noise without and "
         f"with the LoRA, against the true pictures of {html.escape(str(evaluation['style']))}. It was trained on none "
-        f"of them. Brackets hold 95 % intervals.</p>{html_table(head, _measure_rows(evaluation, row))}"
+        f"of them. Brackets hold 95 % intervals; a change is unclear where its interval includes 0.</p>{html_table(head, _measure_rows(evaluation, row))}"
         f"<ul>{_measure_list(row)}</ul>"
     )
 

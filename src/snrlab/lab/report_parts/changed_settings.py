@@ -30,7 +30,7 @@ def settings_section(config: RunConfig, run_toml: str) -> str:
     """The section of settings: those that differ from their defaults, and all of them folded."""
     table = html_table(("setting", "this run", "default"), changed_settings(config))
     return (
-        f"<h2>Settings that differ from the defaults</h2>{table}"
+        f'<h2>Settings that differ from the defaults</h2><div class="settings">{table}</div>'
         f"<details><summary>All settings, as run.toml has them</summary><pre>{html.escape(run_toml)}</pre></details>"
     )
 

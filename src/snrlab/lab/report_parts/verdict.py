@@ -88,7 +88,7 @@ def direction_mark(change: Estimate, *, higher_is_better: bool) -> str:
     """The direction of a change as an arrow and a word."""
     judged = direction(change, higher_is_better=higher_is_better)
     if judged == "unclear":
-        return "= no clear change"
+        return "= unclear"
     return f"{'▲' if change.value > 0 else '▼'} {judged}"
 
 
