@@ -123,7 +123,8 @@ def _comparison_section(contents: ReportContents) -> str:
     return (
         f"<h2>What the LoRA changes</h2>{shown}<p>{evaluation['count']} pictures, each from the same noise without and "
         f"with the LoRA, against the true pictures of {html.escape(str(evaluation['style']))}. It was trained on none "
-        f"of them. Brackets hold 95 % intervals; a change is unclear where its interval includes 0.</p>{html_table(head, _measure_rows(evaluation, row))}"
+        f"of them. Brackets hold 95 % intervals; a change is unclear where its interval includes 0.</p>"
+        f"{html_table(head, _measure_rows(evaluation, row))}"
         f"<ul>{_measure_list(row)}</ul>"
     )
 

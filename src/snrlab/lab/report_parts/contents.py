@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ class LinkedFile:
 
     Attributes:
         path: relative to the run folder, with forward slashes.
-        size: its size in words; empty for a folder.
+        size: its size in words; empty where it is not a file that people copy.
     """
 
     path: str
@@ -83,20 +83,29 @@ def read_contents(run: RunFolder, config: RunConfig, state: RunState | None = No
         evaluation=json.loads(evaluation.read_text(encoding="utf-8")) if evaluation.exists() else None,
         comparison=comparison.read_bytes() if comparison.exists() else None,
         images=_count_images(run),
-        result=_linked(run, result) if result.exists() else None,
-        files=tuple(_linked(run, file) for file in _other_files(run, config) if file.exists()),
+        result=_linked(run, result, sized=True) if result.exists() else None,
+        files=(
+            *(_linked(run, file, sized=True) for file in _results_on_the_way(run, config)),
+            *(_linked(run, file) for file in _other_files(run) if file.exists()),
+        ),
         sessions=tuple(read_sessions(run.sessions_file)),
     )
 
 
-def _other_files(run: RunFolder, config: RunConfig) -> Iterator[Path]:
-    yield from (run.intermediate_result(config, step) for step in run.intermediate_steps(config))
-    yield from (run.card_file, run.config_file, run.steps_file, run.validation_file, run.samples, run.checkpoints)
+def _results_on_the_way(run: RunFolder, config: RunConfig) -> list[Path]:
+    return [run.intermediate_result(config, step) for step in run.intermediate_steps(config)]
 
 
-def _linked(run: RunFolder, file: Path) -> LinkedFile:
+def _other_files(run: RunFolder) -> tuple[Path, ...]:
+    return (run.card_file, run.config_file, run.steps_file, run.validation_file, run.samples, run.checkpoints)
+
+
+def _linked(run: RunFolder, file: Path, *, sized: bool = False) -> LinkedFile:
+    """A link to a file; only a result has its size, since that of a log or a run file follows from paths and times."""
     name = file.relative_to(run.path).as_posix()
-    return LinkedFile(f"{name}/") if file.is_dir() else LinkedFile(name, short_size(file.stat().st_size))
+    if file.is_dir():
+        return LinkedFile(f"{name}/")
+    return LinkedFile(name, short_size(file.stat().st_size) if sized else "")
 
 
 def short_size(size: int) -> str:
