@@ -94,3 +94,24 @@ def test_without_validation_there_is_no_file(tiny_model, pictures, tmp_path):
     assert not folder.validation_file.exists()
     assert "Validation" not in folder.report.read_text()
     assert json.loads(folder.steps_file.read_text())["step"] == 0
+
+
+def test_by_default_there_are_ten_measurements_where_they_are_cheap(tiny_model, pictures):
+    section = config(tiny_model, pictures, validation={"images": 2}).validation
+    assert section.in_steps(1000, 16, 2).every == 100
+    assert section.in_steps(205, 16, 2).every == 21, "never more than ten"
+    assert section.in_steps(200, 16, 64).every == 100, "one on the way, as dear as 256 of 3200 images"
+    assert section.in_steps(7, 2, 2).every == 7, "none on the way"
+    assert section.in_steps(1000, 16, 0).every is None
+    for chosen in ({"every": 0}, {"every": 5}, {"every_epochs": 2}):
+        own = config(tiny_model, pictures, validation={"images": 2, **chosen}).validation
+        assert own.in_steps(1000, 16, 2) == own
+
+
+def test_the_default_interval_is_resolved(tiny_model, pictures, tmp_path):
+    default = config(tiny_model, pictures, validation={"images": 1}, train={"steps": 20}, output={"report": False})
+    folder = finish(default, tmp_path)
+    every = folder.read_config().validation.every
+    assert every < 20
+    steps = [line["step"] for line in read_validation(folder.validation_file)]
+    assert steps == sorted({*range(0, 20, every), 20})
