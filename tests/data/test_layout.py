@@ -54,10 +54,36 @@ def test_a_kohya_folder_alone(tmp_path):
     assert "3_cat is read as 3 repeats" in remarks(folder)
 
 
-def test_repeats_of_the_name_and_of_the_file_do_not_mix(tmp_path):
+def test_other_repeats_than_those_of_the_names_are_refused(tmp_path):
     captioned(tmp_path / "3_cat", a="one")
-    with pytest.raises(UserError, match="repeats is 2, but the name of 3_cat states 3; keep only one"):
+    with pytest.raises(UserError, match="repeats is 2, but the folder's name 3_cat says 3. Remove repeats, or rename"):
         items(tmp_path, repeats=2)
+    assert items(tmp_path, repeats=3)[0].repeats == 3, "the same number twice is no contradiction"
+    config = DataConfig(sets=[{"folder": str(tmp_path), "repeats": 1}])
+    with pytest.raises(UserError, match="repeats is 1, but the folder's name 3_cat says 3"):
+        load_items(config, 0)
+
+
+@pytest.mark.parametrize(("repeats", "notes"), [(10, 0), (1, 1), (4, 1)])
+def test_a_set_that_gives_its_repeats_does_not_read_the_name_of_its_folder(tmp_path, repeats, notes):
+    """As in a dataset TOML of kohya's, whose program reads no names of folders beside one."""
+    folder = captioned(tmp_path / "10_cat", a="one", b="two")
+    captioned(folder / "old", c="three")
+    config = DataConfig(sets=[{"folder": str(folder), "repeats": repeats}], repeats=7)
+    assert [(i.repeats, i.captions) for i in load_items(config, 0)[0]] == [(repeats, ("one",)), (repeats, ("two",))]
+    text = "\n".join(find(config).all_notes)
+    assert text.count("so the 10 in the folder's name is not used") == notes
+    assert "images in folders below are not read: old" in text
+    (folder / "b.txt").unlink()
+    with pytest.raises(UserError, match=r'1 of 2 images have no caption, b.png .* set data.sets\[0\].caption'):
+        load_items(config, 0)
+
+
+def test_a_set_without_repeats_reads_the_name_of_its_folder(tmp_path):
+    folder = captioned(tmp_path / "10_cat", a=None)
+    assert [(i.repeats, i.captions) for i in load_items(DataConfig(sets=[{"folder": str(folder)}]), 0)[0]] == [
+        (10, ("cat",))
+    ]
 
 
 def test_folders_below_images_are_named(tmp_path):

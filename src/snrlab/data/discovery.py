@@ -50,7 +50,9 @@ def collect(source: Source) -> Group:
             return _group_folders(source, [(folder, listed_folder(source.metadata, entries))], ())
         if source.folder is None:
             raise UserError("it names neither a folder nor a metadata file.", code="missing-value")
-        folders, notes = ((single_folder(source.folder),), ()) if source.flat else image_folders(source.folder)
+        folders, notes = (
+            ((single_folder(source.folder),), ()) if source.flat else image_folders(source.folder, source.repeats)
+        )
         return _group_folders(source, [(folder, _scan_folder(source, folder)) for folder in folders], notes)
     except UserError as error:
         return Group(source, problems=(f"{source.where}: {error}",), code=error.code)
@@ -128,10 +130,11 @@ def _items_of(
 ) -> list[Item]:
     """Items of a folder's images; `caption` is for those without one."""
     options, name = source.options, image_folder.path.name
-    if image_folder.repeats is not None and options.repeats != 1:
+    given = source.repeats or (options.repeats if options.repeats != 1 else None)
+    if given is not None and image_folder.repeats not in (None, given):
         raise UserError(
-            f"repeats is {options.repeats}, but the name of {name} states {image_folder.repeats}; "
-            "keep only one of the two.",
+            f"repeats is {given}, but the folder's name {name} says {image_folder.repeats}. Remove repeats, or rename "
+            "the folder.",
             code="conflicting-options",
         )
     part = source.part(name, image_folder.repeats or options.repeats)

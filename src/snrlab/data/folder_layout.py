@@ -49,8 +49,13 @@ class ImageFolder:
         return cls(path, int(match[1]), match[2])
 
 
-def image_folders(path: Path) -> tuple[tuple[ImageFolder, ...], tuple[str, ...]]:
+def image_folders(path: Path, repeats: int | None = None) -> tuple[tuple[ImageFolder, ...], tuple[str, ...]]:
     """(folders of images that a path means, notes on how it was read).
+
+    Args:
+        path: of the folder.
+        repeats: the repeats that its set gives, which count instead of those in the folder's own name; None where the
+            name decides.
 
     Raises:
         UserError: it is not a folder, or its images are not where a folder of images has them.
@@ -59,7 +64,7 @@ def image_folders(path: Path) -> tuple[tuple[ImageFolder, ...], tuple[str, ...]]
     subfolders = [folder for folder in _subfolders(path) if holds_images(folder)]
     kohya = [folder for folder in subfolders if _KOHYA.fullmatch(folder.name)]
     if has_images:
-        return _as_single_folder(path, subfolders, kohya)
+        return _as_single_folder(path, subfolders, kohya, repeats)
     if not subfolders:
         deeper = _first_folder_with_images(path)
         raise _no_images_error(path, None if deeper is None else deeper.parent)
@@ -91,7 +96,7 @@ def holds_images(path: Path) -> bool:
 
 
 def _as_single_folder(
-    path: Path, subfolders: Sequence[Path], kohya: Sequence[Path]
+    path: Path, subfolders: Sequence[Path], kohya: Sequence[Path], repeats: int | None
 ) -> tuple[tuple[ImageFolder, ...], tuple[str, ...]]:
     """(the folder itself, notes) for a folder that holds images itself (UserError if it also has kohya folders)."""
     if kohya:
@@ -100,14 +105,24 @@ def _as_single_folder(
             f"as {path.name}/1_name, or give {kohya[0].name} alone.",
             code="ambiguous-folder",
         )
-    folder = ImageFolder.from_name(path)
+    folder = ImageFolder.from_name(path) if repeats is None else ImageFolder(path)
     notes = [f"{folder.path.name} is read as {_name_note(folder)}, as its name says"] if folder.repeats else []
+    if repeats is not None:
+        notes = _other_name_notes(path, repeats)
     if (path / METADATA).is_file():  # which may name images anywhere below
         return (folder,), tuple(notes)
     if subfolders:
         names = ", ".join(folder.name for folder in subfolders[:3])
         notes.append(f"images in folders below are not read: {names}{', ...' if len(subfolders) > 3 else ''}")
     return (folder,), (*notes, *_deeper_notes(path, subfolders))
+
+
+def _other_name_notes(path: Path, repeats: int) -> list[str]:
+    """Note on a folder whose name has another number of repeats than its set gives."""
+    match = _KOHYA.fullmatch(path.name)
+    if match is None or int(match[1]) == repeats:
+        return []
+    return [f"{path.name}: the run file gives repeats = {repeats}, so the {match[1]} in the folder's name is not used"]
 
 
 def _layout_note(folders: Sequence[ImageFolder]) -> str:

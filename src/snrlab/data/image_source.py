@@ -23,6 +23,7 @@ class Source:
         ratio: share of the pictures seen, or None.
         metadata: kohya's fine-tuning metadata, or None.
         flat: the folder itself, whatever its name; nothing below it.
+        repeats: what the set itself gives, so that its folder's name is not read; None where it gives none.
         several_lines: what a caption file of several lines means without wildcards.
     """
 
@@ -35,6 +36,7 @@ class Source:
     metadata: Path | None = None
     flat: bool = False
     several_lines: Literal["join", "first"] = "join"
+    repeats: int | None = None
 
     @property
     def caption_field(self) -> str:
@@ -73,7 +75,10 @@ def sources(config: DataConfig, folder_field: str = "data.folder") -> tuple[Sour
         if chosen.importance is not None:
             importance = chosen.importance
         where, options = f"data.sets[{number}]", chosen.options(config)
-        listed.append(Source(where, Path(chosen.folder), options, chosen.regularisation, importance, chosen.ratio))
+        folder, regularisation = Path(chosen.folder), chosen.regularisation
+        listed.append(
+            Source(where, folder, options, regularisation, importance, chosen.ratio, repeats=chosen.repeats)
+        )
     if config.folder is not None:
         listed.append(Source(folder_field, Path(config.folder), config))
     if config.regularisation is not None:
