@@ -353,8 +353,8 @@ def test_a_reason_stands_once(tmp_path):
 def test_what_is_missing_is_told_apart(tmp_path):
     missing = import_source(toml(tmp_path, network_module="x", pretrained_model_name_or_path="owner/model-1.0")).missing
     assert missing == (
-        "model.path: nothing is at owner/model-1.0 here; if it is a name on a hub, download the model first",
-        "data.folder: the settings do not name it; images is a placeholder",
+        "model.path: there is no owner/model-1.0; if it is a name on a hub, download the model first",
+        "data.folder: the settings do not name it, so images is a placeholder",
     )
 
 

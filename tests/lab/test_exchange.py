@@ -579,7 +579,7 @@ def test_the_commands(tmp_path):
     done = tiny.snrlab("import", FILES / "everything.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for words in ("wrote run-2.toml", "t >= 800, has 4.18% instead of 4.14%", "min_snr_gama = 5",
-                  "Did you mean min_snr_gamma?", "model.path: nothing is at model.safetensors"):  # fmt: skip
+                  "Did you mean min_snr_gamma?", "model.path: there is no model.safetensors"):  # fmt: skip
         assert words in " ".join(done.stdout.split()), done.stdout
     assert (tmp_path / "run.toml").read_text() == "mine"
     for trainer, suffix in (("kohya", "toml"), ("onetrainer", "json")):

@@ -76,9 +76,8 @@ def sources(config: DataConfig, folder_field: str = "data.folder") -> tuple[Sour
             importance = chosen.importance
         where, options = f"data.sets[{number}]", chosen.options(config)
         folder, regularisation = Path(chosen.folder), chosen.regularisation
-        listed.append(
-            Source(where, folder, options, regularisation, importance, chosen.ratio, repeats=chosen.repeats)
-        )
+        repeats: int | None = chosen.repeats  # type: ignore[attr-defined]  # one of the optional options of images
+        listed.append(Source(where, folder, options, regularisation, importance, chosen.ratio, repeats=repeats))
     if config.folder is not None:
         listed.append(Source(folder_field, Path(config.folder), config))
     if config.regularisation is not None:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
 from snrlab.config.run_file_text import Line
 from snrlab.config.wrong_file import WEIGHT_SUFFIXES
 from snrlab.core.errors import UserError
 from snrlab.files.text import read_json, read_toml
 from snrlab.peers.conversion import Conversion, Dropped, readable
 from snrlab.peers.interpretation import interpret
-from snrlab.peers.kohya.dataset_options import IMAGE_OPTIONS, IMAGES
+from snrlab.peers.kohya.dataset_options import IMAGE_OPTIONS, IMAGES, ONLY_STATED, stated_batch_sizes
 from snrlab.peers.kohya.model_options import MODEL
 from snrlab.peers.kohya.to_run_file import from_kohya
 from snrlab.peers.onetrainer.to_run_file import from_onetrainer
@@ -24,6 +25,9 @@ from snrlab.peers.settings_reader import read_source
 
 PATHS = ("model.path", "model.vae", "data.folder", "data.regularisation", "data.masks", "data.dataset_config",
          "lora.start_from")  # fmt: skip
+
+
+MISSING_PATH = "missing-file"  # code of the errors on paths that do not exist
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def _import_kohya(
         dataset_option = str(dataset_option)
         path = next((file for file in (Path(dataset_option), folder / dataset_option) if file.is_file()), None)
         if path is None:
-            reason = "there is no such file; give it as the second argument"
+            reason = "there is no such file, so give it as the second argument"
             dropped.append(
                 Dropped(f'dataset_config = "{dataset_option}"', reason, code="missing-file", names=("dataset_config",))
             )
@@ -103,30 +107,38 @@ def _import_kohya(
     if not isinstance(tables.get("datasets"), list):
         raise UserError(f"{path.name} is no dataset TOML of kohya's: it has no [[datasets]].", code="wrong-file")
     reason = refuses(path) or _needs_training_file(settings.options, tables)
-    conversion = from_kohya(interpretation, folder, tables, None if reason else path, as_is=as_is)
+    as_it_is = None if reason else path
+    conversion = from_kohya(interpretation, folder, tables, as_it_is, dataset_folder=path.parent, as_is=as_is)
     if reason:
         dataset_option = f'dataset_config = "{path.name}"'
         conversion.dropped.append(
-            Dropped(dataset_option, f"written out as sets: {reason}", "harmless", names=("dataset_config",))
+            Dropped(
+                dataset_option, f"its subsets became [[data.sets]]: {reason}", "harmless", names=("dataset_config",)
+            )
         )
     return conversion
 
 
 def _needs_training_file(options: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
     """Sentence with the options that the dataset TOML takes from the training file; empty where there are none."""
+    if len({*stated_batch_sizes(dataset)} - {None}) > 1:
+        return "it gives several batch sizes."
     general = dataset.get("general", {})
     names = [name for name in IMAGE_OPTIONS if name != "resolution" and name in options and name not in general]
+    names = [name for name in names if name in ONLY_STATED or not KOHYA_OPTIONS[name].is_default(options[name])]
+    names += ["num_repeats"] if options.get("dataset_repeats", 1) != 1 and "num_repeats" not in general else []
     levels = [*dataset["datasets"], *(subset for group in dataset["datasets"] for subset in group.get("subsets", []))]
     needed = [name for name in names if not all(name in level for level in levels if "subsets" not in level)]
     needed = [name for name in needed if not all(name in level for level in levels if "subsets" in level)]
-    return f"the training file says {', '.join(needed)} for it." if needed else ""
+    needed = ["dataset_repeats" if name == "num_repeats" else name for name in needed]
+    return f"the training file adds {', '.join(needed)} to it." if needed else ""
 
 
 def _header_lines(source: Path, interpretation: Interpretation, as_is: bool) -> list[str]:
     formulas = (
-        f"As it is: with the formulas of {interpretation.version}."
+        f"With the trainer's own formulas, those of {interpretation.version} (--as-is)."
         if as_is
-        else "As it was meant: where the trainer's formula is not that of the method it names, the right one."
+        else "As it was meant: where the trainer's formula differs from the method that it names, the method's is used."
     )
     unrecorded = [
         f"{r.message[0].upper()}{r.message[1:]}" for r in interpretation.settings.findings if r.code == "not_recorded"
@@ -134,7 +146,7 @@ def _header_lines(source: Path, interpretation: Interpretation, as_is: bool) -> 
     return [
         f"From {source.name}, {interpretation.settings.kind}, by snrlab import.",
         formulas,
-        "Behind each value is where it came from; what could not be carried stands at the end.",
+        "The comment behind a value says where it came from. What was left out is listed at the end.",
         *unrecorded,
     ]
 
@@ -148,13 +160,13 @@ def _missing_paths(lines: tuple[Line, ...]) -> tuple[str, ...]:
         )
         value = str(line.value)
         if is_path and not line.origin and value in (IMAGES, MODEL):
-            missing.append(f"{line.field}: the settings do not name it; {value} is a placeholder")
+            missing.append(f"{line.field}: the settings do not name it, so {value} is a placeholder")
         elif is_path and not Path(value).expanduser().exists():
             is_hub_name = (
                 line.field == "model.path"
                 and re.fullmatch(r"[\w-]+/[\w.-]+", value)
                 and not value.endswith(WEIGHT_SUFFIXES)
             )
-            hint = " here; if it is a name on a hub, download the model first" if is_hub_name else ""
-            missing.append(f"{line.field}: nothing is at {value}{hint}")
+            hint = "; if it is a name on a hub, download the model first" if is_hub_name else ""
+            missing.append(f"{line.field}: there is no {value}{hint}")
     return tuple(missing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from snrlab.config.sections.recipe import RecipeConfig
@@ -35,6 +35,9 @@ def recipe(
     reasons: dict[str, list[str]] = {}
     for change in () if as_is else understood.changes:
         reasons.setdefault(change.field, []).append(change.sentence)
+    if len(chosen.weighting) > 1:
+        peers = [_peer_reason(chosen.weighting)] if as_is else []
+        reasons["weighting"] = [*reasons.get("weighting", []), *peers, *_multiplied(understood)]
     plain = Recipe()
     for field in FIELDS:
         value, options = getattr(chosen, field), names.get(field, ())
@@ -50,6 +53,14 @@ def recipe(
             conversion.set(f"recipe.{field}", plainly(value), *options, reason=why)
     for name in (name for group in names.values() for name in group):
         _leave_ineffective(conversion, name)
+
+
+def _multiplied(understood: Interpretation) -> Iterator[str]:
+    """Comment on weightings that multiply though only one is likely meant."""
+    for finding in understood.findings:
+        if finding.code == "weights_multiply":
+            advice = "Keep one of them: delete the other from this list."
+            yield f"Check this line: {finding.message} {advice} [{finding.code}]"
 
 
 def _leave_ineffective(conversion: Conversion, name: str) -> None:

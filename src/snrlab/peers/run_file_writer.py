@@ -18,9 +18,9 @@ from snrlab.core.errors import UserError
 from snrlab.peers.conversion import Dropped, shown
 
 _HEADINGS = {
-    "lost": "not carried:",
-    "harmless": "needs nothing here:",
-    "default": "at the program's default, so that nothing is lost:",
+    "lost": "Left out:",
+    "harmless": "Not needed:",
+    "default": "At the program's default, so without effect:",
 }
 
 
@@ -31,6 +31,20 @@ class Written:
     text: str
     lines: tuple[Line, ...]
     dropped: tuple[Dropped, ...]
+
+    @property
+    def counts(self) -> str:
+        """How many of the source's options were imported and how many were not, as a sentence."""
+        imported = {name for line in self.lines for name in line.options}
+        numbers = dict.fromkeys(_HEADINGS, 0)
+        for item in self.dropped:
+            numbers[item.severity] += max(1, len(item.names))
+        parts = [
+            f"{len(imported)} option{'s' * (len(imported) != 1)} imported",
+            *([f"{numbers['lost']} left out"] if numbers["lost"] else []),
+            *([f"{rest} not needed"] if (rest := numbers["harmless"] + numbers["default"]) else []),
+        ]
+        return f"{', '.join(parts)}."
 
 
 def write_run_file(lines: Sequence[Line], dropped: Sequence[Dropped], head: Sequence[str]) -> Written:

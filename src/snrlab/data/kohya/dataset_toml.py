@@ -86,6 +86,9 @@ def refusal(file: Path) -> str:
         parsed = _validate(file, _parse(file))
         for d, dataset in enumerate(parsed.datasets):
             _check_subset_kinds(f"datasets[{d}]", dataset)
+            places = [(subset.image_dir, subset.metadata_file) for subset in dataset.subsets]
+            if twice := next((place for place in places if places.count(place) > 1), None):
+                return f"datasets[{d}] names {twice[1] or twice[0]} twice."
             for level in (parsed.general, dataset, *dataset.subsets):
                 for name, (neutral, advice) in WITHOUT_COUNTERPART.items():
                     if (value := getattr(level, name, None)) not in (None, *neutral):

@@ -9,13 +9,15 @@ from typing import Any
 
 from snrlab.config.option_tables.kohya import DATASET_TOML, KOHYA_OPTIONS
 from snrlab.config.run import RunConfig
+from snrlab.config.run_file_text import Line
 from snrlab.config.sections.captions import MOVES_TAGS
-from snrlab.config.sections.data import BUCKET_OPTIONS, TAG_OPTIONS, DataConfig, ImageOptions
+from snrlab.config.sections.data import BUCKET_OPTIONS, REQUIREMENTS, TAG_OPTIONS, DataConfig, ImageOptions
 from snrlab.peers.conversion import Conversion, Dropped, shown
 from snrlab.peers.kohya.network_options import is_sdxl_run
 from snrlab.peers.value_rules import RULES, carry, read_size, write_size
 
 IMAGES = "images"
+OVERRIDDEN = "the dataset TOML overrides it"
 BUCKETS = "kohya stops where it is no multiple of 64, of 32 for SDXL"
 NEED_BUCKETS, MOVE_TAGS, NEED_TAGS = (
     tuple(DATASET_TOML[field].name for field in fields if field in DATASET_TOML)
@@ -23,12 +25,17 @@ NEED_BUCKETS, MOVE_TAGS, NEED_TAGS = (
 )
 ONLY_STATED = ("caption_extension", "caption_extention", "vae_batch_size")  # kohya's defaults are of its own making
 OF_RUN = ("vae_batch_size", "prior_loss_weight", "weighted_captions")  # not of a folder
+OF_SUBSETS = ("num_repeats", "class_tokens")  # kohya does not read them in a training file
 # what a dataset TOML may say of images: kohya takes from the training file what it leaves out
 IMAGE_OPTIONS = tuple(
     name
     for name, option in KOHYA_OPTIONS.items()
-    if option.field.startswith("data.") and option.rule in RULES and name not in (*OF_RUN, "dataset_repeats")
+    if option.field.startswith("data.")
+    and option.rule in RULES
+    and name not in (*OF_RUN, *OF_SUBSETS, "dataset_repeats")
 )
+# fields of the window for a training on metadata, where kohya does not read the names of folders
+OF_FINE_TUNING = ("in_json", "caption_metadata_filename", "latent_metadata_filename")
 
 
 def image_options(conversion: Conversion, prefix: str = "data.") -> None:
@@ -43,7 +50,7 @@ def image_options(conversion: Conversion, prefix: str = "data.") -> None:
         if name in NEED_BUCKETS and not buckets:
             conversion.drop(name, "enable_bucket is not on: every image is cropped to resolution", severity="harmless")
         elif name in NEED_TAGS and not (separated if name == "caption_separator" else moves):
-            conversion.drop(name, "tags are neither shuffled nor dropped", severity="harmless")
+            conversion.drop(name, "no tags are shuffled or dropped", severity="harmless")
         elif name == "alpha_mask" and not conversion.value(name):
             conversion.mark_used(name)
         else:
@@ -56,17 +63,20 @@ def _resolution(conversion: Conversion) -> tuple[Any, str]:
     return read_size(conversion.value("resolution"))[0], "resolution"
 
 
-def data(conversion: Conversion, dataset: Mapping[str, Any] | None, path: Path | None) -> None:
+def data(
+    conversion: Conversion, dataset: Mapping[str, Any] | None, path: Path | None, folder: Path | None = None
+) -> None:
     """Set [data] from a dataset TOML that is kept, from its subsets, or from folders of the training file.
 
     Args:
         conversion: the training file's options.
         dataset: content of the dataset TOML; None where there is none.
         path: of that TOML where it is used as it is.
+        folder: of that TOML; folders that are not below the current one are looked up in it.
     """
     conversion.mark_used("dataset_config")
     if dataset is not None and path is not None:
-        why = "kohya's dataset TOML, used as it is: folders, repeats, captions and buckets stand in it."
+        why = "kohya's dataset TOML, used unchanged: it gives the folders, repeats, captions and buckets."
         names = ("dataset_config",) if conversion.has("dataset_config") else ()
         conversion.set("data.dataset_config", str(path), *names, reason=why)
         stated = [d.get("resolution") for d in dataset.get("datasets", [])] + [
@@ -74,10 +84,10 @@ def data(conversion: Conversion, dataset: Mapping[str, Any] | None, path: Path |
         ]
         if not any(stated):
             conversion.set("data.resolution", *_resolution(conversion))
-        for name in IMAGE_OPTIONS:
-            conversion.drop(name, "the dataset TOML decides it", severity="harmless")
+        for name in (*IMAGE_OPTIONS, "dataset_repeats"):
+            conversion.drop(name, OVERRIDDEN, severity="harmless")
     elif dataset is not None:
-        sets(conversion, dataset)
+        sets(conversion, dataset, folder)
     else:
         folders(conversion)
     _batch(conversion, dataset)
@@ -92,70 +102,127 @@ def data(conversion: Conversion, dataset: Mapping[str, Any] | None, path: Path |
 
 def _batch(conversion: Conversion, dataset: Mapping[str, Any] | None) -> None:
     """Set train.batch_size: the dataset TOML goes before the training file."""
-    levels = [] if dataset is None else [*dataset.get("datasets", []), dataset.get("general", {})]
-    sizes = [level["batch_size"] for level in levels if level.get("batch_size")]
-    if not sizes:
+    stated = [] if dataset is None else stated_batch_sizes(dataset)
+    if not any(stated):
         carry(conversion, "train_batch_size")
         return
-    conversion.drop("train_batch_size", "batch_size of the dataset TOML goes before it", severity="harmless")
+    sizes = [size or conversion.value("train_batch_size") for size in stated]
+    if all(stated):
+        conversion.drop("train_batch_size", f"{OVERRIDDEN}, by its batch_size", severity="harmless")
+    conversion.mark_used("train_batch_size")
     conversion.set("train.batch_size", sizes[0], reason=f"batch_size = {sizes[0]} in the dataset TOML.")
     if len(set(sizes)) > 1:
         conversion.dropped.append(
-            Dropped(f"batch_size = {shown(sizes)}", "a run has one batch size here; the first is taken")
+            Dropped(f"batch_size = {shown(sizes)}", "a run has one batch size here, so the first is used")
         )
+
+
+def stated_batch_sizes(dataset: Mapping[str, Any]) -> list[Any]:
+    """The batch size that a dataset TOML gives each dataset; None where the training file gives it."""
+    general = dataset.get("general", {})
+    return [group.get("batch_size") or general.get("batch_size") for group in dataset.get("datasets", [])]
 
 
 def folders(conversion: Conversion) -> None:
     """Set the folders that the training file names, and its options of images."""
+    # below train_data_dir kohya reads repeats in the folders' names, but not where a metadata file lists the images
+    by_metadata = conversion.has("train_data_dir") and any(conversion.has(name) for name in OF_FINE_TUNING)
+    prefix = "data.sets[0]." if by_metadata else "data."
     conversion.drop("in_json")
     if conversion.has("train_data_dir"):
-        conversion.set("data.folder", str(conversion.value("train_data_dir")), "train_data_dir")
+        conversion.set(f"{prefix}folder", str(conversion.value("train_data_dir")), "train_data_dir")
     else:
-        conversion.set(
-            "data.folder", IMAGES, reason="The source does not say where the images are: name their folder here."
-        )
-    if conversion.has("reg_data_dir"):
+        reason = "The settings do not name the folder of images: name it here."
+        conversion.set("data.folder", IMAGES, reason=reason)
+    if by_metadata:
+        _repeats(conversion, prefix, "dataset_repeats")
+        conversion.drop("reg_data_dir", "kohya does not read it beside a metadata file", severity="harmless")
+    elif conversion.has("train_data_dir"):
+        conversion.drop("dataset_repeats", "kohya reads the repeats in the folders' names", severity="harmless")
+    elif conversion.value("dataset_repeats") != 1:
+        carry(conversion, "dataset_repeats")
+    if conversion.has("reg_data_dir") and not by_metadata:
         conversion.set("data.regularisation", str(conversion.value("reg_data_dir")), "reg_data_dir")
     else:
-        conversion.drop("prior_loss_weight", "there are no regularisation images", severity="harmless")
-        conversion.mark_used("prior_loss_weight")
-        conversion.options.pop("prior_loss_weight", None)
-    if conversion.has("dataset_repeats") and conversion.value("dataset_repeats") != 1:
-        carry(conversion, "dataset_repeats")
-    image_options(conversion)
+        _leave_prior_loss(conversion)
+    image_options(conversion, prefix)
 
 
-def sets(conversion: Conversion, dataset: Mapping[str, Any]) -> None:
+def _repeats(conversion: Conversion, prefix: str, name: str, origin: str = "") -> None:
+    """Set the repeats of a set, 1 too: what a set gives counts instead of the number in its folder's name."""
+    stated = conversion.has(name)
+    origin = origin or (conversion.format_option(name) if stated else f"kohya's default of {name}")
+    line = Line(f"{prefix}repeats", conversion.value(name), origin=origin, options=(name,) if stated else ())
+    conversion.lines.append(line)
+    conversion.mark_used(name)
+
+
+def _leave_prior_loss(conversion: Conversion) -> None:
+    conversion.drop("prior_loss_weight", "there are no regularisation images", severity="harmless")
+    conversion.options.pop("prior_loss_weight", None)
+
+
+def sets(conversion: Conversion, dataset: Mapping[str, Any], folder: Path | None = None) -> None:
     """Set [[data.sets]]: the subsets, each with the options of the levels above it and of the training file."""
     of_training_file = {name: conversion.options[name] for name in IMAGE_OPTIONS if conversion.has(name)}
-    general = dataset.get("general", {})
-    number = 0
+    if conversion.has("dataset_repeats"):
+        of_training_file["num_repeats"] = conversion.value("dataset_repeats")
+    position = number = 0
     for group in dataset.get("datasets", []):
-        above = {**of_training_file, **general, **{name: value for name, value in group.items() if name != "subsets"}}
+        above = {**of_training_file, **dataset.get("general", {}), **group}
+        above.pop("subsets", None)
+        seen: list[Any] = []
         for subset in group.get("subsets", []):
+            position += 1
             inner = Conversion({**above, **subset}, KOHYA_OPTIONS, "kohya")
-            inner.mark_used("batch_size", *(set(of_training_file) - set(IMAGE_OPTIONS)))
-            _set(inner)
+            place = (subset.get("image_dir"), subset.get("metadata_file"))
+            if reason := _left_out(inner, place in seen):
+                option = f"subset {position}: {inner.format_option('image_dir') if inner.has('image_dir') else ''}"
+                conversion.dropped.append(Dropped(option, reason, "harmless"))
+                continue
+            seen.append(place)
+            inner.mark_used("batch_size")
+            _set(inner, folder)
             conversion.lines += [
                 replace(line, field=line.field.replace("data.", f"data.sets[{number}].", 1)) for line in inner.lines
             ]
             number += 1
             conversion.dropped += [
-                replace(left, option=f"subset {number}: {left.option}")
+                replace(left, option=f"subset {position}: {left.option}")
                 for left in inner.dropped
                 if left.severity != "default"
             ]
-    conversion.mark_used(*IMAGE_OPTIONS)
-    if not any(subset.get("is_reg") for group in dataset.get("datasets", []) for subset in group.get("subsets", [])):
-        conversion.drop("prior_loss_weight", "there are no regularisation images", severity="harmless")
-        conversion.options.pop("prior_loss_weight", None)
+    if not number:
+        conversion.set("data.folder", IMAGES, reason="The dataset TOML names no images: name their folder here.")
+    conversion.mark_used(*IMAGE_OPTIONS, "dataset_repeats")
+    _regularisation_of_sets(conversion, dataset)
 
 
-def _set(inner: Conversion) -> None:
-    folder = inner.value("image_dir")
+def _left_out(inner: Conversion, named_before: bool) -> str:
+    """Why kohya leaves a subset out; empty where it does not."""
+    if inner.value("num_repeats") < 1:
+        return f"kohya leaves it out, since num_repeats is {inner.value('num_repeats')}"
+    return "kohya leaves it out, since its dataset has named it before" if named_before else ""
+
+
+def _regularisation_of_sets(conversion: Conversion, dataset: Mapping[str, Any]) -> None:
+    groups = dataset.get("datasets", [])
+    regular = [any(subset.get("is_reg") for subset in group.get("subsets", [])) for group in groups]
+    if not any(regular):
+        _leave_prior_loss(conversion)
+    elif len(groups) > 1:
+        reason = "kohya repeats them to the number of images in their own dataset, snrlab to that of all the others"
+        conversion.dropped.append(Dropped("is_reg = true beside several datasets", reason))
+
+
+def _set(inner: Conversion, folder: Path | None) -> None:
+    for name in ("image_dir", "conditioning_data_dir"):
+        if inner.has(name):
+            inner.options[name] = _path_in(str(inner.value(name)), folder)
+    images = inner.value("image_dir")
     inner.drop("metadata_file")
-    inner.set("data.folder", str(folder or IMAGES), *(["image_dir"] if folder else []),
-              reason="" if folder else "The subset names no folder: name it here.")  # fmt: skip
+    inner.set("data.folder", str(images or IMAGES), *(["image_dir"] if images else []),
+              reason="" if images else "The subset names no folder: name it here.")  # fmt: skip
     if inner.value("is_reg"):
         inner.lines.append(
             replace(
@@ -163,15 +230,23 @@ def _set(inner: Conversion) -> None:
             )
         )
     inner.mark_used("is_reg")
-    carry(inner, "num_repeats")
+    _repeats(inner, "data.", "num_repeats")
+    carry(inner, "class_tokens")
     image_options(inner)
     inner.drop_unused("refuses it")
+
+
+def _path_in(text: str, folder: Path | None) -> str:
+    """A path of a dataset TOML: from the current folder, as kohya reads it, or from the TOML's own."""
+    if folder is None or Path(text).exists() or not (folder / text).exists():
+        return text
+    return str(folder / text)
 
 
 # fields of [data] that kohya has under other names, by field
 BACK = {
     KOHYA_OPTIONS[name].field.removeprefix("data."): name
-    for name in IMAGE_OPTIONS
+    for name in (*IMAGE_OPTIONS, *OF_SUBSETS)
     if name not in ("caption_extention", "masked_loss")
 }
 
@@ -235,11 +310,9 @@ def _subset(folder: str, options: ImageOptions, left: list[Dropped]) -> dict[str
     subset: dict[str, Any] = {"image_dir": folder, "num_repeats": options.repeats}
     for field, name in BACK.items():
         value = getattr(options, field)
-        if field == "resolution" or (name in NEED_TAGS and not options.moves_tags) or value is None:
+        if field in ("resolution", "repeats") or value is None or not _is_read(field, options):
             continue
         value = RULES[KOHYA_OPTIONS[name].rule].to_kohya(value)
-        if name in NEED_BUCKETS and not options.buckets:
-            continue
         if not KOHYA_OPTIONS[name].is_default(value):
             subset[name] = value
     if options.buckets:
@@ -255,6 +328,11 @@ def _subset(folder: str, options: ImageOptions, left: list[Dropped]) -> dict[str
             left.append(Dropped(f"data.{field} = {shown(value)}", "kohya has nothing like it"))
     subset["resolution"] = options.resolution
     return subset
+
+
+def _is_read(field: str, options: ImageOptions) -> bool:
+    """Whether an option means something beside the others of its set."""
+    return field not in REQUIREMENTS or REQUIREMENTS[field].is_met(options)
 
 
 def _grouped(subsets: Sequence[Mapping[str, Any]], config: RunConfig) -> list[dict[str, Any]]:

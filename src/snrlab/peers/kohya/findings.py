@@ -64,13 +64,14 @@ def formulas(options: KohyaSettings) -> list[Finding]:
     weights = [n for n, on in (("min_snr_gamma", options.min_snr), ("debiased_estimation_loss", options.debiased),
                                ("scale_v_pred_loss_like_noise_pred", options.scale_v)) if on]  # fmt: skip
     if len(weights) > 1:
-        twice = " scale_v_pred_loss_like_noise_pred counts what the others contain already." if options.scale_v else ""
+        twice = " The others contain scale_v_pred_loss_like_noise_pred already." if options.scale_v else ""
+        both = "both" if len(weights) == 2 else "all"
         findings.append(
             Finding(
                 "weights_multiply",
                 "warning",
-                f"{', '.join(weights)} are all on: their weights multiply.{twice}",
-                "Keep the one that you want.",
+                f"{', '.join(weights[:-1])} and {weights[-1]} are {both} on, so their weights multiply.{twice}",
+                "Keep one of them.",
             )
         )
     if options.adaptive is not None and options.noise_offset is None and not options.is_stated("noise_offset"):

@@ -35,6 +35,7 @@ def from_kohya(
     dataset: Mapping[str, Any] | None = None,
     dataset_path: Path | None = None,
     *,
+    dataset_folder: Path | None = None,
     as_is: bool = False,
 ) -> Conversion:
     """Convert kohya's settings into the lines of a run file, with the options that were dropped.
@@ -44,6 +45,7 @@ def from_kohya(
         folder: folder of the source; relative paths are looked up in it.
         dataset: content of a dataset TOML; None where there is none.
         dataset_path: path of that TOML where it can be used unchanged.
+        dataset_folder: folder of that TOML.
         as_is: use kohya's own formulas instead of the right ones.
 
     Raises:
@@ -63,7 +65,7 @@ def from_kohya(
         dataset = {"datasets": [{"subsets": list(settings.subsets)}]}
     _drop_gui_extras(conversion, settings.extras)
     import_model_output(conversion, folder)
-    kohya_data.data(conversion, dataset, dataset_path)
+    kohya_data.data(conversion, dataset, dataset_path, dataset_folder)
     recipe(conversion, interpretation, _recipe_options(conversion), as_is=as_is)
     import_method(conversion)
     import_parts_and_rates(conversion, as_is=as_is)

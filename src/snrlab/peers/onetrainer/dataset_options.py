@@ -63,12 +63,15 @@ def _import_concept(conversion: Conversion, concept: Mapping[str, Any], place: s
     set_field("folder", str(concept.get("path") or IMAGES), "path of the concept")
     balance = _number(concept, "balancing", 1.0)
     if concept.get("balancing_strategy", "REPEATS") == "REPEATS" and balance >= 1:
-        set_field("repeats", round(balance) if balance != 1 else None, f"balancing = {balance:g}")
+        # 1 too: OneTrainer does not read the number in a folder's name, which a set without repeats would take
+        origin = f"balancing = {balance:g}" if "balancing" in concept else "OneTrainer's default of balancing"
+        set_field("repeats", round(balance), origin)
+        if balance != round(balance):
+            _drop(conversion, name, "balancing", balance, f"repeats is a whole number here, so {round(balance)}")
     else:
-        reason = (
-            "OneTrainer takes a share of the images anew each epoch; here repeats is a whole number of times, or a "
-        )
-        _drop(conversion, name, "balancing", balance, f"{reason}ratio for each set says how often it is drawn")
+        set_field("repeats", 1, f"{shown(balance)} is no number of repeats: see the end")
+        reason = "OneTrainer picks a share of the images anew each epoch; here give repeats, or a ratio to each set"
+        _drop(conversion, name, "balancing", balance, reason)
     loss = _number(concept, "loss_weight", 1.0)
     set_field("importance", float(loss) if loss != 1 else None, f"loss_weight = {loss:g}")
     set_field("flip", True if image.get("enable_random_flip") else None, "image.enable_random_flip = true")
