@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import elsewhere
 import goldens
 import tiny
+from imaging import picture
 from snrlab.config import parse_run
 from snrlab.config.option_tables import kohya as kohya_options
 from snrlab.config.option_tables import onetrainer as onetrainer_options
@@ -622,3 +623,44 @@ def test_the_walk_through_is_what_happens(tmp_path):
         assert done.returncode == 0, done.stderr
         assert done.stdout == output, command
     assert (tmp_path / "run.toml").read_text(encoding="utf-8") == after
+
+
+def test_what_will_stop_training_is_said_by_import(tmp_path):
+    """Images that are there, an optimizer whose package is not, and a warm-up longer than the run."""
+    for i in range(3):
+        picture(tmp_path / "10_cat" / f"{i}.png")
+        (tmp_path / "10_cat" / f"{i}.txt").write_text("a cat")
+    images = tmp_path / "images.toml"
+    images.write_text("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = '10_cat'\n")
+    file = toml(tmp_path, network_module="networks.lora", dataset_config="images.toml", max_train_epochs=4,
+                lr_warmup_steps=100, optimizer_type="nowhere.Adam", min_snr_gamma=5, debiased_estimation_loss=True,
+                keep_tokens=1, shuffle_caption=True)  # fmt: skip
+    done = tiny.snrlab("import", file.name, cwd=tmp_path)
+    said = " ".join(done.stdout.split())
+    for words in ("needs the package nowhere, which is not installed. Run: pip install nowhere.",
+                  "[missing-package]", "warmup is 100 steps; it must be below steps, 12. [out-of-range]",
+                  "Fill in before training: model.path: the settings do not name it, so model.safetensors is a",
+                  "both on, so their weights multiply. Keep one of them. [weights_multiply]"):  # fmt: skip
+        assert words in said, done.stdout
+    text = (tmp_path / "run.toml").read_text(encoding="utf-8")
+    assert "repeats = 1 " in text
+    assert "delete the other from this list. [weights_multiply]" in " ".join(text.replace("#", " ").split())
+
+
+def test_the_separator_beside_a_secondary_one_goes_to_kohya():
+    """It needs no tags that move: kohya splits a caption at it to read the secondary one."""
+    data = {"folder": "d", "secondary_separator": ";;;", "caption_separator": ";"}
+    run = parse_run({"model": {"path": "m"}, "data": data})
+    subset = export_settings(run, "kohya").dataset["datasets"][0]["subsets"][0]
+    assert (subset["secondary_separator"], subset["caption_separator"]) == (";;;", ";")
+    warm = parse_run({"model": {"path": "m"}, "data": {"folder": "d", "token_warmup_steps": 5, "token_warmup_min": 2}})
+    assert export_settings(warm, "kohya").dataset["datasets"][0]["subsets"][0]["token_warmup_min"] == 2
+
+
+def test_several_batch_sizes_of_a_dataset_are_spoken_of(tmp_path):
+    images = tmp_path / "images.toml"
+    group = "[[datasets]]\nbatch_size = {0}\nresolution = 64\n[[datasets.subsets]]\nimage_dir = '{0}'\n"
+    images.write_text(group.format(2) + group.format(3))
+    imported = import_source(toml(tmp_path, network_module="networks.lora"), images, refuses=goldens.refusal)
+    assert run_of(imported).train.batch_size == 2
+    assert "a run has one batch size here, so the first is used" in imported.written.text
