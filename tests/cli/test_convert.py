@@ -105,3 +105,19 @@ def test_a_folder_of_the_users_is_not_taken_for_what_was_stopped(model, monkeypa
     assert convert(monkeypatch, model, "-o", "out") == 2
     assert "out.tmp exists, left by an interrupted command or made by you" in capsys.readouterr().err
     assert (model.parent / "work" / "out.tmp").is_dir()
+
+
+def test_a_lora_gets_a_name_that_says_its_layout(tmp_path, monkeypatch, capsys):
+    """The same name in another folder would be mixed up with the file it came from."""
+    names = ("lora_down", "lora_up")
+    layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    shapes = {names[0]: (2, 320), names[1]: (320, 2)}
+    tensors = {f"{layer}.{name}.weight": torch.ones(shape) for name, shape in shapes.items()}
+    save_file({**tensors, f"{layer}.alpha": torch.tensor(2.0)}, tmp_path / "robot.safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert not convert(monkeypatch, "robot.safetensors")
+    assert "The new file names its layers as peft does; the weights are the same." in capsys.readouterr().out
+    assert not convert(monkeypatch, "robot-peft.safetensors")
+    assert sorted(file.name for file in tmp_path.iterdir() if file.suffix) == [
+        "robot-peft-kohya.safetensors", "robot-peft.safetensors", "robot.safetensors",
+    ]  # fmt: skip

@@ -135,7 +135,8 @@ SHUFFLE = {"shuffle_caption": True, "keep_tokens": 1, "caption_separator": ";"}
 BUCKETS = {"enable_bucket": True, "min_bucket_reso": 64, "max_bucket_reso": 256, "bucket_reso_steps": 64}
 of_images = st.sampled_from([{}, BUCKETS, {**BUCKETS, "bucket_no_upscale": True}, {"bucket_no_upscale": True}])
 of_captions = st.sampled_from([{}, SHUFFLE, {"caption_extension": ".txt"}, {"flip_aug": True, "keep_tokens": 2},
-                               {"secondary_separator": ";;;", "caption_separator": ";"}, {"random_crop": True}])  # fmt: skip
+                               {"secondary_separator": ";;;", "caption_separator": ";"},
+                               {"random_crop": True}])  # fmt: skip
 length = st.one_of(st.builds(lambda n: {"max_train_epochs": n}, st.integers(1, 5)),
                    st.builds(lambda n: {"max_train_steps": n}, st.integers(1, 500)),
                    st.just({"max_train_epochs": 2, "max_train_steps": 9}))  # fmt: skip

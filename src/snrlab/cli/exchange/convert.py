@@ -12,12 +12,13 @@ from snrlab.cli.messages import print_unless_quiet, report_written
 from snrlab.cli.output_files import free_path
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
+from snrlab.model_files.model_facts import shipped_folder
 
 _PREDICTIONS = ("epsilon", "v_prediction")  # of the families' models
 
 
 def convert_command(
-    source: Annotated[Path, typer.Argument(help="Model: a .safetensors file, or a folder in diffusers layout.")],
+    source: Annotated[Path, typer.Argument(help="Model: a .safetensors file, a folder in diffusers layout, or small.")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -25,7 +26,7 @@ def convert_command(
             "-o",
             help="What to write: a name ending in .safetensors is a single file, any other a folder. An existing "
             "one is kept and the new one numbered.",
-            show_default="the other layout, in this folder",
+            show_default="the other layout, in this folder; of a LoRA NAME-peft or NAME-kohya",
         ),
     ] = None,
     precision: Annotated[
@@ -47,17 +48,20 @@ def convert_command(
     Example: snrlab convert model.safetensors -o model
     """  # fmt: skip
     quiet_libraries()
-    from snrlab.models.lora.lora_file import convert_lora, is_lora
+    from snrlab.models.lora.lora_file import convert_lora, is_lora, other_lora_format
     from snrlab.models.storage.convert import convert_model
     from snrlab.models.storage.source import DTYPES
 
     if source.is_file() and is_lora(source):
         if vae or prediction or zero_terminal_snr or precision:
             raise UserError(f"{source.name} is a LoRA, which takes no option but --out.", code="unused-option")
-        target = free_path(out or Path(source.name), or_folder=True)
-        print_unless_quiet(f"{convert_lora(source, target)}'s names instead of the other layout's")
+        form = other_lora_format(source)
+        target = free_path(out or Path(f"{source.stem}-{form}.safetensors"), or_folder=True)
+        convert_lora(source, target, form)
+        print_unless_quiet(f"The new file names its layers as {form} does; the weights are the same.")
         report_written(target)
         return
+    source = model_source(source)
     target = free_path(out or Path(f"{source.name}.safetensors" if source.is_dir() else source.stem), or_folder=True)
     dtype = DTYPES[precision] if precision else None
     converted = convert_model(
@@ -70,3 +74,8 @@ def convert_command(
     )
     print_unless_quiet(f"{converted.label} predicts {converted.prediction_type}: {converted.prediction_source}")
     report_written(target)
+
+
+def model_source(source: Path) -> Path:
+    """The path of a model, where `small` is the one that ships unless a file or folder has this name."""
+    return shipped_folder("small") if str(source) == "small" and not source.exists() else source

@@ -118,7 +118,7 @@ def convert_lora(source: Path, target: Path, to: LoraFormat | None = None, famil
     if target.exists():
         raise UserError(f"{target} exists; it is never overwritten. Choose another name.", code="already-exists")
     header = read_header(source, "SOURCE")
-    form: LoraFormat = to or ("peft" if any(map(KOHYA.fullmatch, header.shapes)) else "kohya")
+    form: LoraFormat = to or other_lora_format(source)
     unet_config = families.config(family, "unet") if family else None
     lora = load_lora(source, unet_config, field="SOURCE")
     family = family or family_of(lora)
@@ -126,6 +126,11 @@ def convert_lora(source: Path, target: Path, to: LoraFormat | None = None, famil
     dtype = next(iter(lora.values())).down.dtype
     write_lora(target, lora, metadata, form, family, unet_config or families.config(family, "unet"), dtype)
     return form
+
+
+def other_lora_format(source: Path) -> LoraFormat:
+    """The layout that a LoRA file does not have: peft's for kohya's, kohya's for any other."""
+    return "peft" if any(map(KOHYA.fullmatch, read_header(source, "SOURCE").shapes)) else "kohya"
 
 
 def is_lora(path: Path) -> bool:

@@ -96,7 +96,7 @@ def import_keep_last(conversion: Conversion) -> None:
     for interval, last in (("save_every_n_steps", "save_last_n_steps"), ("save_every_n_epochs", "save_last_n_epochs")):
         if conversion.value(last) and conversion.value(interval):
             count = max(1, int(conversion.value(last)) // int(conversion.value(interval)))
-            conversion.set("output.keep_last", count, last, reason="Counted in results, not in steps or epochs.")
+            conversion.set("output.keep_last", count, last, reason="Counts saved files, not steps or epochs.")
             break
     if conversion.has("save_n_epoch_ratio"):
         conversion.drop("save_n_epoch_ratio")

@@ -29,7 +29,7 @@ def import_parts_and_rates(conversion: Conversion, *, as_is: bool = False) -> No
     unet = unet if trains_unet else None
     for part, (rate, name) in rates.items():
         on = rate != 0
-        reason = "kohya trains a LoRA of the text encoders too unless it is told not to." if lora and on else ""
+        reason = "kohya trains the text encoders too unless network_train_unet_only is set." if lora and on else ""
         if on or conversion.has(name) or conversion.has("network_train_unet_only"):
             by_rate = not on and _is_switched_off(conversion, name)
             switches = (name,) if by_rate else ("network_train_unet_only", "train_text_encoder")
@@ -91,7 +91,7 @@ def import_length(conversion: Conversion) -> None:
     """Import train.steps or train.epochs; epochs win where both are stated, as in kohya."""
     if conversion.value("max_train_epochs"):
         conversion.set("train.epochs", int(conversion.value("max_train_epochs")), "max_train_epochs")
-        conversion.drop("max_train_steps", "max_train_epochs goes before it", severity="harmless")
+        conversion.drop("max_train_steps", "max_train_epochs overrides it", severity="harmless")
     else:
         conversion.set("train.steps", int(conversion.value("max_train_steps")), "max_train_steps")
 
@@ -135,7 +135,7 @@ def export_training(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
             reason = "if this is SDXL, kohya trains the second text encoder with the first"
             dropped.append(Dropped("train.text_encoder_2 = false", reason))
     elif not train.trains_text:
-        options["stop_text_encoder_training"] = -1  # train_db.py trains the text encoder unless it is told so
+        options["stop_text_encoder_training"] = -1  # train_db.py trains the text encoder otherwise
     else:
         options["train_text_encoder"] = True
         by_part = OF_ALL_WEIGHTS[1:] if is_sdxl_run(config) else OF_ALL_WEIGHTS[:1]
