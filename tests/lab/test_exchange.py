@@ -636,12 +636,12 @@ def test_what_will_stop_training_is_said_by_import(tmp_path):
                 lr_warmup_steps=100, optimizer_type="nowhere.Adam", min_snr_gamma=5, debiased_estimation_loss=True,
                 keep_tokens=1, shuffle_caption=True)  # fmt: skip
     done = tiny.snrlab("import", file.name, cwd=tmp_path)
-    said = " ".join(done.stdout.split())
+    output = " ".join(done.stdout.split())
     for words in ("needs the package nowhere, which is not installed. Run: pip install nowhere.",
                   "[missing-package]", "warmup is 100 steps; it must be below steps, 12. [out-of-range]",
                   "Fill in before training: model.path: the settings do not name it, so model.safetensors is a",
                   "both on, so their weights multiply. Keep one of them. [weights_multiply]"):  # fmt: skip
-        assert words in said, done.stdout
+        assert words in output, done.stdout
     text = (tmp_path / "run.toml").read_text(encoding="utf-8")
     assert "repeats = 1 " in text
     assert "delete the other from this list. [weights_multiply]" in " ".join(text.replace("#", " ").split())

@@ -60,10 +60,10 @@ def level_value(name, default, *levels):
 
 def images_of(subset):
     """(size, caption) of each image of a folder, by name."""
-    found_captions = {file.stem: file.read_text() for file in Path(subset["image_dir"]).glob("*.txt")}
+    captions = {file.stem: file.read_text() for file in Path(subset["image_dir"]).glob("*.txt")}
     number = list(FOLDERS).index("/".join(Path(subset["image_dir"]).parts[-2:]))
     for i in range(FOLDERS[list(FOLDERS)[number]]):
-        yield SIZES[(number + i) % len(SIZES)], found_captions.get(str(i), subset.get("class_tokens"))
+        yield SIZES[(number + i) % len(SIZES)], captions.get(str(i), subset.get("class_tokens"))
 
 
 def registered(subsets):
