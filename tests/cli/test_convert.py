@@ -109,7 +109,6 @@ def test_a_folder_of_the_users_is_not_taken_for_what_was_stopped(model, monkeypa
 
 def test_a_lora_gets_a_name_that_says_its_layout(tmp_path, monkeypatch, capsys):
     """The same name in another folder would be mixed up with the file it came from."""
-    names = ("lora_down", "lora_up")
     layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
     shapes = {"lora_down": (2, 320), "lora_up": (320, 2)}
     tensors = {f"{layer}.{name}.weight": torch.ones(shape) for name, shape in shapes.items()}
