@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from snrlab.cli.analysis.compare_runs import PictureOptions, compare_runs_text
 from snrlab.cli.choices import DOCUMENTS, one_of
 from snrlab.cli.output_files import output_format, refuse_existing, write_and_report
 
@@ -18,9 +19,9 @@ def compare_command(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help='Two or more: files and runs that `explain` reads, or recipes such as "v_prediction min_snr:gamma=5"; '
-            'each may be "Name = ...".',
-            metavar="SOURCE|RECIPE...",
+            help="Two or more: run folders, to find out which was better; or files and runs that `explain` reads and "
+            'recipes such as "v_prediction min_snr:gamma=5". Each may be "Name = ...".',
+            metavar="RUN|SOURCE|RECIPE...",
         ),
     ],
     format: Annotated[str | None, one_of(DOCUMENTS, help="Output format; by default from the ending of --out.")] = None,
@@ -28,20 +29,48 @@ def compare_command(
     figure: Annotated[
         Path | None, typer.Option(help="Also write a figure: PNG, SVG, HTML or CSV file.", metavar="FILE")
     ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    pictures: Annotated[
+        bool | None,
+        typer.Option(
+            "--pictures/--no-pictures", help="Of runs: draw pictures for the page.", show_default="with -o page.html"
+        ),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Of runs: prompt to draw; repeat for more. By default their own.")
+    ] = None,
+    step: Annotated[
+        list[int] | None, typer.Option(help="Of runs: step whose LoRA draws; repeat for more. By default all saved.")
+    ] = None,
+    strength: Annotated[
+        list[float] | None,
+        typer.Option(help="Of runs: LoRA strength; 0 is without it. Repeat for more.", show_default="0 and 1"),
+    ] = None,
 ) -> None:
-    """Compare where effort goes, how far apart it is, and what the same learning rate means.
+    """Tell which of several runs was better, or compare recipes: where effort goes and how far apart it is.
 
-    Everything is relative to the first. A trainer's file stands for what that trainer really computes; a file alone is
-    compared with what was probably meant.
+    Run folders: a verdict, the loss on held-out images by noise level with intervals, the settings that differ, and
+    with -o page.html pictures from the same noise. Runs that differ only in their seed count as one recipe.
 
-    Example: snrlab compare config.toml "min_snr:gamma=5"
+    Recipes and files: everything is relative to the first. A trainer's file stands for what that trainer really
+    computes; a file alone is compared with what was probably meant.
+
+    Examples:
+      snrlab compare runs/a runs/b -o page.html
+      snrlab compare config.toml "min_snr:gamma=5"
     """
     from snrlab.lab import blocks
     from snrlab.lab.comparison import compare_text
     from snrlab.lab.comparison.compare import compare, comparison_as_data
+    from snrlab.lab.run_comparison.run_record import are_run_folders
 
-    form = output_format(format, out)
+    form = output_format("json" if json_ else format, out)
     refuse_existing(("--out", out), ("--figure", figure))
+    options = PictureOptions(pictures, prompt or (), step or (), strength or ())
+    if figure is None and len(sources) > 1 and are_run_folders(sources):
+        _write(compare_runs_text(sources, form, options), out)
+        return
+    options.refuse_without_runs()
     comparison = compare(sources)
     recipes = {member.label: member.recipe for member in comparison.members}
     panels = [*(["density"] if len({str(m.tables.p) for m in comparison.members}) > 1 else []), *_PANELS]
@@ -64,6 +93,10 @@ def compare_command(
         from snrlab.cli.analysis.plot import recipes_file
 
         write_and_report(figure, recipes_file(recipes, figure.suffix.lower(), panels, log=True))
+    _write(text, out)
+
+
+def _write(text: str, out: Path | None) -> None:
     if out is None:
         typer.echo(text)
     else:

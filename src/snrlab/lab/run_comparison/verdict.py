@@ -38,10 +38,8 @@ def judge(pairs: Sequence[PairComparison], *, only_seed: bool = False) -> Verdic
     one_seed = any(pair.seeds == 1 for pair in measured)
     caution = ONLY_SEED if only_seed else LUCK if one_seed else ""
     kind, best = _kind_of(pairs, measured)
-    if len(pairs) == 1 or not measured:
-        sentence = pair_sentence(pairs[0])
-    else:
-        sentence = _sentence_on_several(pairs, kind, best)
+    is_one_answer = len(pairs) == 1 or not measured
+    sentence = pair_sentence(pairs[0]) if is_one_answer else _sentence_on_several(pairs, kind, best)
     return Verdict(kind, best, sentence, caution)
 
 
