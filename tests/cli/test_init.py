@@ -15,6 +15,7 @@ from snrlab import UserError
 from snrlab.cli.output_files import free_path
 from snrlab.config import read_run
 from snrlab.config.presets import BASES, load_preset, preset_names
+from snrlab.data.dataset import load_items
 from snrlab.init.run_file import draft_run_file
 from snrlab.model_files import families
 from snrlab.models.layouts.original_layout import layout
@@ -92,8 +93,21 @@ def test_more_images_are_more_steps_and_are_held_back(photos, tmp_path):
             shutil.copy(photos / f"{index}{suffix}", photos / f"{index}-{copy}{suffix}")
     many = run_of(draft_run_file(photos, "small", "style-lora"), tmp_path)
     assert few.train.steps == 400
-    assert many.train.steps == 2600  # 420 x 100 / 16, in whole fifties
-    assert (few.validation.images, many.validation.images) == (0, 16)
+    assert many.train.steps == 2500  # (420 - 16 held out) x 100 / 16, in whole fifties
+    assert (few.validation.images, many.validation.images) == (2, 16)
+    assert few.validation.every == few.train.steps // 5, "enough points for a curve"
+
+
+def test_few_images_are_held_out_where_that_leaves_enough_to_train_on(photos, tmp_path):
+    """What is drafted can be trained: the batch is no larger than what is left."""
+    for count, held_out, batch in ((17, 2, 15), (7, 1, 6), (4, 0, 4)):
+        for file in sorted(photos.iterdir()):
+            if int(file.stem) >= count:
+                file.unlink()
+        config = run_of(draft_run_file(photos, "small", "style-lora"), tmp_path)
+        assert (config.validation.images, config.train.batch_size) == (held_out, batch)
+        training, validation = load_items(config.data, config.seed, config.validation.images)
+        assert (len(training), len(validation)) == (count - held_out, held_out)
 
 
 def test_the_word_of_a_character(photos, tmp_path):
@@ -121,7 +135,7 @@ def test_repeats_in_folder_names_count(photos, tmp_path):
         draft_run_file(named, "small", "style-lora"),
         run_of(draft_run_file(named, "small", "style-lora"), tmp_path),
     )
-    assert many.train.steps == 1250  # 200 x 100 / 16
+    assert many.train.steps == 1100  # (200 - 2 x 10 held out) x 100 / 16
     assert "sks" not in few.text.split("[sample]")[1], "captions of their own come first"
 
 

@@ -73,7 +73,8 @@ def picture_count(records: Sequence[RunRecord], prompts: Sequence[str], steps: S
 def _common_sample(records: Sequence[RunRecord], prompts: Sequence[str]) -> SampleConfig:
     """The [sample] section to draw with: the first run's, with the prompts of all where they differ."""
     own = [record.config.sample.prompts for record in records]
-    agreed = own[0] if all(lines == own[0] for lines in own) else list(dict.fromkeys(sum(own, [])))[:MOST_PROMPTS]
+    union = list(dict.fromkeys(line for lines in own for line in lines))
+    agreed = own[0] if all(lines == own[0] for lines in own) else union[:MOST_PROMPTS]
     if not (prompts or agreed):
         raise UserError(
             'no run has sample prompts, so there is nothing to draw. Give --prompt "...", or --no-pictures.',

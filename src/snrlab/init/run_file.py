@@ -13,12 +13,14 @@ from snrlab.config.load import parse_run
 from snrlab.config.presets import BASE_NAMES, Preset, load_preset
 from snrlab.config.run_file_text import Line, run_text
 from snrlab.config.sections.data import DataConfig
-from snrlab.data.dataset import DataDiscovery, find
+from snrlab.data.dataset import DataDiscovery, find, select_items
 from snrlab.init.trigger_word import are_tags, guess_trigger
 from snrlab.model_files.base_model import BaseModel, identify
 
-# a validation set is drafted from so many images on: one image in ten, at most sixteen
-VALIDATION_FROM, VALIDATION_PART, VALIDATION_MOST = 40, 10, 16
+# a tenth of the images is held out: one where every image counts, two or more where that leaves enough to train on
+VALIDATION_PART, VALIDATION_MOST = 10, 16
+VALIDATION_FROM, VALIDATION_PAIR_FROM = 5, 10  # images from which on one is held out, and two
+SEED = 0
 SCENES = ("on a beach", "in a city street at night", "made of glass")
 SUBJECTS = ("a lighthouse on a cliff", "a cat on a chair", "a portrait of a woman")
 
@@ -37,7 +39,8 @@ class FolderContents:
 
     Attributes:
         count: number of images.
-        entries: number of images in an epoch, repeats included.
+        entries: number of images in an epoch, repeats included, without those held out.
+        held_out: number of images that are measured and not trained on.
         captions: the captions that are not empty.
         uncaptioned: number of images without a caption.
         shared_word: the rare word or tag that nearly all captions share; None if there is none.
@@ -47,6 +50,7 @@ class FolderContents:
     folder: Path
     count: int
     entries: int
+    held_out: int
     captions: tuple[str, ...]
     uncaptioned: int
     shared_word: str | None
@@ -69,7 +73,8 @@ def draft_run_file(images: Path, model: str, preset_name: str, name: str = "") -
     trigger = contents.shared_word or (folder_word(contents.folder) if preset.trigger else None)
     fields = [*_source_lines(contents, base, name), *_preset_lines(preset, contents, base, trigger)]
     steps, batch = _value_of(fields, "train.steps", 0), _value_of(fields, "train.batch_size", 1)
-    views = f"each of {contents.count} images seen about {steps * batch / contents.count:.0f} times"
+    trained = contents.count - contents.held_out
+    views = f"each of {trained} images seen about {steps * batch / trained:.0f} times"
     gigabytes = preset.memory.get(base.kind)
     memory = f"fits a graphics card with {gigabytes} GB" if gigabytes else "runs on any machine"
     comments = [
@@ -95,19 +100,33 @@ def look_at_images(folder: Path) -> FolderContents:
     Raises:
         UserError: it cannot be trained on.
     """
-    discovery = find(DataConfig(folder=str(folder.absolute()), caption=""))
+    data = DataConfig(folder=str(folder.absolute()), caption="")
+    discovery = find(data)
     discovery.refuse_problems()
     items = [item for group in discovery.all_groups for item in group.items]
+    held_out = validation_count(len(items))
+    trained, _ = select_items(discovery, data, seed=SEED, hold_back=held_out, batch_size=None)
     captions = tuple(item.captions[0] for item in items if item.captions[0])
     return FolderContents(
         folder=folder.absolute(),
         count=len(items),
-        entries=sum(item.repeats for item in items),
+        entries=sum(item.repeats for item in trained),
+        held_out=held_out,
         captions=captions,
         uncaptioned=len(items) - len(captions),
         shared_word=guess_trigger(captions),
         summaries=_summaries(discovery),
     )
+
+
+def validation_count(images: int) -> int:
+    """Number of images to hold out of a folder of so many.
+
+    >>> [validation_count(images) for images in (4, 8, 12, 60, 1000)]
+    [0, 1, 2, 6, 16]
+    """
+    least = 2 if images >= VALIDATION_PAIR_FROM else 1 if images >= VALIDATION_FROM else 0
+    return min(max(images // VALIDATION_PART, least), VALIDATION_MOST)
 
 
 def _summaries(discovery: DataDiscovery) -> tuple[str, ...]:
@@ -119,7 +138,7 @@ def _source_lines(contents: FolderContents, base: BaseModel, name: str) -> list[
     """Lines for the run's name, seed, base model and images."""
     lines = [
         Line("name", name or slug(contents.folder.name), "The run goes into runs/NAME, the result has this name."),
-        Line("seed", 0, "Every random number follows from it."),
+        Line("seed", SEED, "Every random number follows from it."),
         Line("model.shipped", base.shipped) if base.shipped else Line("model.path", str(base.path)),
         Line("data.folder", str(contents.folder)),
     ]
@@ -200,16 +219,27 @@ def _output_lines(contents: FolderContents, trigger: str | None, steps: int, lor
         ),
         Line("sample.every", every),
     ]
-    if contents.count >= VALIDATION_FROM:
-        count = min(contents.count // VALIDATION_PART, VALIDATION_MOST)
-        reason = "Validation set, not trained on: the report shows by noise level what was really learnt."
-        fields += [Line("validation.images", count, reason), Line("validation.every", every)]
+    if contents.held_out:
+        fields += [
+            Line("validation.images", contents.held_out, _validation_reason(contents)),
+            Line("validation.every", every, "Enough measurements for a curve: where it rises, training was too long."),
+        ]
     if lora:
         reason = "Intermediate results to compare: snrlab sample runs/NAME --step ..."
         fields.append(Line("output.every", every, reason))
     if trigger:
         fields.append(Line("output.trigger_phrase", trigger, "Written into the result and its model card."))
     return fields
+
+
+def _validation_reason(contents: FolderContents) -> str:
+    """Why images are held out, and what so few of them can show."""
+    reason = (
+        "Held out and never trained on: only such images show whether a run learned the subject or memorized pictures. "
+        "snrlab compare RUN RUN tells by them which of two runs was better."
+    )
+    few = " One image shows a curve only; two or more also show how sure a difference is."
+    return reason + (few if contents.held_out == 1 else "")
 
 
 def _sample_prompts(contents: FolderContents, trigger: str | None) -> list[str]:

@@ -77,10 +77,12 @@ def _all_blocks(comparison: RunComparison, answer: Iterator[Block]) -> Iterator[
 
 def _recipe_blocks(comparison: RunComparison) -> Iterator[Block]:
     """The comparison of the recipes, where they differ."""
+    from snrlab.lab.blocks import Heading
     from snrlab.lab.comparison.compare import compare
     from snrlab.lab.comparison.compare_text import comparison_blocks
 
     if any(setting.field.startswith("recipe.") for setting in comparison.settings):
+        yield Heading("The recipes")
         yield from comparison_blocks(compare([f"{arm.label} = {arm.folders[0]}" for arm in comparison.arms]))
 
 

@@ -121,7 +121,7 @@ def _loss_section(comparison: RunComparison) -> str:
         if compared.bands:
             parts += [_interval_figure(compared), html_table(loss_head(compared), map(loss_row, compared.bands))]
     if any(compared.bands for compared in comparison.pairs):
-        parts.append(f"<p>{html.escape(HOW_INTERVALS.replace('*', ''))}</p>")
+        parts.append(f"<p>{html.escape(HOW_INTERVALS)}</p>")
     return "".join(parts)
 
 
@@ -142,10 +142,13 @@ def _interval_figure(compared: PairComparison) -> str:
 
 
 def _interval_bar(band: BandChange, widest: float) -> str:
-    low, value, high = (f"{50 + 48 * part / widest:.2f}%" for part in (band.change.low, band.change.value, band.change.high))
-    kind = {"lower": "clear", "higher": "clear"}.get(band.reading, "open")
+    change = band.change
+    low, value, high = (f"{50 + 48 * part / widest:.2f}%" for part in (change.low, change.value, change.high))
+    kind = "clear" if band.reading in ("lower", "higher") else "open"
+    label = html.escape(" ".join(loss_row(band)[1:4]))
     return (
-        f'<svg class="{kind}" height="18" width="100%" role="img" aria-label="{html.escape(" ".join(loss_row(band)[-3:]))}">'
-        f'<line class="zero" x1="50%" x2="50%" y1="0" y2="18"/><line class="range" x1="{low}" x2="{high}" y1="9" y2="9"/>'
+        f'<svg class="{kind}" height="18" width="100%" role="img" aria-label="{label}">'
+        '<line class="zero" x1="50%" x2="50%" y1="0" y2="18"/>'
+        f'<line class="range" x1="{low}" x2="{high}" y1="9" y2="9"/>'
         f'<circle cx="{value}" cy="9" r="5"/></svg>'
     )

@@ -13,8 +13,8 @@ from snrlab.lab.statistics import Estimate
 LOSS_IS_NOT_ALL = "A lower loss on held-out images does not always make better pictures, so look at both."
 WHY_MORE_SEEDS = "To tell the recipe from luck, train more seeds and compare all the runs together:"
 HOW_INTERVALS = (
-    "The interval covers the true change 95 times in 100. Only *lower* and *higher* count as clear: there the change "
-    "stays on one side of 0 even after allowing for all bands and runs that are looked at."
+    "The interval covers the true change 95 times in 100. Only lower and higher count as clear: there the change "
+    "stays on one side of 0 even after allowing for all bands and runs in the tables."
 )
 _MEANINGS: dict[Reading, str] = {
     "lower": "lower",
@@ -82,14 +82,14 @@ def loss_head(compared: PairComparison) -> tuple[str, ...]:
     """The heading of a table of losses."""
     before = ("before training",) if compared.bands[0].before is not None else ()
     change = f"{compared.second} is"
-    return ("noise level", *before, compared.first, compared.second, "change", "95 % interval", change)
+    return ("noise level", change, "change", "95 % interval", compared.first, compared.second, *before)
 
 
 def loss_row(band: BandChange) -> tuple[str, ...]:
     """A line of a table of losses."""
     before = (f"{band.before:.4g}",) if band.before is not None else ()
     losses = (f"{band.first:.4g}", f"{band.second:.4g}")
-    return (band.band, *before, *losses, _percent(band.change.value), _interval(band.change), _MEANINGS[band.reading])
+    return (band.band, _MEANINGS[band.reading], _percent(band.change.value), _interval(band.change), *losses, *before)
 
 
 def setting_blocks(comparison: RunComparison) -> Iterator[Block]:
