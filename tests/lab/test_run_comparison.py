@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
+import tiny
 from snrlab.config import dump, parse_run
 from snrlab.core.bands import BANDS
 from snrlab.core.errors import UserError
@@ -248,3 +249,15 @@ def test_students_t():
     assert 930 <= sum(interval.low <= 3 <= interval.high for interval in intervals) <= 970
     apart = [welch_interval(values[:2], 5 * values[2:]) for values in draw]  # four values that spread more than two
     assert 930 <= sum(interval.low <= 12 <= interval.high for interval in apart) <= 1000
+
+
+def test_options_of_pictures_are_refused_where_nothing_is_drawn(make, tmp_path):
+    runs = [make("a", **PLAIN), make("b", **DEBIASED)]
+    for arguments, message in (
+        ([*runs, "--step", "50"], "chooses pictures of runs; write a page"),
+        ([*runs, "--pictures"], "name one with -o page.html"),
+        (["plain", "debiased", "--strength", "0.5"], "where every source is a run folder"),
+    ):
+        done = tiny.snrlab("compare", *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert message in done.stderr

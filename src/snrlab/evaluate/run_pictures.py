@@ -10,7 +10,7 @@ from PIL import Image
 from snrlab.config import RunConfig
 from snrlab.config.sections.output import SampleConfig
 from snrlab.core.errors import UserError
-from snrlab.evaluate.open_model import FINAL, OpenedModel, open_model
+from snrlab.evaluate.open_model import OpenedModel, open_model
 from snrlab.lab.run_comparison.picture_table import PictureRow, PictureTable, PictureView
 from snrlab.lab.run_comparison.run_record import RunRecord
 from snrlab.pictures.sampling import draw_pictures
@@ -59,7 +59,8 @@ def draw_run_pictures(
             pictures = draw_pictures(opened.pipe, sample, size, drawn=drawn)
             bases[_base_of(record.config)] = record.label
             rows.insert(len(bases) - 1, PictureRow(_base_label(record, records), {None: _files(pictures)}))
-        rows.append(_row(record, opened, views, sample, size, drawn))
+        if views:
+            rows.append(_row(record, opened, views, sample, size, drawn))
     return PictureTable(tuple(sample.prompts), tuple(rows), views, _notes(sample, size))
 
 
@@ -91,8 +92,9 @@ def _views(records: Sequence[RunRecord], steps: Sequence[int], strengths: Sequen
     if missing is not None:
         allowed = ", ".join(map(str, sorted({*saved, *ends})))
         raise UserError(f"--step: no run has a LoRA of step {missing}. Allowed: {allowed}.", code="no-checkpoint")
-    places: list[int | None] = [step for step in (steps or saved) if step not in ends]
-    if not steps or ends & set(steps):
+    common_end = ends if len(ends) == 1 else set()
+    places: list[int | None] = [step for step in (steps or saved) if step not in common_end]
+    if not steps or common_end & set(steps):
         places.append(None)
     return tuple(PictureView(step, strength) for step in places for strength in sorted(strengths))
 
@@ -106,9 +108,9 @@ def _steps_to_open(record: RunRecord, views: Sequence[PictureView]) -> list[int]
     """Steps of the run's LoRAs to attach; none where only the final one is drawn, or where there are no LoRAs."""
     if record.config.train.method != "lora":
         return []
-    wanted = {view.step for view in views}
+    wanted, end = {view.step for view in views}, record.config.train.steps
     steps = [step for step in _saved_steps(record) if step in wanted]
-    return [*steps, *([record.config.train.steps] if None in wanted else [])]
+    return [*steps, *([end] if wanted & {None, end} else [])]
 
 
 def _row(
@@ -122,9 +124,8 @@ def _row(
     pictures: dict[PictureView | None, tuple[bytes, ...]] = {}
     for view in views:
         step = record.config.train.steps if view.step is None else view.step
-        name = f"step {step}" if opened.adapters != (FINAL,) else FINAL
-        if opened.adapters and name in opened.adapters:
-            opened.use(name, view.strength)
+        if f"step {step}" in opened.adapters:
+            opened.use(f"step {step}", view.strength)
         elif opened.adapters or view.step is not None or view.strength != 1:
             continue  # of a whole model there is only the end, at full strength
         pictures[view] = _files(draw_pictures(opened.pipe, sample, size, drawn=drawn))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from snrlab.cli.analysis.compare_runs import PictureOptions, compare_runs_text
 from snrlab.cli.choices import DOCUMENTS, one_of
 from snrlab.cli.output_files import output_format, refuse_existing, write_and_report
+
+if TYPE_CHECKING:
+    from snrlab.lab.comparison.compare import Comparison
 
 _PANELS = ("weight_epsilon", "emphasis")
 
@@ -59,45 +62,49 @@ def compare_command(
       snrlab compare runs/a runs/b -o page.html
       snrlab compare config.toml "min_snr:gamma=5"
     """
-    from snrlab.lab import blocks
-    from snrlab.lab.comparison import compare_text
-    from snrlab.lab.comparison.compare import compare, comparison_as_data
+    from snrlab.lab.comparison.compare import compare
     from snrlab.lab.run_comparison.run_record import are_run_folders
 
     form = output_format("json" if json_ else format, out)
     refuse_existing(("--out", out), ("--figure", figure))
     options = PictureOptions(pictures, prompt or (), step or (), strength or ())
-    if figure is None and len(sources) > 1 and are_run_folders(sources):
-        _write(compare_runs_text(sources, form, options), out)
-        return
-    options.refuse_without_runs()
-    comparison = compare(sources)
-    recipes = {member.label: member.recipe for member in comparison.members}
-    panels = [*(["density"] if len({str(m.tables.p) for m in comparison.members}) > 1 else []), *_PANELS]
-    title = compare_text.comparison_title(comparison)
-    match form:
-        case "json":
-            text = json.dumps(comparison_as_data(comparison), indent=1)
-        case "md":
-            text = blocks.to_markdown(title, compare_text.comparison_blocks(comparison))
-        case "html":
-            from snrlab.lab.figures.plots import draw_figure, figure_bytes
-
-            svg = figure_bytes(
-                draw_figure({m.label: m.tables for m in comparison.members}, panels, log_weight=True), "svg"
-            ).decode()
-            text = blocks.to_html(title, compare_text.comparison_blocks(comparison), svg[svg.index("<svg") :])
-        case _:
-            text = blocks.to_text(compare_text.comparison_blocks(comparison))
-    if figure is not None:
+    of_runs = len(sources) > 1 and are_run_folders(sources)
+    if not of_runs:
+        options.refuse_without_runs()
+    comparison = None if of_runs and figure is None else compare(sources)
+    text = compare_runs_text(sources, form, options) if comparison is None or of_runs else _text(comparison, form)
+    if figure is not None and comparison is not None:
         from snrlab.cli.analysis.plot import recipes_file
 
-        write_and_report(figure, recipes_file(recipes, figure.suffix.lower(), panels, log=True))
-    _write(text, out)
-
-
-def _write(text: str, out: Path | None) -> None:
+        recipes = {member.label: member.recipe for member in comparison.members}
+        write_and_report(figure, recipes_file(recipes, figure.suffix.lower(), _panels(comparison), log=True))
     if out is None:
         typer.echo(text)
     else:
         write_and_report(out, text.encode())
+
+
+def _text(comparison: Comparison, form: str) -> str:
+    """A comparison of recipes in one of the formats."""
+    from snrlab.lab import blocks
+    from snrlab.lab.comparison import compare_text
+    from snrlab.lab.comparison.compare import comparison_as_data
+
+    title = compare_text.comparison_title(comparison)
+    match form:
+        case "json":
+            return json.dumps(comparison_as_data(comparison), indent=1)
+        case "md":
+            return blocks.to_markdown(title, compare_text.comparison_blocks(comparison))
+        case "html":
+            from snrlab.lab.figures.plots import draw_figure, figure_bytes
+
+            tables = {member.label: member.tables for member in comparison.members}
+            svg = figure_bytes(draw_figure(tables, _panels(comparison), log_weight=True), "svg").decode()
+            return blocks.to_html(title, compare_text.comparison_blocks(comparison), svg[svg.index("<svg") :])
+    return blocks.to_text(compare_text.comparison_blocks(comparison))
+
+
+def _panels(comparison: Comparison) -> list[str]:
+    differ = len({str(member.tables.p) for member in comparison.members}) > 1
+    return [*(["density"] if differ else []), *_PANELS]

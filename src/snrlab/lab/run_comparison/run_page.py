@@ -62,11 +62,10 @@ def _blocks(blocks: Iterable[Block]) -> str:
             case TableBlock((head, *rows)):
                 parts.append(html_table(head, rows))
             case Code(text):
-                lines = "\n".join(line.strip() for line in text.splitlines())
-                parts.append(f"<pre>{html.escape(lines)}</pre>")
+                parts.append(f"<pre>{html.escape(text)}</pre>")
             case _:
                 parts.append(f"<p>{html.escape(str(block))}</p>")
-    return "".join(parts)
+    return "".join(parts).replace("</pre><pre>", "\n")  # commands that follow each other in one box
 
 
 def _picture_section(table: PictureTable) -> str:

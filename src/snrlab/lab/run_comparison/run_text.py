@@ -47,7 +47,7 @@ def answer_blocks(comparison: RunComparison) -> Iterator[Block]:
         yield BulletList(comparison.notes)
     if comparison.to_train and verdict.caution:
         yield WHY_MORE_SEEDS
-        yield Code("\n  ".join(comparison.to_train))
+        yield from map(Code, comparison.to_train)
     if verdict.kind != "not measured":
         yield LOSS_IS_NOT_ALL
 
