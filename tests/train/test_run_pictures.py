@@ -10,7 +10,6 @@ from snrlab.evaluate.run_pictures import draw_run_pictures
 from snrlab.lab.run_comparison.picture_table import PictureView
 from snrlab.lab.run_comparison.run_record import read_run_records
 
-
 pytestmark = pytest.mark.slow  # trains two runs
 
 

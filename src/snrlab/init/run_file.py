@@ -176,7 +176,7 @@ def _preset_lines(preset: Preset, contents: FolderContents, base: BaseModel, tri
 def _fit_to_images(line: Line, contents: FolderContents, base: BaseModel) -> Line:
     """A preset's line, changed where these images or this model need another value."""
     if line.field == "train.batch_size" and line.value > contents.entries:
-        return Line(line.field, contents.entries, "There are no more images than this.")
+        return Line(line.field, contents.entries, "No more images than this are left to train on.")
     if line.field == "data.resolution" and base.kind == "sd2" and base.prediction_type == "epsilon":
         return Line(line.field, 512, "SD 2 models that predict epsilon were made for 512.")
     return line
@@ -236,7 +236,7 @@ def _validation_reason(contents: FolderContents) -> str:
     """Why images are held out, and what so few of them can show."""
     reason = (
         "Held out and never trained on: only such images show whether a run learned the subject or memorized pictures. "
-        "snrlab compare RUN RUN tells by them which of two runs was better."
+        "snrlab compare RUN RUN uses them to show which of two runs was better."
     )
     few = " One image shows a curve only; two or more also show how sure a difference is."
     return reason + (few if contents.held_out == 1 else "")

@@ -50,7 +50,7 @@ def compare_command(
         typer.Option(help="Of runs: LoRA strength; 0 is without it. Repeat for more.", show_default="0 and 1"),
     ] = None,
 ) -> None:
-    """Tell which of several runs was better, or compare recipes: where effort goes and how far apart it is.
+    """Show which of several runs was better, or compare recipes: where effort goes and how far apart it is.
 
     Run folders: a verdict, the loss on held-out images by noise level with intervals, the settings that differ, and
     with -o page.html pictures from the same noise. Runs that differ only in their seed count as one recipe.
@@ -58,9 +58,7 @@ def compare_command(
     Recipes and files: everything is relative to the first. A trainer's file stands for what that trainer really
     computes; a file alone is compared with what was probably meant.
 
-    Examples:
-      snrlab compare runs/a runs/b -o page.html
-      snrlab compare config.toml "min_snr:gamma=5"
+    Example: snrlab compare runs/a runs/b -o page.html
     """
     from snrlab.lab.comparison.compare import compare
     from snrlab.lab.run_comparison.run_record import are_run_folders

@@ -17,7 +17,7 @@ from snrlab.runs.logs import ValidationLine
 
 Method = Literal["pairs of images", "pairs of seeds", "seeds", "none"]
 Reading = Literal["lower", "perhaps lower", "none shown", "perhaps higher", "higher"]
-Outcome = Literal["first", "second", "neither", "opposite", "not measured"]
+PairOutcome = Literal["first", "second", "neither", "opposite", "not measured"]
 CONFIDENCE = 0.95
 
 
@@ -64,7 +64,7 @@ class PairComparison:
     steps: tuple[int, ...]
     bands: tuple[BandChange, ...]
     obstacle: Obstacle | None
-    outcome: Outcome
+    outcome: PairOutcome
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _reading(own: Estimate, divided: Estimate) -> Reading:
     return "perhaps higher" if own.low > 0 else "none shown"
 
 
-def _outcome(bands: Sequence[BandChange]) -> Outcome:
+def _outcome(bands: Sequence[BandChange]) -> PairOutcome:
     readings = {band.reading for band in bands}
     if {"lower", "higher"} <= readings:
         return "opposite"
