@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,6 +155,7 @@ def test_runs_that_differ_only_in_their_seed_are_one_arm_and_pair_by_seed(make):
     ]
     comparison = compare_runs([*plain, *debiased])
     assert [arm.seeds for arm in comparison.arms] == [seeds, seeds]
+    assert comparison.notes[0] == "a1 stands for 3 runs of one recipe: a1, a2, a3."
     pair = comparison.pairs[0]
     assert (pair.method, pair.count, pair.seeds) == ("pairs of seeds", 3, 3)
     assert pair.bands[0].change.value == pytest.approx(-0.05, abs=1e-3)
@@ -202,6 +204,16 @@ def test_a_run_is_named_once(make):
         with pytest.raises(UserError) as error:
             compare_runs(texts)
         assert error.value.code == code
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"images": []}', '{"held_back": [{}], "model": {}}'])
+def test_a_damaged_record_of_the_images_is_named(make, text):
+    runs = [make("a"), make("b", **DEBIASED)]
+    (Path(runs[1]) / "sources.json").write_text(text)
+    with pytest.raises(UserError, match=r"sources\.json is damaged"):
+        compare_runs(runs)
+    (Path(runs[1]) / "sources.json").unlink()
+    assert compare_runs(runs).pairs[0].obstacle is None, "without the record the names decide"
 
 
 def test_the_page_is_whole_and_holds_each_picture_once(make):

@@ -89,7 +89,7 @@ def compare_run_records(records: Sequence[RunRecord]) -> RunComparison:
         settings=setting_differences(arms),
         only_seed=only_seed,
         to_train=() if only_seed else tuple(_to_train(arms)),
-        notes=tuple(_notes(records, pairs)),
+        notes=tuple(_notes(records, arms, pairs)),
     )
 
 
@@ -108,8 +108,12 @@ def _train_command(run: RunRecord, seed: int) -> str:
     return f"snrlab train {chr(34) + file + chr(34) if ' ' in file else file} --set seed={seed}{out}"
 
 
-def _notes(records: Sequence[RunRecord], pairs: Sequence[PairComparison]) -> list[str]:
-    notes = []
+def _notes(records: Sequence[RunRecord], arms: Sequence[Arm], pairs: Sequence[PairComparison]) -> list[str]:
+    notes = [
+        f"{arm.label} stands for {len(arm.runs)} runs of one recipe: {', '.join(run.label for run in arm.runs)}."
+        for arm in arms
+        if len(arm.runs) > 1
+    ]
     for record in records:
         if not record.finished:
             done, steps = record.status.done, record.status.steps

@@ -74,8 +74,7 @@ def read_run_records(texts: Sequence[str]) -> list[RunRecord]:
 
 
 def _read_record(label: str, folder: RunFolder, config: RunConfig) -> RunRecord:
-    inputs = _read_inputs(folder)
-    held_out = {row["name"]: (row["picture"], row["text"]) for row in inputs["held_back"]} if inputs else None
+    held_out, model = _read_inputs(folder)
     return RunRecord(
         label,
         folder.path,
@@ -83,21 +82,21 @@ def _read_record(label: str, folder: RunFolder, config: RunConfig) -> RunRecord:
         run_status(folder),
         tuple(sorted(read_validation(folder.validation_file), key=lambda line: line["step"])),
         held_out,
-        inputs["model"] if inputs else {},
+        model,
     )
 
 
-def _read_inputs(folder: RunFolder) -> dict[str, Any]:
-    """The recorded inputs of a run; empty where there are none."""
+def _read_inputs(folder: RunFolder) -> tuple[dict[str, tuple[str, str]] | None, dict[str, str]]:
+    """The hashes of the held-out images by name (None where none are recorded) and of the model's files."""
     try:
         inputs: dict[str, Any] = json.loads(folder.sources_file.read_text(encoding="utf-8"))
+        return {row["name"]: (row["picture"], row["text"]) for row in inputs["held_back"]}, dict(inputs["model"])
     except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
+        return None, {}
+    except (OSError, ValueError, TypeError, KeyError):
         raise UserError(
             f"{folder.sources_file} is damaged, so nothing says which images the run held out.", code="damaged-file"
         ) from None
-    return inputs
 
 
 def _split_label(text: str) -> tuple[str, Path]:
