@@ -50,7 +50,7 @@ RUNS = {
     "text for a number": ({"train": {"steps": "many"}}, "train.steps is 'many'"),
     "fraction of a step": ({"train": {"steps": 1.5}}, "train.steps is 1.5"),
     "negative rate": ({"train": {"learning_rate": -1.0}}, "train.learning_rate is -1.0"),
-    "unknown weighting": ({"recipe": {"weighting": ["minsnr"]}}, "Did you mean 'min_snr'"),
+    "unknown weighting": ({"recipe": {"weighting": ["minsnrr"]}}, "Did you mean 'min_snr'"),
     "misspelt parameter": ({"recipe": {"weighting": [{"name": "min_snr", "gama": 5}]}}, "Did you mean 'gamma'"),
     "gamma of zero": ({"recipe": {"weighting": ["min_snr:gamma=0"]}}, "must be a number > 0"),
     "empty timestep range": (
@@ -205,7 +205,7 @@ def test_unwritable_folder(place, capsys, monkeypatch):
         (["table", "--weighting", "min_snr:gamma=five"], "gamma is 'five'"),
         (["table", "--weighting", "min_snr:gamma=5,gamma=6"], "given twice"),
         (["table", "--weighting", "debiased", "--zero-terminal-snr"], "weight_infinite"),
-        (["table", "--prediction", "eps"], "Allowed: epsilon"),
+        (["table", "--prediction", "espilon"], "Did you mean 'epsilon'? Allowed: epsilon"),
         (["table", "--product-on", "x0"], "Allowed: epsilon, network"),
         (["table", "--at", "1000"], "allowed are 0 to 999"),
         (["table", "--at", "1;2"], "write whole numbers"),

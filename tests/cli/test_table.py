@@ -75,6 +75,28 @@ def test_warnings_of_machine_formats_go_to_stderr():
     json.loads(done.stdout)
 
 
+def test_other_spellings_are_accepted_and_their_full_names_shown():
+    done = tiny.snrlab("table", "--prediction", "v", "--weighting", "minsnr:gamma=3")
+    assert "v is v_prediction, minsnr is min_snr" in done.stdout
+    assert rows("--prediction", "v", "--weighting", "minsnr") == rows("v_prediction min_snr")
+
+
+def test_a_misspelt_name_is_met_with_the_nearest_and_not_with_forty():
+    done = tiny.snrlab("table", "min_snrr")
+    assert done.returncode == 2
+    assert "Did you mean 'min_snr'?" in done.stderr
+    assert "snrlab table --list" in done.stderr
+    assert "debiased" not in done.stderr
+
+
+def test_a_list_of_every_name():
+    from snrlab import DENSITIES, NOISES, OPTIMIZERS, PERTURBATIONS, SCHEDULES, WEIGHTINGS
+
+    shown = dict(line.split(": ") for line in tiny.snrlab("table", "--list").stdout.splitlines())
+    for registry in (DENSITIES, NOISES, OPTIMIZERS, PERTURBATIONS, SCHEDULES, WEIGHTINGS):
+        assert shown[registry.kind].split(", ") == list(registry)
+
+
 def test_help_names_every_entry():
     from snrlab import DENSITIES, PERTURBATIONS, SCHEDULES, WEIGHTINGS
 

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from drawing import ENTRIES, REGISTRIES, entry_id, temporary_entries
 from snrlab.core.errors import UserError
+from snrlab.core.prediction import PREDICTION_TYPES
+from snrlab.core.registries.aliases import ALIASES
 from snrlab.core.registries.registry import Entry, Properties, Registry
 from snrlab.core.registries.tensor_registries import OPTIMIZERS
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
+from snrlab.lab.recipe_text import SWITCHES
 
 every_registry = pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
 NAMES = {name for registry in REGISTRIES for name in registry}
@@ -68,12 +71,30 @@ def test_a_name_that_is_not_there(registry, name):
         registry[name]
     assert isinstance(missing.value, UserError)
     assert str(missing.value).startswith(f"{registry.kind}: '{name}' is not known.")
-    assert str(missing.value).endswith(f"Allowed: {', '.join(registry)}.")
+    is_long = len(registry) > 12
+    listing = f"All {len(registry)} names: snrlab table --list" if is_long else f"Allowed: {', '.join(registry)}."
+    assert str(missing.value).endswith(listing)
 
 
 def test_the_nearest_name_is_offered():
     with pytest.raises(UserError, match=r"^weighting: 'min_snrr' is not known. Did you mean 'min_snr'\?"):
         WEIGHTINGS["min_snrr"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "spelling", "name"),
+    [(WEIGHTINGS, "minsnr", "min_snr"), (WEIGHTINGS, "Min-SNR", "min_snr"), (WEIGHTINGS, "debias", "debiased"),
+     (WEIGHTINGS, "v", "v_prediction"), (SAMPLINGS, "Stratified", "stratified")],
+)  # fmt: skip
+def test_other_spellings_are_accepted_and_never_listed(registry, spelling, name):
+    assert registry.bind(spelling) == registry.parse(spelling) == registry.bind(name)
+    assert spelling not in registry
+
+
+def test_every_alias_stands_for_a_name():
+    names = {*NAMES, *PREDICTION_TYPES, *SWITCHES}
+    assert set(ALIASES.values()) <= names
+    assert not {alias for alias in ALIASES if alias in {name.replace("_", "") for name in names}}
 
 
 @every_registry

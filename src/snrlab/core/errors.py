@@ -184,8 +184,17 @@ def alike(word: str, allowed: Iterable[str], share: float = 0.6) -> str | None:
     return candidates[matches[0]] if matches else None
 
 
-def unknown(field: str, value: object, allowed: Iterable[str]) -> UnknownNameError:
+_MOST_NAMES = 12  # that a message lists, where a command lists them too
+
+
+def unknown(field: str, value: object, allowed: Iterable[str], *, listed_by: str = "") -> UnknownNameError:
     """The error for a name that is not among `allowed`, with the nearest spelling.
+
+    Args:
+        field: the option or kind of name.
+        value: the name that is not known.
+        allowed: the names that are.
+        listed_by: a command that lists them; the message then names it instead of more than twelve names.
 
     >>> print(unknown("weighting", "min_snrr", ["min_snr", "p2"]))
     weighting: 'min_snrr' is not known. Did you mean 'min_snr'? Allowed: min_snr, p2.
@@ -193,4 +202,8 @@ def unknown(field: str, value: object, allowed: Iterable[str]) -> UnknownNameErr
     names = list(allowed)
     guess = nearest(str(value), names)
     hint = f" Did you mean '{guess}'?" if guess else ""
-    return UnknownNameError(f"{field}: '{value}' is not known.{hint} Allowed: {', '.join(names)}.", guess)
+    if listed_by and len(names) > _MOST_NAMES:
+        listing = f"All {len(names)} names: {listed_by}"
+    else:
+        listing = f"Allowed: {', '.join(names)}."
+    return UnknownNameError(f"{field}: '{value}' is not known.{hint} {listing}", guess)

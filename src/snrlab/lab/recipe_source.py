@@ -10,7 +10,7 @@ from typing import Any
 from snrlab.core.errors import UnknownNameError, UserError
 from snrlab.core.recipe import Recipe
 from snrlab.files.text import read_toml
-from snrlab.lab.recipe_text import parse_recipe
+from snrlab.lab.recipe_text import parse_recipe, spellings
 from snrlab.lab.tables import describe
 from snrlab.peers.interpretation import interpret
 from snrlab.peers.settings import Settings
@@ -29,7 +29,7 @@ class NamedRecipe:
         label: its name in tables and graphs.
         description: the recipe in a line.
         learning_rate: the UNet's learning rate in its source, or None.
-        assumption: the sentence that names what was assumed to complete the recipe; empty if nothing was.
+        assumption: sentences on what was assumed to complete the recipe, and on names that were written otherwise.
     """
 
     label: str
@@ -51,8 +51,7 @@ def read_recipes(text: str, *, with_meant: bool = False) -> list[NamedRecipe]:
     label, is_labelled, rest = text.partition(" = ")
     source = (rest if is_labelled else text).strip()
     if not is_source(source):
-        name, recipe = as_recipe(text)
-        return [NamedRecipe(name, describe(recipe), recipe)]
+        return [read_line(text)]
     path = Path(source)
     settings = read_source(path)
     interpretation = interpret(settings)
@@ -65,6 +64,22 @@ def read_recipes(text: str, *, with_meant: bool = False) -> list[NamedRecipe]:
         description = f"what was probably meant: {describe(meant)}"
         recipes.append(NamedRecipe(f"{name}, as meant", description, meant, rate, settings.assumption))
     return recipes
+
+
+def read_line(text: str) -> NamedRecipe:
+    """The recipe of a line, which is no path (UserError)."""
+    label, recipe = as_recipe(text)
+    return NamedRecipe(label, describe(recipe), recipe, assumption=spelling_note(text))
+
+
+def spelling_note(text: str) -> str:
+    """The sentence that gives the full names of a line's other spellings; empty if it has none.
+
+    >>> spelling_note("v minsnr"), spelling_note("min_snr")
+    ('Names in full: v is v_prediction, minsnr is min_snr.', '')
+    """
+    pairs = spellings(text)
+    return f"Names in full: {', '.join(f'{name} is {full}' for name, full in pairs.items())}." if pairs else ""
 
 
 def is_source(text: str) -> bool:

@@ -8,13 +8,13 @@
 
 Words are separated by spaces: a prediction type, a weighting, a perturbation or a noise shape with its parameters, a
 switch (`zero_terminal_snr`, `normalize`, `plain`), or `field=value` of the recipe. What stands before ` = ` is its
-label.
+label. Other spellings of names, such as `v` or `minsnr`, are accepted (core/registries/aliases.py).
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, get_args, get_origin
@@ -24,12 +24,17 @@ from pydantic.fields import FieldInfo
 from snrlab.config.sections.recipe import RecipeConfig
 from snrlab.config.sections.strategy import registry_of
 from snrlab.core.errors import UserError, unknown
+from snrlab.core.lr_schedules import LR_SCHEDULES
 from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.prediction import PREDICTION_TYPES
 from snrlab.core.recipe import Recipe
+from snrlab.core.registries.aliases import canonical
 from snrlab.core.registries.parameters import parse_value
-from snrlab.core.registries.registry import Choice, Registry
-from snrlab.core.registries.tensor_registries import NOISES
+from snrlab.core.registries.registry import LIST_COMMAND, Choice, Registry
+from snrlab.core.registries.tensor_registries import LOSSES, NOISES, OPTIMIZERS
+from snrlab.core.schedule import SCHEDULES
+from snrlab.core.timesteps.density import DENSITIES
+from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
 
 _PLAIN = "plain"
@@ -73,17 +78,39 @@ def parse_recipe(text: str) -> tuple[str, Recipe]:
     Raises:
         UserError: an unknown word, a word given twice, or a value out of range; it names the word.
     """
-    label, equals, rest = text.partition(" = ")
-    words = _split_words(rest if equals else text)
+    label, equals, _ = text.partition(" = ")
+    words = list(_words(text))
     if not words:
         raise UserError(
             f"recipe '{text}' is empty; write {_PLAIN} for the plain loss on epsilon.", code="invalid-syntax"
         )
     parts: dict[str, Any] = {}
     for word in words:
-        _add_word(word, parts)
+        _add_word(_in_full(word), parts)
     weighting = tuple(WEIGHTINGS.parse(spec) for spec in parts.pop("weighting", ()))
     return (label if equals else text).strip(), Recipe(weighting=weighting, **parts)
+
+
+def spellings(text: str) -> dict[str, str]:
+    """The other spellings of names in a line, each with the name that it stands for.
+
+    >>> spellings("A = v minsnr:gamma=5 debiased density=logit-normal")
+    {'v': 'v_prediction', 'minsnr': 'min_snr', 'logit-normal': 'logit_normal'}
+    """
+    pairs = ((_name_in(word), _name_in(_in_full(word))) for word in _words(text))
+    return {name: full for name, full in pairs if name != full}
+
+
+def lone_words() -> list[str]:
+    """The words that a recipe's line may hold without `field=`."""
+    return list(dict.fromkeys([*PREDICTION_TYPES, *WEIGHTINGS, *PERTURBATIONS, *NOISES, *SWITCHES, _PLAIN]))
+
+
+def names_by_kind() -> dict[str, tuple[str, ...]]:
+    """Every name that a recipe or a run file may hold, by its kind."""
+    recipe_parts = (SCHEDULES, WEIGHTINGS, DENSITIES, SAMPLINGS, PERTURBATIONS, NOISES)
+    registries = (*recipe_parts, OPTIMIZERS, LR_SCHEDULES, LOSSES)
+    return {"prediction_type": PREDICTION_TYPES, **{r.kind: tuple(r) for r in registries}, "switch": SWITCHES}
 
 
 def write_recipe(recipe: Recipe) -> str:
@@ -123,6 +150,36 @@ def _brief(choice: Choice) -> str:
     return replace(choice, values=tuple(stated)).spec
 
 
+def _words(text: str) -> Iterator[str]:
+    label, equals, rest = text.partition(" = ")
+    yield from _split_words(rest if equals else label)
+
+
+def _parts(word: str) -> tuple[str, str, str]:
+    """A word as `field=`, name, and the rest; the field is empty in `name` and `name:parameter=value`."""
+    key, equals, value = word.partition("=")
+    field = f"{key}=" if equals and ":" not in key else ""
+    name, colon, rest = (value if field else word).partition(":")
+    return field, name, colon + rest
+
+
+def _name_in(word: str) -> str:
+    field, name, _ = _parts(word)
+    return name if field and field[:-1] not in SWITCHES else field.removesuffix("=") or name
+
+
+def _in_full(word: str) -> str:
+    """The word with the full name in the place of another spelling."""
+    field, name, rest = _parts(word)
+    if not field:
+        return (canonical(name, lone_words()) or name) + rest
+    key = canonical(field[:-1], [*VALUES, *SWITCHES, "weighting"]) or field[:-1]
+    annotated = RecipeConfig.model_fields.get(key)
+    registry = registry_of(annotated) if annotated is not None else None
+    allowed = PREDICTION_TYPES if key == "prediction_type" else () if registry is None else tuple(registry)
+    return f"{key}={canonical(name, allowed) or name}{rest}"
+
+
 def _split_words(text: str) -> list[str]:
     try:
         return shlex.split(text)
@@ -154,8 +211,8 @@ def _add_word(word: str, parts: dict[str, Any]) -> None:
     elif key in VALUES and equals:
         _set_once(parts, key, VALUES[key](value))
     else:
-        lone = dict.fromkeys([*PREDICTION_TYPES, *WEIGHTINGS, *PERTURBATIONS, *NOISES, *SWITCHES, _PLAIN])
-        raise unknown("recipe", name if ":" in word else key, [*lone, *(f"{field}=..." for field in VALUES)])
+        allowed = [*lone_words(), *(f"{field}=..." for field in VALUES)]
+        raise unknown("recipe", name if ":" in word else key, allowed, listed_by=LIST_COMMAND)
 
 
 def _set_once(parts: dict[str, Any], key: str, value: Any) -> None:

@@ -103,11 +103,20 @@ def table_command(
     every: Annotated[int | None, typer.Option(help="Show every N-th timestep.", metavar="N", show_default="25")] = None,
     at: Annotated[str | None, typer.Option(help="Show these timesteps, such as 0,24,499.", metavar="T,T,...")] = None,
     format: Annotated[str, one_of(_FORMATS, help="Output format.")] = "table",
+    list_names: Annotated[
+        bool, typer.Option("--list", help="List every name that a recipe or a run file may hold, and nothing else.")
+    ] = False,
 ) -> None:
     """Show a recipe by timestep: SNR, density, weight in every space, perturbation.
 
     Example: snrlab table "v_prediction zero_terminal_snr min_snr:gamma=5 min_weight=0.01"
     """
+    if list_names:
+        from snrlab.lab.recipe_text import names_by_kind
+
+        for kind, names in names_by_kind().items():
+            typer.echo(f"{kind}: {', '.join(names)}")
+        return
     words = _as_words(
         schedule=schedule, zero_terminal_snr=zero_terminal_snr, prediction_type=prediction, weighting=weighting,
         product_on=product_on, max_weight=max_weight, min_weight=min_weight, normalize=normalize, density=density,
@@ -119,13 +128,13 @@ def table_command(
             code="conflicting-options",
         )
     if recipe is None:  # options are never a path
-        from snrlab.lab.recipe_text import parse_recipe
+        from snrlab.lab.recipe_source import read_line
 
-        _print_table(parse_recipe(" ".join(words) or "plain")[1], "", every, at, format)
-        return
-    from snrlab.lab.recipe_source import read_recipes
+        named = read_line(" ".join(words) or "plain")
+    else:
+        from snrlab.lab.recipe_source import read_recipes
 
-    named = read_recipes(recipe)[0]
+        named = read_recipes(recipe)[0]
     _print_table(named.recipe, named.assumption, every, at, format)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from snrlab.config.sections.section import Section
 from snrlab.config.sections.strategy import (
@@ -13,12 +15,18 @@ from snrlab.config.sections.strategy import (
     ScheduleField,
     WeightingField,
 )
-from snrlab.core.prediction import PredictionType
+from snrlab.core.prediction import PREDICTION_TYPES, PredictionType
 from snrlab.core.recipe import Recipe
+from snrlab.core.registries.aliases import canonical
 from snrlab.core.registries.registry import Choice
 from snrlab.core.stages import Stage
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.loss_weight import ProductOn
+
+
+def _prediction_type(value: Any) -> Any:
+    """The full name of a prediction type, such as v_prediction for v; what is unknown is left to the field's check."""
+    return canonical(value, PREDICTION_TYPES) or value if isinstance(value, str) else value
 
 
 class StageConfig(Section):
@@ -55,7 +63,9 @@ class RecipeConfig(Section):
 
     schedule: ScheduleField | None = Field(None, description="Noise schedule; by default the model's.")
     zero_terminal_snr: bool | None = Field(None, description="Rescale the schedule to end at SNR 0.")
-    prediction_type: PredictionType | None = Field(None, description="What the network predicts.")
+    prediction_type: Annotated[PredictionType | None, BeforeValidator(_prediction_type)] = Field(
+        None, description="What the network predicts."
+    )
     weighting: list[WeightingField] = Field(default_factory=list, description="Loss weightings, multiplied.")
     product_on: ProductOn = Field("epsilon", description="Where several weightings multiply.")
     max_weight: float | None = Field(None, gt=0, description="Upper limit of the weight on the network's own loss.")

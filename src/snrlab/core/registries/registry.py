@@ -28,9 +28,11 @@ from typing import Any, Generic, Literal, Union, get_args, get_origin, get_type_
 from typing_extensions import TypeVar
 
 from snrlab.core.errors import UnknownNameError, UserError, unknown
+from snrlab.core.registries.aliases import canonical
 from snrlab.core.registries.parameters import Parameter, parse_value
 
 ENTRY_POINT_GROUP = "snrlab.strategies"
+LIST_COMMAND = "snrlab table --list"  # lists the entries of every registry that a recipe is made of
 
 
 class UnknownEntryError(UnknownNameError, KeyError):
@@ -183,7 +185,7 @@ class Registry(Mapping[str, Entry[P]], Generic[P]):
         try:
             return self._entries[name]
         except (KeyError, TypeError):
-            reason = unknown(self.kind, name, self._entries)
+            reason = unknown(self.kind, name, self._entries, listed_by=LIST_COMMAND)
             raise UnknownEntryError(str(reason), reason.guess) from None
 
     def __contains__(self, name: object) -> bool:
@@ -198,9 +200,17 @@ class Registry(Mapping[str, Entry[P]], Generic[P]):
         """Number of entries."""
         return len(self._entries)
 
+    def named(self, name: str) -> Entry[P]:
+        """The entry of that name, or of which the name is another spelling, such as `minsnr`.
+
+        Raises:
+            UnknownEntryError: no such name.
+        """
+        return self[canonical(name, self._entries) or name]
+
     def bind(self, name: str, **params: Any) -> Choice[P]:
-        """The named entry bound to parameter values."""
-        return self[name].bind(**params)
+        """The named entry bound to parameter values; other spellings are accepted."""
+        return self.named(name).bind(**params)
 
     def parse(self, spec: str) -> Choice[P]:
         """Parse `NAME[:k=v,...]`, the command line's form of a choice.
@@ -209,7 +219,7 @@ class Registry(Mapping[str, Entry[P]], Generic[P]):
             UserError: malformed text, unknown name or parameter, value out of bounds.
         """
         name, _, rest = spec.partition(":")
-        entry = self[name.strip()]
+        entry = self.named(name.strip())
         params: dict[str, Any] = {}
         for item in filter(None, (part.strip() for part in rest.split(","))):
             key, equals, text = item.partition("=")
