@@ -82,7 +82,7 @@ def test_steps_never_trained():
     assert by_code["never_trained"].grade == "warning"
     rare = codes(density=DENSITIES.parse("logit_normal:mean=0,std=0.5"))["never_trained"]
     assert "t = 0..82 and 917..999 are" in rare.message
-    assert "once in 10,000,000 draws" in rare.message
+    assert "once in 10,000,000 picks" in rare.message
 
 
 def test_noise_shape():

@@ -145,7 +145,7 @@ def test_every_stage_is_explained(tmp_path):
     text = explain_text.explanation_to_text(explained)
     assert "sampling importance; from step 3 weighting debiased" in text
     assert "From step 3:" in text
-    assert "from step 3: the mean weight is 3.02" in text
+    assert "from step 3: the weights average 3.02" in text
     assert "emphasis stay those of the density" in text
 
 

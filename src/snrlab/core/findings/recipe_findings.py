@@ -24,18 +24,18 @@ def learns(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "density_learns",
             "warning",
-            f"{recipe.density.name} draws each timestep in proportion to its loss so far and does "
-            "not correct for that: the objective is learnt. What is shown of density, shares and emphasis is where it "
-            "starts, not where the effort goes.",
-            'To draw so and keep the objective, use sampling = "importance".',
+            f"{recipe.density.name} picks timesteps in proportion to their loss so far and does not correct for that. "
+            "The numbers and figures show where training starts, not where it ends.",
+            'To pick by the loss and keep the objective, use sampling = "importance".',
         )
     if recipe.sampling.entry.properties.learns:
         most = 1 / recipe.sampling.params["floor"]
         yield Finding(
             "sampling_learns",
             "info",
-            f"{recipe.sampling.name} draws timesteps by their loss so far and divides each loss by that: objective, "
-            f"shares and emphasis stay those of the density. Single losses count up to {most:.3g} times.",
+            f"{recipe.sampling.name} picks timesteps by their loss so far and divides each loss by how often it is "
+            "picked, so shares and emphasis stay those of the density. "
+            f"Single losses count up to {most:.3g} times.",
             "",
             {"most": most},
         )
@@ -50,8 +50,8 @@ def epsilon_without_signal(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "epsilon_zero_terminal_snr",
             "error",
-            "epsilon-prediction with a zero-terminal-SNR schedule: at the last step the input is the target, "
-            "and x0 cannot be recovered from it.",
+            "epsilon-prediction cannot be trained with zero terminal SNR: the last step shows the network pure noise "
+            "and asks for that noise, which teaches it nothing about the picture.",
             "Use prediction v_prediction (the model must be one), or leave out zero_terminal_snr.",
             {"t": float(tables.t[-1])},
         )
@@ -77,8 +77,9 @@ def weight_zero(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "weight_zero",
             "warning",
-            f"the training weight is 0 at {timestep_ranges(at)}: drawn, computed and not learnt.",
-            "Set min_weight (for example 0.01) so that it is not starved.",
+            f"{timestep_ranges(at)} {'is' if len(at) == 1 else 'are'} trained with weight 0 and so never "
+            f"{'improves' if len(at) == 1 else 'improve'}.",
+            "Set min_weight, for example to 0.01.",
             {"steps": len(at), "first": float(at[0])},
         )
 
@@ -92,8 +93,8 @@ def double_counting(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "double_counting",
             "warning",
-            f"{_names(multipliers)} multiplies a loss that {_names(weightings)} has already converted to "
-            f"{recipe.prediction_type}: its factor ({factor.min():.3g} to {factor.max():.3g}) counts twice.",
+            f"{_names(weightings)} already converts the loss to {recipe.prediction_type}, and {_names(multipliers)} "
+            f"converts it again: its factor ({factor.min():.3g} to {factor.max():.3g}) counts twice.",
             f"Drop {_names(multipliers)}.",
             {"smallest": float(factor.min()), "largest": float(factor.max())},
         )
@@ -105,10 +106,10 @@ def double_counting(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
             yield Finding(
                 "product_on_network",
                 "warning",
-                f"multiplying {_names(weightings)} on the network's own loss counts the conversion to "
-                f"{recipe.prediction_type} {len(weightings)} times: {ratio.min():.3g} to {ratio.max():.3g} of the "
-                "product on epsilon.",
-                'Use product_on = "epsilon" unless you mean to reproduce a peer.',
+                f"{_names(weightings)} multiply on the network's own loss, so the conversion to "
+                f"{recipe.prediction_type} counts {len(weightings)} times. The weights are {ratio.min():.3g} to "
+                f"{ratio.max():.3g} times the right ones.",
+                'Use product_on = "epsilon" unless you want to reproduce another trainer.',
                 {"smallest": float(ratio.min()), "largest": float(ratio.max())},
             )
 
@@ -124,9 +125,9 @@ def damped_twice(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "damped_twice",
             "warning",
-            f"{_names(weightings)} each push {timestep_ranges(at)} below half; together down to {product:.2g} of plain "
-            "epsilon.",
-            "Fine detail is learnt there; keep one of them if you want it.",
+            f"{_names(weightings)} each more than halve the weight of {timestep_ranges(at)}; together they leave "
+            f"{product:.2g} of it.",
+            "Fine detail is trained there: keep one of them if you want it.",
             {"steps": len(at), "smallest": product},
         )
 
@@ -140,17 +141,17 @@ def loss_scale(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "loss_scale",
             "warning" if not 0.5 <= mean <= 2 else "info",
-            f"the mean weight is {mean:.3g}, not 1. Losses and gradients change by another factor, since a weight "
-            "multiplies an error: snrlab compare estimates it.",
-            "Adam hardly notices; gradient clipping, SGD and loss curves do.",
+            f"the weights average {mean:.3g} instead of 1, so do not compare your loss numbers with those of a run "
+            "without weighting.",
+            "With AdamW keep the learning rate. For SGD and gradient clipping, `snrlab compare` estimates the change.",
             {"mean_weight": mean},
         )
     if size < 0.98:
         yield Finding(
             "effective_sample_size",
             "warning" if size < 0.5 else "info",
-            f"the weights are uneven: a batch counts like {size:.0%} of one with even weights, so steps are noisier.",
-            "A larger batch or a lower learning rate makes up for it; max_weight limits it." if size < 0.5 else "",
+            f"steps are noisier, since the weights are uneven: a batch of 4 averages like {4 * size:.2g}.",
+            "Raise the batch size, or limit the weights with max_weight." if size < 0.5 else "",
             {"effective_sample_size": size},
         )
 
@@ -166,7 +167,7 @@ def limits(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         message = (
             f"{name} {value:g} acts on {timestep_ranges(at)}."
             if len(at)
-            else f"{name} {value:g} never acts on this recipe."
+            else f"{name} {value:g} has no effect: no weight goes beyond it."
         )
         yield Finding(name, "info" if len(at) else "warning", message, "", {"steps": len(at)})
 
@@ -179,16 +180,15 @@ def perturbation(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
     yield Finding(
         "perturbation_floor",
         "info",
-        f"{recipe.perturbation.name} adds up to {floor:.4g} to the loss that no training removes, and lowers the "
-        f"input's SNR by up to {100 * (1 - 1 / (1 + strongest**2)):.2g} %.",
-        "Compare losses with a run without it only as (loss - floor)(1 + gamma^2).",
+        f"{recipe.perturbation.name} raises the reported loss by up to {floor:.4g}, which no training removes.",
+        "Do not compare the loss with that of a run without it.",
         {"largest_floor": floor, "largest_gamma": strongest},
     )
     if recipe.perturbation.entry.properties.random_strength:
         yield Finding(
             "perturbation_random",
             "info",
-            f"a random strength between 0 and gamma acts like a constant {strongest:.4g}, gamma / sqrt(3).",
+            f"a random strength between 0 and gamma acts like a constant one of {strongest:.4g}, gamma / sqrt(3).",
             "",
             {"rms": strongest},
         )
@@ -196,8 +196,8 @@ def perturbation(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "perturbation_not_the_paper",
             "warning",
-            f"input perturbation was derived and tested for epsilon. With {recipe.prediction_type} the same noise "
-            "pulls the implied eps estimate the other way at part of the steps or at all of them.",
+            f"input perturbation was made and tested for epsilon. With {recipe.prediction_type} it acts the other way "
+            "at some timesteps or at all of them.",
             "Leave it out, or treat the result as an experiment.",
         )
 
@@ -208,14 +208,15 @@ def peer_variant(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         peer = choice.entry.properties.peer
         if peer is None:
             continue
-        yield Finding("peer_variant", "info", f"{choice.name} reproduces {peer.program}: {peer.deviates}.")
+        message = f"{choice.name} is the formula of {peer.program}, not the paper's: {peer.deviates}."
+        yield Finding("peer_variant", "info", message)
         if peer.stated_for != recipe.prediction_type:
             yield Finding(
                 "peer_prediction_type",
                 "error" if is_multiplier(choice) else "warning",
-                f"{choice.name} is what {peer.program} does for {peer.stated_for}; this recipe predicts "
+                f"{choice.name} is what {peer.program} does for {peer.stated_for}, but this recipe predicts "
                 f"{recipe.prediction_type}.",
-                "Drop it." if is_multiplier(choice) else "Its numbers are converted, which the peer would not do.",
+                "Drop it." if is_multiplier(choice) else f"It is converted here, which {peer.program} would not do.",
             )
 
 
@@ -224,14 +225,14 @@ def never_trained(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
     at = np.flatnonzero(tables.rarely_drawn)
     if len(at):
         terminal = tables.schedule.terminal_snr_is_zero and at[-1] == tables.t[-1]
-        draws = f"{1 / RARE_PROBABILITY:,.0f} draws"
-        rarely = "" if (tables.p[at] == 0).all() else f"drawn less than once in {draws}, in effect "
+        picks = f"{1 / RARE_PROBABILITY:,.0f} picks"
+        rarely = "" if (tables.p[at] == 0).all() else f"picked less than once in {picks}, so in effect "
         yield Finding(
             "never_trained",
             "warning" if terminal else "info",
             f"{timestep_ranges(at)} {'is' if len(at) == 1 else 'are'} {rarely}never trained"
-            + (", the step without signal among them, which sampling starts from." if terminal else "."),
-            "Widen the density." if terminal else "",
+            + (", and pictures start from the last of them." if terminal else "."),
+            "Let the density reach the last timestep." if terminal else "",
             {"steps": len(at)},
         )
 
