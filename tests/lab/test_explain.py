@@ -110,7 +110,7 @@ def test_kohya_as_meant_uses_the_rescaled_schedule(tmp_path):
 def test_what_is_right_is_left_alone(tmp_path):
     explained = explain(toml(tmp_path, min_snr_gamma=5, max_train_steps=100))
     assert explained.interpretation.changes == ()
-    assert "and 1 setting that does not affect the recipe" in explain_text.explanation_to_text(explained)
+    assert "1 other setting does not affect this" in explain_text.explanation_to_text(explained)
     assert not [f for f in explained.findings if f.grade != "info"]
 
 
@@ -133,6 +133,27 @@ def test_a_real_settings_file():
     assert explained.interpretation.changes == ()
 
 
+def test_a_recipe_is_explained_by_its_name(tmp_path):
+    explained = explain("minsnr")
+    assert explained.interpretation.as_is == parse_recipe("min_snr")[1]
+    assert "minsnr is min_snr" in explained.settings.assumption
+    done = tiny.snrlab("explain", "min_snr", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "of the training goes to almost pure noise" in done.stdout.splitlines()[0]
+
+
+STATISTICS = re.compile(r"wasserstein|total variation|\bnats\b|effective sample size|gradient energy", re.IGNORECASE)
+
+
+def test_statistics_are_details(tmp_path):
+    file = toml(tmp_path, min_snr_gamma=5, debiased_estimation_loss=True)
+    brief, detailed = (tiny.snrlab("explain", file, *extra).stdout for extra in ((), ("--details",)))
+    assert not STATISTICS.search(brief)
+    assert STATISTICS.search(detailed)
+    (hint,) = set(brief.splitlines()) - set(detailed.splitlines())
+    assert "--details" in hint
+
+
 def test_every_stage_is_explained(tmp_path):
     file = tmp_path / "run.toml"
     recipe = '[recipe]\nsampling = "importance"\n[[recipe.stages]]\nfrom_step = 3\nweighting = ["debiased"]\n'
@@ -144,7 +165,7 @@ def test_every_stage_is_explained(tmp_path):
     assert later.mean_weight > 2
     text = explain_text.explanation_to_text(explained)
     assert "sampling importance; from step 3 weighting debiased" in text
-    assert "From step 3:" in text
+    assert "from step 3" in text
     assert "from step 3: the weights average 3.02" in text
     assert "emphasis stay those of the density" in text
 
@@ -289,9 +310,11 @@ def test_formats_say_the_same(field, tmp_path):
         data = json.loads(done.stdout)
         for share in data["effort_as_is"]["fifths"].values():
             assert sum(share) == pytest.approx(1)
+        assert sum(zone["share"] for zone in data["verdict"]["zones"]) == pytest.approx(1)
     if field == "html":
         assert not re.findall(r"""(?:src|href)=["'](?!#)""", done.stdout)
-        assert done.stdout.count("<table>") == done.stdout.count('<div class="sideways"><table><tr><th>share</th>') == 2
+        assert done.stdout.count("<table>") == done.stdout.count('<div class="sideways"><table><tr>') == 1
+        assert done.stdout.index('class="lead"') < done.stdout.index("<table>")
 
 
 def test_it_needs_no_torch(tmp_path):
@@ -306,6 +329,7 @@ def test_it_needs_no_torch(tmp_path):
 
 
 MISTAKES = {
+    "README.md": (b"# a page", "README.md is not a settings file. Name a training TOML or JSON"),
     "nothing.toml": (None, "there is no file"),
     "bytes.toml": (b"\xff\xfe\x00", "not UTF-8"),
     "broken.toml": (b"a = ", "not valid TOML"),

@@ -151,6 +151,15 @@ class Tables:
     ip_floor: Array
 
     @property
+    def plain(self) -> Tables:
+        """The tables of plain training on the same schedule and prediction type: every timestep alike, weight 1."""
+        ones, none = np.ones_like(self.p), np.zeros_like(self.p)
+        return replace(
+            self, p=ones / len(ones), weight=ones, raw_weight=ones, weight_x0=gain(self.prediction_type, self.log_snr),
+            ip_gamma=none, ip_floor=none,
+        )  # fmt: skip
+
+    @property
     def weight_epsilon(self) -> Array:
         """The weight as a multiplier on the epsilon error: weight_x0 / SNR; nan where SNR = 0."""
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from snrlab.core.findings.finding import Finding
@@ -37,10 +38,25 @@ class BulletList:
 
 
 @dataclass(frozen=True)
+class NumberedList:
+    """A list of things to do, in order."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What is read first, and may be all that is read."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class TableBlock:
-    """A table; its first row is the heading."""
+    """A table; its first row is the heading. The last `grey` columns are the reference beside which the others are."""
 
     rows: tuple[tuple[str, ...], ...]
+    grey: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,25 +66,61 @@ class Code:
     text: str
 
 
-Block = Heading | BulletList | TableBlock | Code | Finding | str
+Block = Heading | BulletList | NumberedList | Lead | TableBlock | Code | Finding | str
+Paint = Callable[[str, str], str]  # (role, text) -> text with the colours of a terminal
 
 
-def to_text(blocks: Iterable[Block]) -> str:
-    """The blocks as terminal text, without the control characters that names and metadata in a file may hold."""
-    parts = []
-    for block in blocks:
-        match block:
-            case Heading(text):
-                parts.append(f"\n{text}\n{'-' * len(text)}")
-            case BulletList(items):
-                parts += [f"  {item}" for item in items]
-            case TableBlock(rows):
-                parts.append(columns(rows))
-            case Code(text):
-                parts.append(f"  {text}")
-            case _:
-                parts.append(str(block))
-    return printable("\n".join(parts))
+def to_text(blocks: Iterable[Block], *, width: int | None = None, paint: Paint = lambda role, text: text) -> str:
+    """The blocks as terminal text, without the control characters that names and metadata in a file may hold.
+
+    Args:
+        blocks: the document.
+        width: characters of a line, between whose words longer ones are broken; None breaks nothing.
+        paint: colours a text by its role: `lead`, `heading`, `grey`, or the grade of a finding.
+    """
+    return "\n".join(part for block in blocks for part in _text_parts(block, width, paint))
+
+
+def _text_parts(block: Block, width: int | None, paint: Paint) -> Iterator[str]:
+    match block:
+        case Heading(text):
+            yield paint("heading", printable(f"\n{text}\n{'-' * len(text)}"))
+        case Lead(text):
+            yield paint("lead", _broken(text, width))
+        case BulletList(items):
+            yield from (_broken(item, width, "  ") for item in items)
+        case NumberedList(items):
+            yield from (_broken(item, width, f"  {number}. ") for number, item in enumerate(items, 1))
+        case TableBlock(rows, grey):
+            yield from _table_lines(rows, grey, paint)
+        case Code(text):
+            yield printable(f"  {text}")
+        case Finding():
+            mark = f"{block.grade}: "
+            line = _broken(f"{block.in_full} [{block.code}]", width, mark)
+            yield paint(block.grade, mark) + line[len(mark) :]
+        case _:
+            yield _broken(str(block), width)
+
+
+def _broken(text: str, width: int | None, start: str = "") -> str:
+    """The text broken between words, later lines below the first one's text."""
+    text = printable(text)
+    if width is None:
+        return start + text
+    return textwrap.fill(
+        text, width, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _table_lines(rows: Sequence[Sequence[str]], grey: int, paint: Paint) -> Iterator[str]:
+    """The lines of a table, in grey from the first grey column on."""
+    lines = columns(rows).split("\n")
+    kept = [row[: len(row) - grey] for row in rows]
+    start = max(map(len, columns(kept).split("\n"))) if grey else 0
+    for line in map(printable, lines):
+        yield line if not grey else line[:start] + paint("grey", line[start:])
 
 
 def printable(text: str) -> str:
@@ -87,8 +139,12 @@ def to_markdown(title: str, blocks: Iterable[Block]) -> str:
         match block:
             case Heading(text):
                 parts += [f"## {text}", ""]
+            case Lead(text):
+                parts += [f"**{text}**", ""]
             case BulletList(items):
                 parts += [*(f"- {item}" for item in items), ""]
+            case NumberedList(items):
+                parts += [*(f"{number}. {item}" for number, item in enumerate(items, 1)), ""]
             case TableBlock(rows):
                 head, *rest = rows
                 lines = [head, ("---",) * len(head), *rest]
@@ -102,11 +158,18 @@ def to_markdown(title: str, blocks: Iterable[Block]) -> str:
     return "\n".join(parts)
 
 
-def html_table(head: Sequence[str], rows: Iterable[Sequence[str | Estimate]]) -> str:
-    """An HTML table that scrolls sideways on a narrow screen, by itself (class `sideways` in assets/report.css)."""
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str | Estimate]], *, grey: int = 0) -> str:
+    """An HTML table that scrolls sideways on a narrow screen, by itself (class `sideways` in assets/report.css).
+
+    Args:
+        head: cells of the heading.
+        rows: cells of the other rows.
+        grey: how many of the last columns are the reference.
+    """
 
     def line(cells: Sequence[str | Estimate], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{_cell(cell)}</{tag}>" for cell in cells) + "</tr>"
+        marks = [""] * (len(cells) - grey) + [' class="reference"'] * grey
+        return "<tr>" + "".join(f"<{tag}{m}>{_cell(c)}</{tag}>" for c, m in zip(cells, marks, strict=True)) + "</tr>"
 
     body = "".join(line(row, "td") for row in rows)
     return f'<div class="sideways"><table>{line(head, "th")}{body}</table></div>'
@@ -127,11 +190,15 @@ def to_html(title: str, blocks: Iterable[Block], figure: str = "") -> str:
         match block:
             case Heading(text):
                 parts.append(f"<h2>{html.escape(text)}</h2>")
+            case Lead(text):
+                parts.append(f'<p class="lead">{html.escape(text)}</p>')
             case BulletList(items):
                 parts.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>")
-            case TableBlock(rows):
+            case NumberedList(items):
+                parts.append("<ol>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ol>")
+            case TableBlock(rows, grey):
                 head, *rest = rows
-                parts.append(html_table(head, rest))
+                parts.append(html_table(head, rest, grey=grey))
             case Code(text):
                 parts.append(f"<pre>{html.escape(text)}</pre>")
             case Finding():

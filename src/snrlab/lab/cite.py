@@ -21,9 +21,8 @@ from snrlab.core.registries.papers import (
 from snrlab.core.registries.registry import Choice
 from snrlab.core.registries.tensor_registries import OPTIMIZERS
 from snrlab.files.text import read_toml
-from snrlab.lab.recipe_source import as_recipe, is_source
+from snrlab.lab.recipe_source import as_recipe, is_source, read_settings
 from snrlab.peers.interpretation import interpret
-from snrlab.peers.settings_reader import read_source
 from snrlab.runs.folder import RunFolder
 
 _PROGRAMS = {"kohya": "kohya-ss/sd-scripts", "onetrainer": "Nerogar/OneTrainer"}
@@ -72,7 +71,7 @@ def _uses_of_choice(choice: Choice) -> Iterator[tuple[str, str]]:
 
 
 def _uses_of_source(path: Path) -> Iterator[tuple[str, str]]:
-    settings = read_source(path)
+    settings = read_settings(path)
     yield from _uses_of_recipe(interpret(settings).as_is)
     if settings.trainer in _PROGRAMS:
         yield "the trainer", _PROGRAMS[settings.trainer]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from snrlab.config.option_tables.kohya import SECRETS
 from snrlab.core.bands import BANDS
 from snrlab.core.findings.finding import GRADES, Finding, timestep_ranges
 from snrlab.core.findings.recipe_findings import findings
-from snrlab.core.recipe import Recipe, Tables
+from snrlab.core.recipe import Tables
 from snrlab.lab.profile import Profile, shares, shares_by_band, shares_by_fifth, shipped_profile
+from snrlab.lab.recipe_source import is_source, read_line, read_settings
+from snrlab.lab.verdict.verdict import Verdict, has_shares, verdict
+from snrlab.lab.verdict.zones import Zone, zones
 from snrlab.peers.interpretation import interpret
 from snrlab.peers.settings import Interpretation, Settings
-from snrlab.peers.settings_reader import read_source
 
 # findings that the account of the trainer's formulas already covers
 REPORTED_BY_PEER = {"peer_variant", "peer_prediction_type", "product_on_network", "double_counting", "damped_twice"}
@@ -28,6 +30,7 @@ class Effort:
     """Where a recipe's effort goes: shares of weight, loss and gradient energy, by name.
 
     Attributes:
+        zones: share of the training by zone of noise, cleanest first.
         fifths: the shares by fifths of the timesteps, cleanest first.
         bands: the shares by SNR band.
         mean_weight: mean weight under the density.
@@ -36,6 +39,7 @@ class Effort:
         untrained: timesteps that are never drawn or have weight 0, as ranges.
     """
 
+    zones: tuple[Zone, ...]
     fifths: Mapping[str, list[float]]
     bands: Mapping[str, dict[str, float]]
     mean_weight: float
@@ -46,12 +50,20 @@ class Effort:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Explanation of a source; `later` has the starting step and the effort of each later stage."""
+    """Explanation of a source.
+
+    Attributes:
+        verdict: the point, and what to do.
+        as_is, as_meant, plain: efforts of what is computed, of what was probably meant, and of plain training.
+        later: the starting step and the effort of each later stage.
+    """
 
     interpretation: Interpretation
+    verdict: Verdict
     findings: tuple[Finding, ...]
     as_is: Effort | None
     as_meant: Effort | None
+    plain: Effort | None
     profile: str
     later: tuple[tuple[int, Effort | None], ...] = ()
 
@@ -61,9 +73,13 @@ class Explanation:
         return self.interpretation.settings
 
 
-def explain(path: Path) -> Explanation:
-    """Explain a file or run folder (UserError if there is nothing to explain)."""
-    return explain_settings(read_source(path))
+def explain(source: Path | str) -> Explanation:
+    """Explain a file, a run folder, or a recipe on one line (UserError if there is nothing to explain)."""
+    if isinstance(source, Path) or is_source(source):
+        return explain_settings(read_settings(Path(source)))
+    named = read_line(source)
+    settings = Settings(named.label, "a recipe", "snrlab", {}, recipe=named.recipe, assumption=named.assumption)
+    return explain_settings(settings)
 
 
 def explain_settings(settings: Settings) -> Explanation:
@@ -77,18 +93,27 @@ def explain_settings(settings: Settings) -> Explanation:
     all_findings = [*interpretation.findings, *(f for f in recipe_findings if f.code not in repeated)]
     ordered = tuple(sorted(all_findings, key=lambda f: GRADES.index(f.grade)))
     (_, first), *stages = interpretation.as_is.by_stage()
-    later = tuple((start, _effort(stage, profile)) for start, stage in stages)
-    as_is, as_meant = _effort(first, profile), _effort(interpretation.as_meant, profile)
-    return Explanation(interpretation, ordered, as_is, as_meant, profile.description, later)
+    later = tuple((start, _effort(stage.tables(), profile)) for start, stage in stages)
+    tables = first.tables()
+    return Explanation(
+        interpretation,
+        verdict(first, ordered, [change.sentence for change in interpretation.changes]),
+        ordered,
+        _effort(tables, profile),
+        _effort(interpretation.as_meant.tables(), profile),
+        _effort(tables.plain, profile),
+        profile.description,
+        later,
+    )
 
 
-def _effort(recipe: Recipe, profile: Profile) -> Effort | None:
+def _effort(tables: Tables, profile: Profile) -> Effort | None:
     """Effort of a recipe, or None if it has no finite weights."""
-    tables = recipe.tables()
-    if not np.isfinite(tables.weight[tables.p > 0]).all() or tables.mean_weight == 0:
+    if not has_shares(tables):
         return None
     by_kind = shares(tables, profile)
     return Effort(
+        zones=zones(tables.snr, tables.weight_share()),
         fifths={name: shares_by_fifth(share) for name, share in by_kind.items()},
         bands={name: shares_by_band(share, tables.snr) for name, share in by_kind.items()},
         mean_weight=tables.mean_weight,
@@ -108,12 +133,13 @@ def explanation_as_data(explanation: Explanation) -> dict[str, Any]:
     interpretation = explanation.interpretation
 
     def effort(value: Effort | None) -> dict[str, Any] | None:
-        return None if value is None else {k: getattr(value, k) for k in value.__dataclass_fields__}
+        return None if value is None else asdict(value)
 
     return {
         "source": explanation.settings.source,
         "kind": explanation.settings.kind,
         "program": interpretation.version,
+        "verdict": explanation.verdict.as_data(),
         "assumption": explanation.settings.assumption,
         "asked": {k: v for k, v in explanation.settings.options.items() if _is_plain_data(v) and k not in SECRETS},
         "does": list(interpretation.effects),
@@ -122,6 +148,7 @@ def explanation_as_data(explanation: Explanation) -> dict[str, Any]:
         "changes": [change.text for change in interpretation.changes],
         "effort_as_is": effort(explanation.as_is),
         "effort_as_meant": effort(explanation.as_meant),
+        "effort_plain": effort(explanation.plain),
         "effort_later": {str(start): effort(stage) for start, stage in explanation.later},
         "profile": explanation.profile,
         "bands": list(BANDS),

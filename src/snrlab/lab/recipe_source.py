@@ -12,6 +12,7 @@ from snrlab.core.recipe import Recipe
 from snrlab.files.text import read_toml
 from snrlab.lab.recipe_text import parse_recipe, spellings
 from snrlab.lab.tables import describe
+from snrlab.model_files.header import PICKLES
 from snrlab.peers.interpretation import interpret
 from snrlab.peers.settings import Settings
 from snrlab.peers.settings_reader import read_source
@@ -53,7 +54,7 @@ def read_recipes(text: str, *, with_meant: bool = False) -> list[NamedRecipe]:
     if not is_source(source):
         return [read_line(text)]
     path = Path(source)
-    settings = read_source(path)
+    settings = read_settings(path)
     interpretation = interpret(settings)
     name = label.strip() if is_labelled else settings.source
     rate = _learning_rate(settings, path)
@@ -64,6 +65,16 @@ def read_recipes(text: str, *, with_meant: bool = False) -> list[NamedRecipe]:
         description = f"what was probably meant: {describe(meant)}"
         recipes.append(NamedRecipe(f"{name}, as meant", description, meant, rate, settings.assumption))
     return recipes
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings of a file or run folder (UserError, also for a file whose ending no settings have)."""
+    if path.is_file() and path.suffix and path.suffix.lower() not in (*_SUFFIXES, *PICKLES):
+        raise UserError(
+            f"{path.name} is not a settings file. Name a training TOML or JSON, a .safetensors, or a run folder.",
+            code="wrong-file",
+        )
+    return read_source(path)
 
 
 def read_line(text: str) -> NamedRecipe:

@@ -8,15 +8,18 @@ from typing import Annotated
 
 import typer
 
+from snrlab.cli.analysis.answers import echo_blocks
 from snrlab.cli.choices import DOCUMENTS, one_of
 from snrlab.cli.output_files import output_format, refuse_existing, write_and_report
 
 
 def explain_command(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="kohya TOML, kohya_ss JSON, LoRA_Easy TOML, OneTrainer JSON, a finished .safetensors, or a run."
+            help="kohya TOML, kohya_ss JSON, LoRA_Easy TOML, OneTrainer JSON, a finished .safetensors, a run, or a "
+            'recipe such as "min_snr debiased".',
+            metavar="SOURCE|RECIPE",
         ),
     ],
     format: Annotated[str | None, one_of(DOCUMENTS, help="Output format; by default from the ending of --out.")] = None,
@@ -24,8 +27,11 @@ def explain_command(
     figure: Annotated[
         Path | None, typer.Option(help="Also write a figure: PNG, SVG or HTML file.", metavar="FILE")
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also give shares of loss and gradient, and statistics of the weights.")
+    ] = False,
 ) -> None:
-    """Explain what settings ask for, what their trainer really computes, where the effort goes, and what was meant.
+    """Explain what settings really do: the point, what to do, where the training goes, and what was meant.
 
     Only the file itself is read; of a .safetensors only the header.
 
@@ -49,21 +55,23 @@ def explain_command(
         case "json":
             text = json.dumps(explanation_as_data(explanation), indent=1, default=str)
         case "md":
-            text = explain_text.explanation_to_markdown(explanation)
+            text = explain_text.explanation_to_markdown(explanation, details=details)
         case "html":
             from snrlab.lab.figures.plots import draw_figure, figure_bytes
 
             svg = figure_bytes(
                 draw_figure({k: r.tables() for k, r in stages.items()}, ["weight", "emphasis"]), "svg"
             ).decode()
-            text = explain_text.explanation_to_html(explanation, svg[svg.index("<svg") :])
+            text = explain_text.explanation_to_html(explanation, svg[svg.index("<svg") :], details=details)
         case _:
-            text = explain_text.explanation_to_text(explanation)
+            text = explain_text.explanation_to_text(explanation, details=details)
     if figure is not None:
         from snrlab.cli.analysis.plot import recipes_file
 
         write_and_report(figure, recipes_file(stages, figure.suffix.lower(), ["snr", "weight", "emphasis"]))
-    if out is None:
+    if out is None and form == "text":
+        echo_blocks(explain_text.explanation_blocks(explanation, details=details))
+    elif out is None:
         typer.echo(text)
     else:
         write_and_report(out, text.encode())

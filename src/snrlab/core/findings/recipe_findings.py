@@ -50,8 +50,8 @@ def epsilon_without_signal(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "epsilon_zero_terminal_snr",
             "error",
-            "epsilon-prediction cannot be trained with zero terminal SNR: the last step shows the network pure noise "
-            "and asks for that noise, which teaches it nothing about the picture.",
+            "with zero terminal SNR, the last step of epsilon-prediction shows the network pure noise and asks for "
+            "that noise, so it learns nothing about the picture there.",
             "Use prediction v_prediction (the model must be one), or leave out zero_terminal_snr.",
             {"t": float(tables.t[-1])},
         )
@@ -151,7 +151,7 @@ def loss_scale(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
             "effective_sample_size",
             "warning" if size < 0.5 else "info",
             f"steps are noisier, since the weights are uneven: a batch of 4 averages like {4 * size:.2g}.",
-            "Raise the batch size, or limit the weights with max_weight." if size < 0.5 else "",
+            "Raise the batch size, or limit the weights (max_weight in a run file)." if size < 0.5 else "",
             {"effective_sample_size": size},
         )
 
