@@ -103,7 +103,8 @@ def test_a_source_alone_is_compared_with_what_it_meant():
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["plain"], "alone cannot be compared"),
+        (["plain"], "plain alone cannot be compared; name a second"),
+        ([str(FILES / "onetrainer-sdxl-lora.json")], "lora.json does what it says; name a second"),
         (["plain", "plain"], "two of them are called 'plain'"),
         (["plain", "min_snrr"], "Did you mean 'min_snr'"),
         (["plain", "no/such/file.toml"], "no file"),
@@ -122,13 +123,39 @@ def test_every_form_says_the_same(tmp_path):
     share = f"{data['members'][1]['weight_share']['0.1 > SNR']:.1%}"
     title = compare_text.comparison_title(comparison)
     for text in (
-        blocks.to_text(compare_text.comparison_blocks(comparison)),
-        blocks.to_markdown(title, compare_text.comparison_blocks(comparison)),
-        blocks.to_html(title, compare_text.comparison_blocks(comparison)),
+        blocks.to_text(compare_text.comparison_blocks(comparison, details=True)),
+        blocks.to_markdown(title, compare_text.comparison_blocks(comparison, details=True)),
+        blocks.to_html(title, compare_text.comparison_blocks(comparison, details=True)),
     ):
         assert share in text
         assert "SNR 0" in text
     assert Recipe() == comparison.first.recipe
+
+
+def brief(*texts, **options):
+    return blocks.to_text(compare_text.comparison_blocks(compare(list(texts)), **options))
+
+
+def test_statistics_are_details():
+    words = re.compile(r"wasserstein|total variation|\bnats\b|effective sample size|gradient energy of", re.I)
+    assert not words.search(brief("plain", "debiased", "p2"))
+    assert words.search(brief("plain", "debiased", "p2", details=True))
+
+
+def test_the_first_sentence_is_the_difference_in_the_table():
+    text = brief("plain", "debiased")
+    first = text.splitlines()[0]
+    assert first == (
+        "Compared with plain, debiased moves 38 % of the training, most of it from shapes to almost pure noise."
+    )
+    gained = re.search(r"debiased minus plain .*\+([\d.]+)$", text, re.M)[1]
+    assert float(gained) == pytest.approx(38.5)
+    assert "every noise level as much as plain does" in brief("plain", "curve:points=0/4,space=epsilon").splitlines()[0]
+
+
+def test_plain_training_stands_beside_where_no_recipe_is_plain():
+    assert "plain training" not in brief("plain", "debiased")
+    assert "plain training" in brief("min_snr", "debiased")
 
 
 def test_the_command_draws_and_never_needs_torch(tmp_path):

@@ -53,10 +53,11 @@ class Lead:
 
 @dataclass(frozen=True)
 class TableBlock:
-    """A table; its first row is the heading. The last `grey` columns are the reference beside which the others are."""
+    """A table; its first row is the heading. The last `grey` columns and `grey_rows` rows are the reference."""
 
     rows: tuple[tuple[str, ...], ...]
     grey: int = 0
+    grey_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def _text_parts(block: Block, width: int | None, paint: Paint) -> Iterator[str]:
             yield from (_broken(item, width, "  ") for item in items)
         case NumberedList(items):
             yield from (_broken(item, width, f"  {number}. ") for number, item in enumerate(items, 1))
-        case TableBlock(rows, grey):
-            yield from _table_lines(rows, grey, paint)
+        case TableBlock():
+            yield from _table_lines(block, paint)
         case Code(text):
             yield printable(f"  {text}")
         case Finding():
@@ -114,13 +115,15 @@ def _broken(text: str, width: int | None, start: str = "") -> str:
     )  # fmt: skip
 
 
-def _table_lines(rows: Sequence[Sequence[str]], grey: int, paint: Paint) -> Iterator[str]:
-    """The lines of a table, in grey from the first grey column on."""
-    lines = columns(rows).split("\n")
-    kept = [row[: len(row) - grey] for row in rows]
-    start = max(map(len, columns(kept).split("\n"))) if grey else 0
-    for line in map(printable, lines):
-        yield line if not grey else line[:start] + paint("grey", line[start:])
+def _table_lines(table: TableBlock, paint: Paint) -> Iterator[str]:
+    """The lines of a table, its reference in grey."""
+    rows = table.rows
+    kept = [row[: len(row) - table.grey] for row in rows]
+    ends = [max(map(len, columns(kept).split("\n")))] * len(rows) if table.grey else [len(columns(rows))] * len(rows)
+    ends[len(rows) - table.grey_rows :] = [0] * table.grey_rows
+    for line, end in zip(columns(rows).split("\n"), ends, strict=True):
+        text = printable(line)
+        yield text if end >= len(text) else text[:end] + paint("grey", text[end:])
 
 
 def printable(text: str) -> str:
@@ -145,8 +148,7 @@ def to_markdown(title: str, blocks: Iterable[Block]) -> str:
                 parts += [*(f"- {item}" for item in items), ""]
             case NumberedList(items):
                 parts += [*(f"{number}. {item}" for number, item in enumerate(items, 1)), ""]
-            case TableBlock(rows):
-                head, *rest = rows
+            case TableBlock((head, *rest)):
                 lines = [head, ("---",) * len(head), *rest]
                 parts += [*("| " + " | ".join(line) + " |" for line in lines), ""]
             case Code(text):
@@ -158,20 +160,25 @@ def to_markdown(title: str, blocks: Iterable[Block]) -> str:
     return "\n".join(parts)
 
 
-def html_table(head: Sequence[str], rows: Iterable[Sequence[str | Estimate]], *, grey: int = 0) -> str:
+def html_table(
+    head: Sequence[str], rows: Iterable[Sequence[str | Estimate]], *, grey: int = 0, grey_rows: int = 0
+) -> str:
     """An HTML table that scrolls sideways on a narrow screen, by itself (class `sideways` in assets/report.css).
 
     Args:
         head: cells of the heading.
         rows: cells of the other rows.
         grey: how many of the last columns are the reference.
+        grey_rows: how many of the last rows are.
     """
 
-    def line(cells: Sequence[str | Estimate], tag: str) -> str:
+    def line(cells: Sequence[str | Estimate], tag: str, grey: int = grey) -> str:
         marks = [""] * (len(cells) - grey) + [' class="reference"'] * grey
         return "<tr>" + "".join(f"<{tag}{m}>{_cell(c)}</{tag}>" for c, m in zip(cells, marks, strict=True)) + "</tr>"
 
-    body = "".join(line(row, "td") for row in rows)
+    listed = list(rows)
+    first_grey = len(listed) - grey_rows
+    body = "".join(line(row, "td", grey if i < first_grey else len(row)) for i, row in enumerate(listed))
     return f'<div class="sideways"><table>{line(head, "th")}{body}</table></div>'
 
 
@@ -184,21 +191,22 @@ def _cell(content: str | Estimate) -> str:
 
 
 def to_html(title: str, blocks: Iterable[Block], figure: str = "") -> str:
-    """The blocks as one HTML file that opens offline; `figure` is SVG."""
-    parts = []
+    """The blocks as one HTML file that opens offline; `figure` is SVG, and stands below what is read first."""
+    parts: list[str] = []
+    drawing = f"<figure>{figure}</figure>" if figure else ""
     for block in blocks:
         match block:
             case Heading(text):
                 parts.append(f"<h2>{html.escape(text)}</h2>")
             case Lead(text):
-                parts.append(f'<p class="lead">{html.escape(text)}</p>')
+                parts += [f'<p class="lead">{html.escape(text)}</p>', drawing]
+                drawing = ""
             case BulletList(items):
                 parts.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>")
             case NumberedList(items):
                 parts.append("<ol>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ol>")
-            case TableBlock(rows, grey):
-                head, *rest = rows
-                parts.append(html_table(head, rest, grey=grey))
+            case TableBlock((head, *rest), grey, grey_rows):
+                parts.append(html_table(head, rest, grey=grey, grey_rows=grey_rows))
             case Code(text):
                 parts.append(f"<pre>{html.escape(text)}</pre>")
             case Finding():
@@ -207,7 +215,6 @@ def to_html(title: str, blocks: Iterable[Block], figure: str = "") -> str:
             case _:
                 parts.append(f"<p>{html.escape(str(block))}</p>")
     name = html.escape(title)
-    drawing = f"<figure>{figure}</figure>" if figure else ""
     style = read_asset("report.css")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.analysis.compare_runs import PictureOptions, compare_runs_text
+from snrlab.cli.analysis.answers import echo_blocks
+from snrlab.cli.analysis.compare_runs import PictureOptions, compare_runs_document
 from snrlab.cli.choices import DOCUMENTS, one_of
 from snrlab.cli.output_files import output_format, refuse_existing, write_and_report
 
 if TYPE_CHECKING:
+    from snrlab.lab.blocks import Block
     from snrlab.lab.comparison.compare import Comparison
 
 _PANELS = ("weight_epsilon", "emphasis")
@@ -49,8 +51,11 @@ def compare_command(
         list[float] | None,
         typer.Option(help="Of runs: LoRA strength; 0 is without it. Repeat for more.", show_default="0 and 1"),
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also give distances, shares of gradient and what they are.")
+    ] = False,
 ) -> None:
-    """Show which of several runs was better, or compare recipes: where effort goes and how far apart it is.
+    """Show which of several runs was better, or compare recipes: where the training goes and how different that is.
 
     Run folders: a verdict, the loss on held-out images by noise level with intervals, the settings that differ, and
     with -o page.html pictures from the same noise. Runs that differ only in their seed count as one recipe.
@@ -60,6 +65,7 @@ def compare_command(
 
     Example: snrlab compare runs/a runs/b -o page.html
     """
+    from snrlab.lab.blocks import to_text
     from snrlab.lab.comparison.compare import compare
     from snrlab.lab.run_comparison.run_record import are_run_folders
 
@@ -70,37 +76,44 @@ def compare_command(
     if not of_runs:
         options.refuse_without_runs()
     comparison = None if of_runs and figure is None else compare(sources)
-    text = compare_runs_text(sources, form, options) if comparison is None or of_runs else _text(comparison, form)
+    if comparison is None or of_runs:
+        document = compare_runs_document(sources, form, options, details=details)
+    else:
+        document = _document(comparison, form, details=details)
     if figure is not None and comparison is not None:
         from snrlab.cli.analysis.plot import recipes_file
 
         recipes = {member.label: member.recipe for member in comparison.members}
         write_and_report(figure, recipes_file(recipes, figure.suffix.lower(), _panels(comparison), log=True))
-    if out is None:
+    text = document if isinstance(document, str) else to_text(document)
+    if out is None and not isinstance(document, str):
+        echo_blocks(document)
+    elif out is None:
         typer.echo(text)
     else:
         write_and_report(out, text.encode())
 
 
-def _text(comparison: Comparison, form: str) -> str:
-    """A comparison of recipes in one of the formats."""
+def _document(comparison: Comparison, form: str, *, details: bool) -> str | list[Block]:
+    """A comparison of recipes in one of the formats; as blocks where it is text, which a terminal colours."""
     from snrlab.lab import blocks
     from snrlab.lab.comparison import compare_text
     from snrlab.lab.comparison.compare import comparison_as_data
 
     title = compare_text.comparison_title(comparison)
+    content = list(compare_text.comparison_blocks(comparison, details=details))
     match form:
         case "json":
             return json.dumps(comparison_as_data(comparison), indent=1)
         case "md":
-            return blocks.to_markdown(title, compare_text.comparison_blocks(comparison))
+            return blocks.to_markdown(title, content)
         case "html":
             from snrlab.lab.figures.plots import draw_figure, figure_bytes
 
             tables = {member.label: member.tables for member in comparison.members}
             svg = figure_bytes(draw_figure(tables, _panels(comparison), log_weight=True), "svg").decode()
-            return blocks.to_html(title, compare_text.comparison_blocks(comparison), svg[svg.index("<svg") :])
-    return blocks.to_text(compare_text.comparison_blocks(comparison))
+            return blocks.to_html(title, content, svg[svg.index("<svg") :])
+    return content
 
 
 def _panels(comparison: Comparison) -> list[str]:

@@ -48,8 +48,14 @@ class PictureOptions:
         return draw
 
 
-def compare_runs_text(sources: Sequence[str], form: str, pictures: PictureOptions) -> str:
-    """The answer of `compare` on run folders, in one of its formats (UserError for runs that cannot be read)."""
+def compare_runs_document(
+    sources: Sequence[str], form: str, pictures: PictureOptions, *, details: bool
+) -> str | list[Block]:
+    """The answer of `compare` on run folders, in one of its formats; text is given as blocks.
+
+    Raises:
+        UserError: a run cannot be read, or an option has no use.
+    """
     from snrlab.lab import blocks
     from snrlab.lab.run_comparison.run_comparison import compare_run_records
     from snrlab.lab.run_comparison.run_page import render_runs
@@ -59,23 +65,19 @@ def compare_runs_text(sources: Sequence[str], form: str, pictures: PictureOption
     draw = pictures.refuse_unused(form)
     records = read_run_records(sources)
     comparison = compare_run_records(records)
+    content = [*run_blocks(comparison), *_recipe_blocks(comparison, details=details)]
     match form:
         case "json":
             return json.dumps(comparison.as_data(), indent=1)
         case "html":
             table = _draw(records, pictures) if draw else None
-            return render_runs(comparison, table, _recipe_blocks(comparison))
+            return render_runs(comparison, table, _recipe_blocks(comparison, details=details))
         case "md":
-            return blocks.to_markdown(runs_title(comparison), _all_blocks(comparison, run_blocks(comparison)))
-    return blocks.to_text(_all_blocks(comparison, run_blocks(comparison)))
+            return blocks.to_markdown(runs_title(comparison), content)
+    return content
 
 
-def _all_blocks(comparison: RunComparison, answer: Iterator[Block]) -> Iterator[Block]:
-    yield from answer
-    yield from _recipe_blocks(comparison)
-
-
-def _recipe_blocks(comparison: RunComparison) -> Iterator[Block]:
+def _recipe_blocks(comparison: RunComparison, *, details: bool) -> Iterator[Block]:
     """The comparison of the recipes, where they differ."""
     from snrlab.lab.blocks import Heading
     from snrlab.lab.comparison.compare import compare
@@ -83,7 +85,9 @@ def _recipe_blocks(comparison: RunComparison) -> Iterator[Block]:
 
     if any(setting.field.startswith("recipe.") for setting in comparison.settings):
         yield Heading("The recipes")
-        yield from comparison_blocks(compare([f"{arm.label} = {arm.folders[0]}" for arm in comparison.arms]))
+        yield from comparison_blocks(
+            compare([f"{arm.label} = {arm.folders[0]}" for arm in comparison.arms]), details=details
+        )
 
 
 def _draw(records: Sequence[RunRecord], pictures: PictureOptions) -> PictureTable:

@@ -13,7 +13,7 @@ from snrlab.core.errors import UserError
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.lab.comparison.distance import SPACE, Law, emphasis_law, total_variation, wasserstein
 from snrlab.lab.profile import Profile, gradient_size, shares, shares_by_band, shipped_profile
-from snrlab.lab.recipe_source import NamedRecipe, read_recipes
+from snrlab.lab.recipe_source import NamedRecipe, is_source, read_recipes
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +88,8 @@ def compare(texts: Sequence[str]) -> Comparison:
                 f"two of them are called '{label}'; give one of them a name: \"Name = {label}\".", code="stated-twice"
             )
     if len(named) < 2:
-        raise UserError(
-            f"'{texts[0]}' alone cannot be compared; name a second one, such as min_snr.", code="nothing-to-do"
-        )
+        reason = "does what it says" if is_source(texts[0]) else "alone cannot be compared"
+        raise UserError(f"{texts[0]} {reason}; name a second file or recipe, such as plain.", code="nothing-to-do")
     profile = shipped_profile()
     members = tuple(_member(entry, profile) for entry in named)
     pairs = combinations(members, 2) if len(members) <= 4 else ((members[0], m) for m in members[1:])
