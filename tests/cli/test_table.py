@@ -3,10 +3,14 @@
 import csv
 import io
 import json
+from itertools import pairwise
 
 import pytest
 
 import tiny
+from snrlab.cli.analysis.answers import paint
+from snrlab.core.findings.finding import Finding
+from snrlab.lab.blocks import to_text
 
 
 def rows(*arguments):
@@ -73,6 +77,28 @@ def test_warnings_of_machine_formats_go_to_stderr():
     )
     assert "[weight_zero]" in done.stderr
     json.loads(done.stdout)
+
+
+def test_by_default_few_rows_and_columns_with_plain_training_beside():
+    lines = tiny.snrlab("table", "debiased").stdout.splitlines()
+    head = next(line for line in lines if "SNR" in line)
+    assert head.split() == ["t", "SNR", "weight", "share", "of", "training", "plain"]
+    shown = [line.split() for line in lines if line.strip()[:1].isdigit()]
+    assert len(shown) < 20
+    assert not any("e-" in line for line in lines)
+    percents = [[float(word) for word, sign in pairwise(row) if sign == "%"] for row in shown]
+    for column in zip(*percents, strict=True):
+        assert sum(column) == pytest.approx(100, abs=2)  # each is rounded
+    assert "on x0" in tiny.snrlab("table", "debiased", "--details").stdout
+
+
+def test_findings_are_coloured_in_a_terminal():
+    warning = Finding("weight_zero", "warning", "It is so.")
+    assert to_text([warning], paint=paint) == "\x1b[33m\x1b[1mwarning: \x1b[0mIt is so. [weight_zero]"
+    assert to_text([warning]) == "warning: It is so. [weight_zero]"
+    broken = to_text([Finding("a", "info", "word " * 40)], width=60).splitlines()
+    assert len(broken) > 3
+    assert all(len(line) <= 60 and line.startswith("      ") for line in broken[1:])
 
 
 def test_other_spellings_are_accepted_and_their_full_names_shown():

@@ -16,6 +16,7 @@ from rich.table import Table
 from snrlab.core.recipe import Recipe, Tables
 from snrlab.core.registries.registry import Choice
 from snrlab.core.stages import Stage
+from snrlab.lab.verdict.verdict import percent
 
 SNR_MARKS = (5.0, 1.0, 0.1)
 _HEADINGS = {
@@ -30,6 +31,8 @@ _HEADINGS = {
     "ip_gamma": "gamma",
     "ip_floor": "floor",
 }
+_BRIEF = {"snr": "SNR", "weight": "weight", "share": "share of training"}  # by default, beside plain training
+_BRIEF_STEPS = 100  # rows by default are that far apart
 # the columns that a narrow terminal loses first; CSV and JSON always have every column
 _SPARE = ("alphas_cumprod", "weight_x0", "p", "emphasis", "log_snr", "ip_gamma")
 
@@ -66,6 +69,49 @@ def rows_to_csv(rows: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def brief_timesteps(total: int) -> list[int]:
+    """The timesteps that are shown where none are asked for: eleven of a thousand."""
+    return list(range(0, total, max(1, _BRIEF_STEPS * total // 1000)))
+
+
+def to_brief_rich(recipe: Recipe, tables: Tables) -> Table:
+    """A table for the terminal with the columns that matter: noise level, weight, share of training, plain training.
+
+    The share of a row is that of all timesteps from it up to the next row.
+    """
+    notes = {t: note for t, note in notable_timesteps(recipe, tables).items() if note}
+    steps = sorted({*brief_timesteps(len(tables.t)), *notes})
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, caption_justify="left")
+    for heading in ("t", *_BRIEF.values()):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("plain", justify="right", no_wrap=True, style="bright_black")
+    table.add_column("", no_wrap=True)
+    shares, plain = (np.add.reduceat(t.weight_share(), steps) for t in (tables, tables.plain))
+    for t, share, reference in zip(steps, shares, plain, strict=True):
+        cells = [
+            _readable(float(tables.snr[t])),
+            _readable(float(tables.weight[t])),
+            percent(share),
+            percent(reference),
+        ]
+        table.add_row(str(t), *cells, notes.get(t, ""), style="bold" if t in notes else None)
+    table.caption = "Shares are from a row up to the next. --details has every column."
+    return table
+
+
+def _readable(value: float) -> str:
+    """A number with three digits at most, and no exponent.
+
+    >>> _readable(1175.47), _readable(0.00468), _readable(14.61), _readable(0.0)
+    ('1175', '0.0047', '14.6', '0')
+    """
+    if not np.isfinite(value):
+        return "-"
+    digits = 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 4
+    text = f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.0f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def to_rich(recipe: Recipe, tables: Tables, timesteps: list[int], console: Console) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.analysis.answers import echo_blocks, paint
 from snrlab.cli.choices import one_of
 from snrlab.core.errors import UserError
 from snrlab.core.findings.recipe_findings import findings, refuse_errors
@@ -18,9 +19,10 @@ from snrlab.core.schedule import SCHEDULES
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.weighting import WEIGHTINGS
+from snrlab.lab.blocks import to_text
 
 if TYPE_CHECKING:
-    from snrlab.core.recipe import Recipe
+    from snrlab.lab.recipe_source import NamedRecipe
 
 _FORMATS = ("table", "csv", "json")
 WIDE = 200  # columns, if the output is no terminal
@@ -100,14 +102,22 @@ def table_command(
         str | None,
         typer.Option(help=f"Input perturbation: {_entry_names(PERTURBATIONS)}.", metavar=SPEC, show_default="none"),
     ] = None,
-    every: Annotated[int | None, typer.Option(help="Show every N-th timestep.", metavar="N", show_default="25")] = None,
-    at: Annotated[str | None, typer.Option(help="Show these timesteps, such as 0,24,499.", metavar="T,T,...")] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(
+            help="Show every N-th timestep, with all columns.", metavar="N", show_default="25 in CSV and JSON"
+        ),
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Show these timesteps, with all columns, such as 0,24,499.", metavar="T,T,...")
+    ] = None,
     format: Annotated[str, one_of(_FORMATS, help="Output format.")] = "table",
+    details: Annotated[bool, typer.Option("--details", help="Show all columns, and every 25th timestep.")] = False,
     list_names: Annotated[
         bool, typer.Option("--list", help="List every name that a recipe or a run file may hold, and nothing else.")
     ] = False,
 ) -> None:
-    """Show a recipe by timestep: SNR, density, weight in every space, perturbation.
+    """Show a recipe by timestep: SNR, weight and share of training beside plain training; with --details all columns.
 
     Example: snrlab table "v_prediction zero_terminal_snr min_snr:gamma=5 min_weight=0.01"
     """
@@ -135,7 +145,7 @@ def table_command(
         from snrlab.lab.recipe_source import read_recipes
 
         named = read_recipes(recipe)[0]
-    _print_table(named.recipe, named.assumption, every, at, format)
+    _print_table(named, every, at, format, details=details)
 
 
 def _as_words(**fields: str | float | bool | list[str] | None) -> list[str]:
@@ -151,9 +161,10 @@ def _as_words(**fields: str | float | bool | list[str] | None) -> list[str]:
     return words
 
 
-def _print_table(recipe: Recipe, assumption: str, every: int | None, at: str | None, format: str) -> None:
+def _print_table(named: NamedRecipe, every: int | None, at: str | None, format: str, *, details: bool) -> None:
     from snrlab.lab import tables as lab
 
+    recipe, assumption = named.recipe, named.assumption
     tables = recipe.tables()
     timesteps = _timesteps(every, at, len(tables.t))
     recipe_findings = findings(recipe, tables)
@@ -165,15 +176,16 @@ def _print_table(recipe: Recipe, assumption: str, every: int | None, at: str | N
 
         console = Console(width=None if sys.stdout.isatty() else WIDE)
         typer.echo(lab.describe(recipe))
-        console.print(lab.to_rich(recipe, tables, timesteps, console))
-        for finding in recipe_findings:
-            typer.echo(str(finding))
+        is_brief = every is None and at is None and not details
+        shown = lab.to_brief_rich(recipe, tables) if is_brief else lab.to_rich(recipe, tables, timesteps, console)
+        console.print(shown)
+        echo_blocks(recipe_findings)
         return
     rows = tables.rows(timesteps)
     typer.echo(lab.rows_to_json(rows) if format == "json" else lab.rows_to_csv(rows), nl=format == "json")
     for finding in recipe_findings:
         if finding.grade == "warning":
-            typer.echo(str(finding), err=True)
+            typer.echo(to_text([finding], paint=paint), err=True)
 
 
 def _timesteps(every: int | None, at: str | None, total: int) -> list[int]:
