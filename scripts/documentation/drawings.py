@@ -21,7 +21,6 @@ from snrlab.lab.recipe_text import parse_recipe
 LIGHT = THEMES["light"]
 WIDTH = 6.2  # inches of every picture: on a telephone, 370 pixels wide, its words can still be read
 STEPS = (0, 146, 353, 500, 686, 999)
-FRONT = (5.7, 3.4, 1.1, -1.2, -3.5)  # ln SNR, far enough apart for a picture each
 SHOWN = "red apple"
 
 
@@ -41,19 +40,9 @@ def noise_levels() -> str:
 def front(*texts: str) -> str:
     """A picture at five noise levels, and below them how much effort three recipes spend on each level."""
     recipes = {label: recipe.tables() for label, recipe in map(parse_recipe, texts)}
-    schedule = next(iter(recipes.values())).schedule
     figure = draw_figure(recipes, ["emphasis"], width=WIDTH)
     with mpl.rc_context(LIGHT.rc()):
-        figure.set_size_inches(WIDTH, 4.4)
-        axes = figure.axes[0]
-        axes.set_title("")
-        cleanest, noisiest = axes.get_xlim()
-        for level in FRONT:
-            t = int(np.argmin(np.abs(schedule.log_snr - level)))
-            place = (level - cleanest) / (noisiest - cleanest)
-            frame = axes.inset_axes((place - 0.085, 1.1, 0.17, 0.3))
-            frame.imshow(_noisy(_picture(), schedule, t, 0), interpolation="none")
-            frame.set_axis_off()
+        figure.axes[0].set_title("")
         return _svg(figure)
 
 

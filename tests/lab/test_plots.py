@@ -19,12 +19,15 @@ from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.core.recipe import Recipe
 from snrlab.core.timesteps.density import DENSITIES
 from snrlab.core.weights.weighting import WEIGHTINGS
+from snrlab.data import emoji
 from snrlab.lab.figures.article import PLATES, write_article
 from snrlab.lab.figures.data_files import curves_to_csv
+from snrlab.lab.figures.noise_strip import noisy_picture
 from snrlab.lab.figures.page import page
 from snrlab.lab.figures.panels import PANELS
 from snrlab.lab.figures.plots import _spread_apart, draw_figure, figure_bytes
 from snrlab.lab.figures.run_figures import _draw_recipe
+from snrlab.lab.figures.theme import THEMES
 from snrlab.lab.recipe_text import parse_recipe
 
 FIELDS = {"weighting": WEIGHTINGS, "density": DENSITIES, "perturbation": PERTURBATIONS}
@@ -110,6 +113,65 @@ def test_equal_curves_share_a_label():
     assert sorted(labels) == ["a\nb", "c"]
 
 
+def test_curves_that_look_alike_share_a_label_too():
+    figure = draw_figure(tables_of("a = min_snr:gamma=5", "b = min_snr:gamma=5.001", "c = min_snr:gamma=9"), ["weight"])
+    assert "a\nb" in [text.get_text() for text in figure.axes[0].texts]
+
+
+GREY = THEMES["light"].reference
+
+
+@pytest.mark.parametrize("panel", [name for name in PANELS if name != "snr"])
+def test_plain_training_is_grey_in_every_graph(panel):
+    """Alone or not; a recipe that is plain is the reference itself and is not drawn twice."""
+    for texts, label in (
+        (["ip_noise debiased density=laplace"], "plain"),
+        (["P = plain", "density=laplace debiased"], "P"),
+    ):
+        axes = draw_figure(tables_of(*texts), [panel]).axes[0]
+        by_label = {word.get_text(): word.get_color() for word in axes.texts}
+        assert [name for name, color in by_label.items() if color == GREY] == [label] or len(by_label) == 1
+        assert len(axes.lines) <= 2
+    panels = _draw_recipe(tables_of("debiased")["debiased"]).axes
+    assert all(GREY in [line.get_color() for line in axes.lines] for axes in panels)
+
+
+def strips(figure):
+    return [[frame for frame in axes.child_axes if frame.images] for axes in figure.axes]
+
+
+def test_a_picture_stands_above_the_first_axis_of_noise_levels():
+    figure = draw_figure(tables_of("min_snr"), ["snr", "weight", "emphasis"])
+    assert [len(strip) > 3 for strip in strips(figure)] == [False, True, False]
+    assert strips(draw_figure(tables_of("min_snr"), ["density"])) == [[]]
+    assert all(strips(_draw_recipe(tables_of("min_snr")["min_snr"])))
+
+
+def test_the_pictures_are_as_noisy_as_their_place():
+    """x_t of the apple that ships: its variance about the clean picture is 1 / (1 + SNR), until it is cut to [0, 1]."""
+    index = next(i for i, concept in enumerate(emoji.concepts("noto")) if concept.name == "red apple")
+    clean = emoji.images("noto")[index] / 255
+    assert noisy_picture(1e12) == pytest.approx(clean, abs=1e-5)
+    middle = np.abs(clean - 0.5) < 0.1  # where little is cut
+    for snr in (400.0, 30.0):
+        seen = 2 * noisy_picture(snr) - 1
+        expected = np.sqrt(snr / (1 + snr)) * (2 * clean - 1)
+        assert np.std((seen - expected)[middle]) == pytest.approx(np.sqrt(1 / (1 + snr)), rel=0.15)
+    figure = draw_figure(tables_of("min_snr"), ["weight"])
+    spread = [float(np.std(frame.images[0].get_array() - clean)) for frame in strips(figure)[0]]
+    assert spread == sorted(spread)
+
+
+@pytest.mark.parametrize("panels", [["weight"], ["emphasis", "weight"]])
+def test_titles_stand_above_the_pictures_and_within_the_figure(panels):
+    for figure in (draw_figure(tables_of("min_snr"), panels), _draw_recipe(tables_of("min_snr")["min_snr"])):
+        figure.savefig(io.BytesIO(), format="png")
+        for axes, strip in zip(figure.axes, strips(figure), strict=True):
+            box = axes._left_title.get_window_extent()
+            assert box.y1 <= figure.bbox.y1
+            assert all(frame.get_window_extent().y1 <= box.y0 for frame in strip)
+
+
 def test_a_step_without_signal_is_a_bar():
     def bars(text):
         axes = draw_figure(tables_of(text), ["emphasis"]).axes[0]
@@ -117,6 +179,7 @@ def test_a_step_without_signal_is_a_bar():
 
     assert bars("v_prediction") == []
     assert bars("v_prediction zero_terminal_snr") == pytest.approx([0.1])  # percent: one step of a thousand
+    assert bars("v_prediction zero_terminal_snr min_snr") == pytest.approx([0, 0.1])  # and plain training
 
 
 @pytest.mark.parametrize("wanted", [[0.5] * 4, [0.0, 0.01, 0.99, 1.0], [0.98, 0.97, 0.99]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -13,9 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from snrlab.core.arrays import Array
 from snrlab.core.recipe import Tables
+from snrlab.lab.figures.noise_strip import STRIP_HEIGHT, draw_noise_strip
 from snrlab.lab.figures.panels import AXIS, PANELS, Panel
-from snrlab.lab.figures.theme import THEMES, Mode
+from snrlab.lab.figures.reference import with_plain
+from snrlab.lab.figures.theme import THEMES, Mode, Theme
 
 Format = Literal["png", "svg"]
 _WIDTH, HEIGHT = 8.0, 3.4  # inches of a panel; in a narrower figure words look larger where it is shown
@@ -23,6 +27,7 @@ DPI = 150
 PANEL_PAD = 0.1  # above and below a panel of several, inches
 NOISIEST = -12.0  # lowest log-SNR that is drawn, for schedules that go down to no signal
 TICK_GAP = 0.72  # smallest distance between two timestep labels, inches
+COINCIDE = 0.004  # relative difference of curves that look like one line
 LABEL_GAP = 0.085  # height of a line of a label, as a fraction of the panel
 
 
@@ -37,6 +42,8 @@ def draw_figure(
 ) -> Figure:
     """Draw a figure with the panels one below the other; a recipe has the same colour and dashes in each.
 
+    Plain training is the reference, in grey. One picture at several noise levels stands above the first log-SNR axis.
+
     Args:
         recipes: tables by label.
         panels: names from PANELS.
@@ -48,22 +55,28 @@ def draw_figure(
     theme = THEMES[mode]
     with mpl.rc_context(theme.rc()):
         layout = ConstrainedLayoutEngine(h_pad=PANEL_PAD if len(panels) > 1 else None)
-        figure = Figure(figsize=(width, HEIGHT * len(panels)), layout=layout)
+        with_strip = next((name for name in panels if not PANELS[name].over_time), None)
+        height = HEIGHT * len(panels) + (STRIP_HEIGHT if with_strip else 0)
+        figure = Figure(figsize=(width, height), layout=layout)
+        shown, reference = with_plain(recipes)
         grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
         for axes, name in zip(grid, panels, strict=True):
             panel = PANELS[name]
             log = panel.log or (log_weight and name.startswith("weight"))
             upper_limit = ceiling if name == "snr" else None
-            curves = _distinct_curves(recipes, panel)
-            for label, index in curves.items():
-                _draw_line(axes, panel, recipes[label.split("\n")[0]], theme.line(index))
+            curves = _distinct_curves(shown, reference, panel, theme)
+            for curve in curves:
+                _draw_line(axes, panel, curve.tables, curve.style)
             _set_axes(axes, panel, list(recipes.values()), log=log and upper_limit is None)
             if upper_limit is not None:
                 axes.set_ylim(0, upper_limit)
-            colors = [theme.line(i)["color"] for i in curves.values()]
-            _draw_labels(axes, curves, recipes, panel, colors)
+            _draw_labels(axes, curves, panel)
             if panel.bar is not None:
-                _draw_terminal_bars(axes, [panel.bar(recipes[label.split("\n")[0]]) for label in curves], colors)
+                _draw_terminal_bars(axes, [panel.bar(c.tables) for c in curves], [c.style["color"] for c in curves])
+            if name == with_strip:
+                draw_noise_strip(axes, width)
+        if with_strip:
+            figure.draw_without_rendering()  # its title rises above the pictures, before room is made for it
         return figure
 
 
@@ -76,20 +89,37 @@ def figure_bytes(figure: Figure, format: Format) -> bytes:
         return data.getvalue()
 
 
-def _distinct_curves(recipes: Mapping[str, Tables], panel: Panel) -> dict[str, int]:
-    """The curves to draw: label(s) and the index of the first recipe; equal curves share a line and a label."""
-    groups: list[tuple[list[str], int, np.ndarray[Any, Any]]] = []
-    for index, (label, tables) in enumerate(recipes.items()):
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    """A line to draw, with the labels of all recipes that it stands for, one below the other."""
+
+    label: str
+    tables: Tables
+    style: dict[str, Any]
+
+
+def _distinct_curves(shown: Mapping[str, Tables], reference: str, panel: Panel, theme: Theme) -> list[_Curve]:
+    """The curves to draw; those that nobody could tell apart share a line and a label."""
+    groups: list[list[str]] = []
+    for label, tables in shown.items():
         curve = panel.curve(tables)
-        for labels, _, other in groups:
-            if curve.shape == other.shape and np.allclose(curve, other, rtol=1e-9, equal_nan=True):
-                labels.append(label)
-                break
+        group = next((g for g in groups if _look_alike(curve, panel.curve(shown[g[0]]))), None)
+        if group is None:
+            groups.append([label])
         else:
-            groups.append(([label], index, curve))
-    if len(groups) == 1 and len(recipes) > 1:
-        return {groups[0][0][0] + "\nthe same for all": groups[0][1]}
-    return {"\n".join(labels): index for labels, index, _ in groups}
+            group.append(label)
+    colored = [label for label in shown if label != reference]
+    curves = []
+    for labels in groups:
+        first = next((label for label in labels if label != reference), reference)
+        style = theme.reference_line() if first == reference else theme.line(colored.index(first))
+        all_alike = len(groups) == 1 and len(shown) > 1
+        curves.append(_Curve(f"{first}\nthe same for all" if all_alike else "\n".join(labels), shown[first], style))
+    return curves
+
+
+def _look_alike(one: Array, other: Array) -> bool:
+    return one.shape == other.shape and np.allclose(one, other, rtol=COINCIDE, equal_nan=True)
 
 
 def _draw_line(axes: Any, panel: Panel, tables: Tables, style: dict[str, Any]) -> None:
@@ -166,24 +196,22 @@ def timestep_axis(axes: Any, tables: Tables, inches: float) -> None:
     top.set_xticklabels([f"t={t}" for t in marks], fontsize=9)
 
 
-def _draw_labels(
-    axes: Any, curves: Mapping[str, int], recipes: Mapping[str, Tables], panel: Panel, colors: Sequence[str]
-) -> None:
+def _draw_labels(axes: Any, curves: Sequence[_Curve], panel: Panel) -> None:
     """Write each curve's label at its right end, tied to it by a line, and spread labels that would overlap."""
     to_axes = axes.transAxes.inverted()
     ends = []
-    for label in curves:
-        tables = recipes[label.split("\n")[0]]
-        x = tables.t if panel.over_time else tables.log_snr
-        curve = panel.curve(tables)
+    for line in curves:
+        x = line.tables.t if panel.over_time else line.tables.log_snr
+        curve = panel.curve(line.tables)
         low, high = sorted(axes.get_xlim())
         visible = np.flatnonzero(np.isfinite(x) & np.isfinite(curve) & (x >= low) & (x <= high))
         ends.append(to_axes.transform(axes.transData.transform((x[visible[-1]], curve[visible[-1]]))))
-    heights = [LABEL_GAP * (1 + label.count("\n")) for label in curves]
+    heights = [LABEL_GAP * (1 + line.label.count("\n")) for line in curves]
     places = _spread_apart([float(y) for _, y in ends], heights)
-    for label, (x, y), place, color in zip(curves, ends, places, colors, strict=True):
+    for line, (x, y), place in zip(curves, ends, places, strict=True):
+        color = line.style["color"]
         axes.annotate(
-            label, xy=(x, min(max(y, 0), 1)), xytext=(1.03, place), xycoords="axes fraction", color=color,
+            line.label, xy=(x, min(max(y, 0), 1)), xytext=(1.03, place), xycoords="axes fraction", color=color,
             va="center", fontsize=10, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": color, "lw": 0.8, "shrinkA": 1, "shrinkB": 0,
                         "relpos": (0, 0.5)},  # from the word's left edge, so that no line runs through another word

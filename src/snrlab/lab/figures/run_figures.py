@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from snrlab.core.bands import BANDS, EDGES
 from snrlab.core.recipe import Tables
 from snrlab.lab.figures.line_chart import ChartLine, line_chart
+from snrlab.lab.figures.noise_strip import STRIP_HEIGHT, draw_noise_strip
 from snrlab.lab.figures.panels import AXIS
 from snrlab.lab.figures.plots import timestep_axis
 from snrlab.lab.figures.theme import THEMES
@@ -51,16 +52,20 @@ def recipe_png(tables: Tables) -> bytes:
 
 def _draw_recipe(tables: Tables) -> Figure:
     with mpl.rc_context(LIGHT.rc()):
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        figure = Figure(figsize=(9, 3.4 + STRIP_HEIGHT), layout="constrained")
         left, right = figure.subplots(1, 2)
+        plain, grey = tables.plain, LIGHT.reference_line()
         finite = np.isfinite(tables.log_snr)
         log_snr = tables.log_snr[finite]
+        left.plot(log_snr, plain.weight[finite], **grey)
         left.plot(log_snr, tables.weight[finite], color=LIGHT.lines[0])
         left.set(title="Weight on the network's own loss", xlabel=AXIS, ylabel="weight (plain loss: 1)")
         left.set_ylim(bottom=0)
         density = tables.emphasis("v_prediction")[finite]
         right.fill_between(log_snr, density, color=LIGHT.lines[1], alpha=0.25)
-        right.plot(log_snr, density, color=LIGHT.lines[1])
+        right.plot(log_snr, density, color=LIGHT.lines[1], label="this recipe")
+        right.plot(log_snr, plain.emphasis("v_prediction")[finite], **grey, label="plain training")
+        right.legend(frameon=False, fontsize=9)
         right.set(title="Effective emphasis", xlabel=AXIS, ylabel="effort per unit ln SNR (area 1)")
         right.set_ylim(bottom=0)
         if not finite[-1]:
@@ -69,6 +74,8 @@ def _draw_recipe(tables: Tables) -> Figure:
         for axes in (left, right):
             axes.set_xlim(log_snr.max(), log_snr.min())  # noise grows to the right, as t does
             timestep_axis(axes, tables, figure.get_figwidth() / 2)
+            draw_noise_strip(axes, figure.get_figwidth() / 2)
+        figure.draw_without_rendering()  # the titles rise above the pictures, before room is made for them
         return figure
 
 

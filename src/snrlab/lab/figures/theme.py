@@ -18,6 +18,7 @@ class Theme:
     ink: str
     soft: str
     lines: tuple[str, ...]
+    reference: str = "#8b8e99"  # the line of plain training
 
     def rc(self) -> dict[Any, Any]:
         """Matplotlib rc settings; typed Any, since the allowed names depend on the version of matplotlib."""
@@ -49,6 +50,10 @@ class Theme:
     def line(self, index: int) -> dict[str, Any]:
         """Colour and dashes of the line with this index; combinations repeat only after thirty."""
         return {"color": self.lines[index % len(self.lines)], "linestyle": _DASHES[index % len(_DASHES)]}
+
+    def reference_line(self) -> dict[str, Any]:
+        """Style of the reference: grey, thin and below the other lines."""
+        return {"color": self.reference, "linestyle": "-", "linewidth": 1.6, "zorder": 1.5}
 
 
 THEMES: dict[Mode, Theme] = {
