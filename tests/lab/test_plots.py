@@ -27,6 +27,7 @@ from snrlab.lab.figures.page import page
 from snrlab.lab.figures.panels import PANELS
 from snrlab.lab.figures.plots import _spread_apart, draw_figure, figure_bytes
 from snrlab.lab.figures.run_figures import _draw_recipe
+from snrlab.lab.figures.sliders import sliders
 from snrlab.lab.figures.theme import THEMES
 from snrlab.lab.recipe_text import parse_recipe
 
@@ -205,8 +206,24 @@ def test_the_page_needs_nothing_else():
     assert "http" not in re.sub(r"https?://(?:github\.com/leeoniya|www\.w3\.org)", "", text)
     content = re.search(r'id="data">(.*?)</script>', text, re.S)[1]
     series = json.loads(content)["panels"][0]["series"]
-    assert [s["label"] for s in series] == ["a</script>b", "debiased"]
+    assert [(s["label"], s["color"]) for s in series] == [("a</script>b", -1), ("debiased", 0)]
     assert series[1]["y"][0] == pytest.approx(14.6146412, rel=1e-4)
+
+
+def test_sliders_hold_the_curves_of_other_values():
+    recipe = parse_recipe("min_snr:gamma=5 debiased")[1]
+    gamma, limit = sliders("both", recipe)
+    assert (gamma.parameter, limit.parameter) == ("min_snr gamma", "max_weight")
+    assert (gamma.values[gamma.start], limit.values[limit.start]) == ("5", "none")
+    assert gamma.tables[gamma.start].weight == pytest.approx(recipe.tables().weight)
+    at_20 = gamma.tables[gamma.values.index("20")].weight
+    assert at_20 == pytest.approx(parse_recipe("min_snr:gamma=20 debiased")[1].tables().weight)
+    text = page({"both": ("described", recipe.tables())}, ["snr", "weight"], [gamma])
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    (slider,) = data["sliders"]
+    assert slider["curves"][0] is None  # the schedule does not depend on gamma
+    assert slider["curves"][1][slider["start"]] == pytest.approx(data["panels"][1]["series"][0]["y"], rel=1e-4)
+    assert list(sliders("plain", Recipe())) == []
 
 
 def test_the_article_shows_all_and_never_overwrites(tmp_path):

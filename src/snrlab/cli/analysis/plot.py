@@ -114,9 +114,12 @@ def recipes_file(
         return curves_to_csv(tables).encode()
     if suffix == ".html":
         from snrlab.lab.figures.page import page
+        from snrlab.lab.figures.sliders import sliders
         from snrlab.lab.tables import describe
 
-        return page({label: (describe(recipe), tables[label]) for label, recipe in recipes.items()}, panels).encode()
+        described = {label: (describe(recipe), tables[label]) for label, recipe in recipes.items()}
+        moved = [slider for label, recipe in recipes.items() for slider in sliders(label, recipe)]
+        return page(described, panels, moved).encode()
     from snrlab.lab.figures.plots import draw_figure, figure_bytes
 
     figure = draw_figure(tables, panels, mode=theme, log_weight=log, ceiling=ceiling)  # type: ignore[arg-type]  # one of MODES

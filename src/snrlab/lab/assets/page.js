@@ -19,7 +19,8 @@ function chart(panel, holder) {
                                    values: (u, marks) => marks.map(v => v == null ? "" : text(v)) });
   const series = [{ label: panel.over_time ? "t" : "ln SNR", value: (u, v) => text(v) }];
   panel.series.forEach(one => series.push({
-    label: one.label, stroke: colors[one.color % colors.length], width: 2.5, dash: data.dashes[one.color % data.dashes.length],
+    label: one.label, stroke: one.color < 0 ? data.reference : colors[one.color % colors.length],
+    width: one.color < 0 ? 1.6 : 2.5, dash: one.color < 0 ? [] : data.dashes[one.color % data.dashes.length],
     value: (u, v) => text(v), points: { show: false }, spanGaps: false,
   }));
   const box = holder.querySelector("input");
@@ -36,6 +37,29 @@ function redraw() {
   charts.splice(0).forEach(one => one.destroy());
   data.panels.forEach((panel, index) => charts.push(chart(panel, document.getElementById("panel-" + index))));
 }
+
+// A slider shows the curves for its value; the recipe's other sliders go back to the value that the recipe has.
+const inputs = data.sliders.map(slider => {
+  const label = document.createElement("label"), input = document.createElement("input"), output = document.createElement("output");
+  Object.assign(input, { type: "range", min: 0, max: slider.values.length - 1, value: slider.start });
+  label.append(`${slider.recipe}: ${slider.parameter}`, input, output);
+  document.getElementById("sliders").append(label);
+  const show = () => { output.value = slider.values[input.value]; };
+  input.addEventListener("input", () => {
+    data.sliders.forEach((other, i) => {
+      if (other.recipe === slider.recipe && other !== slider) { inputs[i].input.value = other.start; inputs[i].show(); }
+    });
+    data.panels.forEach((panel, i) => {
+      const series = panel.series.find(one => one.label === slider.recipe);
+      series.own = series.own || series.y;
+      series.y = slider.curves[i] ? slider.curves[i][input.value] : series.own;
+    });
+    show();
+    redraw();
+  });
+  show();
+  return { input, show };
+});
 
 document.querySelectorAll("input").forEach(box => box.addEventListener("change", redraw));
 dark.addEventListener("change", redraw);
