@@ -48,13 +48,13 @@ def _snr(tables: Tables) -> Array:
 PANELS: Mapping[str, Panel] = {
     "snr": Panel("Signal-to-noise ratio of the schedule", "SNR (ratio of powers)", _snr, log=True, over_time=True),
     "density": Panel(
-        "How often each step is drawn", "p(t) x T (1 is uniform)", lambda t: t.p * len(t.p), over_time=True
+        "How often each timestep is picked", "p(t) x T (1 is uniform)", lambda t: t.p * len(t.p), over_time=True
     ),
     "weight": Panel("Weight on the network's own loss", "weight (plain loss: 1)", lambda t: t.weight),
     "weight_epsilon": Panel("The same weight, on the epsilon loss", "weight on epsilon", lambda t: t.weight_epsilon),
     "emphasis": Panel(
-        "Effective emphasis: where training effort goes",
-        "effort per unit ln SNR (area 1)",
+        "Where the training goes (effective emphasis)",
+        "training per unit ln SNR (area 1)",
         lambda t: t.emphasis("v_prediction"),
         bar=_terminal_share,
     ),

@@ -66,7 +66,7 @@ def _draw_recipe(tables: Tables) -> Figure:
         right.plot(log_snr, density, color=LIGHT.lines[1], label="this recipe")
         right.plot(log_snr, plain.emphasis("v_prediction")[finite], **grey, label="plain training")
         right.legend(frameon=False, fontsize=9)
-        right.set(title="Effective emphasis", xlabel=AXIS, ylabel="effort per unit ln SNR (area 1)")
+        right.set(title="Where the training goes", xlabel=AXIS, ylabel="training per unit ln SNR (area 1)")
         right.set_ylim(bottom=0)
         if not finite[-1]:
             share = tables.weight_share("v_prediction")[-1]
