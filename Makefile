@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick numeric lint format mutants core-mutants emoji docs docs-write gallery base card full-size soak clean
+.PHONY: demo test quick numeric lint format mutants core-mutants emoji docs docs-write base card full-size soak clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -60,16 +60,12 @@ soak: $(READY)
 card: $(READY)
 	$(BIN)/python scripts/build_card.py
 
-# the site, into build/site: numbers, links and coverage are checked; make docs-write refreshes what is stale
+# the site, into build/site: numbers, pictures, links and coverage are checked; make docs-write refreshes what is stale
 docs: $(READY)
 	$(BIN)/python scripts/build_docs.py --site
 
 docs-write: $(READY)
 	$(BIN)/python scripts/build_docs.py --write
-
-# the pictures of the README
-gallery: $(READY)
-	$(BIN)/python scripts/build_gallery.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -12,10 +12,23 @@ from snrlab.core.weights.weighting import WeightingProperties
 ROOT = Path(__file__).parent.parent
 PAGES = sorted({*(ROOT / "docs" / "guide").glob("*.md"), *(ROOT / "docs").glob("*.md")})
 sys.path.insert(0, str(ROOT / "scripts"))
-from documentation import api, checked, commands, coverage, links, pictures, reference, site, tables, trainers  # noqa: E402
+from documentation import (  # noqa: E402
+    api,
+    checked,
+    commands,
+    coverage,
+    links,
+    offline,
+    pictures,
+    reference,
+    site,
+    tables,
+    touch,
+    trainers,
+)
 from documentation.problems import Problems  # noqa: E402
 
-GENERATED = {ROOT / "docs" / name for name in reference.PAGES}
+GENERATED = {ROOT / "docs" / name for name in reference.pages()}
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p not in GENERATED], ids=lambda p: p.stem)
@@ -53,12 +66,12 @@ def test_a_stale_number_is_found_and_put_right(written, right):
         ("1<!--= nothing -->", "does not compute"),
         ("```console\n$ snrlab table --at 999\n14.6\n```", "prints something else"),
         ("```python\n>>> 1 + 1\n3\n\n```", "does not hold"),
-        ("```plot\nsnrlab plot min_snrr\n\nx\n```", "min_snr"),
+        ("<!-- plot: x\nsnrlab plot min_snrr\n-->\n\n*x*", "x is not shown"),
     ],
 )
 def test_what_does_not_hold_is_found(text, fault, tmp_path):
     problems = Problems()
-    pictures.put_in(checked.check(text, "page.md", problems), "page.md", tmp_path, 0, problems)
+    pictures.check(checked.check(text, "page.md", problems), Path("page.md"), tmp_path, problems)
     assert len(problems.messages) == 1
     assert fault in problems.messages[0]
 
@@ -98,8 +111,9 @@ def test_links_of_the_repository_lead_somewhere():
 
 
 def test_every_entry_symbol_and_command_has_a_place():
-    text, python, line = reference.strategies(), api.page(), commands.page()
+    pages, python, line = reference.strategies(), api.page(), commands.page()
     for registry in coverage.registries().values():
+        text = pages[reference.kind_page(registry.kind)]
         for entry in registry.values():
             assert f'<a id="{reference.anchor(entry)}"></a>' in text
             assert list(coverage.lacks(entry)) == []
@@ -117,8 +131,8 @@ def test_the_gate_notices_what_is_missing(tmp_path):
 
     registry.register(paper="")(bare)
     assert len(list(coverage.lacks(registry["bare"]))) == 3
-    for page in ("strategies", "python", "commands", "run-file"):
-        (tmp_path / f"{page}.html").write_text("")
+    for page in ("python.html", "commands.html", "run-file.html"):
+        (tmp_path / page).write_text("")
     problems = Problems()
     coverage.check(tmp_path, problems)
     missing = "\n".join(problems.messages)
@@ -149,12 +163,12 @@ def test_a_table_of_words_knows_its_headings_in_each_cell():
     assert '<td class="a" data-heading="what it is">more words' in carded
 
 
-def test_a_folded_output_is_checked_and_opens_under_its_command(tmp_path):
+def test_a_folded_output_is_checked_and_opens_under_its_command():
     page = "```console fold\n$ snrlab table --at 999 --weighting min_snr\nold\n```\n"
     right = checked.check(page, "p", Problems())
     assert right.startswith("```console fold\n$ snrlab table")
     assert "0.004682" in right
-    shown = site.dressed("p.md", right, tmp_path, Problems())
+    shown = site.dressed("p.md", right)
     assert "<summary><code>snrlab table --at 999 --weighting min_snr</code></summary>" in shown
     assert "```console\n$ snrlab table" in shown
 
@@ -184,10 +198,78 @@ def test_what_trainers_compute_comes_from_the_fixtures():
     assert "At t = 0: 0.000999 instead of 0.02914." in first
 
 
-def test_the_gallery_is_the_scripts():
-    gallery = importlib.import_module("build_gallery")
-    text = (ROOT / "README.md").read_text()
-    assert gallery.readme(text) == text, "run make gallery"
-    for plate in gallery.PLATES:
-        for mode in ("light", "dark"):
-            assert (ROOT / gallery.file(plate, mode)).read_bytes()[:4] == b"\x89PNG"
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda p: p.stem)
+def test_pictures_show_what_their_directives_say(page):
+    problems = Problems()
+    pictures.check(page.read_text(encoding="utf-8"), page.relative_to(ROOT), ROOT, problems)
+    assert problems.messages == [], "run make docs-write"
+
+
+def test_every_picture_of_the_guide_is_shown_and_they_are_small():
+    files = list((ROOT / pictures.FOLDER).iterdir())
+    shown = {name for page in (ROOT / "README.md", *PAGES) for name in pictures.names(page.read_text(encoding="utf-8"))}
+    assert {file.name for file in files} == shown
+    assert sum(file.stat().st_size for file in files) < 3_000_000
+
+
+def test_a_picture_is_drawn_once_and_again_when_its_numbers_change(tmp_path):
+    page, text = (
+        Path("docs") / "p.md",
+        "<!-- plot: a\nsnrlab plot min_snr:gamma=5 --show weight\n-->\n\n*A curve. More.*\n",
+    )
+    written = pictures.write(text, page, tmp_path, Problems())
+    assert 'alt="A curve." width=' in written
+    assert 'srcset="../docs/images/guide/a-dark.png"' in written
+    assert pictures.write(written, page, tmp_path, Problems()) == written
+    fresh, stale = Problems(), Problems()
+    pictures.check(written, page, tmp_path, fresh)
+    pictures.check(written.replace("gamma=5", "gamma=6"), page, tmp_path, stale)
+    assert fresh.messages == []
+    assert "a-light.png is stale" in stale.messages[0]
+
+
+def test_the_site_shows_both_modes_of_a_picture_and_the_curves_to_touch():
+    text = (ROOT / "docs" / "guide" / "03-weights.md").read_text(encoding="utf-8")
+    shown = site.dressed("guide/03-weights.md", text)
+    assert '<a class="only-dark" href="../images/guide/gammas-dark.png">' in shown
+    assert '<iframe class="touch" src="../assets/curves.html"' in shown
+    assert "<picture>" not in shown
+    assert "has a graph with a slider" not in shown
+
+
+def test_the_curves_to_touch_are_the_recipes_tables():
+    data = touch.data()
+    gamma = data["gammas"].index(20)
+    weight = data["curves"][data["names"].index("Min-SNR")][gamma]["weight"]
+    at = data["t"].index(min(data["t"], key=lambda t: abs(t - 30)))
+    expected = checked.tables("min_snr:gamma=20").weight[data["t"][at]]
+    assert weight[at] == pytest.approx(expected, rel=1e-3)
+    assert len({len(curve["share"]) for curves in data["curves"] for curve in curves} | {len(data["x"])}) == 1
+
+
+def test_a_site_of_files_has_its_search_in_a_script(tmp_path):
+    (tmp_path / "guide").mkdir()
+    (tmp_path / "search.json").write_text('{"items": [{"title": "</script>"}]}')
+    (tmp_path / "worker.js").write_text("onmessage = 1;")
+    page = (
+        '<script id="__config">{{"search":"{up}worker.js"}}</script><script src="{up}assets/bundle.1.min.js"></script>'
+    )
+    (tmp_path / "a.html").write_text(page.format(up=""))
+    (tmp_path / "guide" / "b.html").write_text(page.format(up="../"))
+    problems = Problems()
+    offline.embed(tmp_path, problems)
+    assert problems.messages == []
+    script = (tmp_path / "search.js").read_text()
+    assert script.startswith("var __index = {")
+    assert "</script>" not in script
+    assert "onmessage = 1;" in script
+    nested = (tmp_path / "guide" / "b.html").read_text()
+    assert nested.index('src="../search.js"') < nested.index("bundle")
+    (tmp_path / "a.html").write_text(page.format(up="").replace("bundle", "other"))
+    offline.embed(tmp_path, problems)
+    assert "does not load" in problems.messages[0]
+
+
+def test_a_title_in_the_search_has_letters_for_its_formulas():
+    title = importlib.import_module("documentation.formulas").plain(r"What \(\gamma\) is")
+    assert title == "What \N{GREEK SMALL LETTER GAMMA} is"

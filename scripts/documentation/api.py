@@ -65,7 +65,7 @@ def wanted() -> list[str]:
 def registry(name: str, table: Registry) -> list[str]:
     """A registry: what it lists."""
     kind = table.kind.replace("_", "-")
-    items = ", ".join(f"[`{e}`](strategies.md#{kind}-{e.replace('_', '-')})" for e in table)
+    items = ", ".join(f"[`{e}`](strategies/{kind}.md#{kind}-{e.replace('_', '-')})" for e in table)
     return [f"### `{name}` {{ #snrlab.{name} }}", "", f"The registry of every {table.kind.replace('_', ' ')}: {items}.",
             ""]  # fmt: skip
 

@@ -41,6 +41,7 @@ CONSOLE = re.compile(r"^```console(?P<fold> fold)?\n(?P<lines>.*?)^```$", re.S |
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.S | re.M)
 FOLD = 84  # characters that a page shows without scrolling
 EXAMPLES = Path(__file__).parents[2] / "tests" / "lab" / "configurations"
+SETTINGS = Path(__file__).parent / "my-training.toml"  # what a user's file may look like
 
 
 def tables(recipe: str) -> Tables:
@@ -169,7 +170,7 @@ def run(command: str) -> str:
         raise ValueError(f"{command}: only snrlab's commands are run")
     output = io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
-        for file in EXAMPLES.iterdir():
+        for file in (SETTINGS, *EXAMPLES.iterdir()):
             shutil.copy(file, folder)
         with contextlib.chdir(folder), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             try:

@@ -21,15 +21,16 @@ def registries() -> dict[str, Registry]:
 
 def check(site: Path, problems: Problems) -> None:
     """Note what is missing in a built site."""
-    have = {page: set(_anchors(site / f"{page}.html")) for page in ("strategies", "python", "commands")}
+    strategies = {r.kind: reference.kind_page(r.kind).removesuffix(".md") for r in registries().values()}
     wanted: dict[str, Iterable[str]] = {
-        "strategies": [reference.anchor(e) for r in registries().values() for e in r.values()],
+        **{strategies[r.kind]: [reference.anchor(e) for e in r.values()] for r in registries().values()},
         "python": api.wanted(),
         "commands": [commands.anchor(name) for name in commands.commands()],
     }
     for page, anchors in wanted.items():
+        have = set(_anchors(site / f"{page}.html"))
         for anchor in anchors:
-            if anchor not in have[page]:
+            if anchor not in have:
                 problems.add(f"{page}.html", f"{anchor} is missing")
     for entry in (e for r in registries().values() for e in r.values()):
         for lack in lacks(entry):

@@ -32,6 +32,15 @@ def kept_together(page: str) -> str:
     return "".join(parts)
 
 
+def plain(text: str) -> str:
+    r"""Text with its formulas as letters, for a title that cannot be typeset.
+
+    >>> plain(r"What \(x\) is")
+    'What x is'
+    """
+    return TEX.sub(lambda m: html.unescape(re.sub(r"<[^>]*>", "", _mathml(m[1].strip(), False))), text)
+
+
 def _unbroken(match: re.Match[str]) -> str:
     after = "&nbsp;" if match[2] == "=" and match[3] else match[3]
     return f"{match[1]}&nbsp;{match[2]}{after}"
@@ -57,5 +66,6 @@ def typeset_site(site: Path) -> int:
         words = json.loads(index.read_text(encoding="utf-8"))
         for item in words.get("items", words.get("docs", [])):
             item["text"] = TEX.sub(" ", item.get("text", ""))
+            item["title"] = plain(item.get("title", ""))
         index.write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
     return count

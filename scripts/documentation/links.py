@@ -72,10 +72,7 @@ def check_sources(root: Path, problems: Problems) -> None:
         for match in MARKDOWN.finditer(FENCE.sub("", file.read_text(encoding="utf-8"))):
             target = match[1] or match[2]
             parts = urlsplit(target)
-            if parts.scheme or not parts.path or (file.is_relative_to(root / "docs") and target in GENERATED):
+            if parts.scheme or not parts.path:
                 continue
-            if not (file.parent / unquote(parts.path)).exists() and Path(parts.path).name not in GENERATED:
+            if not (file.parent / unquote(parts.path)).exists():
                 problems.add(file.relative_to(root).as_posix(), f"{target} is not there")
-
-
-GENERATED = {"commands.md", "python.md", "trainers.md", "curves.html"}  # pages that only the site has

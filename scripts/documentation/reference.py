@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import snrlab
+from documentation import trainers
 from documentation.formula_notation import to_latex
 from documentation.kinds import INTRO, KINDS, Kind
 from snrlab import (
@@ -33,15 +35,21 @@ from snrlab.core.registries.tensor_registries import LossProperties, NoiseProper
 from snrlab.core.timesteps.density import DensityProperties
 from snrlab.core.weights.weighting import WeightingProperties
 
-PAGES = ("run-file.md", "strategies.md", "error-codes.md")  # kept in docs/ too, without pictures
+FIXTURES = Path(__file__).parents[2] / "tests" / "parity" / "peers"
 ON_RESUME = {
-    "fixed": "refused",
-    "free": "taken",
-    "place": "taken, if what is there is the same",
-    "batch": "taken, if the global batch is the same",
+    "fixed": "no",
+    "free": "yes",
+    "place": "yes, to the new place of the same files",
+    "batch": "yes, if the global batch stays the same",
 }
 ONE_LINE = 100  # characters of a formula that a page shows beside each other
 NOTE = "<!-- written by scripts/build_docs.py; edit the docstrings and field descriptions instead -->"
+
+
+def pages() -> dict[str, str]:
+    """The pages that are kept in docs/, by file and without pictures."""
+    computed = {"trainers.md": f"{NOTE}\n\n{trainers.page(trainers.cases(FIXTURES), None).rstrip()}\n"}
+    return {"run-file.md": run_file(), **strategies(), "error-codes.md": error_codes(), **computed}
 
 
 def run_file() -> str:
@@ -50,8 +58,9 @@ def run_file() -> str:
     how = (
         "TOML; an unknown key is an error that names the nearest right one. A strategy is written as a table, "
         '`{ name = "min_snr", gamma = 5.0 }`, or as the command line\'s text, `"min_snr:gamma=5"`; '
-        "[strategies.md](strategies.md) lists them. The last column says what a started run does with another value "
-        "([safety.md](safety.md)); what it refuses, a new run takes with `--fork NAME`."
+        "[strategies.md](strategies.md) lists them. The last column says which fields you may change in a run that has "
+        "started, with `--resume` ([safety.md](safety.md)). To change another one, start a new run from the last "
+        "checkpoint: `--fork NAME`."
     )
     parts = [NOTE, "", "# The run file", "", how, "", *field_table(top)]
     for name, field in RunConfig.model_fields.items():
@@ -72,8 +81,8 @@ def nested_tables(name: str, section: type[BaseModel]) -> list[str]:
             extra = [(k, f) for k, f in nested.model_fields.items() if as_above.get(k) != f.description]
             shared = [f"`{k}`" for k in nested.model_fields if k not in dict(extra)]
             about = (nested.__doc__ or "").partition(": ")[2]
-            parts += ["", f"## [[{name}.{key}]]", "", f"{about[0].upper()}{about[1:]} Besides its own fields it may "
-                      f"state any of these, as in [{name}]: {', '.join(shared)}.", "", *field_table(extra)]  # fmt: skip
+            more = f" It may also have these fields of [{name}]: {', '.join(shared)}." if shared else ""
+            parts += ["", f"## [[{name}.{key}]]", "", f"{about[0].upper()}{about[1:]}{more}", "", *field_table(extra)]
     return parts
 
 
@@ -85,7 +94,7 @@ def section_of(field: Any) -> type[BaseModel] | None:
 
 def field_table(fields: list[tuple[str, Any]]) -> list[str]:
     """Markdown rows: field, default, meaning."""
-    rows = ["| field | default | meaning | changed on --resume |", "|---|---|---|---|"]
+    rows = ["| field | default | meaning | may change with --resume |", "|---|---|---|---|"]
     for name, field in fields:
         value = field.get_default(call_default_factory=True)
         default = "required" if field.default is PydanticUndefined and not field.default_factory else shown(value)
@@ -119,23 +128,25 @@ def error_codes() -> str:
 Illustrate = Callable[[Entry], str]
 
 
-def strategies(illustrate: Illustrate = lambda entry: "") -> str:
-    """Every registered strategy.
+def strategies(illustrate: Illustrate = lambda entry: "") -> dict[str, str]:
+    """The pages of strategies by file: one that lists the kinds, and one for each kind.
 
     Args:
         illustrate: gives the Markdown of an entry's picture, or nothing.
     """
-    parts = [NOTE, "", "# Strategies", "", INTRO]
     recipe = (SCHEDULES, WEIGHTINGS, DENSITIES, SAMPLINGS, PERTURBATIONS, NOISES)
     training = (LOSSES, LR_SCHEDULES, OPTIMIZERS)
     others = [r for r in vars(snrlab).values() if isinstance(r, Registry) and r not in (*recipe, *training)]
-    for registry in (*recipe, *others):
-        parts += registry_lines(registry, illustrate)
-    parts += ["", "# Training", "", "What `[train]` names: `loss`, `lr_schedule` and `optimizer`. The recipe's weights "
-              "are for squared errors; with another loss they say how the steps count against each other."]  # fmt: skip
-    for registry in training:
-        parts += registry_lines(registry, illustrate)
-    return "\n".join([*parts, *sampler_lines()]) + "\n"
+    parts = [NOTE, "", "# Strategies", "", INTRO, "", "## Of a recipe", ""]
+    parts += [line for registry in (*recipe, *others) for line in kind_lines(registry)]
+    parts += ["## Of training", "", "`[train]` names these. A recipe's weights are made for squared errors. With "
+              "another loss they still say how much each noise level counts against the others.", ""]  # fmt: skip
+    parts += [line for registry in training for line in kind_lines(registry)]
+    parts += sampler_lines()
+    pages = {"strategies.md": "\n".join(parts).rstrip() + "\n"}
+    for registry in (*recipe, *others, *training):
+        pages[kind_page(registry.kind)] = kind_reference(registry, illustrate)
+    return pages
 
 
 def sampler_lines() -> list[str]:
@@ -158,22 +169,45 @@ def sampler_lines() -> list[str]:
         predictions = ", ".join(sampler.predictions)
         cells = (f"`{sampler.name}`", sampler.title, names, onetrainer, scheduler, *marks, predictions)
         rows.append(f"| {' | '.join(cells)} |")
-    return ["", "# Pictures", "", "## Sampler", "", about, "", *rows]
+    return ["## Of pictures", "", "**Sampler.** " + about, "", *rows]
 
 
-def registry_lines(registry: Registry, illustrate: Illustrate) -> list[str]:
-    """Markdown of all entries of a kind."""
-    kind = KINDS.get(registry.kind) or Kind(registry.kind.capitalize().replace("_", " "), "")
+def kind_page(kind: str) -> str:
+    """The file of a kind's page.
+
+    >>> kind_page("lr_schedule")
+    'strategies/lr-schedule.md'
+    """
+    return f"strategies/{kind.replace('_', '-')}.md"
+
+
+def kind_of(registry: Registry) -> Kind:
+    """What the reference says of a kind, one that a plug-in brings too."""
+    return KINDS.get(registry.kind) or Kind(registry.kind.capitalize().replace("_", " "), "")
+
+
+def kind_lines(registry: Registry) -> list[str]:
+    """Markdown of a kind in the list of kinds: its page, its first sentence, its entries."""
+    kind, page = kind_of(registry), kind_page(registry.kind)
+    links = ", ".join(f"[`{entry.name}`]({page}#{anchor(entry)})" for entry in registry.values())
+    about = kind.about.partition(". ")[0].rstrip(".:") + "." if kind.about else ""
+    return [f"**[{kind.title}]({page}).** {about}", "", f"{links}.", ""]
+
+
+def kind_reference(registry: Registry, illustrate: Illustrate) -> str:
+    """Markdown of the page of a kind."""
+    kind = kind_of(registry)
     pictures = {entry.name: illustrate(entry) for entry in registry.values()}
     about = " ".join(words for words in (kind.about, kind.picture if any(pictures.values()) else "") if words)
     links = ", ".join(f"[`{entry.name}`](#{anchor(entry)})" for entry in registry.values())
-    entries = [line for entry in registry.values() for line in entry_lines(entry, pictures[entry.name])]
-    return ["", f"## {kind.title}", "", about, "", f"{links}.", "", *entries]
+    parts = [NOTE, "", f"# {kind.title}", "", about, "", f"{links}.", ""]
+    parts += [line for entry in registry.values() for line in entry_lines(entry, pictures[entry.name])]
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def entry_lines(entry: Entry, picture: str = "") -> list[str]:
     """Markdown of one entry: what it is, formula, picture, parameters, example, source."""
-    lines = [f'<a id="{anchor(entry)}"></a>', "", f"### `{entry.name}`", "", *described(entry), ""]
+    lines = [f'<a id="{anchor(entry)}"></a>', "", f"## `{entry.name}`", "", *described(entry), ""]
     if entry.formula:
         parts = entry.formula.split(";") if len(entry.formula) > ONE_LINE else [entry.formula]
         lines += [line for part in parts for line in ("$$", to_latex(part.strip()), "$$", "")]

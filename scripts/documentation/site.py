@@ -18,19 +18,17 @@ from documentation import (
     curves,
     formulas,
     links,
+    offline,
     pictures,
     reference,
     tables,
+    touch,
     trainers,
 )
 from documentation.problems import DocumentationError, Problems
 from snrlab.core.registries.registry import Entry
-from snrlab.lab.figures.page import page
-from snrlab.lab.recipe_text import parse_recipe
-from snrlab.lab.tables import describe
 
 HERE = Path(__file__).parent
-FIXTURES = Path("tests") / "parity" / "peers"
 # the order of what there is; a page that is not named here comes after its section's others
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "SNR from first principles": ("guide/",),
@@ -38,18 +36,19 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Reference": (
         "words.md",
         "strategies.md",
+        "strategies/",
         "trainers.md",
         "run-file.md",
         "commands.md",
         "error-codes.md",
         "python.md",
     ),
-    "Inside": ("architecture.md", "decisions/"),
+    "Inside": ("architecture.md", "promises.md", "decisions/"),
 }
-INTERACTIVE = (
-    "Plain = plain", "Min-SNR-5 = min_snr", "Soft-Min-SNR-5 = soft_min_snr", "P2 = p2", "Debiased = debiased",
-)  # fmt: skip
 TITLE = re.compile(r"^# (.+)$", re.M)
+TOUCH = re.compile(r"^<!-- curves to touch: (.*?) -->\n\n\*[^*]+\*$", re.M)  # and what the repository shows there
+FRAME = '<iframe class="touch" src="{up}assets/curves.html" title="{title}" loading="lazy"></iframe>'
+FOLD = re.compile(r"^<details>$", re.M)  # GitHub reads Markdown in it, the site is to do so too
 FOLDED = re.compile(r"^```console fold\n(\$ .*?)^```$", re.S | re.M)
 
 
@@ -71,8 +70,8 @@ def build(root: Path, out: Path) -> int:
     for name, text in pages.items():
         file = docs / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(dressed(name, text, assets, problems), encoding="utf-8")
-    (assets / "curves.html").write_text(interactive(), encoding="utf-8")
+        file.write_text(dressed(name, text), encoding="utf-8")
+    (assets / "curves.html").write_text(touch.page(), encoding="utf-8")
     for other in (f for f in (root / "docs").rglob("*") if f.is_file() and f.suffix != ".md"):  # pictures, logs
         place = docs / other.relative_to(root / "docs")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -85,6 +84,7 @@ def build(root: Path, out: Path) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(stage / "site", out)
     formulas.typeset_site(out)
+    offline.embed(out, problems)
     tables.card_site(out)
     links.check(out, problems)
     links.check_sources(root, problems)
@@ -96,12 +96,15 @@ def build(root: Path, out: Path) -> int:
 def collect(root: Path, assets: Path, problems: Problems) -> dict[str, str]:
     """Every page by its path: what is written, its numbers checked, and what is generated."""
     pages: dict[str, str] = {}
+    pictures.check((root / "README.md").read_text(encoding="utf-8"), Path("README.md"), root, problems)
+    generated = reference.pages()
     for file in sorted((root / "docs").rglob("*.md")):
         name = file.relative_to(root / "docs").as_posix()
-        if name in reference.PAGES:
+        if name in generated:
             continue
         text = file.read_text(encoding="utf-8")
         right = checked.check(text, f"docs/{name}", problems, commands=name.startswith("guide/"))
+        pictures.check(text, file.relative_to(root), root, problems)
         pages[name] = checked.strip(right)
 
     def illustrated(entry: Entry) -> str:
@@ -109,36 +112,29 @@ def collect(root: Path, assets: Path, problems: Problems) -> dict[str, str]:
         if not light:
             return ""
         alt = f"{entry.kind.replace('_', ' ')} {entry.name}"
-        return pictures.as_figure(light, alt, "", assets, 0)
+        return pictures.svg_figure(light, alt, "", assets, 1)
 
     def figure(light: str, alt: str, caption: str) -> str:
-        return pictures.as_figure(light, alt, caption, assets, 0)
+        return pictures.svg_figure(light, alt, caption, assets, 0)
 
-    pages["strategies.md"] = reference.strategies(illustrated)
+    pages.update(reference.strategies(illustrated))
     pages["run-file.md"] = reference.run_file()
     pages["error-codes.md"] = reference.error_codes()
     pages["python.md"] = api.page()
     pages["commands.md"] = commands.page()
-    if cases := trainers.cases(root / FIXTURES):
-        pages["trainers.md"] = trainers.page(cases, figure)
-    else:
-        problems.add(FIXTURES.as_posix(), "there are no fixtures to say what trainers compute")
+    pages["trainers.md"] = trainers.page(trainers.cases(reference.FIXTURES), figure)
     return pages
 
 
-def dressed(name: str, text: str, assets: Path, problems: Problems) -> str:
-    """A page as Zensical takes it: plot blocks drawn, long outputs folded, links out of docs/ made into names."""
-    text = pictures.put_in(text, f"docs/{name}", assets, name.count("/"), problems)
-    text = FOLDED.sub(_folded, text)
+def dressed(name: str, text: str) -> str:
+    """A page as Zensical takes it: pictures in both modes, the curves to touch, links out of docs/ made into names."""
+    depth = name.count("/")
+    text = pictures.put_in(text, depth)
+    text = TOUCH.sub(lambda match: FRAME.format(up="../" * depth, title=html.escape(match[1], quote=True)), text)
+    text = FOLD.sub(r'<details class="fold" markdown="1">', FOLDED.sub(_folded, text))
     return re.sub(
         r"\[([^\]]+)\]\((?:\.\./)+((?:src|tests|scripts|configs)/[^)]*|[A-Z]+(?:\.md)?)\)", r"\1 (`\2`)", text
     )
-
-
-def interactive() -> str:
-    """The well-known weightings as a page of the lab's: values under the pointer, zoom, lines that hide."""
-    recipes = dict(map(parse_recipe, INTERACTIVE))
-    return page({label: (describe(r), r.tables()) for label, r in recipes.items()}, ["weight", "emphasis", "snr"])
 
 
 def navigation(pages: Mapping[str, str]) -> str:

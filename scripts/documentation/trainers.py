@@ -21,6 +21,7 @@ from snrlab.lab.figures.theme import THEMES
 from snrlab.lab.recipe_text import parse_recipe
 
 Case = Mapping[str, Any]
+Draw = Callable[[str, str, str], str]
 LIGHT = THEMES["light"]
 SHOWN = (0, 146, 353, 500, 900, 999)
 NAMES = {
@@ -39,7 +40,7 @@ says that it was derived from the formula. The outputs lie in `tests/parity/peer
 again. Programs change; look at the commit before you quote a row.
 
 **As meant** says whether the output is what the paper, or the option's name, promises. Some of the differences are
-tiny, some change what is learnt. $S$ is the SNR, $t$ the timestep, 0 the cleanest.
+tiny, some change the result. $S$ is the SNR, $t$ the timestep, 0 the cleanest.
 """
 
 
@@ -48,12 +49,12 @@ def cases(folder: Path) -> dict[str, Case]:
     return {f.stem: json.loads(f.read_text(encoding="utf-8")) for f in sorted(folder.glob("*.json"))}
 
 
-def page(by_name: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> str:
+def page(by_name: Mapping[str, Case], figure: Draw | None) -> str:
     """Markdown of the page.
 
     Args:
         by_name: fixtures by name.
-        figure: (SVG, what it shows, caption) to a figure.
+        figure: (SVG, what it shows, caption) to a figure; None for a page without pictures.
     """
     programs = sorted(_by_repository(by_name).items(), key=lambda p: -sum(not c["agrees"] for c in p[1].values()))
     parts = [INTRO, *summary(by_name, programs)]
@@ -78,7 +79,7 @@ def anchor(name: str) -> str:
     return f"case-{name}"
 
 
-def section(repository: str, program_cases: Mapping[str, Case], figure: Callable[[str, str, str], str]) -> list[str]:
+def section(repository: str, program_cases: Mapping[str, Case], figure: Draw | None) -> list[str]:
     """One program: a table, then each case that is not as meant."""
     commits = sorted({case["commit"] for case in program_cases.values()})
     licences = sorted({case["licence"] for case in program_cases.values()})
@@ -99,10 +100,11 @@ def section(repository: str, program_cases: Mapping[str, Case], figure: Callable
     return lines
 
 
-def detail(name: str, case: Case, figure: Callable[[str, str, str], str]) -> list[str]:
+def detail(name: str, case: Case, figure: Draw | None) -> list[str]:
     """One case that is not as meant: note, place, numbers."""
     where = f"https://github.com/{case['repository']}/blob/{case['commit']}/{case['file']}"
-    lines = [f"### {name.replace('-', ' ')} {{ #{anchor(name)} }}", "", _set(case), "", _safe(case["note"]), "",
+    heading = [f'<a id="{anchor(name)}"></a>', "", f"### {name.replace('-', ' ')}", ""]
+    lines = [*heading, _set(case), "", _safe(case["note"]), "",
              f"[`{case['file']}`]({where}), `{case['function']}`", ""]  # fmt: skip
     outputs = case["outputs"]
     if rows := _weights(case):
@@ -112,7 +114,8 @@ def detail(name: str, case: Case, figure: Callable[[str, str, str], str]) -> lis
         lines += ["| t | theirs | as meant |", "|---|---|---|",
                   *(f"| {s} | {_number(a)} | {_number(b)} |" for s, a, b in rows), ""]  # fmt: skip
         caption = f"Dots: what came out. Line: `{case['meant']}`."
-        lines += [figure(_drawn(t, theirs, meant), f"weight by timestep, {name} and as meant", caption), ""]
+        if figure is not None:
+            lines += [figure(_drawn(t, theirs, meant), f"weight by timestep, {name} and as meant", caption), ""]
     elif isinstance(outputs, Mapping) and "t" in outputs:
         keys = [k for k, v in outputs.items() if k != "t" and isinstance(v, list) and len(v) == len(outputs["t"])]
         if len(outputs["t"]) <= 12:
