@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from snrlab.installation import install_command
+
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate", "torchvision", "matplotlib", "PIL")
 
 
@@ -42,7 +44,7 @@ def test_training_without_torch_says_what_to_install(command, tmp_path):
     assert done.returncode == 2
     first, *_, last = done.stderr.splitlines()
     assert first.startswith("snrlab demo:") if command == ["demo"] else first == "loading the libraries ..."
-    assert 'pip install "snrlab[train]"' in last
+    assert install_command("train") in last
     assert "Traceback" not in done.stderr
 
 

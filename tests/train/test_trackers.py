@@ -144,7 +144,7 @@ def test_a_tracker_that_is_not_installed(tiny_model, pictures, tmp_path):
     if importlib.util.find_spec("wandb") is not None:
         pytest.skip("wandb is installed here")
     run = tiny.run_config(tiny_model, pictures, log={"trackers": ["wandb"]})
-    with pytest.raises(UserError, match=r"wandb is not installed: pip install \"snrlab\[wandb\]\""):
+    with pytest.raises(UserError, match=r"wandb is not installed: pip install .*\[wandb\]\""):
         finish(run, tmp_path)
     assert not list(tmp_path.iterdir())
 

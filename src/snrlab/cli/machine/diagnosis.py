@@ -19,6 +19,7 @@ from typing import Any, Literal
 from packaging.requirements import Requirement
 
 from snrlab.cli.machine.graphics_card import Card, find_cards, install_line
+from snrlab.installation import install_command
 
 State = Literal["ok", "warning", "problem"]
 GIB = 2**30
@@ -76,7 +77,7 @@ def _check_packages() -> Iterator[Check]:
             continue
         needs = f"{requirement.name}{requirement.specifier}"
         if version is None:
-            yield Check(requirement.name, "problem", "not installed", 'pip install "snrlab[train]"')
+            yield Check(requirement.name, "problem", "not installed", install_command("train"))
         elif requirement.specifier.contains(version, prereleases=True):
             yield Check(requirement.name, "ok", version)
         else:
@@ -109,7 +110,12 @@ def _check_imports() -> Iterator[Check]:
         return
     failure = _failure_of(TRAINING)
     if failure:
-        yield Check("training libraries", "problem", f"they do not load: {failure}", 'pip install -U "snrlab[train]"')
+        yield Check(
+            "training libraries",
+            "problem",
+            f"they do not load: {failure}",
+            install_command("train", upgrade=True),
+        )
     else:
         yield Check("training libraries", "ok", "torch, diffusers, transformers and peft load")
 

@@ -12,6 +12,7 @@ import typer
 from snrlab.core.errors import UserError
 from snrlab.core.regular_file import check_regular_file
 from snrlab.files.text import LARGEST_TEXT
+from snrlab.installation import install_command
 
 if TYPE_CHECKING:
     from snrlab.config.run import RunConfig
@@ -37,7 +38,7 @@ def data_command(
         from snrlab.data.dataset import find, refuse_batch_of_repeats, select_items
         from snrlab.data.overview import arithmetic, overview
     except ImportError:
-        raise UserError('reading images needs Pillow: pip install "snrlab[train]".', code="missing-package") from None
+        raise UserError(f"reading images needs Pillow: {install_command('train')}.", code="missing-package") from None
     config, run = _read_source(source, sets or [])
     discovery = find(config)
     items, validation_items = select_items(

@@ -11,6 +11,7 @@ from snrlab.cli.messages import print_unless_quiet, report_written
 from snrlab.cli.output_files import free_path, write_file
 from snrlab.config.wrong_file import shell_quoted
 from snrlab.core.errors import UserError
+from snrlab.installation import install_command
 
 
 def init_command(
@@ -47,7 +48,7 @@ def init_command(
     try:
         draft = draft_run_file(images, model, preset, name)
     except ImportError:
-        raise UserError('reading images needs Pillow: pip install "snrlab[train]".', code="missing-package") from None
+        raise UserError(f"reading images needs Pillow: {install_command('train')}.", code="missing-package") from None
     write_file(path, draft.text.encode())
     print_unless_quiet("\n".join([*draft.summary, ""]))
     report_written(path)

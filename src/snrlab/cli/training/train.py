@@ -13,6 +13,7 @@ import typer
 from snrlab.cli.launch import is_first_process, is_launched, launch
 from snrlab.cli.messages import is_quiet, logged_on_stdout, report_written
 from snrlab.core.errors import DEBUG, UserError
+from snrlab.installation import install_command
 
 if TYPE_CHECKING:
     from snrlab.config import RunConfig
@@ -156,7 +157,7 @@ def quiet_libraries() -> None:
         import transformers
     except ImportError as missing:
         raise UserError(
-            f'training needs {missing.name}, which is not installed: pip install "snrlab[train]".',
+            f"training needs {missing.name}, which is not installed: {install_command('train')}.",
             code="missing-package",
         ) from None
     diffusers.utils.logging.set_verbosity_error()

@@ -13,7 +13,7 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class LogConfig(Section):
-    """[log]: experiment trackers; each needs its extra, such as pip install "snrlab[tensorboard]"."""
+    """[log]: experiment trackers; each needs its extra, such as `tensorboard`."""
 
     trackers: list[Tracker] = Field(
         default_factory=list,

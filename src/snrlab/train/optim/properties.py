@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from snrlab.core.errors import UserError
 from snrlab.core.registries.tensor_registries import OPTIMIZERS, Shape
+from snrlab.installation import install_command
 
 _FP32 = 4
 _BLOCK = 256  # weights that share a scale in an 8-bit state
@@ -58,7 +59,7 @@ def refuse_missing_optimizer(name: str) -> None:
         except (ImportError, OSError, RuntimeError) as reason:
             raise UserError(
                 f"train.optimizer: {name} is from the package {package}, which does not load ({reason}). "
-                f'Install it with: pip install "snrlab[{optimizer.extra}]"',
+                f"Install it with: {install_command(optimizer.extra)}",
                 code="missing-package",
             ) from None
     if optimizer.paged and not torch.cuda.is_available():

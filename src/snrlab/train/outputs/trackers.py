@@ -23,6 +23,7 @@ from snrlab.config.sections.log import Tracker
 from snrlab.core.bands import BANDS, EDGES, band_of
 from snrlab.core.errors import UserError, first_line
 from snrlab.core.recipe import Tables
+from snrlab.installation import install_command
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import StepLine, ValidationLine
 
@@ -49,9 +50,7 @@ def refuse_missing_trackers(config: RunConfig) -> None:
     """Refuse a tracker that is not installed, before the run starts (UserError)."""
     for name in config.log.trackers:
         if importlib.util.find_spec(name) is None:
-            raise UserError(
-                f'log.trackers: {name} is not installed: pip install "snrlab[{name}]".', code="missing-package"
-            )
+            raise UserError(f"log.trackers: {name} is not installed: {install_command(name)}.", code="missing-package")
 
 
 class Trackers:
