@@ -45,14 +45,14 @@ KINDS: Mapping[str, Kind] = {
     ),
     "density": Kind(
         "Density",
-        "How often a timestep is drawn: $p$, up to a factor that makes the sum 1. Where a formula states a draw $u$ "
-        "instead, it is a place on the schedule from 0, clean, to 1, noise, and $r$ a number drawn evenly from 0 to 1.",
+        "How often a timestep is picked: $p$, up to a factor that makes the sum 1. Where a formula has a pick $u$ "
+        "instead, it is a place on the schedule from 0, clean, to 1, noise, and $r$ is random, evenly from 0 to 1.",
         "The pictures show $p$ times $T$, so that 1 is as often as by chance.",
     ),
     "sampling": Kind(
         "Sampling",
-        "How the timesteps of a batch are taken from the density. It changes how steady training is, not what is "
-        "learnt. $p_s$ is how often a step is drawn in the end; its loss is divided by $p_s / p$.",
+        "How the timesteps of a batch are taken from the density. It changes how steady training is, not its "
+        "goal. $p_s$ is how often a step is picked in the end; its loss is divided by $p_s / p$.",
     ),
     "perturbation": Kind(
         "Perturbation",
@@ -64,8 +64,8 @@ KINDS: Mapping[str, Kind] = {
         "Noise",
         "What is added to the picture, made from normally distributed $\\epsilon$. $\\delta$ is one such number for a "
         "whole channel, coarse(i) noise on a coarser grid.",
-        "The pictures show one channel of three draws, from black at -3 to white at 3, stronger than by default where "
-        "they say so.",
+        "The pictures show one channel of three examples, from black at -3 to white at 3, stronger than by default "
+        "where they say so.",
     ),
     "loss": Kind(
         "Loss",
