@@ -48,6 +48,7 @@ def picture(directive: str, mode: Mode) -> bytes:
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, legacy_windows=False)
     console.print(text)
     svg = FONT.sub("", console.export_svg(title="snrlab", theme=_theme(mode), unique_id="terminal"))
+    svg = svg.replace("rgba(255,255,255,0.35)", THEMES[mode].soft)
     kept = html.escape(json.dumps(note), quote=False)
     return svg.replace(">", f"><desc>{kept}</desc>", 1).encode()
 
