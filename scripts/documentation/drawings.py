@@ -94,7 +94,7 @@ def sampling(*, mode: Mode = "light") -> Figure:
     schedule = SCHEDULES.bind("sd")()
     counts = np.unique(np.geomspace(20, 1000, 24).astype(int))
     named = {"ip_noise": "IP noise 0.1", "epsilon_scaling": "plain network, output\ndivided by 1.005",
-             "perturbed_target": "that noise in\nthe target too"}  # fmt: skip
+             "perturbed_target": "noisier input\nalone"}  # fmt: skip
     places = (1.14, 0.92, 0.08)
     plain = np.array([sampled_variance(schedule, "plain", int(n)) for n in counts])
     with mpl.rc_context(THEMES[mode].rc()):
