@@ -176,7 +176,7 @@ def run(command: str) -> str:
             try:
                 cli.app(arguments, standalone_mode=False)
             except UserError as mistake:
-                print(cli.error_line(mistake))
+                cli.print_error(mistake)
     return "".join(line + "\n" for text in output.getvalue().splitlines() for line in _folded(text.rstrip()))
 
 

@@ -159,7 +159,7 @@ def test_what_cannot_be_started(photos, tmp_path):
     empty_folder = tmp_path / "nothing"
     empty_folder.mkdir()
     for arguments, message in (
-        ((photos, "smal", "style-lora"), "there is no file or folder smal. Did you mean 'small'"),
+        ((photos, "smal", "style-lora"), "there is no file or folder smal. Did you mean small"),
         ((photos, str(tmp_path / "lora.safetensors"), "style-lora"), "is a LoRA, which goes on top of a model"),
         ((photos, "small", "stile-lora"), "Did you mean 'style-lora'"),
         ((photos, str(photos), "style-lora"), "has no model_index.json"),

@@ -142,7 +142,7 @@ def test_wrong_commands(tmp_path, monkeypatch, capsys):
         ([tmp_path, "--concepts", "unseen"], "Allowed: known, held_out"),
         ([tmp_path, "--features", "juge"], "Did you mean 'judge'"),
         ([tmp_path, "--strength", "0.5"], "--strength says how pictures are drawn"),
-        (["small", "--strength", "0.5"], "--strength is of a LoRA"),
+        (["small", "--strength", "0.5"], "--strength sets how much of a LoRA is used"),
     ):
         monkeypatch.setattr(sys, "argv", ["snrlab", "evaluate", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:

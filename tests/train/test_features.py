@@ -235,7 +235,7 @@ def test_what_a_lora_file_was_trained_on(tiny_model, lora_run, tmp_path):
     elsewhere.write_bytes(file.read_bytes())
     assert seen_by_lora(elsewhere) is None
     assert evaluate_source(tiny_model, "ink", SETTINGS, count=20, lora=elsewhere).left_out is None
-    with pytest.raises(UserError, match="--strength is of a LoRA"):
+    with pytest.raises(UserError, match="--strength sets how much of a LoRA is used"):
         evaluate_source(tiny_model, "ink", SETTINGS, strengths=[0.5])
 
 

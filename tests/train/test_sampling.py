@@ -88,7 +88,7 @@ def test_tables_of_strengths_and_steps(run, tmp_path):
 def test_strength_without_a_lora_is_refused(tiny_model):
     done = tiny.snrlab("sample", tiny_model, "--prompt", "a", "--strength", 0.5)
     assert done.returncode == 2
-    assert "--strength is of a LoRA" in done.stderr
+    assert "--strength sets how much of a LoRA is used" in done.stderr
 
 
 def test_training_on_pixels(pictures, tmp_path):

@@ -2,113 +2,106 @@
 
 import os
 import re
-import select
-import sys
+import signal
 import time
 
 import pytest
-import torch
 
-import forked
 import tiny
-from snrlab.cli import main
 from snrlab.config import dump
 from snrlab.train import runner
-from snrlab.train.loop import Step
-from snrlab.train.outputs.telemetry import Display
+from snrlab.train.outputs import milestones
+from snrlab.train.outputs.telemetry import Figures, _fitting
 from snrlab.train.resume import checkpoint
 
-
-@pytest.fixture
-def display(monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # stderr is a terminal as far as the display knows
-    with tiny.messages():  # of the level info, without which there is no bar
-        display = Display(3, 0)
-        yield display
-        display.close()
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal is of POSIX systems")
+STEPS, DUE, PAUSE = 6, 3, 0.06
+WIDTHS = (100, 60)
 
 
-def step(index):
-    one = torch.ones(1)
-    return Step(
-        index=index,
-        epoch=0,
-        timesteps=one.long(),
-        mse=one,
-        weight=one,
-        losses=one,
-        loss=0.25,
-        grad_norm=1.0,
-        learning_rate=1e-4,
-    )
+def slowly(function, seconds=PAUSE):
+    def slow(*args, **kwargs):
+        time.sleep(seconds)
+        return function(*args, **kwargs)
+
+    return slow
 
 
-def test_due_work_is_shown_while_it_lasts(display, capsys):
-    def facts():
-        return display._bar.tasks[0].fields["facts"]
-
-    display.update(step(0))
-    assert facts().startswith("loss 0.2500  lr 1.0e-04")
-    with display.between_steps():
-        assert facts() == "measuring, drawing or saving ..."
-    assert facts().startswith("loss 0.2500  lr 1.0e-04")
-
-
-STEPS, SAVED, PAUSE = 8, 4, 0.25
-
-
-def train_in_a_terminal(run, out, terminal):
-    """The command with its streams on a terminal, with steps and checkpoints that take a while."""
-    os.environ |= {"COLUMNS": "400", "TERM": "xterm"}  # no path is wrapped
-    file = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
-    for stream in (1, 2):
-        os.dup2(file, stream)
-    original, save = runner.steps, checkpoint.save_checkpoint
+def take_a_while():
+    """Steps, checkpoints, validations and pictures that last long enough to be seen."""
+    original = runner.steps
 
     def slow_steps(*args):
         for step in original(*args):
             time.sleep(PAUSE)
             yield step
 
-    def slow_save(*args):
-        time.sleep(2 * PAUSE)
-        return save(*args)
-
-    runner.steps, checkpoint.save_checkpoint = slow_steps, slow_save
-    sys.argv = ["snrlab", "train", str(run), "--out", str(out), "--verbose"]
-    main()
+    runner.steps = slow_steps
+    checkpoint.save_checkpoint = slowly(checkpoint.save_checkpoint)
+    milestones.validate = slowly(milestones.validate)
+    milestones.draw_samples = slowly(milestones.draw_samples)
 
 
-def printed_by(process, master):
-    """All that a process writes to its terminal until it ends."""
-    text = b""
-    while True:
-        alive = process.is_alive()  # before the look: what it wrote last is read too
-        if select.select([master], [], [], 0.1)[0]:
-            text += os.read(master, 2**16)
-        elif not alive:
-            return text.decode(errors="replace")
+@pytest.fixture(scope="module")
+def run_file(tiny_model, pictures, tmp_path_factory):
+    config = tiny.run_config(
+        tiny_model, pictures, train={"steps": STEPS, "checkpoint_every": DUE}, validation={"images": 1, "every": DUE},
+        sample={"prompts": ["a"], "every": DUE, "steps": 1}, output={"every": DUE},
+    )  # fmt: skip
+    file = tmp_path_factory.mktemp("run") / "run.toml"
+    file.write_text(dump(config))
+    return file
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal is of POSIX systems")
-def test_in_a_terminal_every_step_shows_its_figures(tiny_model, pictures, tmp_path):
-    """Loss and rate stand in the line from the first step to the last, but for the while that work is due."""
-    config = tiny.run_config(tiny_model, pictures, train={"steps": STEPS, "checkpoint_every": SAVED})
-    (tmp_path / "run.toml").write_text(dump(config))
-    master, slave = os.openpty()
-    process = forked.server().Process(
-        target=train_in_a_terminal, args=(tmp_path / "run.toml", tmp_path / "runs", os.ttyname(slave))
+@pytest.mark.parametrize("width", WIDTHS)
+def test_in_a_terminal_every_step_shows_its_figures(width, run_file, tmp_path):
+    """Through a run with checkpoints, validation, pictures and results, whose log lines stand above the live line."""
+    terminal = pytest.importorskip("terminal")
+    text, code = terminal.in_a_terminal(
+        ["train", str(run_file), "--out", str(tmp_path), "--verbose"], width, take_a_while
     )
-    process.start()
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed_by(process, master))
-    for end in (master, slave):
-        os.close(end)
-    assert process.exitcode == 0, text
-    frames = [(int(match[1]), match[2]) for match in re.finditer(rf" (\d+)/{STEPS} ([^\r\n]*)", text)]
-    between = [(done, shown) for done, shown in frames if 0 < done < STEPS]
-    figures = [done for done, shown in between if "loss" in shown and "it/s" in shown]
-    waiting = {done for done, shown in between if "measuring" in shown}
-    assert set(figures) == set(range(1, STEPS))
-    assert len(figures) > len(between) / 2
-    assert waiting == {SAVED}
-    assert re.search(r"[\r\n]wrote .*step-", text), "what is logged meanwhile stands above the bar"
+    screen = terminal.Screen(text, width)
+    assert code == 0, text
+    shown = {int(m[1]): m[2] for frame in screen.frames if (m := re.match(rf"(\d+)/{STEPS} +(.*loss.*)", frame))}
+    assert shown.keys() == set(range(1, STEPS + 1))
+    figures = r"loss \d+\.\d{4}  (lr \S+  )?[\d.]+ it/s  (RAM|GPU) [\d.]+ [MG]B  \d+:\d\d left$"
+    assert all(re.search(figures, facts) for facts in shown.values()), shown
+    activities = {m[1] for frame in screen.frames if (m := re.search(r"(\S+ ?(?:a checkpoint|samples|the result)?) \.\.\.$", frame))
+                  if re.match(rf"{DUE}/", frame)}  # fmt: skip
+    assert activities == {"saving a checkpoint", "validating", "drawing samples", "saving the result"}
+    assert all(len(frame) < width for frame in screen.frames if "it/s" in frame)
+    assert_nothing_is_broken(screen, text, tmp_path)
+
+
+def assert_nothing_is_broken(screen, text, out):
+    """What is logged stands whole: no line holds a part of the live line, and no path is cut by a line break."""
+    bars = [line for line in screen.lines if re.match(rf"\d/{STEPS} ", line)]
+    assert len(bars) == 1, bars
+    assert not [line for line in screen.lines if "it/s" in line and line not in bars]
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    assert re.search(rf"wrote {re.escape(str(out))}/tiny/checkpoints/step-0*{DUE}.safetensors: ", plain)
+
+
+def test_ctrl_c_stands_on_a_line_of_its_own(run_file, tmp_path):
+    terminal = pytest.importorskip("terminal")
+    asked = []
+
+    def press(process, text):
+        if not asked and f"2/{STEPS}" in text:
+            asked.append(os.kill(process.pid, signal.SIGINT))
+
+    text, code = terminal.in_a_terminal(["train", str(run_file), "--out", str(tmp_path)], 60, take_a_while, press)
+    lines = [line.rstrip() for line in terminal.Screen(text, 60).lines]
+    assert code == 130
+    assert "Stopping after this step, and saving." in lines
+    assert any(re.match(r"Stopped after step \d\. To go on:", line) for line in lines), lines
+
+
+@pytest.mark.parametrize("room", range(20, 130))
+def test_the_live_line_fits(room):
+    figures = Figures(0.25, 1e-4, 0.254, "RAM 12.3 GB", 3723)
+    text, width = _fitting("1200/24000", [figures.texts(), figures.texts(rate=False)], room)
+    assert width == 0 or len(text) + 2 + width <= room
+    assert ("lr" in text) == (room >= 74)
+    if room >= 52:
+        assert len(text) <= room

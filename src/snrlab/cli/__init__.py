@@ -20,28 +20,34 @@ from snrlab.cli.exchange.convert import convert_command
 from snrlab.cli.exchange.export import export_command
 from snrlab.cli.exchange.import_ import import_command
 from snrlab.cli.exchange.merge import merge_command
+from snrlab.cli.help import Command, Program
 from snrlab.cli.machine.doctor import doctor_command
 from snrlab.cli.messages import install_log_handler, with_verbosity
 from snrlab.cli.training.data import data_command
 from snrlab.cli.training.demo import demo_command
 from snrlab.cli.training.evaluate import evaluate_command
 from snrlab.cli.training.init import init_command
+from snrlab.cli.training.open import open_command
+from snrlab.cli.training.resume import resume_command
+from snrlab.cli.training.runs import runs_command
 from snrlab.cli.training.sample import sample_command
 from snrlab.cli.training.train import train_command
 from snrlab.core.errors import DEBUG, BugError, CombinedError, UserError, first_line
 from snrlab.core.registries.registry import load_plugins
+from snrlab.progress import print_wrapped
 
 app = typer.Typer(
+    cls=Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "See what a diffusion training recipe does to every noise level, and train with it.\n\n"
-        "Start with `snrlab demo` (a few minutes, nothing to download) or "
-        "`snrlab table --weighting min_snr:gamma=5`."
+        "Start with `snrlab explain FILE`, where FILE holds your settings of kohya's trainer or OneTrainer; or with "
+        "`snrlab demo`, which takes a few minutes and downloads nothing."
     ),
+    epilog="Options and an example: `snrlab COMMAND --help`. The guide begins at docs/index.md.",
 )
 
 
@@ -53,13 +59,14 @@ def _show_version(show: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", "-V", callback=_show_version, is_eager=True, help="Show the version."
+    ),
 ) -> None:
     install_log_handler()
 
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Train": (demo_command, init_command, data_command, train_command, sample_command, evaluate_command),
     "See what settings and files really do": (
         explain_command,
         compare_command,
@@ -68,6 +75,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         table_command,
         cite_command,
     ),
+    "Train": (demo_command, init_command, data_command, train_command, resume_command),
+    "Look at runs and models": (runs_command, open_command, sample_command, evaluate_command),
     "Settings and models of other programs": (import_command, export_command, convert_command, merge_command),
     "This machine": (doctor_command,),
 }
@@ -78,17 +87,18 @@ ANSWERS = {
     plot_command,
     table_command,
     cite_command,
+    runs_command,
     doctor_command,
 }  # commands that print their answer and nothing else, so they have neither --quiet nor --verbose
 for panel, commands in COMMANDS.items():
     for command in commands:
         with_options = command if command in ANSWERS else with_verbosity(command)
-        app.command(command.__name__.removesuffix("_command"), rich_help_panel=panel)(with_options)
+        app.command(command.__name__.removesuffix("_command"), cls=Command, rich_help_panel=panel)(with_options)
 
 
-def error_line(error: UserError) -> str:
-    """A user's mistake as one line; the code comes first, since messages may end in a command to type."""
-    return f"snrlab: error[{error.code}]: {error}"
+def print_error(error: UserError) -> None:
+    """Print a user's mistake on stderr; the code comes first, since messages may end in a command to type."""
+    print_wrapped(f"snrlab: error[{error.code}]: {error}", highlighted=("red", f"error[{error.code}]"))
 
 
 def main() -> None:
@@ -98,7 +108,7 @@ def main() -> None:
         app()
     except UserError as mistake:
         for error in mistake.errors if isinstance(mistake, CombinedError) else (mistake,):
-            typer.echo(error_line(error), err=True)
+            print_error(error)
         sys.exit(2)
     except BugError as bug:
         typer.echo(f"snrlab: {bug}", err=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -20,6 +19,7 @@ import typer
 
 from snrlab.cli.launch import is_first_process
 from snrlab.core.errors import UserError
+from snrlab.progress import print_wrapped
 
 PACKAGE = logging.getLogger("snrlab")
 QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings, errors and the result.")]
@@ -27,16 +27,15 @@ VERBOSE = Annotated[bool, typer.Option("--verbose", help="Also print what is loa
 
 
 class TerminalHandler(logging.Handler):
-    """Prints log records on stderr, or on stdout while `on_stdout` is set; above a progress bar if there is one."""
+    """Prints log records on stderr, or on stdout while `on_stdout` is set; above a live line if there is one."""
 
     on_stdout = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record; a closed terminal is ignored, since it is no reason to lose what was trained."""
         with suppress(OSError, RuntimeError):  # RuntimeError: a signal came during another print
-            stream = sys.stdout if self.on_stdout else sys.stderr  # looked up now: a bar puts a proxy in their place
-            stream.write(f"{self.format(record)}\n")
-            stream.flush()
+            style = "yellow" if record.levelno >= logging.WARNING else ""
+            print_wrapped(self.format(record), style, on_stdout=self.on_stdout)
 
 
 HANDLER = TerminalHandler()

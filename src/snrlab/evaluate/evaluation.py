@@ -23,6 +23,7 @@ from snrlab.data.images.pixels import load_pixels
 from snrlab.evaluate.features import STYLE_CLASSIFIER, FeatureNet
 from snrlab.evaluate.measures import Measures, ReferenceSet, concept_rows, differences
 from snrlab.evaluate.open_model import OpenedModel, open_model
+from snrlab.evaluate.strength import refuse_strength_without_lora
 from snrlab.lab.statistics import Estimate, mean
 from snrlab.models.encoding.encode import encode_captions, encode_pixels
 from snrlab.models.storage.source import load_base
@@ -136,8 +137,7 @@ def evaluate_source(
         UserError: nothing usable at the source, too few concepts left, or strengths without a LoRA.
     """
     saved = open_model(source, lora, steps)
-    if strengths and not saved.adapters:
-        raise UserError("--strength is of a LoRA, and here is none; give one with --lora FILE.", code="unused-option")
+    refuse_strength_without_lora(strengths, has_lora=bool(saved.adapters))
     by_lora = seen_by_lora(lora) if lora else ()
     seen = {*seen_in_training(saved.config), *(by_lora or ())}
     concepts = choose_concepts(style, which, count, sorted(seen))

@@ -12,7 +12,7 @@ import torch
 
 from snrlab.config import RunConfig
 from snrlab.config.sections.model import ShippedModel
-from snrlab.core.errors import UserError, first_line, nearest
+from snrlab.core.errors import UserError, first_line
 from snrlab.core.schedule import NoiseSchedule
 from snrlab.model_files.resolve import model_schedule, resolve
 from snrlab.models.arithmetic import with_precision
@@ -21,7 +21,7 @@ from snrlab.models.load_for_run import as_configured, load_for_run
 from snrlab.models.lora.lora_file import is_lora, load_lora, peft_tensors
 from snrlab.models.storage.source import DTYPES, load_model, shipped
 from snrlab.pictures.sampling import Pipeline, pipeline
-from snrlab.runs.folder import RunFolder
+from snrlab.runs.folder import RunFolder, resume_line
 
 FINAL = "final"
 
@@ -106,12 +106,6 @@ def open_model(source: Path, lora: Path | None = None, steps: Sequence[int] = ()
 
 def _load_named(source: Path, lora: Path | None) -> Components:
     """Load the model that the user named (UserError with a suggestion where there is none)."""
-    suggestion = nearest(str(source), get_args(ShippedModel))
-    if suggestion and not source.exists():
-        raise UserError(
-            f"SOURCE: there is no file or folder {source}. Did you mean {suggestion}, a model that ships?",
-            code="missing-file",
-        )
     if lora is None and source.is_file() and is_lora(source):
         raise UserError(
             f"SOURCE: {source.name} is a LoRA, which goes on top of a model. Give the model and --lora {source}, or "
@@ -128,7 +122,7 @@ def _open_run(
     result = folder.result(config)
     if not result.exists():
         raise UserError(
-            f"{folder.path} holds an unfinished run; continue it with snrlab train ... --resume.", code="run-unfinished"
+            f"{folder.path} holds an unfinished run. To go on with it: {resume_line(folder)}", code="run-unfinished"
         )
     if config.train.method == "full":
         dtype = DTYPES[config.model.precision]

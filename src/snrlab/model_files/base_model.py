@@ -8,9 +8,9 @@ from typing import cast, get_args
 
 from snrlab.config.presets import BASE_NAMES, PresetBase
 from snrlab.config.sections.model import ShippedModel
-from snrlab.core.errors import UserError, nearest
+from snrlab.core.errors import UserError
 from snrlab.model_files.header import read_header
-from snrlab.model_files.model_facts import folder_facts, read_model_json, shipped_facts
+from snrlab.model_files.model_facts import folder_facts, missing_model_hint, read_model_json, shipped_facts
 from snrlab.model_files.recognise import recognise
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -48,8 +48,7 @@ def identify(model: str) -> BaseModel:
         summary = f"model: {model}, which ships with snrlab"
         return BaseModel("small", None, name, shipped_facts(name).prediction_type, summary)
     if not path.exists():
-        guess = nearest(model, names)
-        hint = f" Did you mean '{guess}'?" if guess else f" Models that ship: {', '.join(names)}."
+        hint = missing_model_hint(path) or f" Models that ship: {', '.join(names)}."
         raise UserError(f"--model: there is no file or folder {model}.{hint}", code="missing-file")
     return _identify_folder(path.absolute()) if path.is_dir() else _identify_file(path.absolute())
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from snrlab.config.sections.model import ModelConfig, ShippedModel
-from snrlab.core.errors import UserError
+from snrlab.core.errors import UserError, nearest
 from snrlab.core.regular_file import check_regular_file
 from snrlab.model_files import families
 from snrlab.model_files.header import read_header
@@ -53,8 +54,30 @@ def read_model_facts(config: ModelConfig) -> ModelFacts:
         return ModelFacts(f"snrlab-{config.random}", shipped_facts("small").scheduler_config)
     path = Path(str(config.path)).expanduser()
     if not path.exists():
-        raise UserError(f"model.path: there is no file or folder {path}.", code="missing-file")
+        raise UserError(
+            f"model.path: there is no file or folder {path}.{missing_model_hint(path)}", code="missing-file"
+        )
     return folder_facts(path) if path.is_dir() else checkpoint_facts(recognise(read_header(path)))
+
+
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # owner/name on Hugging Face
+
+
+def missing_model_hint(path: Path) -> str:
+    """What to do where a path that names a model leads to nothing: a shipped model's name, or a download.
+
+    >>> missing_model_hint(Path("smal"))
+    ' Did you mean small, a model that ships?'
+    """
+    guess = nearest(str(path), get_args(ShippedModel))
+    if guess:
+        return f" Did you mean {guess}, a model that ships?"
+    if _REPOSITORY.fullmatch(path.as_posix()) and not path.parent.exists():
+        return (
+            " If that is a model on Hugging Face, download it first: "
+            f"hf download {path.as_posix()} --local-dir models/{path.name}"
+        )
+    return ""
 
 
 def facts_or_assumption(config: ModelConfig) -> ModelFacts:

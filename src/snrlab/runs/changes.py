@@ -81,7 +81,7 @@ def refuse(
         raise UserError(
             f"{folder.path} was started with another configuration:\n{changes_table(rejected)}\n"
             "What has been trained so far depends on these fields. Put the old values back, or start a new run from "
-            "the last checkpoint with the new values: --fork NAME instead of --resume.",
+            "the last checkpoint with the new values: snrlab train FILE --fork NAME.",
             code="settings-changed",
         )
     return [change for change in differing if change not in rejected]

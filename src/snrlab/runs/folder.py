@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snrlab.config import RunConfig, dump, parse_run
+from snrlab.config.wrong_file import shell_quoted
 from snrlab.core.errors import UserError
 from snrlab.files.writing import TEMPORARY_SUFFIX, write_atomically
 from snrlab.runs.lock import HOLDER, LOCK, holder, is_locked
@@ -160,6 +161,11 @@ class RunFolder:
         return self.started and self.result(self.read_config()).exists()
 
 
+def resume_line(folder: RunFolder) -> str:
+    """What to type to go on with a run."""
+    return f"snrlab resume {shell_quoted(folder.path)}"
+
+
 def choose_folder(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFolder, RunConfig]:
     """The folder for a run, and its config with that folder's name.
 
@@ -185,7 +191,8 @@ def choose_folder(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFol
         _refuse_foreign(folder)
         if folder.started and not folder.finished:
             raise UserError(
-                f"{folder.path} holds an unfinished run: continue it with --resume, or choose another name.",
+                f"{folder.path} holds an unfinished run. To go on with it: {resume_line(folder)}\n"
+                "To start anew, choose another name: --set name=NAME",
                 code="run-unfinished",
             )
     number = len(existing) + 1

@@ -20,7 +20,7 @@ class RunStatus:
 
     Attributes:
         state: `running` while a process trains in the folder, `finished` once its result exists, `stopped` if it can
-            continue with --resume, `broken` if its files cannot be read.
+            be resumed, `broken` if its files cannot be read.
         done: optimizer steps in its log.
         steps: optimizer steps it is set to train; 0 if that cannot be read.
         reason: why it is broken; empty otherwise.

@@ -57,10 +57,10 @@ class Step:
 
 
 _MAX_NAMED = 4  # slots that an error message names
-RESUME_ADVICE = "Fix it, and the same command with --resume goes on."
+RESUME_ADVICE = "Fix it, then resume the run."
 FORK_ADVICE = (
-    "Resuming would end in the same way: go on from the last checkpoint with a lower train.learning_rate, with "
-    "--fork NAME instead of --resume."
+    "Resuming would end in the same way. Start a new run from the last checkpoint, with a lower rate: "
+    "snrlab train RUN --fork NAME --set train.learning_rate=..."
 )
 
 

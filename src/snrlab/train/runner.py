@@ -6,25 +6,27 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from snrlab.config import RunConfig
+from snrlab.config.wrong_file import shell_quoted
 from snrlab.core.errors import UserError
 from snrlab.core.findings.finding import Finding
 from snrlab.data.dataset import refuse_batch_of_repeats
 from snrlab.distributed import FAILURE_EXIT_CODE, SINGLE, Processes, current_processes
 from snrlab.lab.card import write_card
 from snrlab.lab.report import write_report
+from snrlab.progress import doing
 from snrlab.runs import changes
 from snrlab.runs import folder as run_folder
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.lock import RunLock
 from snrlab.train.checks.preflight import preflight, refuse_early
-from snrlab.train.failure.error_messages import as_user_error, resume_hint, translate_errors
+from snrlab.train.failure.error_messages import as_user_error, how_to_resume, resume_hint, translate_errors
 from snrlab.train.job import Job, RunImages, find_images, prepare
 from snrlab.train.loop import Step, steps
 from snrlab.train.outputs.export import export_result
@@ -59,7 +61,15 @@ class RunContext:
     processes: Processes
 
 
-def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None = None) -> Outcome:
+def run(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    fork: str | None = None,
+    earlier: RunFolder | None = None,
+    opened: Callable[[RunFolder], object] | None = None,
+) -> Outcome:
     """Train as configured into `out/<name>`.
 
     Progress is logged to `snrlab` as info and what may be wrong as warnings, by the main process alone.
@@ -69,6 +79,8 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None 
         out: the folder of the run folders.
         resume: go on with the newest run of that name.
         fork: name of a new run that starts from the last checkpoint of that run.
+        earlier: the run to resume, or to fork, where it is not the newest of that name.
+        opened: called with the run folder before anything is loaded; by the main process alone.
 
     Raises:
         UserError: anything that the user or the machine's owner can put right; where it comes up before the first
@@ -78,9 +90,11 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None 
     """
     processes = current_processes()
     with _main_process_logs(processes):
-        source, folder = processes.on_main(lambda: _choose_folders(config, out, fork, resume=resume))
+        source, folder = processes.on_main(lambda: _choose_folders(config, out, fork, earlier, resume=resume))
         if folder.path.name != config.name and not resume and fork is None:
             logger.info(f"{out / config.name} already exists and stays as it is; this run goes into {folder.path}")
+        if opened is not None and processes.main:
+            opened(folder)
         context = RunContext(config.model_copy(update={"name": folder.path.name}), folder, processes)
         try:
             with (
@@ -91,7 +105,7 @@ def run(config: RunConfig, out: Path, *, resume: bool = False, fork: str | None 
                 return _run(context, RunRequest(source, stop, lock))
         except KeyboardInterrupt:
             logger.warning(
-                f"stopped. {resume_hint(folder)}" if folder.started else "stopped before anything was written"
+                f"Stopped. {resume_hint(folder)}" if folder.started else "Stopped before anything was written."
             )
             raise
         except UserError as error:
@@ -114,12 +128,14 @@ def _main_process_logs(processes: Processes) -> Iterator[None]:
 
 
 def _choose_folders(
-    config: RunConfig, out: Path, fork: str | None, *, resume: bool
+    config: RunConfig, out: Path, fork: str | None, earlier: RunFolder | None, *, resume: bool
 ) -> tuple[RunFolder | None, RunFolder]:
     """The run folder to fork from, if any, and the run folder to train into."""
+    if resume and earlier is not None:
+        return None, earlier
     if fork is None:
         return None, run_folder.choose_folder(out, config, resume=resume)[0]
-    source, folder, _ = forks.choose_fork(out, config, fork)
+    source, folder, _ = forks.choose_fork(out, config, fork, earlier)
     return source, folder
 
 
@@ -153,7 +169,11 @@ def _is_finished(context: RunContext, request: RunRequest) -> bool:
     request.lock.take()
     if folder.finished:
         _finish_report(folder)
-        logger.info(f"{folder.path} is already finished. For more steps use --fork NAME with a larger train.steps.")
+        path = shell_quoted(folder.path)
+        logger.info(
+            f"{folder.path} is finished. To train it longer, as a new run that starts from its last checkpoint:\n"
+            f"  snrlab train {path} --fork NAME --set train.steps={2 * folder.read_config().train.steps}"
+        )
         return True
     changes.refuse(folder, folder.read_config(), config, context.processes.count, resolved=False)
     fingerprints.refuse_missing_folders(folder, config)
@@ -232,37 +252,66 @@ def _check_images(images: RunImages, folder: RunFolder) -> InputFingerprints:
 
 def _train(job: Job, folder: RunFolder, done: int, readers: Readers, stop: Stop) -> bool:
     """Take the remaining steps; False if the run was asked to stop, with a checkpoint at that step."""
-    train, tables = job.config.train, job.draws.tables
-    display = Display(train.steps, done)
-    checkpointer = Checkpointer(job, folder.checkpoints, readers.log, done)
-    parameters = list(job.parameters.values())
+    loop = _StepEnd(job, folder, readers, stop, Checkpointer(job, folder.checkpoints, readers.log, done))
+    display = Display(job.config.train.steps, done)
     try:
         with stop.after_the_step():
-            for step, seconds in _timed(steps(job, done), checkpointer):
-                done = step.index + 1
-                with checkpointer.after_a_step(done):
-                    line = record(step, tables, seconds if job.config.output.dates else None)
-                    readers.log.write(json.dumps(line) + "\n")
-                    readers.trackers.step(line)
-                    display.update(step)
-                    readers.report.after_a_step()
-                    due = is_work_due(job, folder, done, readers)
-                    with display.between_steps() if due or checkpointer.is_due(done) else nullcontext():
-                        if checkpointer.is_due(done):
-                            job.processes.refuse_drift(parameters)
-                            checkpointer.save(done)
-                        stopping = job.processes.any(stop())
-                        if done == train.steps or not stopping:
-                            run_due_work(job, folder, done, readers)
-                            if due:  # the work may have taken minutes; asking again costs an exchange
-                                stopping = job.processes.any(stop())
-                if stopping and done < train.steps:
-                    checkpointer.save(done)
-                    logger.warning(f"stopped after step {done}; the same command with --resume goes on.")
-                    return False
+            for step, seconds in _timed(steps(job, done), loop.checkpointer):
+                if loop.asks_to_stop(step, seconds, display):
+                    break
+            else:
+                return True
     finally:
         display.close()
-    return True
+    logger.warning(f"Stopped after step {step.index + 1}. {how_to_resume(folder)}")
+    return False
+
+
+@dataclass(frozen=True)
+class _StepEnd:
+    """What is done after each step: the log, the display, the checkpoint, and work that is due."""
+
+    job: Job
+    folder: RunFolder
+    readers: Readers
+    stop: Stop
+    checkpointer: Checkpointer
+
+    def asks_to_stop(self, step: Step, seconds: float, display: Display) -> bool:
+        """Do all that follows a step; whether the run stops here, saved, before its end."""
+        job, done, is_last = self.job, step.index + 1, step.index + 1 == self.job.config.train.steps
+        with self.checkpointer.after_a_step(done):
+            line = record(step, job.draws.tables, seconds if job.config.output.dates else None)
+            self.readers.log.write(json.dumps(line) + "\n")
+            self.readers.trackers.step(line)
+            display.update(step)
+            self.readers.report.after_a_step()
+            due, save = is_work_due(job, self.folder, done, self.readers), self.checkpointer.is_due(done)
+            with display.between_steps() if due or save else nullcontext():
+                if save:
+                    job.processes.refuse_drift(list(job.parameters.values()))
+                    self._save(done)
+                stopping = job.processes.any(self.stop())
+                if due and (is_last or not stopping):
+                    self._do_due_work(done)
+                    stopping = job.processes.any(self.stop())  # the work may have taken minutes
+        if not stopping or is_last:
+            return False
+        self._save(done)
+        return True
+
+    def _do_due_work(self, done: int) -> None:
+        """Validate, sample and save results; where that is broken off, the step is kept."""
+        try:
+            with self.stop.breakable():
+                run_due_work(self.job, self.folder, done, self.readers)
+        except KeyboardInterrupt:
+            self._save(done)
+            raise
+
+    def _save(self, done: int) -> None:
+        with doing("saving a checkpoint"):
+            self.checkpointer.save(done)
 
 
 def _timed(steps_to_take: Iterator[Step], checkpointer: Checkpointer) -> Iterator[tuple[Step, float]]:

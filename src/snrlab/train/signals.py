@@ -16,32 +16,52 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class Stop:
-    """Whether a run has been asked to stop; outside `after_the_step` a request raises KeyboardInterrupt at once."""
+    """Whether a run has been asked to stop; outside `after_the_step` a request raises KeyboardInterrupt at once.
+
+    Within it, the first request lets the run finish its step and save. A second one, which may be another signal of
+    the same event, interrupts only work that can be done again after the save. A third one stops at once.
+    """
 
     def __init__(self) -> None:
-        self._can_wait, self._requested = False, False
+        self._can_wait, self._can_break_off, self._requests = False, False, 0
 
     def __call__(self) -> bool:
         """Whether the run has been asked to stop."""
-        return self._requested
+        return self._requests > 0
 
     @contextmanager
     def after_the_step(self) -> Iterator[None]:
-        """Context in which the first request lets the run finish its step and save; a second one stops it at once."""
+        """Context of the steps: requests wait until the step is done and saved."""
         self._can_wait = True
         try:
             yield
         finally:
             self._can_wait = False
 
+    @contextmanager
+    def breakable(self) -> Iterator[None]:
+        """Context of long work between steps, which a second request breaks off."""
+        self._can_break_off = True
+        try:
+            yield
+        finally:
+            self._can_break_off = False
+
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
-        if self._requested or not self._can_wait:
-            self._requested = True
+        self._requests += 1
+        if not self._can_wait or self._requests > 2 or (self._requests == 2 and self._can_break_off):
             raise KeyboardInterrupt
-        self._requested = True
         with suppress(RuntimeError):  # where the signal came while something was being printed
-            logger.warning("stopping after this step and saving; press Ctrl-C again to stop at once")
+            first = _STOPPING_AFTER_WORK if self._can_break_off else _STOPPING
+            logger.warning(first if self._requests == 1 else _STILL_STOPPING)
+
+
+_STOPPING = "Stopping after this step, and saving."
+_STOPPING_AFTER_WORK = "Stopping when this is done, and saving. Press Ctrl-C again to save and stop now."
+_STILL_STOPPING = (
+    "Still finishing this step. A third Ctrl-C stops at once and loses the steps since the last checkpoint."
+)
 
 
 @contextmanager

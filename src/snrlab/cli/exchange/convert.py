@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.choices import PRECISIONS, one_of
+from snrlab.cli.early_checks import refuse_missing, refuse_missing_model
 from snrlab.cli.messages import print_unless_quiet, report_written
 from snrlab.cli.output_files import free_path
 from snrlab.cli.training.train import quiet_libraries
@@ -47,6 +48,9 @@ def convert_command(
 
     Example: snrlab convert model.safetensors -o model
     """  # fmt: skip
+    refuse_missing_model(source, "SOURCE")
+    if vae is not None:
+        refuse_missing(vae, "--vae")
     quiet_libraries()
     from snrlab.models.lora.lora_file import convert_lora, is_lora, other_lora_format
     from snrlab.models.storage.convert import convert_model

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.choices import PRECISIONS, one_of
+from snrlab.cli.early_checks import refuse_missing, refuse_missing_model
 from snrlab.cli.exchange.convert import model_source
 from snrlab.cli.messages import report_written
 from snrlab.cli.output_files import free_path
@@ -40,6 +41,9 @@ def merge_command(
     """
     target, chosen = free_path(out, or_folder=True), [_with_strength(text) for text in loras]
     check_finite_strength("LORA", [strength for _, strength in chosen])
+    refuse_missing_model(base, "BASE")
+    for path, _ in chosen:
+        refuse_missing(path, "LORA")
     quiet_libraries()
     from dataclasses import replace
 

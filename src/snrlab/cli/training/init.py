@@ -9,7 +9,6 @@ import typer
 
 from snrlab.cli.messages import print_unless_quiet, report_written
 from snrlab.cli.output_files import free_path, write_file
-from snrlab.config.wrong_file import shell_quoted
 from snrlab.core.errors import UserError
 from snrlab.installation import install_command
 
@@ -73,5 +72,7 @@ def listing() -> str:
 
 def next_steps(path: Path) -> list[str]:
     """The commands to type next."""
+    from snrlab.config.wrong_file import shell_quoted
+
     run_file = shell_quoted(path)
     return [f"  snrlab train {run_file} --check    tries everything, trains nothing", f"  snrlab train {run_file}"]

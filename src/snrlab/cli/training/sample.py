@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snrlab.cli.choices import sampler_option
+from snrlab.cli.early_checks import has_lora, refuse_unusable_source
 from snrlab.cli.messages import report_written
 from snrlab.cli.output_files import free_path
 from snrlab.cli.strengths import check_finite_strength
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
 from snrlab.core.registries.samplers import DEFAULT_SAMPLER
+from snrlab.evaluate.strength import refuse_strength_without_lora
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,6 +58,8 @@ def sample_command(
     """
     check_finite_strength("--strength", strength or ())
     path = free_path(out)
+    refuse_unusable_source(source, lora)
+    refuse_strength_without_lora(strength, has_lora=has_lora(source, lora))
     quiet_libraries()
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
@@ -66,8 +70,6 @@ def sample_command(
     from snrlab.progress import Throughput
 
     saved = open_model(source, lora, step or ())
-    if strength and not saved.adapters:
-        raise UserError("--strength is of a LoRA, and here is none; give one with --lora FILE.", code="unused-option")
     size = resolution or saved.resolution
     if size % 8:
         raise UserError(f"--resolution is {size}; it must be a multiple of 8.", code="wrong-size")

@@ -14,7 +14,7 @@ from snrlab.config.sections.model import ModelConfig, ShippedModel
 from snrlab.core.errors import UserError
 from snrlab.model_files import families
 from snrlab.model_files.header import read_header
-from snrlab.model_files.model_facts import read_model_json, shipped_facts, shipped_folder
+from snrlab.model_files.model_facts import missing_model_hint, read_model_json, shipped_facts, shipped_folder
 from snrlab.model_files.recognise import recognise
 from snrlab.models.components import Components
 from snrlab.models.small.build import build
@@ -58,7 +58,7 @@ def load_model(
         UserError: nothing at the path, a pickle, or not a whole model of a known family; the message says what it is.
     """
     if not path.exists():
-        raise UserError(f"{field}: there is no file or folder {path}.", code="missing-file")
+        raise UserError(f"{field}: there is no file or folder {path}.{missing_model_hint(path)}", code="missing-file")
     autoencoder = None if vae is None else load_vae(vae, vae_dtype, _vae_config(path, field))
     with timed(logger, f"loaded {path}" + (f" with the autoencoder {vae}" if vae else "")):
         reader = load_folder if path.is_dir() else load_single_file

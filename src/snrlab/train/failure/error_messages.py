@@ -15,13 +15,13 @@ from safetensors import SafetensorError
 from snrlab.config import RunConfig
 from snrlab.core.errors import UserError, first_line
 from snrlab.files.writing import DISK_FULL_ERRNOS, FORBIDDEN_ERRNOS, write_error
-from snrlab.runs.folder import RunFolder
+from snrlab.runs.folder import RunFolder, resume_line
 from snrlab.train.failure.bug_report import bug_error
 from snrlab.train.resume import checkpoint
 
 CHANGEABLE = (
     "train.batch_size with train.gradient_accumulation in its place, gradient_checkpointing, vae_batch_size and all of "
-    "[sample] may change with --resume; other changes need --fork NAME."
+    "[sample] may change when a run is resumed; other changes need --fork NAME."
 )
 
 
@@ -93,11 +93,13 @@ def resume_hint(folder: RunFolder) -> str:
     """How a stopped run is resumed, and from which step."""
     files = checkpoint.checkpoints(folder.checkpoints)
     if not files:
-        return f"Nothing had been saved in {folder.path} yet: the same command with --resume starts again."
-    return (
-        f"{folder.path} is saved up to step {checkpoint.step_of(files[-1])}: the same command with --resume goes on "
-        "from there."
-    )
+        return f"Nothing had been saved in {folder.path} yet. To start again: {resume_line(folder)}"
+    return f"{folder.path} is saved up to step {checkpoint.step_of(files[-1])}. {how_to_resume(folder)}"
+
+
+def how_to_resume(folder: RunFolder) -> str:
+    """The sentence that says how a run with a checkpoint goes on."""
+    return f"To go on: {resume_line(folder)}"
 
 
 def _system_error(error: Exception) -> OSError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 from collections.abc import Callable
 
@@ -47,10 +48,22 @@ def eight_bit(shape: Shape) -> int:
     return 2 * (size + _FP32 * -(-size // _BLOCK))
 
 
+def refuse_uninstalled_optimizer(name: str) -> None:
+    """Refuse an optimizer whose package is not installed (UserError); imports nothing."""
+    optimizer = OPTIMIZERS[name].properties
+    if optimizer.requires and importlib.util.find_spec(optimizer.requires) is None:
+        raise UserError(
+            f"train.optimizer: {name} needs the package {optimizer.requires}, which is not installed. "
+            f'Install it with: pip install "snrlab[{optimizer.extra}]"',
+            code="missing-package",
+        )
+
+
 def refuse_missing_optimizer(name: str) -> None:
     """Refuse an optimizer whose package is not installed, or that needs a GPU where there is none (UserError)."""
     import torch
 
+    refuse_uninstalled_optimizer(name)
     optimizer = OPTIMIZERS[name].properties
     package = optimizer.requires
     if package:
@@ -58,7 +71,7 @@ def refuse_missing_optimizer(name: str) -> None:
             importlib.import_module(package)
         except (ImportError, OSError, RuntimeError) as reason:
             raise UserError(
-                f"train.optimizer: {name} is from the package {package}, which does not load ({reason}). "
+                f"train.optimizer: {name} needs the package {package}, which does not load ({reason}). "
                 f"Install it with: {install_command(optimizer.extra)}",
                 code="missing-package",
             ) from None

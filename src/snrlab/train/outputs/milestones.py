@@ -13,7 +13,7 @@ from typing import NamedTuple
 from snrlab.config import RunConfig
 from snrlab.data.image_folder import counted
 from snrlab.lab.statistics import compared
-from snrlab.progress import timed
+from snrlab.progress import doing, timed
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import read_validation
 from snrlab.train.job import Job
@@ -87,7 +87,7 @@ def _export_and_prune(job: Job, folder: RunFolder, done: int) -> None:
     if not job.processes.main:
         return
     path = folder.intermediate_result(job.config, done)
-    with timed(logger, f"wrote {path}"), job.averaged():
+    with doing("saving the result"), timed(logger, f"wrote {path}"), job.averaged():
         export_result(job, path, done)
     _delete_surplus_results(folder, job.config)
 
@@ -95,7 +95,7 @@ def _export_and_prune(job: Job, folder: RunFolder, done: int) -> None:
 def _validate(job: Job, readers: Readers, done: int) -> None:
     validation = readers.validation
     if validation is not None:
-        with timed(logger, f"measured after {done} steps"):
+        with doing("validating"), timed(logger, f"measured after {done} steps"):
             line = validate(job, done)  # all processes together
         if not job.processes.main:
             return
@@ -110,7 +110,7 @@ def sample_milestone(job: Job, folder: RunFolder, done: int, trackers: Trackers,
     """Sample the run's prompts after `done` steps, if it has any; `level` is that of the log line."""
     if job.config.sample.prompts and job.processes.main:
         logger.log(level, f"drawing {counted(len(job.config.sample.prompts), 'picture')} ...")
-        with timed(logger, f"drew after {done} steps"), job.averaged():
+        with doing("drawing samples"), timed(logger, f"drew after {done} steps"), job.averaged():
             trackers.pictures(draw_samples(job, folder.grid_file(done)), done)
 
 

@@ -26,8 +26,8 @@ _IMAGE_KEYS = ("images", "held_back")  # in the file: to train on, to validate o
 PIECES_READ = 64  # evenly spread pieces of a weights file that are hashed
 PIECE_BYTES = 2**16
 CHANGED_ADVICE = (
-    "What has been trained so far depends on these. Put them back as they were, and --resume goes on; or start a new "
-    "run from the last checkpoint with the inputs as they are now: --fork NAME instead of --resume."
+    "What has been trained so far depends on these. Put them back as they were, then resume; or start a new "
+    "run from the last checkpoint with the inputs as they are now: snrlab train FILE --fork NAME."
 )
 
 
@@ -142,7 +142,7 @@ def refuse_missing_folders(folder: RunFolder, config: RunConfig) -> None:
         if path is not None and not Path(path).exists():
             raise UserError(
                 f"{field}: {path} does not exist any more. Put it back; or, if it has moved, set its new place: "
-                f'--set {field}="PLACE" --resume goes on if the content is the same.',
+                f'snrlab resume RUN --set {field}="PLACE" goes on if the content is the same.',
                 code="missing-file",
             )
 

@@ -22,14 +22,18 @@ from snrlab.train.resume.fingerprints import InputFingerprints, fingerprints_tex
 logger = logging.getLogger(__name__)
 
 
-def choose_fork(out: Path, config: RunConfig, name: str) -> tuple[RunFolder, RunFolder, RunConfig]:
+def choose_fork(
+    out: Path, config: RunConfig, name: str, source: RunFolder | None = None
+) -> tuple[RunFolder, RunFolder, RunConfig]:
     """Choose the folders of a fork: (the run to start from, the new folder, the config under the new name).
+
+    Without a `source` it starts from the newest run of the configuration's name.
 
     Raises:
         UserError: there is no such run, a folder of that name exists, or the name is not allowed.
     """
     run_folder.refuse_unwritable(out)
-    source = run_folder.latest_run(out, config.name)
+    source = source or run_folder.latest_run(out, config.name)
     parse_run({**config.model_dump(exclude_unset=True), "name": name}, source="--fork")
     folder = RunFolder(out / name)
     if folder.path.exists():

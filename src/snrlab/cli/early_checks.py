@@ -1,0 +1,88 @@
+"""Checks of paths before the training libraries are loaded, which takes seconds: a wrong path is refused at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from snrlab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from snrlab.config import RunConfig
+
+
+def refuse_unusable_inputs(config: RunConfig) -> None:
+    """Check that what a run names exists: its model, LoRA, folders of images, and the package of its optimizer.
+
+    Raises:
+        UserError: something is missing, or the model's file is of another kind.
+    """
+    from snrlab.data.dataset import find
+    from snrlab.model_files.model_facts import read_model_facts
+
+    refuse_missing_package(config)
+    data = config.data
+    if any(not Path(folder).is_dir() for folder in (data.folder, *(one.folder for one in data.sets)) if folder):
+        find(data).refuse_problems()
+    read_model_facts(config.model)
+    for field, file in (("model.vae", config.model.vae), ("lora.start_from", config.lora.start_from)):
+        if file is not None:
+            refuse_missing(Path(file), field)
+
+
+def refuse_missing_package(config: RunConfig) -> None:
+    """Check that the package of the run's optimizer is installed, without importing it (UserError)."""
+    from snrlab.train.optim.properties import refuse_uninstalled_optimizer
+
+    refuse_uninstalled_optimizer(config.train.optimizer.name)
+
+
+def refuse_unusable_source(source: Path, lora: Path | None, *, folders_of_pictures: bool = False) -> None:
+    """Check the SOURCE of `sample` and `evaluate`: a run folder, a model, or the name of a model that ships.
+
+    Args:
+        source: the argument.
+        lora: the LoRA file that goes on top, if any.
+        folders_of_pictures: whether a folder without a model is allowed.
+
+    Raises:
+        UserError: there is nothing, an unfinished run, or a file of another kind.
+    """
+    from snrlab.config.sections.model import ShippedModel
+    from snrlab.model_files.model_facts import folder_facts
+    from snrlab.runs.folder import RunFolder, resume_line
+
+    if lora is not None:
+        refuse_missing(lora, "--lora")
+    if str(source) in get_args(ShippedModel) and not source.exists():
+        return
+    refuse_missing_model(source, "SOURCE")
+    folder = RunFolder(source)
+    if folder.started and not folder.finished:
+        raise UserError(
+            f"{source} holds an unfinished run. To go on with it: {resume_line(folder)}", code="run-unfinished"
+        )
+    if source.is_dir() and not folder.started and not folders_of_pictures:
+        folder_facts(source, "SOURCE")
+
+
+def refuse_missing_model(path: Path, field: str) -> None:
+    """Check that there is something at the path of a model (UserError with what to do)."""
+    from snrlab.model_files.model_facts import missing_model_hint
+
+    if not path.exists():
+        raise UserError(f"{field}: there is no file or folder {path}.{missing_model_hint(path)}", code="missing-file")
+
+
+def refuse_missing(path: Path, field: str) -> None:
+    """Check that there is something at a path (UserError)."""
+    if not path.exists():
+        raise UserError(f"{field}: there is no file {path}.", code="missing-file")
+
+
+def has_lora(source: Path, lora: Path | None) -> bool:
+    """Whether a source of `sample` or `evaluate` comes with a LoRA: a file, or the result of a run."""
+    from snrlab.runs.folder import RunFolder
+
+    folder = RunFolder(source)
+    return lora is not None or (folder.started and folder.read_config().train.method == "lora")
