@@ -169,7 +169,7 @@ def test_a_lost_process_ends_the_other_and_one_goes_on(tiny_model, pictures, tmp
         stderr = launcher.stderr.read()
         assert launcher.wait(60) != 0
     assert "another process of this run has ended" in stderr
-    assert "--resume goes on" in stderr
+    assert "snrlab resume" in stderr
     assert "Traceback" not in stderr
     done = len(log.read_text().splitlines())
     config["train"] |= {"steps": done + 1, "batch_size": BATCH}

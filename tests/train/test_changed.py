@@ -264,11 +264,11 @@ def test_a_copied_run_folder(data, stopped, tmp_path):
 def test_the_same_command_twice(data, stopped, tmp_path):
     """Unfinished: --resume is asked for. Finished: with --resume nothing is done, more steps are a fork."""
     config = parse_run(data)
-    with pytest.raises(UserError, match="holds an unfinished run: continue it with --resume"):
+    with pytest.raises(UserError, match="holds an unfinished run. To go on with it:"):
         runner.run(config, stopped.parent)
     folder, _ = go_on(config, stopped.parent)
     assert folder.finished
-    assert "is already finished. For more steps use --fork NAME" in go_on(config, stopped.parent)[1]
+    assert "is finished. To train it longer" in go_on(config, stopped.parent)[1]
     more, _ = go_on(changed(data, train={"steps": 7}), stopped.parent, fork="more")
     assert len(more.steps_file.read_text().splitlines()) == 7
     with tiny.messages() as lines, pytest.raises(UserError, match="only 6 images") as refused:

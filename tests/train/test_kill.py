@@ -83,7 +83,7 @@ def test_ctrl_c_saves_and_stops(tiny_model, pictures, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
     text = output.read_text()
-    assert "--resume goes on" in text
+    assert "snrlab resume" in text
     assert "Traceback" not in text
     done = lines(log)
     assert (place.out / "tiny" / "checkpoints" / f"step-{done:08d}.safetensors").is_file()

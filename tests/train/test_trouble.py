@@ -166,7 +166,7 @@ def test_a_disk_that_fills_up_again_and_again(measured, whole_measured, tmp_path
                 patch.setattr(module, name, fill_first)
                 with pytest.raises(UserError, match=r"the disk is full|no file of that size") as stopped:
                     go(measured, out, resume=True)
-            assert "the same command with --resume" in str(stopped.value)
+            assert "snrlab resume" in str(stopped.value)
             assert not list(out.rglob("*.tmp"))
             free()
             newest = checkpoint.newest(out / "tiny" / "checkpoints")
@@ -203,7 +203,7 @@ def test_a_read_only_folder(when, config, whole, tmp_path, monkeypatch):
         monkeypatch.setattr(runner, "steps", at_step(2, lock))
         with pytest.raises(WriteError, match=r"checkpoints is read-only, or not yours to write to") as stopped:
             go(config, tmp_path / "runs")
-        assert "--resume starts again" in str(stopped.value)
+        assert "To start again:" in str(stopped.value)
     finally:
         if bound:
             subprocess.run(["umount", folder], check=True)
@@ -226,7 +226,7 @@ def test_too_little_memory_in_a_step(config, whole, tmp_path, monkeypatch):
     text = str(stopped.value)
     assert "a smaller train.batch_size, with train.gradient_accumulation in its place" in text
     assert "train.gradient_checkpointing = true" in text
-    assert "is saved up to step 4: the same command with --resume goes on" in text
+    assert "is saved up to step 4. To go on:\n  snrlab resume" in text
     monkeypatch.setattr(loop, "one_pass", original)
     assert goes_on(config, tmp_path, whole)
 
@@ -238,26 +238,49 @@ def test_too_little_memory_is_found_before_the_first_step(config, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
+def interrupt(times):
+    for _ in range(times):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_second_request_breaks_off_pictures_and_keeps_the_steps(config, whole, tmp_path, monkeypatch):
+    """Step 4 has no checkpoint of its own when its pictures are drawn; it is saved all the same."""
+    original = milestones.draw_samples
+
+    def impatient(job, file):
+        if file.stem == "step-00000004":
+            interrupt(2)
+        return original(job, file)
+
+    monkeypatch.setattr(milestones, "draw_samples", impatient)
+    with tiny.messages() as messages, pytest.raises(KeyboardInterrupt):
+        runner.run(config, tmp_path)
+    assert any("Press Ctrl-C again to save and stop now." in message for message in messages)
+    assert "is saved up to step 4." in messages[-1]
+    monkeypatch.setattr(milestones, "draw_samples", original)
+    assert goes_on(config, tmp_path, whole)
+
+
 @pytest.mark.slow
 def test_requests_to_stop(config, whole, tmp_path, monkeypatch):
-    """One saves and stops, a second stops at once; the run goes on each time and ends as ever."""
+    """The first two save and stop, a third stops at once; the run goes on each time and ends as ever."""
     numbers = [number for number in SIGNALS if number.name in ("SIGINT", "SIGTERM", "SIGHUP")]
     assert len(numbers) == 3
     for step, number in enumerate(numbers, 1):
         monkeypatch.setattr(runner, "steps", within_step(step, lambda number=number: os.kill(os.getpid(), number)))
         outcome, messages = go(config, tmp_path, resume=True)
         assert not outcome.finished
-        assert "stopping after this step and saving" in messages
-        assert f"stopped after step {step + 1}; the same command with --resume goes on" in messages
+        assert "Stopping after this step, and saving." in messages
+        assert f"Stopped after step {step + 1}. To go on:\n  snrlab resume {tmp_path / 'tiny'}" in messages
 
-    def twice():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(runner, "steps", within_step(5, twice))
+    monkeypatch.setattr(runner, "steps", within_step(4, lambda: interrupt(2)))
+    outcome, messages = go(config, tmp_path, resume=True)
+    assert not outcome.finished
+    assert "Still finishing this step." in messages
+    monkeypatch.setattr(runner, "steps", within_step(5, lambda: interrupt(3)))
     with tiny.messages() as messages, pytest.raises(KeyboardInterrupt):
         runner.run(config, tmp_path, resume=True)
-    assert "is saved up to step 4: the same command with --resume goes on" in messages[-1]
+    assert "is saved up to step 5. To go on:\n  snrlab resume" in messages[-1]
     monkeypatch.setattr(runner, "steps", steps)
     assert goes_on(config, tmp_path, whole)
 
@@ -266,7 +289,7 @@ def test_a_request_before_the_first_step_stops_at_once(config, tmp_path, monkeyp
     monkeypatch.setattr(runner, "preflight", lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGTERM))
     with tiny.messages() as messages, pytest.raises(KeyboardInterrupt):
         runner.run(config, tmp_path)
-    assert messages[-1] == "stopped before anything was written"
+    assert messages[-1] == "Stopped before anything was written."
 
 
 def test_a_request_while_something_is_printed_is_noted(monkeypatch):

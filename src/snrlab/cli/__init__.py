@@ -20,7 +20,7 @@ from snrlab.cli.exchange.convert import convert_command
 from snrlab.cli.exchange.export import export_command
 from snrlab.cli.exchange.import_ import import_command
 from snrlab.cli.exchange.merge import merge_command
-from snrlab.cli.help import Command, Program
+from snrlab.cli.help import Command, CommandGroup
 from snrlab.cli.machine.doctor import doctor_command
 from snrlab.cli.messages import install_log_handler, with_verbosity
 from snrlab.cli.training.data import data_command
@@ -37,7 +37,7 @@ from snrlab.core.registries.registry import load_plugins
 from snrlab.progress import print_wrapped
 
 app = typer.Typer(
-    cls=Program,
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

@@ -60,7 +60,7 @@ def refuse_unusable_source(source: Path, lora: Path | None, *, folders_of_pictur
     folder = RunFolder(source)
     if folder.started and not folder.finished:
         raise UserError(
-            f"{source} holds an unfinished run. To go on with it: {resume_line(folder)}", code="run-unfinished"
+            f"{source} holds an unfinished run. To go on with it:\n  {resume_line(folder)}", code="run-unfinished"
         )
     if source.is_dir() and not folder.started and not folders_of_pictures:
         folder_facts(source, "SOURCE")

@@ -17,7 +17,7 @@ class Command(TyperCommand):
         return _for_help(super().get_params(ctx))
 
 
-class Program(TyperGroup):
+class CommandGroup(TyperGroup):
     """The program, whose flags have no type in `--help`."""
 
     def get_params(self, ctx: Any) -> list[Any]:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from snrlab.config.option_tables.kohya import KOHYA_OPTIONS, SECRETS
+from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
 from snrlab.core.errors import UserError
 
 KOHYA_ONLY_OPTIONS = {"pretrained_model_name_or_path", "network_module", "train_data_dir", "output_name"}
-_MAX_LISTED = 60  # options of a foreign file that the message lists
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 INIT_COMMAND = "snrlab init IMAGES --model MODEL --preset style-lora -o run.toml"
 
@@ -39,7 +38,7 @@ def refuse_other_kind(path: Path) -> None:
 
 
 def refuse_foreign(data: dict[str, Any], path: Path) -> None:
-    """Refuse another trainer's TOML, naming the fields here that its options correspond to (UserError)."""
+    """Refuse another trainer's TOML, with the command that makes a run file of it (UserError)."""
     if isinstance(data.get("datasets"), list):
         raise UserError(
             f"{path} is a dataset file of kohya's trainer. It is used as it is: in a run file of snrlab write\n"
@@ -50,14 +49,9 @@ def refuse_foreign(data: dict[str, Any], path: Path) -> None:
     known = [(name, value) for name, value in options if name in KOHYA_OPTIONS]
     if not KOHYA_ONLY_OPTIONS & {name for name, _ in options} or 2 * len(known) < len(options):
         return
-    listed = [(name, "(not shown)" if name in SECRETS else _short(value)) for name, value in known[:_MAX_LISTED]]
-    lines = [f"  {name} = {value}  ->  {KOHYA_OPTIONS[name].counterpart}" for name, value in listed]
-    unknown = sorted({name for name, _ in options} - KOHYA_OPTIONS.keys())
-    lines += [f"  not known: {', '.join(unknown)}"] if unknown else []
     raise UserError(
-        f"{path} is a run file of kohya's trainer. To make a run file of it:\n"
-        f"  snrlab import {shell_quoted(path)} -o run.toml\n"
-        f"What it says, and what that is called here (to begin anew: {INIT_COMMAND}):\n" + "\n".join(lines),
+        f"{path} has settings of kohya's trainer. To make a run file of them:\n"
+        f"  snrlab import {shell_quoted(path)} -o run.toml",
         code="foreign-settings",
     )
 
@@ -78,8 +72,3 @@ def _leaves(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from _leaves(value)
         else:
             yield name, value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

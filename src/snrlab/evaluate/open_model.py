@@ -122,7 +122,7 @@ def _open_run(
     result = folder.result(config)
     if not result.exists():
         raise UserError(
-            f"{folder.path} holds an unfinished run. To go on with it: {resume_line(folder)}", code="run-unfinished"
+            f"{folder.path} holds an unfinished run. To go on with it:\n  {resume_line(folder)}", code="run-unfinished"
         )
     if config.train.method == "full":
         dtype = DTYPES[config.model.precision]

@@ -191,7 +191,7 @@ def choose_folder(out: Path, config: RunConfig, *, resume: bool) -> tuple[RunFol
         _refuse_foreign(folder)
         if folder.started and not folder.finished:
             raise UserError(
-                f"{folder.path} holds an unfinished run. To go on with it: {resume_line(folder)}\n"
+                f"{folder.path} holds an unfinished run. To go on with it:\n  {resume_line(folder)}\n"
                 "To start anew, choose another name: --set name=NAME",
                 code="run-unfinished",
             )

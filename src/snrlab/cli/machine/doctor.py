@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snrlab.cli.choices import TEXT_OR_JSON, one_of
+from snrlab.progress import print_wrapped
 
 if TYPE_CHECKING:
     from snrlab.cli.machine.diagnosis import Check
+
+
+# what is shown of a healthy machine without --verbose
+_ALWAYS_SHOWN = {"snrlab", "python", "training libraries", "torch build", "graphics card", "memory", "disk"}
 
 
 def doctor_command(
     out: Annotated[Path, typer.Option("--out", help="Folder in which runs would be created.", metavar="DIR")] = Path(
         "runs"
     ),
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show every package and every check.")] = False,
     format_: Annotated[str, one_of(TEXT_OR_JSON, "--format", help="Output format.")] = "text",
 ) -> None:
     """Check Python, the libraries, the graphics card, the disk and settings, and say what is wrong.
@@ -32,7 +38,8 @@ def doctor_command(
     if format_ == "json":
         typer.echo(json.dumps({"ok": healthy, "checks": [_check_as_data(check) for check in checks]}, indent=1))
     else:
-        typer.echo(diagnosis_text(checks))
+        shown = [check for check in checks if verbose or check.state != "ok" or check.name in _ALWAYS_SHOWN]
+        print_wrapped(diagnosis_text(shown), on_stdout=True, highlighted=("bold cyan", "->"))
     if not healthy:
         sys.exit(1)
 

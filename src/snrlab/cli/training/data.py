@@ -88,8 +88,13 @@ def _data_section(values: dict[str, Any], overrides: list[str]) -> DataConfig:
 
     tables = apply_overrides({"data": values}, overrides)
     others = [key for key in tables if key != "data"]
+    if others and others[0] in DataConfig.model_fields:
+        raise UserError(f"--set {others[0]}: write data.{others[0]}, with its section.", code="unknown-key")
     if others:
-        raise UserError(f"--set {others[0]}: only [data] can be set without a run file.", code="unused-option")
+        raise UserError(
+            f"--set {others[0]}: only fields of [data] can be set without a run file, such as data.buckets=true.",
+            code="unused-option",
+        )
     return parse_section(tables["data"], DataConfig, "data")
 
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snrlab.cli.choices import TEXT_OR_JSON, one_of, sampler_option
+from snrlab.cli.early_checks import has_lora, refuse_unusable_source
 from snrlab.cli.strengths import check_finite_strength
 from snrlab.cli.training.train import quiet_libraries
-from snrlab.core.errors import UserError
+from snrlab.core.errors import UserError, nearest
 from snrlab.core.registries.samplers import DEFAULT_SAMPLER
+from snrlab.evaluate.strength import refuse_strength_without_lora
 from snrlab.lab.blocks import columns
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from snrlab.lab.statistics import Estimate
 
 SETS = ("known", "held_out")
+JUDGE, _DEFAULT_STYLE = "judge", "ink"
 
 
 def _styles() -> Sequence[str]:
@@ -36,7 +39,14 @@ def evaluate_command(
         Path,
         typer.Argument(help="Run folder, diffusers folder, a shipped model (small, small_v), or a folder of pictures."),
     ],
-    style: Annotated[str, one_of(_styles, help="Shipped style the pictures should have.")] = "ink",
+    style: Annotated[
+        str | None,
+        one_of(
+            _styles,
+            help="Shipped style that the pictures should have.",
+            show_default="the style that a run was trained on, else ink",
+        ),
+    ] = None,
     concepts: Annotated[
         str,
         one_of(SETS, help="known: what the shipped base was trained on; held_out: what nothing was trained on."),
@@ -67,11 +77,14 @@ def evaluate_command(
 
     A model is measured with and without its LoRA, from the same noise, on concepts that the run was not trained on; a
     run that trained all weights, against its base model. Pictures in a folder are named after the code points of
-    their concept, such as 1f34e.png.
+    their concept, such as 1f34e.png. A LoRA of your own images is not measured unless you name a --style.
 
     Example: snrlab evaluate runs/demo --style ink --features models/dinov2-small
     """
     check_finite_strength("--strength", strength or ())
+    _refuse_wrong_paths(source, lora, features)
+    refuse_strength_without_lora(strength, has_lora=has_lora(source, lora))
+    style = style or _style_of(source, lora)
     quiet_libraries()
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
@@ -100,12 +113,50 @@ def evaluate_command(
     typer.echo(json.dumps(asdict(evaluation)) if format == "json" else evaluation_text(evaluation))
 
 
+def _refuse_wrong_paths(source: Path, lora: Path | None, features: str) -> None:
+    """Check the paths before the libraries are loaded (UserError)."""
+    refuse_unusable_source(source, lora, folders_of_pictures=True)
+    if features != JUDGE and not Path(features).exists():
+        hint = " Did you mean judge?" if nearest(features, [JUDGE]) else ""
+        raise UserError(
+            f"--features: there is no folder or file {features}.{hint} Allowed: judge, a folder of a transformers "
+            "vision model, or a file with Inception weights.",
+            code="missing-file",
+        )
+
+
+def _style_of(source: Path, lora: Path | None) -> str:
+    """The shipped style that a source was trained on; ink for what was trained on nothing here.
+
+    Raises:
+        UserError: it was trained on images that are no shipped style, so there are no true pictures to compare with.
+    """
+    from snrlab.config.wrong_file import shell_quoted
+    from snrlab.runs.folder import RunFolder
+
+    folder = RunFolder(lora.parent if lora is not None else source)
+    if not folder.started and lora is None:
+        return _DEFAULT_STYLE
+    style = folder.read_config().data.shipped if folder.started else None
+    if style is None:
+        path = shell_quoted(folder.path)
+        subject = f"{lora or source} was not trained on a style that ships with snrlab"
+        raise UserError(
+            f"{subject}, so there are no true pictures to measure it against. What you can do:\n"
+            f"  snrlab sample {path} --strength 0 --strength 1    to see what it changes\n"
+            f"  snrlab compare {path} OTHER-RUN                    to compare it with another run\n"
+            "To measure how near it comes to a shipped style all the same, name it: --style ink",
+            code="nothing-to-do",
+        )
+    return style
+
+
 def _refuse_drawing_options(context: typer.Context) -> None:
     for option in ("concepts", "count", "lora", "strength", "step", "steps", "sampler", "guidance", "seed"):
         origin = context.get_parameter_source(option)
         if origin is not None and origin.name == "COMMANDLINE":
             raise UserError(
-                f"--{option} says how pictures are drawn, but the pictures of this folder exist already.",
+                f"--{option} says how to draw pictures, but this folder has pictures already. Leave it out.",
                 code="unused-option",
             )
 
@@ -114,7 +165,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
     """The evaluation as a plain table: every measure of one LoRA, or a row for each of several."""
     head = f"{evaluation.count} pictures against the true pictures of {evaluation.style}; 95 % intervals over concepts"
     if evaluation.left_out is None:
-        head += "\nWhat the LoRA was trained on is not known (it is in no run folder); these concepts may be among it."
+        head += "\nThe LoRA lies in no run folder. It may have been trained on some of these concepts."
     model, *others = evaluation.rows
     if len(others) > 1:
         table = [("", "strength", *model.measures, "features")]

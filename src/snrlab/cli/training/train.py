@@ -114,7 +114,7 @@ def _refuse_same_again(earlier: RunFolder, overrides: Sequence[str], fork: str |
         return
     if not earlier.finished:
         raise UserError(
-            f"{earlier.path} is an unfinished run. To go on with it: {resume_line(earlier)}", code="run-unfinished"
+            f"{earlier.path} is an unfinished run. To go on with it:\n  {resume_line(earlier)}", code="run-unfinished"
         )
     if not overrides:
         raise UserError(
@@ -191,8 +191,10 @@ def run_training(
     from snrlab.train.runner import run
 
     def watch(folder: RunFolder) -> None:
+        if folder.finished:
+            return
         if "tensorboard" in config.log.trackers:
-            logger.info(f"to watch the curves: tensorboard --logdir {shell_quoted(out)}")
+            logger.info(f"to watch the curves:\n  tensorboard --logdir {shell_quoted(out)}")
         if open_report:
             open_once_written(folder.report)
 
@@ -212,9 +214,9 @@ def _log_next_steps(outcome: Outcome) -> None:
     if is_quiet():
         report_written(folder.result(config))
     if config.output.report:
-        logger.info(f"report {folder.report}\nto see it: snrlab open {path}")
+        logger.info(f"report {folder.report}\nto see it:\n  snrlab open {path}")
     if config.train.method == "lora" and config.sample.prompts:
-        logger.info(f"to see what it does: snrlab sample {path} --strength 0 --strength 1")
+        logger.info(f"to see what the LoRA does:\n  snrlab sample {path} --strength 0 --strength 1")
 
 
 def refuse_copy(file: Path, out: Path, config: RunConfig) -> None:
@@ -226,7 +228,7 @@ def refuse_copy(file: Path, out: Path, config: RunConfig) -> None:
     if file.name == run_folder.config_file.name and run_folder.checkpoints.is_dir() and folder.name != config.name:
         raise UserError(
             f"{folder.name} is a copy of the run {config.name}, and --resume would go on with {out / config.name}. To "
-            f"go on with the copy: {resume_line(run_folder)}",
+            f"go on with the copy:\n  {resume_line(run_folder)}",
             code="run-exists",
         )
 

@@ -23,6 +23,9 @@ from snrlab.core.stages import Stage
 from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.loss_weight import ProductOn
 
+# one weighting may be written without the brackets of a list: weighting = "min_snr"
+OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+
 
 def _prediction_type(value: Any) -> Any:
     """The full name of a prediction type, such as v_prediction for v; what is unknown is left to the field's check."""
@@ -33,7 +36,9 @@ class StageConfig(Section):
     """[[recipe.stages]]: what the recipe changes to at a step; what a stage leaves out stays as it was before it."""
 
     from_step: int = Field(ge=1, description="First optimizer step of the stage, counted from 0.")
-    weighting: list[WeightingField] | None = Field(None, description="Loss weightings, multiplied; [] is none.")
+    weighting: Annotated[list[WeightingField] | None, OneOrMore] = Field(
+        None, description="Loss weightings, multiplied; [] is none."
+    )
     max_weight: float | None = Field(None, gt=0, description="Upper limit of the weight from here on.")
     min_weight: float | None = Field(None, gt=0, description="Lower limit of the weight from here on.")
     normalize: bool | None = Field(None, description="Whether the weight is scaled to mean 1 from here on.")
@@ -66,7 +71,9 @@ class RecipeConfig(Section):
     prediction_type: Annotated[PredictionType | None, BeforeValidator(_prediction_type)] = Field(
         None, description="What the network predicts."
     )
-    weighting: list[WeightingField] = Field(default_factory=list, description="Loss weightings, multiplied.")
+    weighting: Annotated[list[WeightingField], OneOrMore] = Field(
+        default_factory=list, description="Loss weightings, multiplied."
+    )
     product_on: ProductOn = Field("epsilon", description="Where several weightings multiply.")
     max_weight: float | None = Field(None, gt=0, description="Upper limit of the weight on the network's own loss.")
     min_weight: float | None = Field(None, gt=0, description="Lower limit of the weight on the network's own loss.")

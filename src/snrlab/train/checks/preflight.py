@@ -38,8 +38,8 @@ def refuse_early(config: RunConfig, folder: RunFolder) -> None:
     for images in (Path(source).resolve() for source in sources if source):
         if run_path == images or images in run_path.parents:
             raise UserError(
-                f"--out: the run folder {folder.path} would lie inside the image folder {images.name}, and the "
-                "pictures in it would be trained on the next time. Choose an --out outside of it.",
+                f"--out: the run folder {folder.path} would lie inside the image folder {images.name}. The next run "
+                "would train on its pictures. Choose an --out outside of that folder.",
                 code="images-overlap",
             )
 
@@ -74,7 +74,7 @@ def summary(job: Job, rehearsal: Rehearsal) -> list[str]:
     return [
         f"model {job.components.label} ({job.components.family}), trained to predict {job.recipe.prediction_type}",
         f"{shown} / (batch {train.batch_size} x {train.gradient_accumulation} accumulated x {devices}) = "
-        f"{entries / job.total:.4g} steps a pass; {train.steps} steps = {train.steps * job.total / entries:.3g} passes",
+        f"{entries / job.total:.4g} steps an epoch; {train.steps} steps = {train.steps * job.total / entries:.3g} epochs",
         f"training {in_short(trained)} of {in_short(all_weights)} weights; "
         f"the result has {format_bytes(rehearsal.result)}",
         f"{duration(seconds)} for the steps alone ({rehearsal.seconds:.2g} s for a pass forward and backward)",
@@ -108,12 +108,12 @@ def in_short(number: int) -> str:
 def _memory_lines(job: Job, rehearsal: Rehearsal, *, thorough: bool) -> list[Finding | str]:
     """Lines about used and needed memory, and a warning where a graphics card has less."""
     if job.device.type != "cuda":
-        lines: list[Finding | str] = [f"memory of this process so far: {format_bytes(memory_mb() * 2**20)}"]
+        lines: list[Finding | str] = [f"RAM used so far: {format_bytes(memory_mb() * 2**20)}"]
         return [*lines, f"on a graphics card it would need about {estimate(job)}"] if thorough else lines
     needed, available = estimate(job), torch.cuda.get_device_properties(job.device).total_memory
-    lines = [f"memory of the graphics card: about {needed}; {format_bytes(rehearsal.memory or 0)} used by the pass"]
+    lines = [f"memory needed on the graphics card: about {needed}; one pass used {format_bytes(rehearsal.memory or 0)}"]
     if needed.total > available:
-        message = f"the card has {format_bytes(available)}, and the run may not fit."
+        message = f"The graphics card has {format_bytes(available)}, so the run may not fit."
         numbers = {"needed": needed.total, "there": available}
         lines.append(Finding("memory_short", "warning", message, numbers=numbers))
     return lines

@@ -28,8 +28,8 @@ def small_buckets(job: Job) -> Iterator[Finding]:
         yield Finding(
             "buckets_small",
             "warning",
-            f"{len(small)} of {len(sizes)} sizes have fewer images than a step of {job.total}: {sum(small)} of "
-            f"{sum(sizes)} images are seen more than once in the same step.",
+            f"{len(small)} of {len(sizes)} sizes have fewer images than a step takes ({job.total}). Some steps will "
+            f"contain the same image twice; this concerns {sum(small)} of {sum(sizes)} images.",
             "Lower train.batch_size, raise data.bucket_step for fewer sizes, or set data.buckets = false.",
             {"sizes": len(sizes), "small": len(small), "images": sum(small)},
         )
@@ -42,9 +42,9 @@ def unseen_images(job: Job) -> Iterator[Finding]:
         yield Finding(
             "images_unseen",
             "warning",
-            f"{steps} steps of {job.total} images are {steps * job.total} images of {images}: the others are never "
-            "seen.",
-            f"For one pass over all of them set train.steps to {-(-images // job.total)}.",
+            f"The run ends before it has seen every image: {steps} steps of {job.total} show {steps * job.total} of "
+            f"{images} images.",
+            f"For one epoch set train.steps to {-(-images // job.total)}.",
             {"images": images, "seen": steps * job.total},
         )
 

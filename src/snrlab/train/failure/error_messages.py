@@ -93,13 +93,13 @@ def resume_hint(folder: RunFolder) -> str:
     """How a stopped run is resumed, and from which step."""
     files = checkpoint.checkpoints(folder.checkpoints)
     if not files:
-        return f"Nothing had been saved in {folder.path} yet. To start again: {resume_line(folder)}"
+        return f"Nothing had been saved in {folder.path} yet. To start again:\n  {resume_line(folder)}"
     return f"{folder.path} is saved up to step {checkpoint.step_of(files[-1])}. {how_to_resume(folder)}"
 
 
 def how_to_resume(folder: RunFolder) -> str:
     """The sentence that says how a run with a checkpoint goes on."""
-    return f"To go on: {resume_line(folder)}"
+    return f"To go on:\n  {resume_line(folder)}"
 
 
 def _system_error(error: Exception) -> OSError | None:

@@ -54,7 +54,7 @@ def refuse_uninstalled_optimizer(name: str) -> None:
     if optimizer.requires and importlib.util.find_spec(optimizer.requires) is None:
         raise UserError(
             f"train.optimizer: {name} needs the package {optimizer.requires}, which is not installed. "
-            f'Install it with: pip install "snrlab[{optimizer.extra}]"',
+            f"Install it with: {install_command(optimizer.extra)}",
             code="missing-package",
         )
 

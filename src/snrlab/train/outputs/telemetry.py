@@ -132,12 +132,12 @@ class Display:
         forms = [[f"{line.activity} ..."]] if line.activity else [["first step ..."]]
         if self._figures is not None and not line.activity:
             forms = [self._figures.texts(), self._figures.texts(rate=False)]
-        texts, width = _fitting(count, forms, line.console.width - 1)  # a full last column may begin a new line
+        texts, width = fitting(count, forms, line.console.width - 1)  # a full last column may begin a new line
         bar = [_bar(self._done / self._total, width, line.console), "  "] if width else []
         return Text.assemble(f"{count}  ", *bar, texts, no_wrap=True, overflow="crop")
 
 
-def _fitting(count: str, forms: Sequence[Sequence[str]], room: int) -> tuple[str, int]:
+def fitting(count: str, forms: Sequence[Sequence[str]], room: int) -> tuple[str, int]:
     """The first of several forms that fits beside the count, and the width that is left for a bar; 0 is none."""
     for texts in forms:
         text = "  ".join(texts)
