@@ -124,7 +124,7 @@ def test_a_run_of_two_is_that_of_one(joint, tiny_model, pictures, tmp_path):
     alone = runner.run(parse_run(plan_of(tiny_model, pictures, ENDS, BATCH)), tmp_path).folder.path
     two, messages = joint[0] / "two" / "tiny", joint[1][0]["run"]["said"]
     assert joint[1][1]["run"]["said"] == [], "only the main process speaks"
-    assert any("(batch 2 x 1 accumulated x 2 devices) = 1 steps a pass" in line for line in messages)
+    assert any("(batch 2 x 1 accumulated x 2 devices) = 1 steps an epoch" in line for line in messages)
     for name in ("two", "from-one"):
         for one, other in zip(lines(alone, "steps.jsonl"), lines(joint[0] / name / "tiny", "steps.jsonl"), strict=True):
             assert other["t"] == one["t"]

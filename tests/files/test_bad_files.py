@@ -96,7 +96,8 @@ READERS = {
 }  # fmt: skip
 # modules that open files of another kind, and why they are not in the table
 OTHERS = {
-    "run folder": ("lab/report_parts/contents.py", "lab/report_parts/sample_table.py", "lab/card.py", "lab/run_comparison/run_record.py",
+    "run folder": ("lab/report_parts/contents.py", "lab/report_parts/sample_table.py", "lab/card.py",
+                   "lab/run_comparison/run_record.py",
                    "runs/sessions.py", "models/storage/save_folder.py",
                    "models/storage/safetensors_file.py"),
     "a file that ships": ("core/registries/papers.py", "lab/asset_files.py", "lab/profile.py",

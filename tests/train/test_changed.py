@@ -264,7 +264,7 @@ def test_a_copied_run_folder(data, stopped, tmp_path):
 def test_the_same_command_twice(data, stopped, tmp_path):
     """Unfinished: --resume is asked for. Finished: with --resume nothing is done, more steps are a fork."""
     config = parse_run(data)
-    with pytest.raises(UserError, match="holds an unfinished run. To go on with it:"):
+    with pytest.raises(UserError, match=r"holds an unfinished run\. To go on with it:"):
         runner.run(config, stopped.parent)
     folder, _ = go_on(config, stopped.parent)
     assert folder.finished

@@ -207,7 +207,7 @@ def test_what_is_allowed_and_seldom_meant_is_said(place):
     job = prepare(parse_run(tiny.run_dict(place / "model", place / "pictures", **sections)))
     warnings = " ".join(map(str, preflight.preflight(job, RunFolder(place / "work" / "tiny"))))
     assert "train.learning_rate is 1, and AdamW moves every weight by about that much" in warnings
-    assert "4 images of 6: the others are never seen. For one pass over all of them set train.steps to 2" in warnings
+    assert "show 4 of 6 images. For one epoch set train.steps to 2" in warnings
     assert {finding.grade for finding in run_findings.run_findings(job)} == {"warning"}
 
 

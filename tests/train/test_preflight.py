@@ -64,7 +64,7 @@ def test_check_says_what_a_run_takes_and_leaves_nothing(tiny_model, pictures, tm
     config = tiny.run_config(tiny_model, pictures, train={"gradient_accumulation": 2, "steps": 9})
     with tiny.messages() as messages:
         runner.check(config, tmp_path / "some" / "where")
-    assert "6 images / (batch 4 x 2 accumulated x 1 device) = 0.75 steps a pass; 9 steps = 12 passes" in messages
+    assert "6 images / (batch 4 x 2 accumulated x 1 device) = 0.75 steps an epoch; 9 steps = 12 epochs" in messages
     assert not list(tmp_path.iterdir())
 
 

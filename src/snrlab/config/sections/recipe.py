@@ -24,7 +24,7 @@ from snrlab.core.timesteps.timestep_sampling import SAMPLINGS
 from snrlab.core.weights.loss_weight import ProductOn
 
 # one weighting may be written without the brackets of a list: weighting = "min_snr"
-OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+ONE_OR_MORE = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 
 
 def _prediction_type(value: Any) -> Any:
@@ -36,7 +36,7 @@ class StageConfig(Section):
     """[[recipe.stages]]: what the recipe changes to at a step; what a stage leaves out stays as it was before it."""
 
     from_step: int = Field(ge=1, description="First optimizer step of the stage, counted from 0.")
-    weighting: Annotated[list[WeightingField] | None, OneOrMore] = Field(
+    weighting: Annotated[list[WeightingField] | None, ONE_OR_MORE] = Field(
         None, description="Loss weightings, multiplied; [] is none."
     )
     max_weight: float | None = Field(None, gt=0, description="Upper limit of the weight from here on.")
@@ -71,7 +71,7 @@ class RecipeConfig(Section):
     prediction_type: Annotated[PredictionType | None, BeforeValidator(_prediction_type)] = Field(
         None, description="What the network predicts."
     )
-    weighting: Annotated[list[WeightingField], OneOrMore] = Field(
+    weighting: Annotated[list[WeightingField], ONE_OR_MORE] = Field(
         default_factory=list, description="Loss weightings, multiplied."
     )
     product_on: ProductOn = Field("epsilon", description="Where several weightings multiply.")

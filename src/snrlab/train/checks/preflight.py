@@ -74,7 +74,8 @@ def summary(job: Job, rehearsal: Rehearsal) -> list[str]:
     return [
         f"model {job.components.label} ({job.components.family}), trained to predict {job.recipe.prediction_type}",
         f"{shown} / (batch {train.batch_size} x {train.gradient_accumulation} accumulated x {devices}) = "
-        f"{entries / job.total:.4g} steps an epoch; {train.steps} steps = {train.steps * job.total / entries:.3g} epochs",
+        f"{entries / job.total:.4g} steps an epoch; {train.steps} steps = "
+        f"{train.steps * job.total / entries:.3g} epochs",
         f"training {in_short(trained)} of {in_short(all_weights)} weights; "
         f"the result has {format_bytes(rehearsal.result)}",
         f"{duration(seconds)} for the steps alone ({rehearsal.seconds:.2g} s for a pass forward and backward)",

@@ -133,8 +133,10 @@ class Display:
         if self._figures is not None and not line.activity:
             forms = [self._figures.texts(), self._figures.texts(rate=False)]
         texts, width = fitting(count, forms, line.console.width - 1)  # a full last column may begin a new line
-        bar = [_bar(self._done / self._total, width, line.console), "  "] if width else []
-        return Text.assemble(f"{count}  ", *bar, texts, no_wrap=True, overflow="crop")
+        text = Text(f"{count}  ", no_wrap=True, overflow="crop")
+        if width:
+            text.append_text(_bar(self._done / self._total, width, line.console)).append("  ")
+        return text.append(texts)
 
 
 def fitting(count: str, forms: Sequence[Sequence[str]], room: int) -> tuple[str, int]:
