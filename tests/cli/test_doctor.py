@@ -60,7 +60,7 @@ def test_everything_wrong(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("OMP_NUM_THREADS", "999")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    done = tiny.snrlab("doctor", "--out", tmp_path / "file", env=os.environ)
+    done = tiny.snrlab("doctor", "--verbose", "--out", tmp_path / "file", env=os.environ)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for words in (

@@ -23,9 +23,10 @@ def place(tiny_model, pictures, tmp_path, monkeypatch):
             if step.index == 2:
                 raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(runner, "steps", three)
-        runner.run(stopped, tmp_path / "runs")
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(stopped, tmp_path / "runs")
     return tmp_path
 
 

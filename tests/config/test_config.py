@@ -48,7 +48,7 @@ def test_every_field_is_described_and_in_the_schema():
         ({"train": {"method": "lokr"}}, "train.method is 'lokr'; allowed: 'lora' or 'full'"),
         ({"train": {"steps": 10, "warmup": 10}}, "warmup is 10 steps"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate"),
-        ({"recipe": {"weighting": "min_snr"}}, "recipe.weighting"),
+        ({"recipe": {"weighting": "min_snrr"}}, "Did you mean 'min_snr'"),
         ({"recipe": {"weighting": [{"name": "min_snr", "gama": 5}]}}, "'gama' is not known. Did you mean 'gamma'"),
         ({"recipe": {"weighting": [{"name": "min_snr", "gamma": 0}]}}, "gamma is 0"),
         ({"recipe": {"weighting": [{"gamma": 5}]}}, "write a table such as"),

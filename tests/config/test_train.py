@@ -164,7 +164,7 @@ def test_a_missing_package_is_said_before_the_model_is_loaded(tmp_path):
     config = parse_run(run(optimizer="adamw8bit"))
     with pytest.raises(
         UserError,
-        match=r"adamw8bit is from the package bitsandbytes, which does not .*\"snrlab\[bitsandbytes\]\"",
+        match=r"adamw8bit needs the package bitsandbytes, which is not installed.*\"snrlab\[bitsandbytes\]\"",
     ):
         prepare(config)
 

@@ -141,7 +141,7 @@ def test_wrong_commands(tmp_path, monkeypatch, capsys):
         ([tmp_path, "--style", "inc"], "Did you mean 'ink'"),
         ([tmp_path, "--concepts", "unseen"], "Allowed: known, held_out"),
         ([tmp_path, "--features", "juge"], "Did you mean 'judge'"),
-        ([tmp_path, "--strength", "0.5"], "--strength says how pictures are drawn"),
+        ([tmp_path, "--strength", "0.5"], "--strength says how to draw pictures"),
         (["small", "--strength", "0.5"], "--strength sets how much of a LoRA is used"),
     ):
         monkeypatch.setattr(sys, "argv", ["snrlab", "evaluate", *map(str, arguments)])

@@ -18,12 +18,14 @@ def refuse_unusable_inputs(config: RunConfig) -> None:
         UserError: something is missing, or the model's file is of another kind.
     """
     from snrlab.data.dataset import find
-    from snrlab.model_files.model_facts import read_model_facts
+    from snrlab.model_files.model_facts import read_model_facts, read_model_json
 
     refuse_missing_package(config)
     data = config.data
     if any(not Path(folder).is_dir() for folder in (data.folder, *(one.folder for one in data.sets)) if folder):
         find(data).refuse_problems()
+    if config.model.path is not None and Path(config.model.path).is_dir():
+        read_model_json(Path(config.model.path), "model_index.json")
     read_model_facts(config.model)
     for field, file in (("model.vae", config.model.vae), ("lora.start_from", config.lora.start_from)):
         if file is not None:
@@ -49,7 +51,7 @@ def refuse_unusable_source(source: Path, lora: Path | None, *, folders_of_pictur
         UserError: there is nothing, an unfinished run, or a file of another kind.
     """
     from snrlab.config.sections.model import ShippedModel
-    from snrlab.model_files.model_facts import folder_facts
+    from snrlab.model_files.model_facts import read_model_json
     from snrlab.runs.folder import RunFolder, resume_line
 
     if lora is not None:
@@ -63,7 +65,7 @@ def refuse_unusable_source(source: Path, lora: Path | None, *, folders_of_pictur
             f"{source} holds an unfinished run. To go on with it:\n  {resume_line(folder)}", code="run-unfinished"
         )
     if source.is_dir() and not folder.started and not folders_of_pictures:
-        folder_facts(source, "SOURCE")
+        read_model_json(source, "model_index.json", "SOURCE")
 
 
 def refuse_missing_model(path: Path, field: str) -> None:

@@ -83,18 +83,20 @@ def evaluate_command(
     """
     check_finite_strength("--strength", strength or ())
     _refuse_wrong_paths(source, lora, features)
-    refuse_strength_without_lora(strength, has_lora=has_lora(source, lora))
+    draws = not _is_folder_of_pictures(source)
+    if draws:
+        refuse_strength_without_lora(strength, has_lora=has_lora(source, lora))
+    else:
+        _refuse_drawing_options(context)
     style = style or _style_of(source, lora)
     quiet_libraries()
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
     from snrlab.evaluate.evaluation import evaluate_folder, evaluate_source
     from snrlab.evaluate.features import STYLE_CLASSIFIER, open_net
-    from snrlab.runs.folder import RunFolder
 
     net = None if features == STYLE_CLASSIFIER else open_net(Path(features))
-    if source.is_dir() and not RunFolder(source).started and not (source / "model_index.json").exists():
-        _refuse_drawing_options(context)
+    if not draws:
         evaluation = evaluate_folder(source, style, net)
     else:
         drawing = {"steps": steps, "sampler": sampler, "guidance": guidance, "seed": seed}
@@ -113,11 +115,17 @@ def evaluate_command(
     typer.echo(json.dumps(asdict(evaluation)) if format == "json" else evaluation_text(evaluation))
 
 
+def _is_folder_of_pictures(source: Path) -> bool:
+    from snrlab.runs.folder import RunFolder
+
+    return source.is_dir() and not RunFolder(source).started and not (source / "model_index.json").exists()
+
+
 def _refuse_wrong_paths(source: Path, lora: Path | None, features: str) -> None:
     """Check the paths before the libraries are loaded (UserError)."""
     refuse_unusable_source(source, lora, folders_of_pictures=True)
     if features != JUDGE and not Path(features).exists():
-        hint = " Did you mean judge?" if nearest(features, [JUDGE]) else ""
+        hint = " Did you mean 'judge'?" if nearest(features, [JUDGE]) else ""
         raise UserError(
             f"--features: there is no folder or file {features}.{hint} Allowed: judge, a folder of a transformers "
             "vision model, or a file with Inception weights.",
