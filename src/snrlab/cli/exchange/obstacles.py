@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from snrlab.config.load import parse_run
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.installation import install_command
 from snrlab.peers.importing import Imported
 
 
@@ -45,16 +46,16 @@ def _missing_packages(config: RunConfig) -> Iterator[Obstacle]:
     properties = optimizer.entry.properties
     package = properties.requires or str(optimizer.params.get("path", "")).partition(":")[0].partition(".")[0]
     if package and not _is_installed(package):
-        install = f'"snrlab[{properties.extra}]"' if properties.requires else package
+        install = install_command(properties.extra) if properties.requires else f"pip install {package}"
         yield Obstacle(
             f"train.optimizer: {optimizer.name} needs the package {package}, which is not installed. "
-            f'Run: pip install {install}. Or set optimizer = "adamw".',
+            f'Run: {install}. Or set optimizer = "adamw".',
             "missing-package",
         )
     for tracker in config.log.trackers:
         if not _is_installed(tracker):
             yield Obstacle(
-                f'log.trackers: {tracker} is not installed. Run: pip install "snrlab[{tracker}]". Or remove it.',
+                f"log.trackers: {tracker} is not installed. Run: {install_command(tracker)}. Or remove it.",
                 "missing-package",
             )
 
