@@ -40,7 +40,7 @@ SETS = {"known": "trained on", "held_out": "never trained on"}
 def reconstruction(saved: OpenedModel, count: int = COUNT) -> dict[str, float]:
     """PSNR in dB of the autoencoder on the concepts it never saw, or the first `count` of them, by style."""
     psnr_by_style = {}
-    for style in emoji.styles():
+    for style in emoji.drawn_styles():
         unseen = [i for i, c in enumerate(emoji.concepts(style)) if c.held_out][:count]
         psnr_by_style[style] = psnr(saved.components.vae, torch.tensor(emoji.images(style)[unseen]).permute(0, 3, 1, 2))
     return psnr_by_style

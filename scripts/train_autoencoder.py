@@ -30,7 +30,7 @@ SEED = 7
 def pictures() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """(training pictures, held-out pictures by style), uint8 [N, 3, 64, 64]."""
     train, held_out = [], {}
-    for style in emoji.styles():
+    for style in emoji.drawn_styles():
         unseen = np.array([concept.held_out for concept in emoji.concepts(style)])
         images = torch.from_numpy(emoji.images(style).copy()).permute(0, 3, 1, 2)
         train.append(images[~unseen])

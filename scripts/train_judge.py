@@ -31,7 +31,7 @@ SEED, BATCH, RATE, TEMPERATURE = 11, 96, 2e-3, 0.07
 
 def pictures() -> tuple[dict[str, Tensor], list[str]]:
     """Pictures by style, uint8 [N, 3, 64, 64] in the order of the concepts that every style has; and their codes."""
-    codes = {style: {c.code: i for i, c in enumerate(emoji.concepts(style))} for style in emoji.styles()}
+    codes = {style: {c.code: i for i, c in enumerate(emoji.concepts(style))} for style in emoji.drawn_styles()}
     shared = [c for c in codes["noto"] if all(c in rows for rows in codes.values())]
     return {
         style: torch.from_numpy(emoji.images(style)[[codes[style][c] for c in shared]]).permute(0, 3, 1, 2)
@@ -119,7 +119,7 @@ def ship(classifier: StyleClassifier, target: Path) -> None:
     """Write the weights in fp16, the styles' names and the weight of style in distances."""
     target.mkdir(parents=True, exist_ok=True)
     save_file({k: v.half().contiguous() for k, v in classifier.state_dict().items()}, target / "judge.safetensors")
-    config = {"styles": list(emoji.styles()), "style_weight": style_weight(classifier)}
+    config = {"styles": list(emoji.drawn_styles()), "style_weight": style_weight(classifier)}
     (target / "config.json").write_text(json.dumps(config) + "\n")
     print(f"{sum(p.numel() for p in classifier.parameters())} parameters")
 

@@ -246,7 +246,6 @@ def test_unwritable_folder(place, capsys, monkeypatch):
         (["merge", "../model", "../strange.safetensors:nan", "-o", "x"], "LORA: the strength is nan"),
         (["init", "../pictures", "--model", "small", "-o", ".."], ".. is a folder; name a file in it"),
         (["import", "../kohya.toml", "-o", ".."], ".. is a folder; name a file in it"),
-        (["demo", "--resume", "--style", "inkk"], "Did you mean 'ink'?"),
         (["sample", "smal", "--prompt", "a"], "SOURCE: there is no file or folder smal. Did you mean small"),
         (["sample", "../strange.safetensors", "--prompt", "a"], "Give the model and --lora ../strange.safetensors"),
         (["cite", "run.tml"], "there is no file run.tml"),

@@ -6,6 +6,7 @@ import pytest
 
 from snrlab import UserError
 from snrlab.data import emoji
+from snrlab.data.emoji.computed_styles import COMPUTED_STYLES
 
 
 def test_concepts():
@@ -37,6 +38,17 @@ def test_styles_show_the_same_things_differently():
     assert 10 < same_concept.mean() < 0.8 * other.mean()
 
 
+@pytest.mark.parametrize("style", COMPUTED_STYLES)
+def test_computed_styles_show_every_concept_of_noto_in_its_place(style):
+    assert emoji.concepts(style) == emoji.concepts("noto")
+    true, computed = emoji.images("noto"), emoji.images(style)
+    drawn = (true < 200).any(-1)
+    assert computed[~drawn & (true > 250).all(-1)].mean() > 240, "white stays white, up to the lines at its edge"
+    assert (computed[drawn] < 250).any(-1).mean() > 0.95, "what is drawn is drawn there"
+    with pytest.raises(ValueError, match="read-only"):
+        computed[0] = 0
+
+
 def test_unknown_style():
     with pytest.raises(UserError, match="Did you mean 'noto'"):
         emoji.images("notto")
@@ -44,4 +56,4 @@ def test_unknown_style():
 
 def test_size():
     folder = resources.files("snrlab.data.emoji")
-    assert sum(len(folder.joinpath(f"{s}.webp").read_bytes()) for s in emoji.styles()) < 10e6
+    assert sum(len(folder.joinpath(f"{s}.webp").read_bytes()) for s in emoji.drawn_styles()) < 10e6

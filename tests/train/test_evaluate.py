@@ -13,8 +13,10 @@ from snrlab import UserError
 from snrlab.cli import main
 from snrlab.core.schedule import SCHEDULES
 from snrlab.data import emoji
+from snrlab.data.emoji.computed_styles import COMPUTED_STYLES
 from snrlab.evaluate.evaluation import choose_concepts
 from snrlab.evaluate.measures import Measures, differences, measure
+from snrlab.evaluate.palette import has_palette_of
 from snrlab.evaluate.style_classifier import feature_views, load_style_classifier
 from snrlab.lab.statistics import mean
 from snrlab.models.encoding.encode import encode_captions
@@ -33,7 +35,7 @@ def pictures(style, codes):
 
 def test_the_style_classifier_finds_unseen_concepts_across_styles():
     classifier, styles = load_style_classifier()
-    assert set(styles) == set(emoji.styles())
+    assert set(styles) == set(emoji.drawn_styles())
     codes = held_out("noto", ["fluent_3d", "ink"])
     seen = {s: feature_views(classifier, torch.tensor(pictures(s, codes))) for s in styles}
     own = torch.arange(len(codes))
@@ -149,3 +151,11 @@ def test_wrong_commands(tmp_path, monkeypatch, capsys):
             main()
         assert stop.value.code == 2, arguments
         assert message in capsys.readouterr().err
+
+
+def test_palettes_recognise_the_computed_styles():
+    """Of true pictures: nearly all of the style, and as few of Noto as the docstring says."""
+    for style in COMPUTED_STYLES:
+        assert has_palette_of(style, emoji.images(style)).mean() > 0.99
+        assert has_palette_of(style, emoji.images("noto")).mean() < 0.12
+        assert has_palette_of(style, emoji.images("ink")).mean() < 0.01

@@ -20,7 +20,7 @@ from snrlab.data.dataset import load_items
 from snrlab.data.emoji import Concept
 from snrlab.data.image_folder import scan
 from snrlab.data.images.pixels import load_pixels
-from snrlab.evaluate.features import STYLE_CLASSIFIER, FeatureNet
+from snrlab.evaluate.features import FeatureNet
 from snrlab.evaluate.measures import Measures, ReferenceSet, concept_rows, differences
 from snrlab.evaluate.open_model import OpenedModel, open_model
 from snrlab.evaluate.strength import refuse_strength_without_lora
@@ -68,7 +68,7 @@ class Row:
     ) -> Row:
         """The row of a set of pictures, with its change against the bare model."""
         measures = measured.estimates(kid=kid)
-        networks = {measure: STYLE_CLASSIFIER if measure == "style" else measured.net for measure in measures}
+        networks = {measure: measured.style_net if measure == "style" else measured.net for measure in measures}
         return cls(name, strength, measures, networks, differences(bare, measured, kid=kid) if bare else {})
 
 
@@ -181,11 +181,14 @@ def draw_concepts(
     concepts: Sequence[Concept],
     settings: SampleConfig,
     strengths: Sequence[float],
+    *,
+    bare: bool = True,
 ) -> DrawnPictures:
-    """Draw the concepts from their captions with the bare model, then with each adapter at each strength."""
+    """Draw the concepts from their captions with the bare model, if asked, then with each adapter at each strength."""
     config = settings.model_copy(update={"prompts": [c.caption for c in concepts]})
     drawn: DrawnPictures = {}
-    chosen = [(None, None), *((a, s) for a in saved.adapters for s in strengths)]
+    adapted = [(a, s) for a in saved.adapters for s in strengths]
+    chosen: list[tuple[str | None, float | None]] = [*([(None, None)] if bare else []), *adapted]
     progress = Throughput("pictures", len(concepts) * len(chosen), verb="drew")
     for adapter, strength in chosen:
         saved.use(adapter, strength or 0.0)

@@ -6,7 +6,8 @@
     KID               squared MMD with a cubic kernel between the features of pictures and of true pictures, without
                       the pairs of one concept, which would pull it below zero
     caption match     whether the concept's true picture is the nearest of 100 (chance 1 %)
-    style             whether the style classifier recognises the requested style
+    style             whether the style classifier recognises the requested style; the styles that are computed from
+                      Noto, which it was not trained on, are recognised by their palette
 
 Each has a 95 % interval over concepts. The user's network does not separate style from content: with it, the paired
 distance is 1 - cosine of its features, there is no content distance, and style is still the style classifier's. None of
@@ -27,6 +28,7 @@ from torch.nn.functional import normalize
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
 from snrlab.evaluate.features import STYLE_CLASSIFIER, FeatureNet
+from snrlab.evaluate.palette import has_palette_of
 from snrlab.evaluate.style_classifier import StyleClassifier, Views, feature_views, load_style_classifier, style_weight
 from snrlab.lab.statistics import Estimate, jackknife, mean
 
@@ -44,7 +46,8 @@ class Measures:
         distance: paired distance [N].
         content_distance: its part without style [N]; None for a network that does not separate the two.
         match: whether the caption was matched [N], 0 or 1.
-        style: whether the style was the requested one [N], 0 or 1; always by the style classifier.
+        style: whether the style was the requested one [N], 0 or 1; never by the user's network.
+        style_net: what recognised the style: the style classifier, or the palette.
     """
 
     net: str
@@ -54,6 +57,7 @@ class Measures:
     content_distance: NDArray[np.float64] | None
     match: NDArray[np.float64]
     style: NDArray[np.float64]
+    style_net: str = STYLE_CLASSIFIER
 
     def kid(self, rows: NDArray[np.int64]) -> float:
         """KID of the pictures in these rows against their true pictures: the U-statistic over pairs i != j."""
@@ -107,12 +111,11 @@ class ReferenceSet:
         """
         rows = concept_rows(self.style, codes)
         seen = feature_views(self.classifier, torch.tensor(pictures))
-        style = (seen.style.argmax(1) == self.styles.index(self.style)).double().numpy()
+        style = self._has_style(pictures, seen)
         if self.net is None:
             content, true = seen.content, self.true_views.content
             features, content_distance = seen.features, 1 - (content * true[rows]).sum(1)
-            # half the squared distance of two distributions: 1 between two certainties
-            style_error = (seen.style.softmax(1) - self.true_views.style[rows].softmax(1)).square().sum(1) / 2
+            style_error = self._style_error(seen, rows, style)
             distance = content_distance + style_weight() * style_error
         else:
             features = self.net.extract(pictures)
@@ -126,7 +129,21 @@ class ReferenceSet:
             content_distance=None if content_distance is None else content_distance.double().numpy(),
             match=_matches(content, true, rows, seed),
             style=style,
+            style_net=STYLE_CLASSIFIER if self.style in self.styles else "palette",
         )
+
+    def _has_style(self, pictures: NDArray[np.uint8], seen: Views) -> NDArray[np.float64]:
+        """Whether each picture has the style: by the classifier, or by palette where the style is a computed one."""
+        if self.style in self.styles:
+            return (seen.style.argmax(1) == self.styles.index(self.style)).double().numpy()
+        return has_palette_of(self.style, pictures)
+
+    def _style_error(self, seen: Views, rows: Tensor, style: NDArray[np.float64]) -> Tensor:
+        """Distance of the styles from 0 to 1, where both are certain: [N]."""
+        if self.style not in self.styles:
+            return torch.from_numpy(1 - style)
+        # half the squared distance of two distributions: 1 between two certainties
+        return (seen.style.softmax(1) - self.true_views.style[rows].softmax(1)).square().sum(1) / 2
 
 
 @cache

@@ -1,10 +1,11 @@
-"""`snrlab demo`: see a recipe, train a LoRA with it, and measure what it did, on what ships with the package."""
+"""`snrlab demo`: train LoRAs with two recipes and compare what they draw, on what ships with the package."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 import sys
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,43 +21,51 @@ if TYPE_CHECKING:
     from snrlab.evaluate.evaluation import Evaluation
     from snrlab.runs.folder import RunFolder
 
+# the two recipes by the names that people know, and the weighting of each
+RECIPES = {"Min-SNR-5": '{name="min_snr", gamma=5.0}', "Debiased": '"debiased"'}
+
 
 def demo_command(
     out: OutOption = Path("runs"),
-    style: Annotated[str, typer.Option(help="Style to learn: ink, or the subtler fluent-3d.")] = "ink",
     no_dates: NoDatesOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a demo that was stopped.")] = False,
 ) -> None:
-    """Train a LoRA on forty images of a style, and show what it changed: about two minutes on two cores.
+    """Train two LoRAs of a drawing style that differ in one setting, and compare them: two minutes on two cores.
 
-    The base model is the small one that ships with snrlab; nothing is downloaded. The run goes into DIR/demo; its
-    report.html shows pictures and numbers with and without the LoRA.
+    The base model is the small one that ships with snrlab; nothing is downloaded. The runs go into DIR/demo-min-snr-5
+    and DIR/demo-debiased; the report.html of each shows pictures and numbers without and with the LoRA.
     """
-    shipped = style.replace("-", "_")
-    logger.info(f"snrlab demo: a LoRA of the style {shipped} on the small model that ships; about two minutes")
-    config = demo_config(shipped, dates=not no_dates)
-    _show_recipe(config)
-    outcome = run_training(config, out, resume=resume)
-    if not outcome.finished:
-        sys.exit(INTERRUPTED)
+    logger.info("snrlab demo: two LoRAs of a drawing style on the small model that ships; about two minutes")
+    folders = {}
+    for recipe, config in demo_configs(dates=not no_dates).items():
+        logger.info(f"\n{recipe}")
+        _show_recipe(config)
+        outcome = run_training(config, out, resume=resume)
+        if not outcome.finished:
+            sys.exit(INTERRUPTED)
+        folders[recipe] = outcome.folder
     from snrlab.evaluate.demo_report import showcase
 
-    logger.info("drawing with and without the LoRA ...")
-    typer.echo(_summary(outcome.folder, outcome.config, showcase(outcome.folder)))
+    logger.info("\ndrawing the same prompts from the same noise, without a LoRA and with each ...")
+    typer.echo(_summary(folders, showcase(folders)))
 
 
-def demo_config(style: str, *, dates: bool = True) -> RunConfig:
-    """The demo's run for a style (UserError for an unknown style, and for noto, which the base model already draws)."""
+def demo_configs(*, dates: bool = True) -> dict[str, RunConfig]:
+    """The demo's runs by the names of their recipes; they differ in the weighting alone."""
     from snrlab.config import read_run
-    from snrlab.core.errors import unknown
-    from snrlab.data import emoji
 
-    styles = [name for name in emoji.styles() if name != "noto"]
-    if style not in styles:
-        raise unknown("--style", style, styles)
     file = Path(str(resources.files("snrlab.cli.training") / "demo.toml"))
-    name = "demo" if style == "ink" else f"demo-{style}"
-    return read_run(file, [f'name="{name}"', f'data.shipped="{style}"', f"output.dates={str(dates).lower()}"])
+    return {
+        recipe: read_run(
+            file,
+            [
+                f'name="demo-{recipe.lower()}"',
+                f"recipe.weighting=[{weighting}]",
+                f"output.dates={str(dates).lower()}",
+            ],
+        )
+        for recipe, weighting in RECIPES.items()
+    }
 
 
 def _show_recipe(config: RunConfig) -> None:
@@ -66,40 +75,50 @@ def _show_recipe(config: RunConfig) -> None:
 
     recipe = resolve_to_show(config).recipe
     can_show = (sys.stderr.encoding or "").lower().startswith("utf")
-    logger.info(f"\n{describe(recipe)}. Where the training effort goes:\n")
+    logger.info(f"{describe(recipe)}. Where the training goes:\n")
     logger.info(emphasis_chart(recipe, unicode=can_show) + "\n")
 
 
-def _summary(folder: RunFolder, config: RunConfig, evaluation: Evaluation) -> str:
-    from snrlab.lab.blocks import columns
-    from snrlab.lab.report import change_by_band
-    from snrlab.runs.logs import read_validation
+def _summary(folders: Mapping[str, RunFolder], evaluations: Mapping[str, Evaluation]) -> str:
+    from snrlab.lab.blocks import columns, to_text
+    from snrlab.lab.run_comparison.run_comparison import compare_runs
+    from snrlab.lab.run_comparison.run_text import answer_blocks
 
-    model, lora = evaluation.rows
+    first = next(iter(evaluations.values()))
+    bare = first.rows[0].measures
     measured = [
-        (name, str(model.measures[name]), str(value), str(lora.change[name])) for name, value in lora.measures.items()
+        (name, str(value), *(str(evaluation.rows[1].measures[name]) for evaluation in evaluations.values()))
+        for name, value in bare.items()
     ]
-    bands = change_by_band(list(read_validation(folder.validation_file)))
-    heading = ("", "without the LoRA", "with it", "change")
-    result = folder.result(config)
-    started_as = Path(sys.argv[0])  # .venv/bin/snrlab, or the module's file by python -m snrlab
-    by_path = "python -m snrlab" if started_as.suffix == ".py" else started_as.as_posix()
-    snrlab = "snrlab" if shutil.which("snrlab") else by_path
+    paths = [folder.path.as_posix() for folder in folders.values()]
+    comparison = compare_runs([f"{recipe} = {path}" for recipe, path in zip(folders, paths, strict=True)])
+    snrlab = _started_as()
+    last = list(folders.values())[-1]
     return "\n".join(
         [
             "",
-            f"{evaluation.count} pictures of concepts that the LoRA never saw, against the true pictures "
-            "(95 % intervals):",
-            columns([heading, *measured]),
+            f"{first.count} pictures of things outside the training set, against the true pictures (95 % intervals):",
+            columns([("", "without a LoRA", *folders), *measured]),
             "",
-            f"Unweighted loss on {config.validation.images} images of the style that it never saw:",
-            columns([heading, *((f"epsilon error, {name}", *map(str, row)) for name, row in bands.items())]),
+            to_text(answer_blocks(comparison)),
             "",
-            f"report  {folder.report}\nLoRA    {result}",
+            *(f"{name:8}{value}" for name, value in _files(folders).items()),
             "",
             "Next:",
-            f"  {snrlab} sample {folder.path.as_posix()} --strength 0 --strength 0.5 --strength 1",
-            f"  {snrlab} evaluate {folder.path.as_posix()} --style {evaluation.style}",
-            f"  {snrlab} train {folder.config_file.as_posix()} --set \"recipe.weighting=['debiased']\"",
+            f"  {snrlab} open {paths[0]}",
+            f"  {snrlab} compare {' '.join(paths)} -o compare.html",
+            f"  {snrlab} sample {last.path.as_posix()} --strength 0 --strength 0.5 --strength 1",
         ]
     )
+
+
+def _files(folders: Mapping[str, RunFolder]) -> dict[str, object]:
+    first = next(iter(folders.values()))
+    return {"picture": first.comparison_file, "report": first.report, "LoRA": first.result(first.read_config())}
+
+
+def _started_as() -> str:
+    """The command by which the user can call snrlab again."""
+    started_as = Path(sys.argv[0])  # .venv/bin/snrlab, or the module's file by python -m snrlab
+    by_path = "python -m snrlab" if started_as.suffix == ".py" else started_as.as_posix()
+    return "snrlab" if shutil.which("snrlab") else by_path

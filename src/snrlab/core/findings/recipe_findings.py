@@ -198,7 +198,7 @@ def perturbation(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
             "warning",
             f"input perturbation was made and tested for epsilon. With {recipe.prediction_type} it acts the other way "
             "at some timesteps or at all of them.",
-            "Leave it out, or treat the result as an experiment.",
+            f"Leave {recipe.perturbation.name} out, or treat the result as an experiment.",
         )
 
 
@@ -216,7 +216,9 @@ def peer_variant(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
                 "error" if is_multiplier(choice) else "warning",
                 f"{choice.name} is what {peer.program} does for {peer.stated_for}, but this recipe predicts "
                 f"{recipe.prediction_type}.",
-                "Drop it." if is_multiplier(choice) else f"It is converted here, which {peer.program} would not do.",
+                f"Drop {choice.name}."
+                if is_multiplier(choice)
+                else f"It is converted here, which {peer.program} would not do.",
             )
 
 

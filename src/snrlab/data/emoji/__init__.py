@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrlab.core.errors import unknown
+from snrlab.data.emoji.computed_styles import COMPUTED_STYLES
+
+_SOURCE = "noto"  # the style from which others are computed
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,14 @@ class Concept:
         return zlib.crc32(self.code.encode()) % 20 == 0
 
 
-def styles() -> tuple[str, ...]:
-    """Names of the styles."""
+def drawn_styles() -> tuple[str, ...]:
+    """Names of the styles that artists drew, which the shipped weights were trained on."""
     return tuple(_listing()["styles"])
+
+
+def styles() -> tuple[str, ...]:
+    """Names of all styles: the drawn ones, and those computed from Noto."""
+    return (*drawn_styles(), *COMPUTED_STYLES)
 
 
 @cache
@@ -74,6 +82,10 @@ def images(style: str) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
+    if style in COMPUTED_STYLES:
+        computed = COMPUTED_STYLES[style](images(_SOURCE))
+        computed.setflags(write=False)
+        return computed
     with resources.files(__name__).joinpath(_style(style)["sheet"]).open("rb") as file:
         sheet = np.asarray(Image.open(file).convert("RGB"))
     tile, columns = _listing()["tile"], _listing()["columns"]
@@ -87,7 +99,7 @@ def images(style: str) -> NDArray[np.uint8]:
 def _style(name: str) -> dict[str, Any]:
     if name not in styles():
         raise unknown("style", name, styles())
-    return dict(_listing()["styles"][name])
+    return dict(_listing()["styles"][_SOURCE if name in COMPUTED_STYLES else name])
 
 
 @cache

@@ -39,18 +39,19 @@ def unknown_options(options: Mapping[str, Any]) -> list[Finding]:
             findings.append(Finding("fork_option", "warning", message))
             continue
         suggestion = closest_option(name, RUN)
-        hint = f"Did you mean {suggestion}? {_effective_value(suggestion, options)}" if suggestion else ""
+        hint = _hint(name, suggestion, options) if suggestion else ""
         message = f"{name} = {_short(options[name])} is no option of sd-scripts, which ignores it silently."
         findings.append(Finding("unknown_option", "warning", message, hint))
     return findings
 
 
-def _effective_value(name: str, options: Mapping[str, Any]) -> str:
-    """Sentence on the value in effect for an option whose name was misspelt."""
-    default = RUN[name].default
-    if name in options:
-        return "That is set too."
-    return "Now it is not set." if default in ("", "None", "false") else f"Now its default holds, {default}."
+def _hint(name: str, suggestion: str, options: Mapping[str, Any]) -> str:
+    """What to do about an option whose name was misspelt, and the value in effect until then."""
+    if suggestion in options:
+        return f"Delete {name}, since {suggestion} is set too."
+    default = RUN[suggestion].default
+    now = "it is not set now" if default in ("", "None", "false") else f"its default of {default} holds now"
+    return f"Did you mean {suggestion}? Rename {name}: {now}."
 
 
 def _short(value: Any) -> str:
@@ -76,7 +77,9 @@ def formulas(options: KohyaSettings) -> list[Finding]:
         )
     if options.adaptive is not None and options.noise_offset is None and not options.is_stated("noise_offset"):
         message = "adaptive_noise_scale needs noise_offset, which is not given: the program stops here."
-        findings.append(Finding("needs_offset", "warning", message, "State noise_offset, or leave it out."))
+        findings.append(
+            Finding("needs_offset", "warning", message, "Set noise_offset, or leave adaptive_noise_scale out.")
+        )
     if options.zero_terminal and options.v and weights:
         before = SCHEDULES.bind("sd")()
         factor = float(before.snr[900] / zero_terminal_snr(before).snr[900])
@@ -112,7 +115,7 @@ def formulas(options: KohyaSettings) -> list[Finding]:
                 "max_timestep_exclusive",
                 "warning",
                 "max_timestep is exclusive in sd-scripts: with 999 the last timestep, t = 999, is never trained.",
-                f"Set it to {STEPS} or leave it out.",
+                f"Set max_timestep to {STEPS}, or leave it out.",
             )
         )
     return findings
