@@ -116,5 +116,7 @@ def test_other_files(tmp_path, snrlab, text, message):
 
 def test_only_data_can_be_set_for_a_folder(tmp_path, snrlab):
     photos(tmp_path)
-    assert "only [data] can be set without a run file" in snrlab("data", "photos", "--set", "train.steps=3")[2]
+    assert (
+        "only fields of [data] can be set without a run file" in snrlab("data", "photos", "--set", "train.steps=3")[2]
+    )
     assert "Did you mean 'buckets'" in snrlab("data", "photos", "--set", "data.bucket=true")[2]

@@ -112,9 +112,9 @@ OTHERS = {
     "our own cache, with a checksum": ("models/encoding/cache.py",),
     "weights that the user names for judging": ("evaluate/features.py",),
     "init": ("init/run_file.py", "init/trigger_word.py", "model_files/base_model.py"),
-    "the system": ("cli/machine/graphics_card.py",),
+    "the system": ("cli/machine/graphics_card.py", "cli/browser.py", "installation.py"),
     "only writes": ("files/writing.py",),
-    "our own text": ("peers/run_file_writer.py",),
+    "our own text": ("peers/run_file_writer.py", "cli/exchange/obstacles.py"),
     "text out of a header": ("cli/analysis/inspection_text.py", "peers/kohya/option_texts.py",
                              "models/storage/save_single_file.py"),
 }  # fmt: skip

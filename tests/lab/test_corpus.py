@@ -173,9 +173,9 @@ def test_fields_of_other_models_are_not_spoken_of(tmp_path):
 
 def test_what_is_asked_is_what_differs(tmp_path):
     text = explain_text.explanation_to_text(explain(window(tmp_path, min_snr_gamma=5, noise_offset=0)))
-    asked = text.partition("What was asked")[2].partition("What kohya")[0]
+    asked = text.partition("What was read")[2].partition("What kohya")[0]
     assert "  min_snr_gamma = 5\n" in asked
-    assert "at the default: max_timestep, noise_offset" in asked
+    assert "left at the default: max_timestep, noise_offset" in asked
 
 
 TEXT = {
@@ -360,7 +360,7 @@ def test_what_is_missing_is_told_apart(tmp_path):
 
 def test_steps_that_are_never_trained_are_ranges(tmp_path):
     file = toml(tmp_path, network_module="networks.lora", min_timestep=20, max_timestep=900)
-    assert "never trained: t = 0..19 and 900..999." in explain_text.explanation_to_text(explain(file))
+    assert "Never trained: t = 0..19 and 900..999." in explain_text.explanation_to_text(explain(file))
 
 
 def test_metadata_of_no_known_program_is_cut(tmp_path):

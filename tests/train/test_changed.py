@@ -94,7 +94,7 @@ def test_what_decided_the_steps_so_far_is_refused_with_the_way_out(name, data, s
     before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()}
     with pytest.raises(UserError, match=row) as refused:
         go_on(changed(data, **sections), stopped.parent)
-    assert "--fork NAME instead of --resume" in str(refused.value)
+    assert "snrlab train FILE --fork NAME" in str(refused.value)
     assert {file: file.read_bytes() for file in before} == before
 
 
@@ -250,7 +250,7 @@ def test_a_copied_run_folder(data, stopped, tmp_path):
     """It goes on under its own name, and only where that is what is asked for."""
     copy = shutil.copytree(stopped, stopped.parent / "copy")
     config = read_run(copy / "run.toml")
-    with pytest.raises(UserError, match=r'copy is a copy of the run tiny.* --set name="copy" --resume'):
+    with pytest.raises(UserError, match=r"copy is a copy of the run tiny(.|\n)*snrlab resume .*copy$"):
         refuse_copy(copy / "run.toml", stopped.parent, config)
     folder, messages = go_on(read_run(copy / "run.toml", ['name="copy"']), stopped.parent)
     assert folder.path == copy

@@ -64,7 +64,7 @@ SETTINGS = {
         {"train": {"batch_size": 7}}, ["train.batch_size is 7, but there are only 6 images", "to 6 or less"],
     ),
     "a warm-up as long as the run": ({"train": {"steps": 5, "warmup": 5}}, ["it must be below steps, 5"]),
-    "kohya's spelling of an optimizer": ({"train": {"optimizer": "AdamW8bit"}}, ["Did you mean 'adamw8bit'?"]),
+    "kohya's spelling of an optimizer": ({"train": {"optimizer": "AdamW8bit"}}, ["adamw8bit", "bitsandbytes"]),
     "a schedule that is an optimizer's": ({"train": {"lr_schedule": "adafactor"}}, ["adafactor"]),
     "a rate for what is not trained": (
         {"train": {"text_encoder_learning_rate": 5e-5}}, ["text_encoder_learning_rate is set", "text_encoder = true"],

@@ -9,7 +9,7 @@ import pytest
 import tiny
 from snrlab.lab import report as report_module
 from snrlab.lab.report import write_report
-from snrlab.lab.report_parts.verdict import verdict
+from snrlab.lab.report_parts.verdict import result_sentences
 from snrlab.runs.folder import RunFolder, make_folder, write_config
 from snrlab.runs.sessions import read_sessions
 from snrlab.train import runner
@@ -143,7 +143,7 @@ def test_the_first_sentence_says_what_got_better_and_what_worse():
     high, low, same = "SNR >= 5", "0.1 > SNR", "1 > SNR >= 0.1"
     before = line(0, **{high: [1.0, 2.0, 3.0], low: [1.0, 1.0, 1.0], same: [1.0, 1.0, 1.0]})
     after = line(9, **{high: [0.5, 1.5, 2.5], low: [1.5, 1.5, 1.5], same: [0.9, 1.0, 1.1]})
-    better, worse, unclear = verdict([before, after], None, lora=True)
+    better, worse, unclear = result_sentences([before, after], None, lora=True)
     assert better == (
         "After 9 steps the error on 3 images that were not trained on is lower: by 25 % (25 to 25) at little noise "
         "(SNR 5 and more)."
@@ -162,8 +162,8 @@ def test_the_sentence_on_pictures_says_gain_and_price():
         "measures": {"style": estimate(0.94), "caption match": estimate(0.23)},
         "change": {"style": estimate(0.86), "caption match": estimate(-0.48)},
     }
-    gain, price = verdict([], {"rows": [base, after]}, lora=True)
+    gain, price = result_sentences([], {"rows": [base, after]}, lora=True)
     assert gain == "With the LoRA, 94 % of the pictures have the style that was trained, against 8 % before training."
     assert price.startswith("This has a price: 23 % of the pictures")
     kept = json.loads(json.dumps(after)) | {"change": {"style": estimate(0.86), "caption match": estimate(-0.02)}}
-    assert len(verdict([], {"rows": [base, kept]}, lora=True)) == 1, "no price that chance could not make"
+    assert len(result_sentences([], {"rows": [base, kept]}, lora=True)) == 1, "no price that chance could not make"

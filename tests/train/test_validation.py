@@ -66,18 +66,18 @@ def test_each_measurement_is_paired_with_the_base_and_the_one_before(folder):
 
 def test_a_resumed_run_has_the_same_validation(tiny_model, pictures, tmp_path, monkeypatch):
     whole = finish(config(tiny_model, pictures), tmp_path / "a").validation_file.read_bytes()
-    calls = []
 
-    def stop_in_the_middle(job, folder, done, readers):
-        calls.append(done)
-        original(job, folder, done, readers)
-        if done == 5 and len(calls) == 5:  # after a measurement at 3 and a checkpoint at 4
-            raise KeyboardInterrupt
+    def interrupted(job, done):
+        for step in original(job, done):
+            yield step
+            if step.index == 4:  # after a measurement at 3 and a checkpoint at 4
+                raise KeyboardInterrupt
 
-    original = runner.run_due_work
-    monkeypatch.setattr(runner, "run_due_work", stop_in_the_middle)
-    with pytest.raises(KeyboardInterrupt):
-        finish(config(tiny_model, pictures), tmp_path / "b")
+    original = runner.steps
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "steps", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finish(config(tiny_model, pictures), tmp_path / "b")
     folder = finish(config(tiny_model, pictures), tmp_path / "b", resume=True)
     assert folder.validation_file.read_bytes() == whole
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from snrlab.runs.folder import RunFolder
 
 RUNS = Path("runs")  # where run folders are created by default
-LIST_COMMAND = "snrlab runs"
+RUNS_COMMAND = "snrlab runs"
 
 
 def find_run(source: Path) -> RunFolder:
@@ -28,7 +28,7 @@ def find_run(source: Path) -> RunFolder:
             return folder
         if folder.started and source == folder.config_file:
             return folder
-    raise UserError(f"{_missing_run(source)} To see the runs that there are: {LIST_COMMAND}", code="not-a-run")
+    raise UserError(f"{_missing_run(source)} To see the runs that there are: {RUNS_COMMAND}", code="not-a-run")
 
 
 def run_folders_in(out: Path) -> list[RunFolder]:

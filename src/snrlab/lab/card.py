@@ -15,7 +15,7 @@ from snrlab.files.writing import write_atomically
 from snrlab.lab.figures.run_figures import recipe_png
 from snrlab.lab.report import change_by_band
 from snrlab.lab.report_parts.facts import base_name, trained_thing, usage
-from snrlab.lab.report_parts.verdict import MEASURE_WORDS, direction_mark, main_row, verdict
+from snrlab.lab.report_parts.verdict import MEASURE_WORDS, direction_mark, main_row, result_sentences
 from snrlab.lab.statistics import Estimate
 from snrlab.lab.tables import describe
 from snrlab.model_files.resolve import resolve_to_show
@@ -93,7 +93,7 @@ def _pictures(config: RunConfig, run: RunFolder) -> str:
 
 def _verdict(config: RunConfig, run: RunFolder) -> str:
     """What got better and what it cost, in sentences."""
-    sentences = verdict(
+    sentences = result_sentences(
         list(read_validation(run.validation_file)), _read_evaluation(run), lora=config.train.method == "lora"
     )
     return " ".join(sentences) + "\n" if sentences else ""

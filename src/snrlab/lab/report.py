@@ -22,7 +22,7 @@ from snrlab.lab.report_parts.changed_settings import settings_section
 from snrlab.lab.report_parts.contents import ReportContents, read_contents
 from snrlab.lab.report_parts.facts import facts_section
 from snrlab.lab.report_parts.sample_table import png_tag, samples_section
-from snrlab.lab.report_parts.verdict import MEASURE_WORDS, direction_mark, main_row, verdict
+from snrlab.lab.report_parts.verdict import MEASURE_WORDS, direction_mark, main_row, result_sentences
 from snrlab.lab.statistics import Estimate, change, mean
 from snrlab.lab.tables import describe
 from snrlab.model_files.resolve import resolve_to_show
@@ -75,7 +75,7 @@ def change_by_band(validation: list[ValidationLine]) -> dict[str, tuple[Estimate
 
 def _verdict_section(config: RunConfig, contents: ReportContents) -> str:
     """The first sentences; of a run that measures nothing, how the next one can."""
-    sentences = verdict(contents.validation, contents.evaluation, lora=config.train.method == "lora")
+    sentences = result_sentences(contents.validation, contents.evaluation, lora=config.train.method == "lora")
     if not sentences and contents.state == "finished":
         sentences = [
             "Nothing was measured on images outside the training set, so numbers cannot say what got better. "

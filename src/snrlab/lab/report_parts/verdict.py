@@ -102,7 +102,9 @@ def main_row(evaluation: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return (at_one or compared or [None])[-1]
 
 
-def verdict(validation: Sequence[ValidationLine], evaluation: Mapping[str, Any] | None, *, lora: bool) -> list[str]:
+def result_sentences(
+    validation: Sequence[ValidationLine], evaluation: Mapping[str, Any] | None, *, lora: bool
+) -> list[str]:
     """What got better and what it cost, in sentences; empty where nothing was measured.
 
     Args:

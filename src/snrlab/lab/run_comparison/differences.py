@@ -11,7 +11,7 @@ import numpy as np
 
 from snrlab.core.arrays import Array
 from snrlab.lab.run_comparison.arms import Arm
-from snrlab.lab.run_comparison.pairing import Obstacle, pair
+from snrlab.lab.run_comparison.pairing import PairingObstacle, pair
 from snrlab.lab.statistics import Estimate, t_interval, welch_interval
 from snrlab.runs.logs import ValidationLine
 
@@ -63,7 +63,7 @@ class PairComparison:
     seeds: int
     steps: tuple[int, ...]
     bands: tuple[BandChange, ...]
-    obstacle: Obstacle | None
+    obstacle: PairingObstacle | None
     outcome: PairOutcome
 
 
@@ -101,7 +101,7 @@ def compare_arms(one: Arm, other: Arm, looks: int) -> PairComparison:
         looks: number of pairs of arms in the whole comparison, among which the error probability is divided.
     """
     measured = _measurements(one, other)
-    if isinstance(measured, Obstacle):
+    if isinstance(measured, PairingObstacle):
         return PairComparison(one.label, other.label, "none", 0, 0, (), (), measured, "not measured")
     names = list(measured.first[0]["errors"])
     bands = tuple(_band_change(band, measured, len(names) * looks) for band in names)
@@ -111,14 +111,14 @@ def compare_arms(one: Arm, other: Arm, looks: int) -> PairComparison:
     )
 
 
-def _measurements(one: Arm, other: Arm) -> _Measurements | Obstacle:
+def _measurements(one: Arm, other: Arm) -> _Measurements | PairingObstacle:
     """The measurements to compare: in pairs of one seed where both have it, else of all seeds on the same images."""
     common = [seed for seed in one.seeds if seed in other.seeds]
     runs = [(one.run_of(seed), other.run_of(seed)) for seed in common] or list(product(one.runs, other.runs))
     pairs = []
     for a, b in runs:
         measured = pair(a, b)
-        if isinstance(measured, Obstacle):
+        if isinstance(measured, PairingObstacle):
             return measured
         pairs.append(measured)
     if not common and min(len(one.runs), len(other.runs)) > 1:

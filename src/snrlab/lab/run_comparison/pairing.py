@@ -18,7 +18,7 @@ ObstacleCode = Literal[
 
 
 @dataclass(frozen=True)
-class Obstacle:
+class PairingObstacle:
     """The reason why two losses are not compared: a code for programs and a sentence for readers."""
 
     code: ObstacleCode
@@ -34,19 +34,19 @@ class MeasuredPair:
     before: ValidationLine | None
 
 
-def pair(one: RunRecord, other: RunRecord) -> MeasuredPair | Obstacle:
+def pair(one: RunRecord, other: RunRecord) -> MeasuredPair | PairingObstacle:
     """The measurements of two runs to compare, or why there are none.
 
     Finished runs are compared at their ends; where one of them is not, at the last step that both measured.
     """
     for record in (one, other):
         if not record.validation:
-            return Obstacle(
+            return PairingObstacle(
                 "no-validation",
                 f"{record.label} measured no held-out images. Train with validation.images or validation.folder.",
             )
     lines = _lines_to_compare(one, other)
-    if isinstance(lines, Obstacle):
+    if isinstance(lines, PairingObstacle):
         return lines
     obstacle = _different_task(one, other) or _different_images(one, other, *lines) or _unusable(one, other, *lines)
     if obstacle:
@@ -55,34 +55,36 @@ def pair(one: RunRecord, other: RunRecord) -> MeasuredPair | Obstacle:
     return MeasuredPair(*lines, start if start["step"] == 0 else None)
 
 
-def _lines_to_compare(one: RunRecord, other: RunRecord) -> tuple[ValidationLine, ValidationLine] | Obstacle:
+def _lines_to_compare(one: RunRecord, other: RunRecord) -> tuple[ValidationLine, ValidationLine] | PairingObstacle:
     if one.finished and other.finished:
         return one.validation[-1], other.validation[-1]
     common = {line["step"] for line in one.validation} & {line["step"] for line in other.validation}
     if not common or max(common) == 0:
         unfinished = " and ".join(record.label for record in (one, other) if not record.finished)
-        return Obstacle(
+        return PairingObstacle(
             "no-common-step",
             f"{unfinished}: not finished, and no step after the start was measured in both runs.",
         )
     return one.measured_at(max(common)), other.measured_at(max(common))
 
 
-def _different_task(one: RunRecord, other: RunRecord) -> Obstacle | None:
+def _different_task(one: RunRecord, other: RunRecord) -> PairingObstacle | None:
     names = f"{one.label} and {other.label}"
     if _model_of(one) != _model_of(other):
-        return Obstacle(
+        return PairingObstacle(
             "other-model",
             f"{names} were trained from different base models, each with its own latents. Their losses do not compare.",
         )
     schedules = [resolve_to_show(record.config).recipe.noise_schedule() for record in (one, other)]
     if not np.array_equal(schedules[0].alphas_cumprod, schedules[1].alphas_cumprod):
-        return Obstacle(
+        return PairingObstacle(
             "other-schedule",
             f"{names} have different noise schedules, so they measured at different noise levels.",
         )
     if one.config.data.size != other.config.data.size or one.config.data.buckets != other.config.data.buckets:
-        return Obstacle("other-size", f"{names} scaled their images to different sizes. Their losses do not compare.")
+        return PairingObstacle(
+            "other-size", f"{names} scaled their images to different sizes. Their losses do not compare."
+        )
     return None
 
 
@@ -95,7 +97,7 @@ def _model_of(record: RunRecord) -> object:
 
 def _different_images(
     one: RunRecord, other: RunRecord, first: ValidationLine, second: ValidationLine
-) -> Obstacle | None:
+) -> PairingObstacle | None:
     names, (held_1, held_2) = f"{one.label} and {other.label}", (one.held_out, other.held_out)
     recorded = held_1 is not None and held_2 is not None
     same_pictures = sorted(first["images"]) == sorted(second["images"])
@@ -103,26 +105,28 @@ def _different_images(
         pictures = [{name: hashes[0] for name, hashes in held.items()} for held in (held_1, held_2)]
         same_pictures = same_pictures and pictures[0] == pictures[1]
     if not same_pictures:
-        return Obstacle(
+        return PairingObstacle(
             "other-images",
             f"{names} measured different held-out images. validation.images picks them by the seed: use the same seed, "
             "or one validation.folder for all runs.",
         )
     if recorded and held_1 != held_2:
-        return Obstacle("other-captions", f"{names} measured the same images with different captions.")
+        return PairingObstacle("other-captions", f"{names} measured the same images with different captions.")
     if first["images"] != second["images"]:
-        return Obstacle(
+        return PairingObstacle(
             "other-order", f"{names} measured the same images in another order, and therefore with other noise."
         )
     return None
 
 
-def _unusable(one: RunRecord, other: RunRecord, first: ValidationLine, second: ValidationLine) -> Obstacle | None:
+def _unusable(
+    one: RunRecord, other: RunRecord, first: ValidationLine, second: ValidationLine
+) -> PairingObstacle | None:
     if len(first["images"]) < 2:
-        return Obstacle(
+        return PairingObstacle(
             "too-few-images", "One held-out image gives no interval. Train with validation.images = 2 or more."
         )
     for record, line in ((one, first), (other, second)):
         if not np.isfinite([*line["errors"].values()]).all():
-            return Obstacle("not-finite", f"{record.label} diverged: its held-out loss is not a finite number.")
+            return PairingObstacle("not-finite", f"{record.label} diverged: its held-out loss is not a finite number.")
     return None

@@ -11,7 +11,7 @@ from snrlab.lab.run_comparison.arms import Arm, group_by_settings, same_settings
 from snrlab.lab.run_comparison.differences import PairComparison, compare_arms
 from snrlab.lab.run_comparison.run_record import RunRecord, read_run_records
 from snrlab.lab.run_comparison.settings_diff import SettingDifference, setting_differences
-from snrlab.lab.run_comparison.verdict import Verdict, judge
+from snrlab.lab.run_comparison.verdict import RunVerdict, judge
 
 WANTED_SEEDS = 3  # of each arm; with two, the interval over seeds is so wide that it hardly ever leaves out 0
 
@@ -48,7 +48,7 @@ class RunComparison:
 
     arms: tuple[ArmSummary, ...]
     pairs: tuple[PairComparison, ...]
-    verdict: Verdict
+    verdict: RunVerdict
     settings: tuple[SettingDifference, ...]
     only_seed: bool
     to_train: tuple[str, ...]

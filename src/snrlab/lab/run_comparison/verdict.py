@@ -16,7 +16,7 @@ ONLY_SEED = "These runs differ only in their seed, so every difference between t
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RunVerdict:
     """The answer to which run was better.
 
     Attributes:
@@ -34,7 +34,7 @@ class Verdict:
     caution: str
 
 
-def judge(pairs: Sequence[PairComparison], *, only_seed: bool = False) -> Verdict:
+def judge(pairs: Sequence[PairComparison], *, only_seed: bool = False) -> RunVerdict:
     """The verdict on every two arms of a comparison."""
     measured = [pair for pair in pairs if pair.obstacle is None]
     one_seed = any(pair.seeds == 1 for pair in measured)
@@ -42,7 +42,7 @@ def judge(pairs: Sequence[PairComparison], *, only_seed: bool = False) -> Verdic
     kind, best = _kind_of(pairs, measured)
     is_one_answer = len(pairs) == 1 or not measured
     sentence = pair_sentence(pairs[0]) if is_one_answer else _sentence_on_several(pairs, kind, best)
-    return Verdict(kind, best, sentence, caution)
+    return RunVerdict(kind, best, sentence, caution)
 
 
 def pair_sentence(pair: PairComparison) -> str:
