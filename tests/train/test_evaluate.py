@@ -11,6 +11,7 @@ from PIL import Image
 import tiny
 from snrlab import UserError
 from snrlab.cli import main
+from snrlab.config import dump, parse_run
 from snrlab.core.schedule import SCHEDULES
 from snrlab.data import emoji
 from snrlab.data.emoji.computed_styles import COMPUTED_STYLES
@@ -159,3 +160,13 @@ def test_palettes_recognise_the_computed_styles():
         assert has_palette_of(style, emoji.images(style)).mean() > 0.99
         assert has_palette_of(style, emoji.images("noto")).mean() < 0.12
         assert has_palette_of(style, emoji.images("ink")).mean() < 0.01
+
+
+def test_a_lora_of_own_images_is_not_measured_against_a_shipped_style(tmp_path):
+    (tmp_path / "mine").mkdir()
+    config = {"name": "mine", "model": {"shipped": "small"}, "data": {"folder": "photos"}, "train": {"steps": 1}}
+    (tmp_path / "mine" / "run.toml").write_text(dump(parse_run(config)), encoding="utf-8")
+    done = tiny.snrlab("evaluate", "mine", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "was not trained on a style that ships" in done.stderr
+    assert "--style ink" in done.stderr, "the way to measure it all the same"

@@ -42,6 +42,7 @@ def demo_command(
         _show_recipe(config)
         outcome = run_training(config, out, resume=resume)
         if not outcome.finished:
+            logger.warning("snrlab demo --resume goes on with the whole demo, with its pictures at the end.")
             sys.exit(INTERRUPTED)
         folders[recipe] = outcome.folder
     from snrlab.evaluate.demo_report import showcase

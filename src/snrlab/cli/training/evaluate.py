@@ -79,7 +79,7 @@ def evaluate_command(
     run that trained all weights, against its base model. Pictures in a folder are named after the code points of
     their concept, such as 1f34e.png. A LoRA of your own images is not measured unless you name a --style.
 
-    Example: snrlab evaluate runs/demo --style ink --features models/dinov2-small
+    Example: snrlab evaluate runs/demo-debiased --features models/dinov2-small
     """
     check_finite_strength("--strength", strength or ())
     _refuse_wrong_paths(source, lora, features)

@@ -19,7 +19,7 @@ def open_command(
 
     A run without a report gets one first. Where there is no browser, the path is all that is printed.
 
-    Example: snrlab open runs/demo
+    Example: snrlab open runs/demo-debiased
     """
     folder = find_run(run)
     if not folder.report.is_file():

@@ -54,7 +54,7 @@ def sample_command(
 
     Several strengths or steps give a table with one row each, from the same noise.
 
-    Example: snrlab sample runs/demo --prompt "red apple" --strength 0 --strength 0.5 --strength 1
+    Example: snrlab sample runs/demo-debiased --prompt "red apple" --strength 0 --strength 0.5 --strength 1
     """
     check_finite_strength("--strength", strength or ())
     path = free_path(out)
