@@ -166,6 +166,7 @@ def test_a_lora_of_own_images_is_not_measured_against_a_shipped_style(tmp_path):
     (tmp_path / "mine").mkdir()
     config = {"name": "mine", "model": {"shipped": "small"}, "data": {"folder": "photos"}, "train": {"steps": 1}}
     (tmp_path / "mine" / "run.toml").write_text(dump(parse_run(config)), encoding="utf-8")
+    (tmp_path / "mine" / "mine.safetensors").touch()
     done = tiny.snrlab("evaluate", "mine", cwd=tmp_path)
     assert done.returncode == 2
     assert "was not trained on a style that ships" in done.stderr
