@@ -37,7 +37,7 @@ MEASURE_WORDS = {
         True,
         "{} of the pictures have the style that was trained",
         percent=True,
-        explanation="share of pictures in which a classifier recognises the style",
+        explanation="share of pictures in which the style is recognised",
     ),
     "caption match": MeasureWords(
         True,
@@ -135,7 +135,9 @@ def _on_pictures(evaluation: Mapping[str, Any], *, lora: bool) -> list[str]:
     if clauses["worse"]:
         start = "This has a price" if sentences else f"{subject}, the pictures got worse"
         sentences.append(f"{start}: {' and '.join(clauses['worse'])}.")
-    if clauses["unclear"] and not sentences:
+    if clauses["unclear"] and sentences:
+        sentences.append(f"More pictures would be needed to tell this from chance: {' and '.join(clauses['unclear'])}.")
+    elif clauses["unclear"]:
         sentences.append(f"{subject}, no change of the pictures is larger than chance.")
     return sentences
 
