@@ -15,12 +15,11 @@ test: $(READY)
 quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not full_size"
 
-# tests whose result depends on how the processor rounds: as if on one with AVX2, on one with less, and with two threads
+# tests whose result depends on how the processor rounds: as if on one with AVX2 with two threads, and on one with less
 NUMERIC := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "numeric and not slow"
 numeric: $(READY)
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(NUMERIC)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(NUMERIC)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(NUMERIC)
-	OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(NUMERIC)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
