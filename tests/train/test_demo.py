@@ -72,7 +72,7 @@ def test_the_prompts_are_known_concepts_that_the_lora_never_sees():
     config = demo_configs()["Min-SNR-5"]
     trained, held_back = load_items(config.data, config.seed, config.validation.images)
     assert len(trained) == 40
-    assert len(held_back) == 24
+    assert len(held_back) == config.validation.images
     by_name = {c.name: c for c in emoji.concepts(STYLE)}
     for prompt in config.sample.prompts:
         assert by_name[prompt].code not in {item.name for item in trained}

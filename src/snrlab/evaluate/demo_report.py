@@ -25,7 +25,7 @@ from snrlab.pictures.grids import labelled
 from snrlab.pictures.png_metadata import parameters, save_png
 from snrlab.runs.folder import RunFolder
 
-COUNT = 40
+COUNT = 32
 ZOOM = 2
 Pictures = NDArray[np.uint8]
 
