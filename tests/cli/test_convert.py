@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import tiny
 import tiny_families
 from snrlab.cli import main
 from snrlab.model_files.header import read_header
@@ -120,3 +121,19 @@ def test_a_lora_gets_a_name_that_says_its_layout(tmp_path, monkeypatch, capsys):
     assert sorted(file.name for file in tmp_path.iterdir() if file.suffix) == [
         "robot-peft-kohya.safetensors", "robot-peft.safetensors", "robot.safetensors",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["small", "small_v"])
+def test_a_model_that_ships_is_taken_by_its_name(name, tmp_path):
+    """Both were refused with the advice to write what had been written."""
+    done = tiny.snrlab("convert", name, "-o", "copy", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "copy" / "model_index.json").is_file()
+    merged = tiny.snrlab("merge", name, "none.safetensors", "-o", "merged", cwd=tmp_path)
+    assert "LORA: there is no file none.safetensors" in merged.stderr, "the base is found"
+
+
+def test_a_missing_run_is_no_model_to_download(tmp_path):
+    done = tiny.snrlab("sample", "runs/mine", "--prompt", "a", cwd=tmp_path)
+    assert "snrlab runs" in done.stderr
+    assert "hf download" not in done.stderr

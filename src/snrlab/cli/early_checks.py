@@ -50,15 +50,13 @@ def refuse_unusable_source(source: Path, lora: Path | None, *, folders_of_pictur
     Raises:
         UserError: there is nothing, an unfinished run, or a file of another kind.
     """
-    from snrlab.config.sections.model import ShippedModel
     from snrlab.model_files.model_facts import read_model_json
     from snrlab.runs.folder import RunFolder, resume_line
 
     if lora is not None:
         refuse_missing(lora, "--lora")
-    if str(source) in get_args(ShippedModel) and not source.exists():
+    if find_model(source, "SOURCE") != source:
         return
-    refuse_missing_model(source, "SOURCE")
     folder = RunFolder(source)
     if folder.started and not folder.finished:
         raise UserError(
@@ -68,12 +66,21 @@ def refuse_unusable_source(source: Path, lora: Path | None, *, folders_of_pictur
         read_model_json(source, "model_index.json", "SOURCE")
 
 
-def refuse_missing_model(path: Path, field: str) -> None:
-    """Check that there is something at the path of a model (UserError with what to do)."""
-    from snrlab.model_files.model_facts import missing_model_hint
+def find_model(source: Path, field: str) -> Path:
+    """The path of a model, which may be the name of one that ships unless a file or folder has that name.
 
-    if not path.exists():
-        raise UserError(f"{field}: there is no file or folder {path}.{missing_model_hint(path)}", code="missing-file")
+    Raises:
+        UserError: there is nothing; the message says what to do.
+    """
+    from snrlab.config.sections.model import ShippedModel
+    from snrlab.model_files.model_facts import missing_model_hint, shipped_folder
+
+    if source.exists():
+        return source
+    for name in get_args(ShippedModel):
+        if str(source) == name:
+            return shipped_folder(name)
+    raise UserError(f"{field}: there is no file or folder {source}.{missing_model_hint(source)}", code="missing-file")
 
 
 def refuse_missing(path: Path, field: str) -> None:

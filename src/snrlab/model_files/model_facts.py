@@ -64,7 +64,7 @@ _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # owner/name on Hugging 
 
 
 def missing_model_hint(path: Path) -> str:
-    """What to do where a path that names a model leads to nothing: a shipped model's name, or a download.
+    """What to do where a path that names a model leads to nothing: a shipped model's name, runs, or a download.
 
     >>> missing_model_hint(Path("smal"))
     ' Did you mean small, a model that ships?'
@@ -72,6 +72,8 @@ def missing_model_hint(path: Path) -> str:
     guess = nearest(str(path), get_args(ShippedModel))
     if guess:
         return f" Did you mean {guess}, a model that ships?"
+    if path.parts[:1] == ("runs",):
+        return " To see the runs that there are: snrlab runs"
     if _REPOSITORY.fullmatch(path.as_posix()) and not path.parent.exists():
         return (
             " If that is a model on Hugging Face, download it first: "

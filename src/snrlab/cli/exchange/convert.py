@@ -8,18 +8,17 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.choices import PRECISIONS, one_of
-from snrlab.cli.early_checks import refuse_missing, refuse_missing_model
+from snrlab.cli.early_checks import find_model, refuse_missing
 from snrlab.cli.messages import print_unless_quiet, report_written
 from snrlab.cli.output_files import free_path
 from snrlab.cli.training.train import quiet_libraries
 from snrlab.core.errors import UserError
-from snrlab.model_files.model_facts import shipped_folder
 
 _PREDICTIONS = ("epsilon", "v_prediction")  # of the families' models
 
 
 def convert_command(
-    source: Annotated[Path, typer.Argument(help="Model: a .safetensors file, a folder in diffusers layout, or small.")],
+    source: Annotated[Path, typer.Argument(help="Model: a .safetensors file, a diffusers folder, small or small_v.")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -48,7 +47,7 @@ def convert_command(
 
     Example: snrlab convert model.safetensors -o model
     """  # fmt: skip
-    refuse_missing_model(source, "SOURCE")
+    source = find_model(source, "SOURCE")
     if vae is not None:
         refuse_missing(vae, "--vae")
     quiet_libraries()
@@ -65,7 +64,6 @@ def convert_command(
         print_unless_quiet(f"The new file names its layers as {form} does; the weights are the same.")
         report_written(target)
         return
-    source = model_source(source)
     target = free_path(out or Path(f"{source.name}.safetensors" if source.is_dir() else source.stem), or_folder=True)
     dtype = DTYPES[precision] if precision else None
     converted = convert_model(
@@ -78,8 +76,3 @@ def convert_command(
     )
     print_unless_quiet(f"{converted.label} predicts {converted.prediction_type}: {converted.prediction_source}")
     report_written(target)
-
-
-def model_source(source: Path) -> Path:
-    """The path of a model, where `small` is the one that ships unless a file or folder has this name."""
-    return shipped_folder("small") if str(source) == "small" and not source.exists() else source

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from snrlab.cli.choices import PRECISIONS, one_of
-from snrlab.cli.early_checks import refuse_missing, refuse_missing_model
-from snrlab.cli.exchange.convert import model_source
+from snrlab.cli.early_checks import find_model, refuse_missing
 from snrlab.cli.messages import report_written
 from snrlab.cli.output_files import free_path
 from snrlab.cli.strengths import check_finite_strength
@@ -17,7 +16,7 @@ from snrlab.cli.training.train import quiet_libraries
 
 
 def merge_command(
-    base: Annotated[Path, typer.Argument(help="Base model: a .safetensors file, a diffusers folder, or small.")],
+    base: Annotated[Path, typer.Argument(help="Base model: a .safetensors file, diffusers folder, small or small_v.")],
     loras: Annotated[
         list[str],
         typer.Argument(help="LoRA files of any layout, including LoCon and DoRA.", metavar="LORA[:STRENGTH]..."),
@@ -41,7 +40,7 @@ def merge_command(
     """
     target, chosen = free_path(out, or_folder=True), [_with_strength(text) for text in loras]
     check_finite_strength("LORA", [strength for _, strength in chosen])
-    refuse_missing_model(base, "BASE")
+    base = find_model(base, "BASE")
     for path, _ in chosen:
         refuse_missing(path, "LORA")
     quiet_libraries()
@@ -52,7 +51,7 @@ def merge_command(
     from snrlab.models.storage.convert import save_model
     from snrlab.models.storage.source import DTYPES, load_model
 
-    model = load_model(model_source(base), None, None, field="BASE")
+    model = load_model(base, None, None, field="BASE")
     for path, strength in chosen:
         merge_lora(model, load_lora(path, model.unet.config), strength, name=path.name)
     merged_from = ", ".join([model.label, *(f"{path.stem}:{strength:g}" for path, strength in chosen)])
