@@ -637,7 +637,7 @@ def test_what_will_stop_training_is_said_by_import(tmp_path):
                 keep_tokens=1, shuffle_caption=True)  # fmt: skip
     done = tiny.snrlab("import", file.name, cwd=tmp_path)
     output = " ".join(done.stdout.split())
-    for words in ("needs the package nowhere, which is not installed. Run: pip install nowhere.",
+    for words in ("needs the package nowhere, which is not installed. Install it with: pip install nowhere.",
                   "[missing-package]", "warmup is 100 steps; it must be below steps, 12. [out-of-range]",
                   "Fill in before training: model.path: the settings do not name it, so model.safetensors is a",
                   "both on, so their weights multiply. Keep one of them. [weights_multiply]"):  # fmt: skip

@@ -94,8 +94,8 @@ def test_opposite_by_band(make):
     comparison = compare_runs([make("a", **PLAIN), make("b", (-0.05, 0, 0, 0.05), **DEBIASED)])
     assert (comparison.verdict.kind, comparison.verdict.best) == ("opposite", None)
     assert comparison.verdict.sentence == (
-        "It depends on the noise level: b has the lower held-out loss at little noise (SNR >= 5), a at almost only "
-        "noise (0.1 > SNR)."
+        "It depends on the noise level: b has the lower held-out loss at little noise (SNR 5 and more), a at "
+        "almost only noise (SNR below 0.1)."
     )
 
 

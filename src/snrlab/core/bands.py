@@ -7,6 +7,13 @@ from numpy.typing import NDArray
 
 EDGES = (5.0, 1.0, 0.1)
 BANDS = ("SNR >= 5", "5 > SNR >= 1", "1 > SNR >= 0.1", "0.1 > SNR")
+_MOST, _MIDDLE, _LEAST = EDGES
+BAND_WORDS = {  # for readers, by band
+    BANDS[0]: f"little noise (SNR {_MOST:g} and more)",
+    BANDS[1]: f"some noise (SNR {_MIDDLE:g} to {_MOST:g})",
+    BANDS[2]: f"much noise (SNR {_LEAST:g} to {_MIDDLE:g})",
+    BANDS[3]: f"almost only noise (SNR below {_LEAST:g})",
+}
 
 
 def band_of(snr: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -23,10 +23,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from snrlab.core.errors import UserError, first_line, nearest
+from snrlab.core.errors import UserError, first_line
 from snrlab.evaluate import inception
+from snrlab.evaluate.feature_source import refuse_missing_features
 
-STYLE_CLASSIFIER = "judge"  # the style classifier's name on the command line and in tables
 _BATCH = 32
 # of an image model; of a CLIP model with its tokenizer
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -98,13 +98,7 @@ def open_net(path: Path) -> FeatureNet:
     """
     if path.is_file():
         return _open_inception(path)
-    if not path.is_dir():
-        hint = " Did you mean 'judge'?" if nearest(str(path), [STYLE_CLASSIFIER]) else ""
-        raise UserError(
-            f"--features: there is no folder or file {path}.{hint} Allowed: judge, a folder of a transformers vision "
-            "model, or a file with Inception weights.",
-            code="missing-file",
-        )
+    refuse_missing_features(path)
     kind = _detect_kind(path)
     _refuse_pickle(path)
     network, process = _load_network(path, kind), _load_processor(path)

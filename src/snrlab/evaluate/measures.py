@@ -27,7 +27,8 @@ from torch.nn.functional import normalize
 
 from snrlab.core.errors import UserError
 from snrlab.data import emoji
-from snrlab.evaluate.features import STYLE_CLASSIFIER, FeatureNet
+from snrlab.evaluate.feature_source import STYLE_CLASSIFIER
+from snrlab.evaluate.features import FeatureNet
 from snrlab.evaluate.palette import has_palette_of
 from snrlab.evaluate.style_classifier import StyleClassifier, Views, feature_views, load_style_classifier, style_weight
 from snrlab.lab.statistics import Estimate, jackknife, mean

@@ -11,13 +11,13 @@ import numpy as np
 
 from snrlab.config import RunConfig, dump
 from snrlab.config.redact import without_paths
-from snrlab.core.bands import BANDS
+from snrlab.core.bands import BAND_WORDS, BANDS
 from snrlab.core.findings.recipe_findings import findings
 from snrlab.core.recipe import Recipe
 from snrlab.files.writing import write_atomically
 from snrlab.lab.asset_files import read_asset
 from snrlab.lab.blocks import html_table
-from snrlab.lab.figures.run_figures import BAND_WORDS, loss_figure, recipe_figure, validation_figure
+from snrlab.lab.figures.run_figures import loss_figure, recipe_figure, validation_figure
 from snrlab.lab.report_parts.changed_settings import settings_section
 from snrlab.lab.report_parts.contents import ReportContents, read_contents
 from snrlab.lab.report_parts.facts import facts_section

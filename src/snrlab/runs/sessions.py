@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from snrlab.core.errors import UserError
+from snrlab.files.writing import write_atomically
 
 
 class Session(TypedDict):
@@ -81,4 +82,4 @@ def _append(path: Path, line: str) -> None:
     """Append a line; after one that a kill cut off, on a line of its own."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     whole = text[: text.rfind("\n") + 1]
-    path.write_text(f"{whole}{line}\n", encoding="utf-8", newline="\n")
+    write_atomically(path, f"{whole}{line}\n".encode())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import typer
 
+from snrlab.cli.output_files import write_and_report
 from snrlab.lab.blocks import Block, to_text
 
 _MOST = 110  # characters; longer lines of prose are hard to read
@@ -24,6 +26,16 @@ def paint(role: str, text: str) -> str:
     if role in ("lead", "heading"):
         return typer.style(text, bold=True)
     return typer.style(text, fg=_ROLES[role], bold=role in ("error", "warning"))
+
+
+def write_answer(answer: str | Iterable[Block], out: Path | None) -> None:
+    """Print an answer or write it to a file; blocks are text, which a terminal colours."""
+    if out is not None:
+        write_and_report(out, (answer if isinstance(answer, str) else to_text(answer)).encode())
+    elif isinstance(answer, str):
+        typer.echo(answer)
+    else:
+        echo_blocks(answer)
 
 
 def echo_blocks(blocks: Iterable[Block]) -> None:

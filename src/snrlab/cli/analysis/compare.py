@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.analysis.answers import echo_blocks
+from snrlab.cli.analysis.answers import write_answer
 from snrlab.cli.analysis.compare_runs import PictureOptions, compare_runs_document
 from snrlab.cli.choices import DOCUMENTS, one_of
 from snrlab.cli.output_files import output_format, refuse_existing, write_and_report
@@ -65,7 +65,6 @@ def compare_command(
 
     Example: snrlab compare runs/a runs/b -o page.html
     """
-    from snrlab.lab.blocks import to_text
     from snrlab.lab.comparison.compare import compare
     from snrlab.lab.run_comparison.run_record import are_run_folders
 
@@ -85,13 +84,7 @@ def compare_command(
 
         recipes = {member.label: member.recipe for member in comparison.members}
         write_and_report(figure, recipes_file(recipes, figure.suffix.lower(), _panels(comparison), log=True))
-    text = document if isinstance(document, str) else to_text(document)
-    if out is None and not isinstance(document, str):
-        echo_blocks(document)
-    elif out is None:
-        typer.echo(text)
-    else:
-        write_and_report(out, text.encode())
+    write_answer(document, out)
 
 
 def _document(comparison: Comparison, form: str, *, details: bool) -> str | list[Block]:

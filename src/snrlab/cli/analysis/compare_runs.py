@@ -65,13 +65,13 @@ def compare_runs_document(
     draw = pictures.refuse_unused(form)
     records = read_run_records(sources)
     comparison = compare_run_records(records)
-    content = [*run_blocks(comparison), *_recipe_blocks(comparison, details=details)]
+    if form == "json":
+        return json.dumps(comparison.as_data(), indent=1)
+    recipes = list(_recipe_blocks(comparison, details=details))
+    content = [*run_blocks(comparison), *recipes]
     match form:
-        case "json":
-            return json.dumps(comparison.as_data(), indent=1)
         case "html":
-            table = _draw(records, pictures) if draw else None
-            return render_runs(comparison, table, _recipe_blocks(comparison, details=details))
+            return render_runs(comparison, _draw(records, pictures) if draw else None, recipes)
         case "md":
             return blocks.to_markdown(runs_title(comparison), content)
     return content

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.analysis.answers import echo_blocks
+from snrlab.cli.analysis.answers import write_answer
 from snrlab.cli.choices import DOCUMENTS, one_of
 from snrlab.cli.output_files import output_format, refuse_existing, write_and_report
+
+if TYPE_CHECKING:
+    from snrlab.lab.blocks import Block
 
 
 def explain_command(
@@ -51,27 +54,23 @@ def explain_command(
         for label, recipe in recipes.items()
         for start, stage in recipe.by_stage()
     }
+    answer: str | list[Block]
     match form:
         case "json":
-            text = json.dumps(explanation_as_data(explanation), indent=1, default=str)
+            answer = json.dumps(explanation_as_data(explanation), indent=1, default=str)
         case "md":
-            text = explain_text.explanation_to_markdown(explanation, details=details)
+            answer = explain_text.explanation_to_markdown(explanation, details=details)
         case "html":
             from snrlab.lab.figures.plots import draw_figure, figure_bytes
 
             svg = figure_bytes(
                 draw_figure({k: r.tables() for k, r in stages.items()}, ["weight", "emphasis"]), "svg"
             ).decode()
-            text = explain_text.explanation_to_html(explanation, svg[svg.index("<svg") :], details=details)
+            answer = explain_text.explanation_to_html(explanation, svg[svg.index("<svg") :], details=details)
         case _:
-            text = explain_text.explanation_to_text(explanation, details=details)
+            answer = list(explain_text.explanation_blocks(explanation, details=details))
     if figure is not None:
         from snrlab.cli.analysis.plot import recipes_file
 
         write_and_report(figure, recipes_file(stages, figure.suffix.lower(), ["snr", "weight", "emphasis"]))
-    if out is None and form == "text":
-        echo_blocks(explain_text.explanation_blocks(explanation, details=details))
-    elif out is None:
-        typer.echo(text)
-    else:
-        write_and_report(out, text.encode())
+    write_answer(answer, out)

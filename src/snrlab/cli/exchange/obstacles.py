@@ -12,6 +12,7 @@ from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
 from snrlab.installation import install_command
 from snrlab.peers.importing import Imported
+from snrlab.train.optim.properties import refuse_uninstalled_optimizer
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,15 @@ def find_obstacles(imported: Imported) -> tuple[Obstacle, ...]:
 
 def _missing_packages(config: RunConfig) -> Iterator[Obstacle]:
     optimizer = config.train.optimizer
-    properties = optimizer.entry.properties
-    package = properties.requires or str(optimizer.params.get("path", "")).partition(":")[0].partition(".")[0]
+    package = str(optimizer.params.get("path", "")).partition(":")[0].partition(".")[0]
+    try:
+        refuse_uninstalled_optimizer(optimizer.name)
+    except UserError as error:
+        yield Obstacle(f'{error}. Or set optimizer = "adamw".', error.code)
     if package and not _is_installed(package):
-        install = install_command(properties.extra) if properties.requires else f"pip install {package}"
         yield Obstacle(
-            f"train.optimizer: {optimizer.name} needs the package {package}, which is not installed. "
-            f'Run: {install}. Or set optimizer = "adamw".',
+            f"train.optimizer: {optimizer.name} needs the package {package}, which is not installed. Install it with: "
+            f'pip install {package}. Or set optimizer = "adamw".',
             "missing-package",
         )
     for tracker in config.log.trackers:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from snrlab.cli.run_folders import RUNS
 from snrlab.cli.training.train import INTERRUPTED, NoDatesOption, OutOption, run_training
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ RECIPES = {"Min-SNR-5": '{name="min_snr", gamma=5.0}', "Debiased": '"debiased"'}
 
 
 def demo_command(
-    out: OutOption = Path("runs"),
+    out: OutOption = RUNS,
     no_dates: NoDatesOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a demo that was stopped.")] = False,
 ) -> None:
@@ -35,6 +36,8 @@ def demo_command(
     The base model is the small one that ships with snrlab; nothing is downloaded. The runs go into DIR/demo-min-snr-5
     and DIR/demo-debiased; the report.html of each shows pictures and numbers without and with the LoRA.
     """
+    from snrlab.config.wrong_file import shell_quoted
+
     logger.info("snrlab demo: two LoRAs of a drawing style on the small model that ships; about two minutes")
     folders = {}
     for recipe, config in demo_configs(dates=not no_dates).items():
@@ -42,7 +45,8 @@ def demo_command(
         _show_recipe(config)
         outcome = run_training(config, out, resume=resume)
         if not outcome.finished:
-            logger.warning("snrlab demo --resume goes on with the whole demo, with its pictures at the end.")
+            place = "" if out == RUNS else f" --out {shell_quoted(out)}"
+            logger.warning(f"To go on with the whole demo and its pictures:\n  {_started_as()} demo --resume{place}")
             sys.exit(INTERRUPTED)
         folders[recipe] = outcome.folder
     from snrlab.evaluate.demo_report import showcase

@@ -14,8 +14,9 @@ from snrlab.cli.choices import TEXT_OR_JSON, one_of, sampler_option
 from snrlab.cli.early_checks import has_lora, refuse_unusable_source
 from snrlab.cli.strengths import check_finite_strength
 from snrlab.cli.training.train import quiet_libraries
-from snrlab.core.errors import UserError, nearest
+from snrlab.core.errors import UserError
 from snrlab.core.registries.samplers import DEFAULT_SAMPLER
+from snrlab.evaluate.feature_source import STYLE_CLASSIFIER, refuse_missing_features
 from snrlab.evaluate.strength import refuse_strength_without_lora
 from snrlab.lab.blocks import columns
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from snrlab.lab.statistics import Estimate
 
 SETS = ("known", "held_out")
-JUDGE, _DEFAULT_STYLE = "judge", "ink"
+_DEFAULT_STYLE = "ink"
 
 
 def _styles() -> Sequence[str]:
@@ -82,7 +83,9 @@ def evaluate_command(
     Example: snrlab evaluate runs/demo-debiased --features models/dinov2-small
     """
     check_finite_strength("--strength", strength or ())
-    _refuse_wrong_paths(source, lora, features)
+    refuse_unusable_source(source, lora, folders_of_pictures=True)
+    if features != STYLE_CLASSIFIER:
+        refuse_missing_features(Path(features))
     draws = not _is_folder_of_pictures(source)
     if draws:
         refuse_strength_without_lora(strength, has_lora=has_lora(source, lora))
@@ -93,7 +96,7 @@ def evaluate_command(
     from snrlab.config.load import parse_section
     from snrlab.config.sections.output import SampleConfig
     from snrlab.evaluate.evaluation import evaluate_folder, evaluate_source
-    from snrlab.evaluate.features import STYLE_CLASSIFIER, open_net
+    from snrlab.evaluate.features import open_net
 
     net = None if features == STYLE_CLASSIFIER else open_net(Path(features))
     if not draws:
@@ -119,18 +122,6 @@ def _is_folder_of_pictures(source: Path) -> bool:
     from snrlab.runs.folder import RunFolder
 
     return source.is_dir() and not RunFolder(source).started and not (source / "model_index.json").exists()
-
-
-def _refuse_wrong_paths(source: Path, lora: Path | None, features: str) -> None:
-    """Check the paths before the libraries are loaded (UserError)."""
-    refuse_unusable_source(source, lora, folders_of_pictures=True)
-    if features != JUDGE and not Path(features).exists():
-        hint = " Did you mean 'judge'?" if nearest(features, [JUDGE]) else ""
-        raise UserError(
-            f"--features: there is no folder or file {features}.{hint} Allowed: judge, a folder of a transformers "
-            "vision model, or a file with Inception weights.",
-            code="missing-file",
-        )
 
 
 def _style_of(source: Path, lora: Path | None) -> str:

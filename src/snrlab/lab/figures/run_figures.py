@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from snrlab.core.bands import BANDS, EDGES
+from snrlab.core.bands import BAND_WORDS, BANDS
 from snrlab.core.recipe import Tables
 from snrlab.lab.figures.line_chart import ChartLine, line_chart
 from snrlab.lab.figures.noise_strip import STRIP_HEIGHT, draw_noise_strip
@@ -22,19 +22,6 @@ from snrlab.runs.logs import StepLine, ValidationLine
 
 LIGHT = THEMES["light"]
 _MOST_POINTS = 400  # of a line; more could not be told apart
-_MOST, _MIDDLE, _LEAST = EDGES
-BAND_WORDS = dict(
-    zip(
-        BANDS,
-        (
-            f"little noise (SNR {_MOST:g} and more)",
-            f"some noise (SNR {_MIDDLE:g} to {_MOST:g})",
-            f"much noise (SNR {_LEAST:g} to {_MIDDLE:g})",
-            f"almost only noise (SNR below {_LEAST:g})",
-        ),
-        strict=True,
-    )
-)
 
 
 def recipe_figure(tables: Tables) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from snrlab.core.bands import BANDS
-from snrlab.lab.figures.run_figures import BAND_WORDS, change_since_base
+from snrlab.core.bands import BAND_WORDS, BANDS
+from snrlab.lab.figures.run_figures import change_since_base
 from snrlab.lab.statistics import Estimate
+from snrlab.lab.verdict.causes import enumerated
 from snrlab.runs.logs import ValidationLine
 
 Direction = Literal["better", "worse", "unclear"]
@@ -131,12 +132,12 @@ def _on_pictures(evaluation: Mapping[str, Any], *, lora: bool) -> list[str]:
     subject = f"With {'the LoRA' if lora else 'the trained model'}{of_strength}"
     sentences = []
     if clauses["better"]:
-        sentences.append(f"{subject}, {' and '.join(clauses['better'])}.")
+        sentences.append(f"{subject}, {enumerated(clauses['better'])}.")
     if clauses["worse"]:
         start = "This has a price" if sentences else f"{subject}, the pictures got worse"
-        sentences.append(f"{start}: {' and '.join(clauses['worse'])}.")
+        sentences.append(f"{start}: {enumerated(clauses['worse'])}.")
     if clauses["unclear"] and sentences:
-        sentences.append(f"More pictures would be needed to tell this from chance: {' and '.join(clauses['unclear'])}.")
+        sentences.append(f"More pictures would be needed to tell this from chance: {enumerated(clauses['unclear'])}.")
     elif clauses["unclear"]:
         sentences.append(f"{subject}, no change of the pictures is larger than chance.")
     return sentences
@@ -162,17 +163,17 @@ def _on_validation(lines: Sequence[ValidationLine]) -> list[str]:
     images = f"{count} images that were not trained on"
     sentences = []
     if clauses["better"]:
-        sentences.append(f"After {steps} steps the error on {images} is lower: by {_listed(clauses['better'])}.")
+        sentences.append(f"After {steps} steps the error on {images} is lower: by {enumerated(clauses['better'])}.")
     if clauses["worse"]:
         start = "It is higher" if sentences else f"After {steps} steps the error on {images} is higher"
-        sentences.append(f"{start}: by {_listed(clauses['worse'])}.")
+        sentences.append(f"{start}: by {enumerated(clauses['worse'])}.")
     if clauses["unclear"]:
         start = (
             "No change is larger than chance"
             if sentences
             else (f"After {steps} steps the error on {images} has not changed by more than chance")
         )
-        sentences.append(f"{start} at {_listed(clauses['unclear'])}.")
+        sentences.append(f"{start} at {enumerated(clauses['unclear'])}.")
     return sentences
 
 
@@ -180,12 +181,3 @@ def _by_percent(change: Estimate, base: float) -> str:
     """The size of a change that has a direction, in per cent of the base, with its interval."""
     low, high = sorted(abs(100 * bound / base) for bound in (change.low, change.high))
     return f"{abs(100 * change.value / base):.2g} % ({low:.2g} to {high:.2g})"
-
-
-def _listed(parts: Sequence[str]) -> str:
-    """Parts joined as in a sentence.
-
-    >>> _listed(["a", "b", "c"])
-    'a, b and c'
-    """
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

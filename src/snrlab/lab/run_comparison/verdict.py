@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from snrlab.core.bands import BANDS
+from snrlab.core.bands import BAND_WORDS
 from snrlab.lab.run_comparison.differences import BandChange, PairComparison
+from snrlab.lab.verdict.causes import enumerated
 
 Kind = Literal["better", "neither", "opposite", "mixed", "not measured"]
 LUCK = "One seed each: this cannot tell the recipe from luck."
-_NOISE = dict(zip(BANDS, ("little noise", "some noise", "much noise", "almost only noise"), strict=True))
 ONLY_SEED = "These runs differ only in their seed, so every difference between them is luck."
 
 
@@ -102,7 +102,7 @@ def _evidence(pair: PairComparison) -> str:
 
 
 def _bands(pair: PairComparison, reading: str) -> str:
-    return " and ".join(f"{_NOISE[band.band]} ({band.band})" for band in pair.bands if band.reading == reading)
+    return enumerated([BAND_WORDS[band.band] for band in pair.bands if band.reading == reading])
 
 
 def _range(pair: PairComparison, clear: Sequence[BandChange]) -> str:
