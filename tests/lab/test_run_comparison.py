@@ -14,7 +14,9 @@ import tiny
 from snrlab.config import dump, parse_run
 from snrlab.core.bands import BANDS
 from snrlab.core.errors import UserError
-from snrlab.lab.blocks import to_text
+from snrlab.core.findings.finding import Finding
+from snrlab.lab.asset_files import read_asset
+from snrlab.lab.blocks import BulletList, Code, Heading, Lead, NumberedList, TableBlock, to_text
 from snrlab.lab.run_comparison.picture_table import PictureRow, PictureTable, PictureView
 from snrlab.lab.run_comparison.run_comparison import compare_runs
 from snrlab.lab.run_comparison.run_page import render_runs
@@ -273,3 +275,13 @@ def test_options_of_pictures_are_refused_where_nothing_is_drawn(make, tmp_path):
         done = tiny.snrlab("compare", *arguments, cwd=tmp_path)
         assert done.returncode == 2
         assert message in done.stderr
+
+
+def test_the_page_shows_every_kind_of_block_and_shares_no_class_with_the_report(make):
+    """A lead was shown as its Python value, and the intervals in the report's pale colour for bands."""
+    comparison = compare_runs([make("a", **PLAIN), make("b", **DEBIASED)])
+    kinds = [Heading("h"), Lead("l"), BulletList(("b",)), NumberedList(("n",)), TableBlock((("t",), ("r",))), Code("c")]
+    page = render_runs(comparison, None, [*kinds, Finding("code", "warning", "It is so.")])
+    assert not re.search(r"(Heading|Lead|BulletList|NumberedList|TableBlock|Code|Finding)\(", page)
+    own, report = (set(re.findall(r"\.([a-z][\w-]*)", read_asset(name))) for name in ("run_page.css", "report.css"))
+    assert own & report <= {"verdict", "zero", "small"}, "what both style on purpose"

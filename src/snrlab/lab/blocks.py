@@ -190,33 +190,41 @@ def _cell(content: str | Estimate) -> str:
     return f"{value} <small>{interval}</small>"
 
 
+def html_blocks(blocks: Iterable[Block]) -> list[str]:
+    """Each block as HTML, for the styles of assets/report.css."""
+    return [_html_block(block) for block in blocks]
+
+
+def _html_block(block: Block) -> str:
+    match block:
+        case Heading(text):
+            return f"<h2>{html.escape(text)}</h2>"
+        case Lead(text):
+            return f'<p class="lead">{html.escape(text)}</p>'
+        case BulletList(items):
+            return "<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>"
+        case NumberedList(items):
+            return "<ol>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ol>"
+        case TableBlock((head, *rest), grey, grey_rows):
+            return html_table(head, rest, grey=grey, grey_rows=grey_rows)
+        case Code(text):
+            return f"<pre>{html.escape(text)}</pre>"
+        case Finding():
+            message = f"<b>{block.grade}</b> {html.escape(block.message)} {html.escape(block.action)}"
+            return f'<p class="{block.grade}">{message}</p>'
+    return f"<p>{html.escape(str(block))}</p>"
+
+
 def to_html(title: str, blocks: Iterable[Block], figure: str = "") -> str:
     """The blocks as one HTML file that opens offline; `figure` is SVG, and stands below what is read first."""
-    parts: list[str] = []
-    drawing = f"<figure>{figure}</figure>" if figure else ""
-    for block in blocks:
-        match block:
-            case Heading(text):
-                parts.append(f"<h2>{html.escape(text)}</h2>")
-            case Lead(text):
-                parts += [f'<p class="lead">{html.escape(text)}</p>', drawing]
-                drawing = ""
-            case BulletList(items):
-                parts.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>")
-            case NumberedList(items):
-                parts.append("<ol>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ol>")
-            case TableBlock((head, *rest), grey, grey_rows):
-                parts.append(html_table(head, rest, grey=grey, grey_rows=grey_rows))
-            case Code(text):
-                parts.append(f"<pre>{html.escape(text)}</pre>")
-            case Finding():
-                message = f"<b>{block.grade}</b> {html.escape(block.message)} {html.escape(block.action)}"
-                parts.append(f'<p class="{block.grade}">{message}</p>')
-            case _:
-                parts.append(f"<p>{html.escape(str(block))}</p>")
+    listed = list(blocks)
+    parts = html_blocks(listed)
+    if figure:
+        after_lead = next((i + 1 for i, block in enumerate(listed) if isinstance(block, Lead)), 0)
+        parts.insert(after_lead, f"<figure>{figure}</figure>")
     name = html.escape(title)
     style = read_asset("report.css")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{name} - snrlab</title><style>{style}</style></head><body><h1>{name}</h1>{drawing}{"".join(parts)}</body></html>
+<title>{name} - snrlab</title><style>{style}</style></head><body><h1>{name}</h1>{"".join(parts)}</body></html>
 """

@@ -7,7 +7,7 @@ import html
 from collections.abc import Iterable, Sequence
 
 from snrlab.lab.asset_files import read_asset
-from snrlab.lab.blocks import Block, BulletList, Code, Heading, TableBlock, html_table
+from snrlab.lab.blocks import Block, html_blocks, html_table
 from snrlab.lab.run_comparison.differences import BandChange, PairComparison
 from snrlab.lab.run_comparison.picture_table import PictureRow, PictureTable, PictureView
 from snrlab.lab.run_comparison.run_comparison import RunComparison
@@ -52,20 +52,7 @@ def render_runs(comparison: RunComparison, pictures: PictureTable | None, recipe
 
 
 def _blocks(blocks: Iterable[Block]) -> str:
-    parts = []
-    for block in blocks:
-        match block:
-            case Heading(text):
-                parts.append(f"<h2>{html.escape(text)}</h2>")
-            case BulletList(items):
-                parts.append("<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>")
-            case TableBlock((head, *rows)):
-                parts.append(html_table(head, rows))
-            case Code(text):
-                parts.append(f"<pre>{html.escape(text)}</pre>")
-            case _:
-                parts.append(f"<p>{html.escape(str(block))}</p>")
-    return "".join(parts).replace("</pre><pre>", "\n")  # commands that follow each other in one box
+    return "".join(html_blocks(blocks)).replace("</pre><pre>", "\n")  # commands that follow each other in one box
 
 
 def _picture_section(table: PictureTable) -> str:
@@ -128,14 +115,14 @@ def _interval_figure(compared: PairComparison) -> str:
     """The change in each band as a dot with its interval, left of the middle where the second arm's loss is lower."""
     widest = max(max(abs(band.change.low), abs(band.change.high)) for band in compared.bands) or 1.0
     rows = "".join(
-        f'<div class="band"><span>{html.escape(band.band)}</span>{_interval_bar(band, widest)}</div>'
+        f'<div class="interval"><span>{html.escape(band.band)}</span>{_interval_bar(band, widest)}</div>'
         for band in compared.bands
     )
     first, second = html.escape(compared.first), html.escape(compared.second)
     return (
-        f'<div class="intervals"><div class="band ends"><span></span><span>&larr; {second} lower</span>'
+        f'<div class="intervals"><div class="interval ends"><span></span><span>&larr; {second} lower</span>'
         f"<span>{first} lower &rarr;</span></div>{rows}"
-        f'<div class="band ends"><span></span><span>{-100 * widest:.2g} %</span><span>{100 * widest:+.2g} %</span>'
+        f'<div class="interval ends"><span></span><span>{-100 * widest:.2g} %</span><span>{100 * widest:+.2g} %</span>'
         "</div></div>"
     )
 
