@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick numeric lint format mutants core-mutants emoji docs docs-write base card full-size soak clean
+# a test starts many processes; each would compile the package anew
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-long quick numeric lint format mutants core-mutants emoji docs docs-write base card full-size soak clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -13,10 +16,14 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 quick: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not full_size"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not long and not full_size"
+
+# what takes many seconds and guards what seldom changes; CI runs it too
+test-long: $(READY)
+	$(BIN)/python -m pytest -n 2 -m long
 
 # tests whose result depends on how the processor rounds: as if on one with AVX2 with two threads, and on one with less
-NUMERIC := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "numeric and not slow"
+NUMERIC := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "numeric and not slow and not long"
 numeric: $(READY)
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(NUMERIC)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(NUMERIC)

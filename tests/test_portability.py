@@ -73,6 +73,7 @@ def awkward(tmp_path):
     return tmp_path
 
 
+@pytest.mark.long
 def test_spaces_and_letters_of_other_alphabets(awkward):
     """With a terminal that can show none of them: a name that cannot be shown is no reason to stop."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}

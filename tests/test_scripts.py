@@ -34,7 +34,7 @@ def script(name):
     return module
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_base_can_be_rebuilt(tmp_path):
     before = {p: p.stat().st_mtime for p in (ROOT / "src" / "snrlab" / "models").rglob("*.safetensors")}
     script("build_base").main(["--state", str(tmp_path), "--dry-run"])
@@ -134,8 +134,7 @@ def test_a_download_with_another_hash_is_refused(tmp_path):
         build_emoji.fetch(build_emoji.ANNOTATIONS, tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.numeric
+@pytest.mark.long
 def test_no_operation_depends_on_its_place_in_memory(capsys):
     """As a run computes them, with the shapes of the small model; nor on the process."""
     assert script("reproducibility").main(["--dry-run"]) == 0
@@ -167,10 +166,10 @@ def test_the_style_classifier_can_be_trained(tmp_path, capsys):
     assert facts["style_weight"] != facts_shipped["style_weight"], "measured on the network that was trained"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_card_can_be_written(tmp_path):
     build_card = script("build_card")
-    text = build_card.build(tmp_path / "card", 20, build_card.SETTINGS.model_copy(update={"steps": 1}))
+    text = build_card.build(tmp_path / "card", 8, build_card.SETTINGS.model_copy(update={"steps": 1}))
     assert (tmp_path / "card" / "README.md").read_text() == text
     shipped = shipped_folder("small") / "README.md"
     headings, shipped_headings = (
@@ -181,7 +180,7 @@ def test_the_card_can_be_written(tmp_path):
     assert Image.open(tmp_path / "card" / "samples.png").size == Image.open(shipped.with_name("samples.png")).size
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_autoencoder_is_as_good_as_its_card_says():
     psnr_by_style = script("build_card").reconstruction(open_model(Path("small")))
     assert set(psnr_by_style) == set(emoji.drawn_styles())
@@ -190,7 +189,7 @@ def test_the_autoencoder_is_as_good_as_its_card_says():
     assert quality in (shipped_folder("small") / "README.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_full_size_jobs_on_tiny_models(tmp_path, monkeypatch):
     """The same jobs by the same code, one of them in a process of its own; models that are there are not built."""
     monkeypatch.setattr(runner, "prepare", runner.prepare)  # which a job watches for as long as its process lasts

@@ -1,5 +1,6 @@
 """Words: one list of terms, docs/words.md, and none of the words that readers stumble over."""
 
+import functools
 import re
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 WRITTEN = [page for page in PAGES if page not in {DOCS / name for name in reference.pages()}]
 TERM = re.compile(r"\*\*([^*]+)\*\*")
 FENCE = re.compile(r"^```.*?^```$", re.S | re.M)
-STRINGS = user_strings.user_strings()
+strings = functools.cache(user_strings.user_strings)
 
 
 def _terms():
@@ -44,18 +45,18 @@ def test_no_page_has_a_banned_word(page):
 
 
 def test_no_new_string_has_a_banned_word():
-    assert {s.text for s in STRINGS if s.banned} - user_strings.exceptions() == set()
+    assert {s.text for s in strings() if s.banned} - user_strings.exceptions() == set()
 
 
 def test_the_list_of_what_is_to_be_mended_only_shrinks():
-    gone = user_strings.exceptions() - {s.text for s in STRINGS if s.banned}
+    gone = user_strings.exceptions() - {s.text for s in strings() if s.banned}
     assert gone == set(), "python scripts/user_strings.py --mended"
 
 
 def test_the_list_of_strings_has_every_kind_of_them():
-    texts = {s.text for s in STRINGS}
-    assert {s.kind for s in STRINGS} >= {"error", "finding", "help", "field", "docstring", "table", "preset"}
-    assert any(s.kind == "field" and s.text == "Learning rate after warm-up." for s in STRINGS)
+    texts = {s.text for s in strings()}
+    assert {s.kind for s in strings()} >= {"error", "finding", "help", "field", "docstring", "table", "preset"}
+    assert any(s.kind == "field" and s.text == "Learning rate after warm-up." for s in strings())
     assert any("needs the package" in text for text in texts)
 
 

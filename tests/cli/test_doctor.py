@@ -48,8 +48,8 @@ def test_a_well_machine(tmp_path):
     assert str(tmp_path) not in done.stdout, "names no folder of the machine"
 
 
+@pytest.mark.long
 @posix
-@pytest.mark.slow
 def test_everything_wrong(tmp_path, monkeypatch):
     card_on(tmp_path, monkeypatch, "echo 'NVIDIA GeForce RTX 3060, 580.65.06, 12288, 8.6'")
     (tmp_path / "torchvision").mkdir()

@@ -197,7 +197,7 @@ def test_the_command(photos, tmp_path):
         assert message in failed.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_two_commands_to_a_lora(photos, tmp_path):
     assert tiny.snrlab("init", photos, "--model", "small", "-o", "run.toml", cwd=tmp_path).returncode == 0
     options = [

@@ -40,7 +40,7 @@ def tables_of(*texts):
 
 @pytest.mark.parametrize(
     ("field", "entries"),
-    [(field, all_of(r)[at : at + 8]) for field, r in FIELDS.items() for at in range(0, len(all_of(r)), 8)],
+    [(field, all_of(r)[at : at + 16]) for field, r in FIELDS.items() for at in range(0, len(all_of(r)), 16)],
     ids=lambda v: v if isinstance(v, str) else "-".join(map(entry_id, v)),
 )
 def test_every_strategy_can_be_drawn(field, entries):
@@ -226,6 +226,7 @@ def test_sliders_hold_the_curves_of_other_values():
     assert list(sliders("plain", Recipe())) == []
 
 
+@pytest.mark.long
 def test_the_article_shows_all_and_never_overwrites(tmp_path):
     written = write_article(tmp_path / "article")
     assert len(written) == 2 * (len(PLATES) + 1) + 1

@@ -166,6 +166,7 @@ def other_vae():
     return vae
 
 
+@pytest.mark.long
 def test_a_separate_autoencoder(folder, other_vae, tmp_path):
     model = load_model(folder)
     save_folder(replace(model, vae=other_vae), folder_of(tmp_path / "whole"), None)

@@ -156,9 +156,9 @@ def complaints():
 @pytest.mark.parametrize(
     ("choice", "form", "family"),
     # not a DoRA in kohya's layout: diffusers drops its lengths, and says so
-    [(choice, "kohya", family) for family in ("sd1", "sdxl") for choice in CHOICES if choice != "DoRA"]
-    + [(choice, "peft", family) for family in ("sd1", "sdxl") for choice in ("alpha", "blocks", "DoRA")]
-    + [("plain", "kohya", "sd2")],
+    [(choice, "kohya", "sdxl") for choice in CHOICES if choice != "DoRA"]
+    + [(choice, "peft", "sd1") for choice in ("alpha", "blocks", "DoRA")]
+    + [("plain", "kohya", "sd2"), ("blocks of LoCon", "kohya", "sd1"), ("DoRA", "peft", "sdxl")],
 )
 def test_diffusers_makes_the_same_of_the_file(choice, form, family, tmp_path, complaints):
     model = trained(family, choice)

@@ -81,7 +81,7 @@ REFUSED = {
     "seed": ({"seed": 4}, r"seed +3 +4"),
     "recipe": (
         {"recipe": {"weighting": ["min_snr:gamma=5"]}},
-        r'recipe.weighting  \[\] +\[{"name": "min_snr"',
+        r"recipe.weighting +none +min_snr:gamma=5",
     ),
     "rank": ({"lora": {"rank": 4}}, r"lora.rank  2 +4"),
     "batch": ({"train": {"batch_size": 2}}, r"train.batch_size  4 +2"),

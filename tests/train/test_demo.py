@@ -24,9 +24,9 @@ STYLE = "pencil"
 def short(recipe="Min-SNR-5", name="demo", **train):
     config = demo_configs(dates=False)[recipe].model_dump(exclude_none=True)
     config["name"] = name
-    config["train"] |= {"steps": 8, "batch_size": 4, "learning_rate": 5e-3, "warmup": 1, **train}
+    config["train"] |= {"steps": 5, "batch_size": 4, "learning_rate": 5e-3, "warmup": 1, **train}
     config["validation"]["images"] = 4
-    config["sample"]["steps"] = 4
+    config["sample"]["steps"] = 2
     return parse_run(config)
 
 
@@ -84,6 +84,7 @@ def shown(folder, other):
     return showcase({"Min-SNR-5": folder, "Debiased": other}, COUNT)
 
 
+@pytest.mark.long
 def test_the_report_shows_what_was_measured(folder, other, shown):
     for run, evaluation in zip((folder, other), shown.values(), strict=True):
         assert json.loads(run.evaluation_file.read_text())["count"] == COUNT
@@ -98,6 +99,7 @@ def test_the_report_shows_what_was_measured(folder, other, shown):
     assert folder.comparison_file.read_bytes()[-1000:] == other.comparison_file.read_bytes()[-1000:]
 
 
+@pytest.mark.long
 def test_its_numbers_come_from_the_lora_file(folder, shown):
     base, lora = shown["Min-SNR-5"].rows
     assert shown["Debiased"].rows[0] == base, "drawn once, from the same noise"
@@ -114,12 +116,6 @@ def test_its_numbers_come_from_the_lora_file(folder, shown):
     assert corrupted.rows[0] == base, "nothing in it is random"
     assert corrupted.rows[1].measures == base.measures, "a LoRA of zeros changes nothing"
     assert {e.value for e in corrupted.rows[1].change.values()} == {0.0}
-
-
-def test_two_runs_give_the_same_bytes(folder, tmp_path):
-    again = runner.run(short(), tmp_path).folder
-    for name in ("demo.safetensors", "validation.jsonl", "steps.jsonl"):
-        assert (again.path / name).read_bytes() == (folder.path / name).read_bytes(), name
 
 
 def test_a_prompt_that_was_trained_on_is_refused(folder, tmp_path):

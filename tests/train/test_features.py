@@ -188,7 +188,7 @@ def lora_run(tiny_model, pictures, tmp_path_factory):
 SETTINGS = SampleConfig(steps=1, guidance=1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_lora_by_another_network(lora_run, dino):
     net = open_net(dino)
     by_classifier, by_net = (evaluate_source(lora_run.path, "ink", SETTINGS, count=20, net=n) for n in (None, net))
@@ -203,7 +203,7 @@ def test_a_lora_by_another_network(lora_run, dino):
     assert other.change["paired distance"].value != 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_trained_all_weights_is_measured_against_its_base(tiny_model, pictures, tmp_path):
     config = tiny.run_config(tiny_model, pictures, train={"method": "full", "steps": 3, "learning_rate": 1e-2})
     run = runner.run(config, tmp_path).folder
@@ -219,7 +219,7 @@ def test_a_run_that_trained_all_weights_is_measured_against_its_base(tiny_model,
         assert change.value != 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_a_lora_file_was_trained_on(tiny_model, lora_run, tmp_path):
     data = tiny.run_dict(tiny_model, tmp_path, train={"steps": 1, "batch_size": 1})
     data["data"] = {"shipped": "ink", "resolution": 16, "limit": 5}

@@ -93,6 +93,7 @@ def measure(gradients, *weighting, **parts):
     return Measured(np.array(drawn), tables.p @ weighted)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("weighting", WEIGHTS, ids=lambda w: "-".join(w) or "plain")
 def test_corrected_keeps_the_expected_gradient_and_lowers_its_variance(weighting, gradients):
     before = measure(gradients, *weighting)

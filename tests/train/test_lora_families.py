@@ -54,6 +54,7 @@ def test_diffusers_draws_with_the_file_what_was_trained(family, models, pictures
     assert prefixes == ({"unet", "te1", "te2"} if family == "sdxl" else {"unet", "te"})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["sdxl"])
 def test_a_resumed_run_is_the_uninterrupted_one(family, models, pictures, tmp_path, monkeypatch):
     """With networks that have layers without any gradient."""
@@ -78,6 +79,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(family, models, pictures, tmp_pa
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "lora",
     [{"dora": True}, {"block_ranks": {"mid_block": 3}, "block_alphas": {"up_blocks": 1.0}}],

@@ -122,7 +122,7 @@ def full_size(family, sections):
     return estimate_of(train, model, trained.parameters, batch, train.parts)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("preset", "family", "train", "limit"),
     [
@@ -139,7 +139,7 @@ def test_presets_fit_into_the_memory_they_state(preset, family, train, limit):
     assert estimated.total > estimated.weights + estimated.activations > GB
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sdxl_needs_its_thrift():
     """Without what saves memory the same fine-tune is far beyond 24 GB."""
     plain = {"method": "full"}

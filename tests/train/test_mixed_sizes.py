@@ -24,7 +24,11 @@ def mixed(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"random_crop": True, "flip": True, "shuffle_tags": True}], ids=["plain", "drawn"]
+    "more",
+    [
+        pytest.param({}, marks=pytest.mark.long, id="plain"),
+        pytest.param({"random_crop": True, "flip": True, "shuffle_tags": True}, id="drawn"),
+    ],
 )
 def test_mixed_sizes_train_and_resume_to_the_bit(more, tiny_model, mixed, tmp_path, monkeypatch):
     kept = {} if more else {"cache": True, "cache_folder": str(tmp_path / "cache")}

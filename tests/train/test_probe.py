@@ -87,7 +87,7 @@ def model_of_size_one(folder, prediction_type):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 def test_models_trained_a_little(prediction_type, tmp_path):
     """After some steps from random weights the probe knows what they were for, and on the way it is never wrong."""

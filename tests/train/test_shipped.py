@@ -76,7 +76,7 @@ def test_the_twin_shares_all_but_the_unet():
     assert (one.label, twin.label) == ("snrlab-small", "snrlab-small-v")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_twin_works_in_a_checkout_without_links(tmp_path):
     """As git makes it on Windows: a text file with the target's path in the place of each link."""
     package = shutil.copytree(ROOT / "src" / "snrlab", tmp_path / "snrlab", symlinks=True)
@@ -93,7 +93,7 @@ def test_the_twin_works_in_a_checkout_without_links(tmp_path):
     assert (tmp_path / "sample.png").stat().st_size > 1000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_a_distribution_carries_both_models_whole(kind, tmp_path):
     command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
@@ -107,7 +107,7 @@ def test_a_distribution_carries_both_models_whole(kind, tmp_path):
     assert torch.equal(pipe.vae.state_dict()["encoder.conv_in.weight"], shipped_vae["encoder.conv_in.weight"].float())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_known_concepts_are_recognised(name):
     concepts = choose_concepts("noto", "known", 32, [])

@@ -149,7 +149,7 @@ FULL_AT = ((milestones, "draw_samples"), (runner, "record"), (checkpoint, "write
 SAVED = [0, 0, 0, 0, 0, 6]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_disk_that_fills_up_again_and_again(measured, whole_measured, tmp_path, monkeypatch):
     """Just before each kind of file is written: what was there stays, and with room again the run ends as ever."""
     monkeypatch.setattr(rehearsal, "_SPARE", 0)  # the disk is small on purpose

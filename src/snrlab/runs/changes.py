@@ -14,10 +14,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from snrlab.config import RunConfig
+from snrlab.config.field_values import differ, field_values, json_value, value_text
 from snrlab.config.sections.section import OnResume, on_resume
-from snrlab.config.sections.strategy import as_table
 from snrlab.core.errors import UserError
-from snrlab.core.registries.registry import Choice
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import read_steps
 
@@ -25,6 +24,7 @@ from snrlab.runs.logs import read_steps
 RESOLVED_FIELDS = ("recipe", "train.steps", "train.epochs", "validation.every")
 PROCESSES = "processes"
 SET_PATHS = ("folder", "masks")
+_LONGEST = 60  # characters of a value in a table
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def changes(before: RunConfig, now: RunConfig, *, resolved: bool = True) -> list
 
     With `resolved` false, `now` still leaves fields open that the model and the images decide; those are not compared.
     """
-    differing = [change for change in _changes(before, now, "") if change.field != "name"]
+    differing = [change for change in _changes(before, now) if change.field != "name"]
     if resolved:
         return differing
     return [change for change in differing if not change.field.startswith(RESOLVED_FIELDS)]
@@ -108,7 +108,10 @@ def notes(accepted: Sequence[FieldChange], before: RunConfig, now: RunConfig) ->
 
 def changes_table(differing: Sequence[FieldChange]) -> str:
     """Table of changes in text: field, value in the run, value now."""
-    rows = [("field", "in the run", "now"), *((c.field, _shown(c.before), _shown(c.now)) for c in differing)]
+    rows = [
+        ("field", "in the run", "now"),
+        *((c.field, value_text(c.before, _LONGEST), value_text(c.now, _LONGEST)) for c in differing),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"  {a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in rows)
 
@@ -116,41 +119,19 @@ def changes_table(differing: Sequence[FieldChange]) -> str:
 def remember(file: Path, step: int, accepted: Sequence[FieldChange]) -> None:
     """Append accepted changes to a run's history, with the step from which they apply."""
     if accepted:
-        lines = [{"step": step, "field": c.field, "before": _plain(c.before), "now": _plain(c.now)} for c in accepted]
+        lines = [
+            {"step": step, "field": c.field, "before": json_value(c.before), "now": json_value(c.now)} for c in accepted
+        ]
         with file.open("a", encoding="utf-8", newline="\n") as history:
             history.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def _changes(before: BaseModel, now: BaseModel, prefix: str) -> Iterator[FieldChange]:
-    for name, field in type(now).model_fields.items():
-        old, new = getattr(before, name), getattr(now, name)
-        if isinstance(old, BaseModel) and isinstance(new, BaseModel):
-            yield from _changes(old, new, f"{prefix}{name}.")
-        elif _plain(old) != _plain(new):
-            rule = on_resume(field)
-            if name == "sets" and _without_paths(old) != _without_paths(new):
-                rule = "fixed"
-            yield FieldChange(f"{prefix}{name}", old, new, rule)
+def _changes(before: RunConfig, now: RunConfig) -> Iterator[FieldChange]:
+    for old, new in zip(field_values(before), field_values(now), strict=True):
+        if differ(old.value, new.value):
+            moved = new.field != "data.sets" or _without_paths(old.value) == _without_paths(new.value)
+            yield FieldChange(new.field, old.value, new.value, on_resume(new.info) if moved else "fixed")
 
 
 def _without_paths(sets: Sequence[BaseModel]) -> list[Any]:
     return [{k: v for k, v in image_set.model_dump().items() if k not in SET_PATHS} for image_set in sets]
-
-
-def _plain(value: Any) -> Any:
-    """A value in the types that JSON has."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return _plain(as_table(value)) if isinstance(value, Choice) else value
-
-
-def _shown(value: Any) -> str:
-    """A value for the table, at most 60 characters."""
-    if value is None:
-        return "-"
-    text = json.dumps(_plain(value), ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
