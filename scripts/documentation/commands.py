@@ -12,18 +12,9 @@ from snrlab.cli import app
 
 def commands() -> dict[str, Any]:
     """The commands by their full name, such as `snrlab plot`."""
-    by_name: dict[str, Any] = {}
-
-    def collect(name: str, command: Any) -> None:
-        nested = getattr(command, "commands", None)
-        if nested is None:
-            by_name[name] = command
-            return
-        for child_name, child in nested.items():
-            collect(f"{name} {child_name}", child)
-
-    collect("snrlab", typer.main.get_command(app))
-    return by_name
+    program = typer.main.get_command(app)
+    context = program.make_context("snrlab", [], resilient_parsing=True)
+    return {f"snrlab {name}": program.get_command(context, name) for name in program.list_commands(context)}
 
 
 def page() -> str:

@@ -3,11 +3,10 @@
 import logging
 
 import pytest
-import typer.main
 
 import tiny
 import tiny_families
-from snrlab.cli import ANSWERS, COMMANDS, app
+from snrlab.cli import Commands
 from snrlab.config import dump
 from snrlab.distributed import Processes
 from snrlab.models.storage.save_folder import save_folder
@@ -27,12 +26,11 @@ def train(run_file, *options):
     return done, run_file.parent / "runs" / "tiny" / "tiny.safetensors"
 
 
-def test_every_command_that_works_takes_both_options():
-    commands = typer.main.get_command(app).commands
-    for command in (command for several in COMMANDS.values() for command in several):
-        parameters = commands[command.__name__.removesuffix("_command")].params
-        options = {name for parameter in parameters for name in parameter.opts}
-        assert ({"--quiet", "--verbose"} <= options) == (command not in ANSWERS), command
+@pytest.mark.parametrize("name", Commands.places)
+def test_every_command_that_works_takes_both_options(name):
+    place = Commands.places[name]
+    options = {opt for parameter in place.load(name).params for opt in parameter.opts}
+    assert ({"--quiet", "--verbose"} <= options) == (not place.answers)
 
 
 def test_progress_is_on_stderr(run_file):

@@ -5,42 +5,56 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
 
 import typer
 
 from snrlab import __version__
-from snrlab.cli.analysis.cite import cite_command
-from snrlab.cli.analysis.compare import compare_command
-from snrlab.cli.analysis.explain import explain_command
-from snrlab.cli.analysis.inspect import inspect_command
-from snrlab.cli.analysis.plot import plot_command
-from snrlab.cli.analysis.table import table_command
-from snrlab.cli.exchange.convert import convert_command
-from snrlab.cli.exchange.export import export_command
-from snrlab.cli.exchange.import_ import import_command
-from snrlab.cli.exchange.merge import merge_command
-from snrlab.cli.help import Command, CommandGroup
-from snrlab.cli.machine.doctor import doctor_command
-from snrlab.cli.messages import install_log_handler, with_verbosity
-from snrlab.cli.training.data import data_command
-from snrlab.cli.training.demo import demo_command
-from snrlab.cli.training.evaluate import evaluate_command
-from snrlab.cli.training.init import init_command
-from snrlab.cli.training.open import open_command
-from snrlab.cli.training.resume import resume_command
-from snrlab.cli.training.runs import runs_command
-from snrlab.cli.training.sample import sample_command
-from snrlab.cli.training.train import train_command
+from snrlab.cli.help import MARKUP, CommandGroup, CommandPlace
+from snrlab.cli.messages import install_log_handler
 from snrlab.core.errors import DEBUG, BugError, CombinedError, UserError, first_line
 from snrlab.core.registries.registry import load_plugins
 from snrlab.progress import print_wrapped
 
+_SETTINGS = "See what settings and files really do"
+_TRAIN = "Train"
+_RUNS = "Look at runs and models"
+_EXCHANGE = "Settings and models of other programs"
+_MACHINE = "This machine"
+
+
+class Commands(CommandGroup):
+    """All commands, in the order of the help; each is imported when it is asked for."""
+
+    # those that answer print their answer and nothing else, so they have neither --quiet nor --verbose
+    places = {
+        "explain": CommandPlace(_SETTINGS, "snrlab.cli.analysis.explain", answers=True),
+        "compare": CommandPlace(_SETTINGS, "snrlab.cli.analysis.compare", answers=True),
+        "inspect": CommandPlace(_SETTINGS, "snrlab.cli.analysis.inspect", answers=True),
+        "plot": CommandPlace(_SETTINGS, "snrlab.cli.analysis.plot", answers=True),
+        "table": CommandPlace(_SETTINGS, "snrlab.cli.analysis.table", answers=True),
+        "cite": CommandPlace(_SETTINGS, "snrlab.cli.analysis.cite", answers=True),
+        "demo": CommandPlace(_TRAIN, "snrlab.cli.training.demo"),
+        "init": CommandPlace(_TRAIN, "snrlab.cli.training.init"),
+        "data": CommandPlace(_TRAIN, "snrlab.cli.training.data"),
+        "train": CommandPlace(_TRAIN, "snrlab.cli.training.train"),
+        "resume": CommandPlace(_TRAIN, "snrlab.cli.training.resume"),
+        "runs": CommandPlace(_RUNS, "snrlab.cli.training.runs", answers=True),
+        "open": CommandPlace(_RUNS, "snrlab.cli.training.open"),
+        "sample": CommandPlace(_RUNS, "snrlab.cli.training.sample"),
+        "evaluate": CommandPlace(_RUNS, "snrlab.cli.training.evaluate"),
+        "import": CommandPlace(_EXCHANGE, "snrlab.cli.exchange.import_"),
+        "export": CommandPlace(_EXCHANGE, "snrlab.cli.exchange.export"),
+        "convert": CommandPlace(_EXCHANGE, "snrlab.cli.exchange.convert"),
+        "merge": CommandPlace(_EXCHANGE, "snrlab.cli.exchange.merge"),
+        "doctor": CommandPlace(_MACHINE, "snrlab.cli.machine.doctor", answers=True),
+    }
+
+
 app = typer.Typer(
-    cls=CommandGroup,
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "See what a diffusion training recipe does to every noise level, and train with it.\n\n"
@@ -64,36 +78,6 @@ def _options(
     ),
 ) -> None:
     install_log_handler()
-
-
-COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "See what settings and files really do": (
-        explain_command,
-        compare_command,
-        inspect_command,
-        plot_command,
-        table_command,
-        cite_command,
-    ),
-    "Train": (demo_command, init_command, data_command, train_command, resume_command),
-    "Look at runs and models": (runs_command, open_command, sample_command, evaluate_command),
-    "Settings and models of other programs": (import_command, export_command, convert_command, merge_command),
-    "This machine": (doctor_command,),
-}
-ANSWERS = {
-    explain_command,
-    compare_command,
-    inspect_command,
-    plot_command,
-    table_command,
-    cite_command,
-    runs_command,
-    doctor_command,
-}  # commands that print their answer and nothing else, so they have neither --quiet nor --verbose
-for panel, commands in COMMANDS.items():
-    for command in commands:
-        with_options = command if command in ANSWERS else with_verbosity(command)
-        app.command(command.__name__.removesuffix("_command"), cls=Command, rich_help_panel=panel)(with_options)
 
 
 def print_error(error: UserError) -> None:
