@@ -198,6 +198,7 @@ def test_what_trainers_compute_comes_from_the_fixtures():
     assert "At t = 0: 0.000999 instead of 0.02914." in first
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda p: p.stem)
 def test_pictures_show_what_their_directives_say(page):
     problems = Problems()

@@ -26,7 +26,7 @@ MODELS = {
 PAPERS = {"epsilon": "ho2020denoising", "v_prediction": "salimans2022progressive"}
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=pytest.mark.long) if n == "sd2" else n for n in MODELS])
 def run_file(request, pictures, tmp_path_factory):
     """(the run file that init writes, the name of its model)."""
     place = tmp_path_factory.mktemp(request.param)

@@ -36,7 +36,7 @@ def test_cards_by_an_old_nvidia_smi(tmp_path, monkeypatch):
     assert "cu126" in install_line([card])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_well_machine(tmp_path):
     done = tiny.snrlab("doctor", "--out", tmp_path / "runs", "--format", "json")
     report = json.loads(done.stdout)

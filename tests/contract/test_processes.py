@@ -19,7 +19,7 @@ from snrlab.core.perturbation import PERTURBATIONS
 from snrlab.distributed import Processes
 from snrlab.train import runner
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 LEARNS = next(name for name, entry in SAMPLINGS.items() if entry.properties.learns)
 BATCH = 4
 ALIKE = {
@@ -152,7 +152,6 @@ def test_another_global_batch_is_refused(joint, tiny_model, pictures, tmp_path):
     assert "--fork NAME" in str(refused.value)
 
 
-@pytest.mark.long
 def test_a_lost_process_ends_the_other_and_one_goes_on(tiny_model, pictures, tmp_path):
     """Started as users do; one process is killed; the other says so; the rest is trained by one process."""
     config = plan_of(tiny_model, pictures, {"train": {"steps": 400, "checkpoint_every": 1}}, 2)

@@ -46,6 +46,7 @@ def small(tiny_model, monkeypatch):
     monkeypatch.setattr(soak, "KILLS_IN_A_ROUND", 6)
 
 
+@pytest.mark.long
 def test_six_kills(small, tmp_path):
     """While caching and training, in the middle of a checkpoint, a picture and a result."""
     log = tmp_path / "soak.log"

@@ -146,6 +146,7 @@ def test_bf16(tiny_model, pictures, tmp_path):
         assert lines[0]["mse"] == pytest.approx(first["mse"], rel=0.05)
 
 
+@pytest.mark.long
 def test_it_learns(tiny_model, tmp_path):
     data = tiny.save_pictures(tmp_path / "eight", 8)
     train = {"method": "full", "steps": 150, "learning_rate": 3e-3, "batch_size": 8, "checkpoint_every": 1000}
