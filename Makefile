@@ -20,10 +20,10 @@ quick: $(READY)
 
 # what takes many seconds and guards what seldom changes; CI runs it too
 test-long: $(READY)
-	$(BIN)/python -m pytest -n 2 -m long
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
 
 # tests whose result depends on how the processor rounds: as if on one with AVX2 with two threads, and on one with less
-NUMERIC := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "numeric and not slow and not long"
+NUMERIC := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "numeric and not slow and not long" $(shell grep -rl --include=*.py mark.numeric tests)
 numeric: $(READY)
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(NUMERIC)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(NUMERIC)

@@ -26,7 +26,7 @@ settings.load_profile("snrlab")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take longest first, so that workers end together (`--dist loadfile --no-loadscope-reorder`)."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("long")}
     items.sort(key=lambda item: (item.path not in slow, item.path.parent.name not in TRAINING))
 
 

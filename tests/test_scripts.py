@@ -169,7 +169,7 @@ def test_the_style_classifier_can_be_trained(tmp_path, capsys):
 @pytest.mark.long
 def test_the_card_can_be_written(tmp_path):
     build_card = script("build_card")
-    text = build_card.build(tmp_path / "card", 8, build_card.SETTINGS.model_copy(update={"steps": 1}))
+    text = build_card.build(tmp_path / "card", 20, build_card.SETTINGS.model_copy(update={"steps": 1}))
     assert (tmp_path / "card" / "README.md").read_text() == text
     shipped = shipped_folder("small") / "README.md"
     headings, shipped_headings = (

@@ -122,14 +122,16 @@ def full_size(family, sections):
     return estimate_of(train, model, trained.parameters, batch, train.parts)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("preset", "family", "train", "limit"),
     [
-        ("style-lora", "sd1", {}, 6),
-        ("style-lora", "sdxl", {}, 12),
-        ("fine-tune", "sd1", {}, 10),
-        ("fine-tune", "sdxl", {"text_encoder": True, "text_encoder_2": True}, 24),  # what fits with them does without
+        pytest.param("style-lora", "sd1", {}, 6, marks=pytest.mark.long),
+        pytest.param("style-lora", "sdxl", {}, 12, marks=pytest.mark.long),
+        pytest.param("fine-tune", "sd1", {}, 10, marks=pytest.mark.slow),
+        # what fits with the text encoders does without
+        pytest.param(
+            "fine-tune", "sdxl", {"text_encoder": True, "text_encoder_2": True}, 24, marks=pytest.mark.full_size
+        ),
     ],
 )
 def test_presets_fit_into_the_memory_they_state(preset, family, train, limit):
@@ -139,7 +141,7 @@ def test_presets_fit_into_the_memory_they_state(preset, family, train, limit):
     assert estimated.total > estimated.weights + estimated.activations > GB
 
 
-@pytest.mark.long
+@pytest.mark.full_size
 def test_sdxl_needs_its_thrift():
     """Without what saves memory the same fine-tune is far beyond 24 GB."""
     plain = {"method": "full"}
