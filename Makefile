@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # a test starts many processes; each would compile the package anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-long quick numeric lint format mutants core-mutants emoji docs docs-write base card full-size soak clean
+.PHONY: demo test test-long quick numeric numeric-avx2 numeric-least lint format mutants core-mutants emoji docs docs-write base card full-size soak clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -24,8 +24,12 @@ test-long: $(READY)
 
 # tests whose result depends on how the processor rounds: as if on one with AVX2 with two threads, and on one with less
 NUMERIC := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "numeric and not slow and not long" $(shell grep -rl --include=*.py mark.numeric tests)
-numeric: $(READY)
+numeric: numeric-avx2 numeric-least
+
+numeric-avx2: $(READY)
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE $(NUMERIC)
+
+numeric-least: $(READY)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(NUMERIC)
 
 lint: $(READY)
