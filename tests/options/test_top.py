@@ -16,6 +16,8 @@ from snrlab.model_files.header import read_header
 from snrlab.models.storage.save_single_file import save_single_file
 from snrlab.models.storage.source import load_model
 from snrlab.train import runner
+from snrlab.train.job import prepare
+from snrlab.train.loop import steps
 
 FULL = {"method": "full", "steps": 1, "checkpoint_every": 1}
 
@@ -91,3 +93,16 @@ def test_a_layout_without_a_place_for_the_model_is_refused_before_training(tiny_
 def test_a_layout_of_a_whole_model_is_not_for_a_lora(tiny_model, pictures):
     with pytest.raises(UserError, match=r'output\.format is of a whole model, but train\.method is "lora"'):
         tiny.run_config(tiny_model, pictures, output={"format": "single_file"})
+
+
+@shows("step_seed")
+def test_the_seed_of_steps_leaves_adapter_and_held_out_images(tiny_model, pictures):
+    jobs = [
+        prepare(tiny.run_config(tiny_model, pictures, seed=3, validation={"images": 2}, **extra))
+        for extra in ({}, {"step_seed": 9}, {"step_seed": 3})
+    ]
+    weights = [[p.detach().clone() for p in job.parameters.values()] for job in jobs]
+    assert all(torch.equal(a, b) for other in weights[1:] for a, b in zip(weights[0], other, strict=True))
+    assert jobs[0].validation_set.names == jobs[1].validation_set.names
+    drawn = [[step.timesteps.tolist() for step in steps(job)] for job in jobs]
+    assert drawn[0] == drawn[2] != drawn[1]

@@ -121,7 +121,7 @@ def dump(config: RunConfig) -> str:
                 continue
             ignored = config.data.ignored_options if name == "data" else frozenset()
             document.add(name, _table({key: item for key, item in value.items() if key not in ignored}))
-        else:
+        elif value is not None:
             document.add(name, value)
     return tomlkit.dumps(document)
 

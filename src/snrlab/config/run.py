@@ -24,6 +24,13 @@ class RunConfig(Section):
         "run", description="Name of the run folder and of the result: letters, digits, dot, dash, underscore."
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Every random number of the run follows from it.")
+    step_seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**63,
+        description="Seed of what each step picks at random: images, timesteps, noise, dropouts, crops; by default "
+        "seed, which the adapter's first weights and the held-out images always follow.",
+    )
     model: ModelConfig
     data: DataConfig
     recipe: RecipeConfig = Field(default_factory=lambda: RecipeConfig())  # asks the registries
@@ -77,6 +84,11 @@ class RunConfig(Section):
                 field="fused_backward",
             )
         return self
+
+    @property
+    def seed_of_steps(self) -> int:
+        """The seed of what each step picks at random."""
+        return self.seed if self.step_seed is None else self.step_seed
 
     @property
     def single_file(self) -> bool:

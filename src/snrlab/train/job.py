@@ -220,7 +220,9 @@ def _load(images: RunImages, processes: Processes) -> _LoadedRun:
             check_sampler(name, recipe.prediction_type, zero_terminal=ends_without_signal(tables.schedule))
     components.freeze()
     total = train.batch_size * train.gradient_accumulation * processes.count
-    return _LoadedRun(config, components, images, StepRandomness(recipe, tables, config.seed, total), recipe_findings)
+    return _LoadedRun(
+        config, components, images, StepRandomness(recipe, tables, config.seed_of_steps, total), recipe_findings
+    )
 
 
 def _assemble(
@@ -244,7 +246,7 @@ def _assemble(
         draws=draws,
         objective=Objective.of(draws, device, train.loss),
         trained=trained,
-        optimizer=make_optimizer(train, trained, config.seed, processes),
+        optimizer=make_optimizer(train, trained, config.seed_of_steps, processes),
         ema=WeightAverage(list(trained.parameters.values()), decay=train.ema) if train.ema else None,
         loss_scale=LossScale.of(half=components.arithmetic == torch.float16),
         processes=processes,

@@ -187,6 +187,8 @@ def export_model_output(config: RunConfig) -> tuple[dict[str, Any], list[Dropped
     """Export model, output, sample and log fields: (kohya's options, dropped fields)."""
     model, output, sample = config.model, config.output, config.sample
     dropped = _unsupported_fields(config)
+    if config.step_seed is not None:
+        dropped.append(Dropped(f"step_seed = {config.step_seed}", "kohya has one seed for everything", "harmless"))
     precisions = {"mixed_precision": model.precision, "save_precision": output.precision}
     options: dict[str, Any] = {
         "pretrained_model_name_or_path": model.path,

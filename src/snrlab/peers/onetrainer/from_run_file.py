@@ -265,6 +265,10 @@ def _drop_unsupported_fields(config: RunConfig, dropped: list[Dropped]) -> None:
         dropped.append(
             Dropped(f"seed = {config.seed}", "OneTrainer's random numbers follow from the step alone", "harmless")
         )
+    if config.step_seed is not None:
+        dropped.append(
+            Dropped(f"step_seed = {config.step_seed}", "OneTrainer's random numbers follow from the step", "harmless")
+        )
     if others := [name for name in config.log.trackers if name != "tensorboard"]:
         dropped.append(Dropped(f"log.trackers = {shown(others)}", "OneTrainer has TensorBoard alone"))
     if config.model.path is None:

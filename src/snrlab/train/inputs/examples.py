@@ -112,7 +112,7 @@ class TrainingExamples:
         return encode_text(components, captions) if known is None else known
 
     def _caption(self, item: Item, step: int, slot: int, epoch: int) -> str:
-        options, seed = item.part.captions, self.config.seed
+        options, seed = item.part.captions, self.config.seed_of_steps
         may_drop = options.caption_dropout or options.caption_dropout_every_n_epochs
         if may_drop and is_dropped(options, stream(seed, "dropout", step, slot), epoch):
             return ""
@@ -178,7 +178,9 @@ def encode_examples(
             text = embed(components, [*fixed, ""], cache, processes)
     repeats = np.array([item.repeats for item in items])
     order = Order(
-        config.seed, draws.total, tuple(np.repeat(np.arange(len(b.members)), repeats[b.members]) for b in buckets)
+        config.seed_of_steps,
+        draws.total,
+        tuple(np.repeat(np.arange(len(b.members)), repeats[b.members]) for b in buckets),
     )
     if sum(bucket.bytes for bucket in buckets) <= ON_DEVICE:
         buckets = tuple(bucket.to(device) for bucket in buckets)

@@ -76,7 +76,7 @@ def _trainable_lora(config: RunConfig, components: Components, processes: int) -
         start_from(components, loaded, path.name)
     layers = list(lora_layers(components).values())
     total = train.batch_size * train.gradient_accumulation * processes
-    dropout = AdapterDropout(config.seed, total, lora.dropout, lora.rank_dropout, lora.module_dropout)
+    dropout = AdapterDropout(config.seed_of_steps, total, lora.dropout, lora.rank_dropout, lora.module_dropout)
     dropout.attach([layer.lora_A[ADAPTER] for layer in layers])
     parameters = dict(lora_parameters(components))
     rates = {name: train.rate(_network_of(name)) * _loraplus_factor(name, lora.loraplus_ratio) for name in parameters}
