@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 # the order of what there is; a page that is not named here comes after its section's others
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "SNR from first principles": ("guide/",),
-    "How to": ("first-lora.md", "lab.md", "import.md", "safety.md", "scale.md", "small-model.md"),
+    "How to": ("first-lora.md", "lab.md", "studies.md", "import.md", "safety.md", "scale.md", "small-model.md"),
     "Reference": (
         "words.md",
         "strategies.md",

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 import tiny
-from snrlab.cli.analysis.answers import paint
+from snrlab.cli.answers import paint
 from snrlab.core.findings.finding import Finding
 from snrlab.lab.blocks import to_text
 

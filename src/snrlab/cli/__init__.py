@@ -38,6 +38,7 @@ class Commands(CommandGroup):
         "data": CommandPlace(_TRAIN, "snrlab.cli.training.data"),
         "train": CommandPlace(_TRAIN, "snrlab.cli.training.train"),
         "resume": CommandPlace(_TRAIN, "snrlab.cli.training.resume"),
+        "study": CommandPlace(_TRAIN, "snrlab.cli.training.study"),
         "runs": CommandPlace(_RUNS, "snrlab.cli.training.runs", answers=True),
         "open": CommandPlace(_RUNS, "snrlab.cli.training.open"),
         "sample": CommandPlace(_RUNS, "snrlab.cli.training.sample"),

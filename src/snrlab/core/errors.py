@@ -68,6 +68,7 @@ ERROR_CODES: Mapping[str, str] = {
     "no-checkpoint": "The run has no checkpoint, or no result, of the kind that is asked for.",
     "checkpoint-mismatch": "A checkpoint that does not belong to this run or version.",
     "settings-changed": "A run that is resumed with settings that would change what was trained.",
+    "run-failed": "Runs of a study that ended with an error.",
     "data-changed": "What the run learns from has changed since it was started.",
     # the machine and the training itself
     "not-finite": "A loss, gradient, weight or latent that is not a finite number.",

@@ -79,6 +79,25 @@ def parse_recipe(text: str) -> tuple[str, Recipe]:
         UserError: an unknown word, a word given twice, or a value out of range; it names the word.
     """
     label, equals, _ = text.partition(" = ")
+    parts = _named_parts(text)
+    return (label if equals else text).strip(), Recipe(**{**parts, "weighting": tuple(parts.get("weighting", ()))})
+
+
+def recipe_section(text: str) -> RecipeConfig:
+    """The section of a run file that states what a line names and leaves the rest to the model.
+
+    >>> section = recipe_section("min_snr:gamma=5 max_weight=7")
+    >>> [choice.spec for choice in section.weighting], section.max_weight, section.prediction_type
+    (['min_snr:gamma=5'], 7.0, None)
+
+    Raises:
+        UserError: as `parse_recipe`.
+    """
+    return RecipeConfig(**_named_parts(text))
+
+
+def _named_parts(text: str) -> dict[str, Any]:
+    """The fields of a recipe that a line names, and their values."""
     words = list(_words(text))
     if not words:
         raise UserError(
@@ -87,8 +106,9 @@ def parse_recipe(text: str) -> tuple[str, Recipe]:
     parts: dict[str, Any] = {}
     for word in words:
         _add_word(_in_full(word), parts)
-    weighting = tuple(WEIGHTINGS.parse(spec) for spec in parts.pop("weighting", ()))
-    return (label if equals else text).strip(), Recipe(weighting=weighting, **parts)
+    if "weighting" in parts:
+        parts["weighting"] = [WEIGHTINGS.parse(spec) for spec in parts["weighting"]]
+    return parts
 
 
 def spellings(text: str) -> dict[str, str]:

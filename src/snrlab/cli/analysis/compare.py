@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.analysis.answers import write_answer
 from snrlab.cli.analysis.compare_runs import PictureOptions, compare_runs_document
+from snrlab.cli.answers import write_answer
 from snrlab.cli.choices import DOCUMENTS, one_of
 from snrlab.cli.output_files import output_format, refuse_existing, write_and_report
 

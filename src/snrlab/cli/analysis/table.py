@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from snrlab.cli.analysis.answers import echo_blocks, paint
+from snrlab.cli.answers import echo_blocks, paint
 from snrlab.cli.choices import one_of
 from snrlab.core.errors import UserError
 from snrlab.core.findings.recipe_findings import findings, refuse_errors
