@@ -336,7 +336,7 @@ MISTAKES = {
     "other.toml": (b'title = "x"', "none of the options of a trainer that is known"),
     "dataset.toml": (b"[[datasets]]\nresolution = 512", "dataset TOML"),
     "bomb.json": (b"[" * 200_000, "not valid JSON"),
-    "list.json": (b"[]", "a JSON list. The settings file of a training is needed"),
+    "list.json": (b"[]", "a JSON list. Name a file of training settings"),
     "concepts.json": (b'[{"path": "x", "image": {}, "text": {}}]', "OneTrainer's list of concepts"),
     "samples.json": (b'[{"prompt": "x"}]', "OneTrainer's list of samples"),
     "meta_lat.json": (b'{"a.png": {"caption": "x", "train_resolution": [8, 8]}}', "kohya's metadata of images"),

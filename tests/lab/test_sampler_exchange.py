@@ -73,7 +73,7 @@ def test_onetrainers_sampler_is_carried_and_comes_back(theirs, ours, tmp_path):
 def test_onetrainers_sampler_without_a_counterpart_is_reported(tmp_path):
     prompts, written = imported_from_onetrainer(tmp_path, "HEUN_OF_TOMORROW")
     assert prompts == ["a cat"]
-    assert 'noise_scheduler = "HEUN_OF_TOMORROW" of a sample: there is no such sampler here' in reasons(written.dropped)
+    assert 'sample\'s noise_scheduler = "HEUN_OF_TOMORROW": there is no such sampler here' in reasons(written.dropped)
 
 
 @pytest.mark.parametrize(("trainer", "program"), [("kohya", "kohya"), ("onetrainer", "OneTrainer")])

@@ -33,7 +33,7 @@ def test_two_weightings_that_multiply(tmp_path):
         "Plain training gives them 20 % and 15 %.",
     )
     assert point.cause == "weights_multiply"
-    assert (point.advice[0].code, point.advice[0].text) == ("weights_multiply", "Keep one of Min-SNR and Debiased.")
+    assert (point.advice[0].code, point.advice[0].text) == ("weights_multiply", "Keep only one: Min-SNR or Debiased.")
 
 
 def test_plain_training_needs_nothing():

@@ -56,7 +56,7 @@ SETTINGS = {
     "min_snr_gamma as a field": (
         {"recipe": {"min_snr_gamma": 5}}, ['here it is recipe.weighting = [{ name = "min_snr", gamma = 5.0 }]'],
     ),
-    "an option that there is none of": ({"data": {"color_aug": True}}, ["colours of the images are not changed here"]),
+    "an option that there is none of": ({"data": {"color_aug": True}}, ["image colours are never changed"]),
     "network_alpha 0": ({"lora": {"alpha": 0.0}}, ["lora.alpha is 0.0"]),
     "a number in quotes": ({"train": {"learning_rate": "1e-4"}}, ["train.learning_rate is '1e-4'"]),
     "resolution not a multiple": ({"data": {"resolution": 500}}, ["500", "multiple of 8"]),

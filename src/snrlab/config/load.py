@@ -96,6 +96,8 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
 
     >>> apply_overrides({}, ["train.steps=200", "name=first"])
     {'train': {'steps': 200}, 'name': 'first'}
+    >>> apply_overrides({"train": {"optimizer": "adamw8bit"}}, ["train.optimizer.name=adamw"])
+    {'train': {'optimizer': {'name': 'adamw'}}}
     """
     for item in overrides:
         key, equals, text = item.partition("=")
@@ -104,7 +106,9 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
         *sections, last = key.strip().split(".")
         table = data
         for section in sections:
-            table = table.setdefault(section, {})
+            if isinstance(value := table.setdefault(section, {}), str) and ":" not in value:
+                table[section] = {"name": value}  # a strategy by its name alone, such as optimizer = "adamw"
+            table = table[section]
             if not isinstance(table, dict):
                 raise UserError(f"--set '{item}': '{section}' is not a section.", code="unknown-key")
         table[last] = _parse_toml_value(text.strip())

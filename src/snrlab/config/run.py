@@ -61,7 +61,7 @@ class RunConfig(Section):
     def _check_format_is_used(self) -> RunConfig:
         if self.train.method == "lora" and self.output.format is not None:
             raise UserError(
-                'output.format is of a whole model, but train.method is "lora"; remove it.',
+                'output.format applies to a whole model, but train.method is "lora"; remove it.',
                 code="unused-option",
                 field="format",
             )

@@ -17,7 +17,7 @@ ERROR_CODES: Mapping[str, str] = {
     "not-a-number": "A value that must be a number and is none.",
     "out-of-range": "A number outside of what is allowed, or of what there is.",
     "wrong-size": "A width, height or resolution that the model, the buckets or the sampler cannot take.",
-    "invalid-syntax": "A text that is not of the form that is needed.",
+    "invalid-syntax": "A text that does not have the required form.",
     "conflicting-options": "Options that exclude each other.",
     "unused-option": "An option that would have no effect beside the others.",
     "nothing-to-do": "Nothing to train, draw, compare or measure would be left.",

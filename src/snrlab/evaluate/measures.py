@@ -162,7 +162,7 @@ def concept_rows(style: str, codes: list[str]) -> Tensor:
     """
     if len(codes) < SMALLEST:
         raise UserError(
-            f"there are {len(codes)} pictures; at least {SMALLEST} are needed for an interval.", code="too-few-images"
+            f"there are {len(codes)} pictures; a confidence interval needs at least {SMALLEST}.", code="too-few-images"
         )
     rows = {concept.code: i for i, concept in enumerate(emoji.concepts(style))}
     missing = [code for code in codes if code not in rows]

@@ -8,7 +8,7 @@ from typing import Any
 from snrlab.config.option_tables.kohya import KOHYA_OPTIONS
 from snrlab.core.errors import UserError
 
-READ = "The settings file of a training is needed, from kohya_ss, kohya's scripts, LoRA_Easy or OneTrainer"
+READ = "Name a file of training settings by kohya_ss, kohya's scripts, LoRA_Easy or OneTrainer"
 IMAGE_FACTS = {"caption", "tags", "train_resolution", "image_size"}
 LORA_MARKS = ("lora", "lycoris", "hada_w1", "lokr_w", "oft_blocks")
 WINDOW = {"settings", "server", "folders", "configuration", "accelerate_launch", "dataset_preparation", "wd14_caption"}

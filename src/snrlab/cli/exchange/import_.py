@@ -67,6 +67,7 @@ def import_command(
     print_unless_quiet("")
     report_written(path)
     print_unless_quiet(f"  snrlab train {shell_quoted(path)} --check    tries everything, trains nothing")
+    print_unless_quiet(f"  snrlab train {shell_quoted(path)}            trains")
 
 
 def _print_list(heading: str, entries: Sequence[str]) -> None:

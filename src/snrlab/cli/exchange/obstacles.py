@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from snrlab.config.load import parse_run
 from snrlab.config.run import RunConfig
 from snrlab.core.errors import UserError
+from snrlab.core.registries.tensor_registries import OPTIMIZERS
 from snrlab.installation import install_command
 from snrlab.peers.importing import Imported
 from snrlab.train.optim.properties import refuse_uninstalled_optimizer
@@ -48,11 +49,11 @@ def _missing_packages(config: RunConfig) -> Iterator[Obstacle]:
     try:
         refuse_uninstalled_optimizer(optimizer.name)
     except UserError as error:
-        yield Obstacle(f'{error}. Or set optimizer = "adamw".', error.code)
+        yield Obstacle(f"{error}. {_without_package(config)}", error.code)
     if package and not _is_installed(package):
         yield Obstacle(
             f"train.optimizer: {optimizer.name} needs the package {package}, which is not installed. Install it with: "
-            f'pip install {package}. Or set optimizer = "adamw".',
+            f"pip install {package}. {_without_package(config)}",
             "missing-package",
         )
     for tracker in config.log.trackers:
@@ -61,6 +62,14 @@ def _missing_packages(config: RunConfig) -> Iterator[Obstacle]:
                 f"log.trackers: {tracker} is not installed. Run: {install_command(tracker)}. Or remove it.",
                 "missing-package",
             )
+
+
+def _without_package(config: RunConfig) -> str:
+    """How to train without the package of the optimizer, and what of its settings would be lost."""
+    lost = sorted(set(config.train.optimizer.params) - set(OPTIMIZERS["adamw"].parameters))
+    if lost:
+        return f"Or train with AdamW, without {', '.join(lost)}: --set train.optimizer=adamw."
+    return "Or train with AdamW, which keeps its settings: --set train.optimizer.name=adamw."
 
 
 def _is_installed(package: str) -> bool:

@@ -273,7 +273,7 @@ class DataConfig(ImageOptions, DataSource):
         None, description="Where they are kept; by default .cache/snrlab in your home.", json_schema_extra=FREE
     )
     kohya_cache: bool = Field(
-        False, description="Take latents from kohya's .npz caches beside the images, where they are of their size."
+        False, description="Take latents from kohya's .npz caches beside the images, where their size fits."
     )
 
     @model_validator(mode="after")

@@ -45,7 +45,9 @@ class LoraConfig(Section):
         default_factory=dict, description="Alpha by block in 3 x 3 convolutions; by default as conv_alpha."
     )
     dora: bool = Field(False, description="Train the length of every weight row apart from its direction (DoRA).")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Part of the elements between down and up that is left out.")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of the values between down and up that are set to zero at random."
+    )
     rank_dropout: float = Field(0.0, ge=0, lt=1, description="Part of the ranks that is left out, by example.")
     module_dropout: float = Field(0.0, ge=0, lt=1, description="Part of the adapters that is left out, by example.")
     loraplus_ratio: float | None = Field(

@@ -125,8 +125,8 @@ def damped_twice(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "damped_twice",
             "warning",
-            f"{_names(weightings)} each more than halve the weight of {timestep_ranges(at)}; together they leave "
-            f"{product:.2g} of it.",
+            f"{_names(weightings)} each more than halve the weight of {timestep_ranges(at)}; together they "
+            f"multiply it by as little as {product:.2g}.",
             "Fine detail is trained there: keep one of them if you want it.",
             {"steps": len(at), "smallest": product},
         )
@@ -150,7 +150,8 @@ def loss_scale(recipe: Recipe, tables: Tables) -> Iterator[Finding]:
         yield Finding(
             "effective_sample_size",
             "warning" if size < 0.5 else "info",
-            f"steps are noisier, since the weights are uneven: a batch of 4 averages like {4 * size:.2g}.",
+            f"steps are noisier, since the weights are uneven: four images count like {4 * size:.2g} with equal "
+            "weights.",
             "Raise the batch size, or limit the weights (max_weight in a run file)." if size < 0.5 else "",
             {"effective_sample_size": size},
         )

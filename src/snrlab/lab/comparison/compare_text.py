@@ -159,7 +159,7 @@ def _learning_rate_advice(comparison: Comparison, *, details: bool) -> Iterator[
         size, reference = m.tables.effective_sample_size, comparison.first.tables.effective_sample_size
         if size < NOISY * reference:
             yield (
-                f"{m.label}: its steps are noisier: a batch of 4 averages like {4 * size / reference:.2g} of "
+                f"{m.label}: its steps are noisier: four images count like {4 * size / reference:.2g} of "
                 f"{comparison.first.label}. A larger batch makes up for that."
             )
     changed = [m for m in comparison.members[1:] if abs(comparison.ratio(m) - 1) > SAME]

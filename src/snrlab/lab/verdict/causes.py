@@ -28,13 +28,13 @@ def weighting_titles(recipe: Recipe) -> list[str]:
     return [_TITLES.get(name, name) for name in names]
 
 
-def enumerated(names: Sequence[str]) -> str:
+def enumerated(names: Sequence[str], word: str = "and") -> str:
     """Names as a list in a sentence.
 
-    >>> enumerated(["A"]), enumerated(["A", "B", "C"])
-    ('A', 'A, B and C')
+    >>> enumerated(["A"]), enumerated(["A", "B", "C"]), enumerated(["A", "B"], "or")
+    ('A', 'A, B and C', 'A or B')
     """
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
 def _multiply(recipe: Recipe) -> str:
@@ -51,7 +51,7 @@ CAUSES: Mapping[str, Callable[[Recipe], str]] = {
 
 
 def _keep_one(recipe: Recipe) -> str:
-    return f"Keep one of {enumerated(weighting_titles(recipe))}."
+    return f"Keep only one: {enumerated(weighting_titles(recipe), 'or')}."
 
 
 # what to do, where the finding's own action does not say it all

@@ -284,7 +284,9 @@ def _hash_findings(header: Header, computed: Mapping[str, str]) -> list[Finding]
     actual_hash = computed["tensors_sha256"]
     if not stated_hash or stated_hash == actual_hash:
         return []
-    message = f"the metadata states sshs_model_hash {stated_hash[:12]}, and the tensors have {actual_hash[:12]}."
+    message = (
+        f"the metadata says that sshs_model_hash is {stated_hash[:12]}, but the tensors' hash is {actual_hash[:12]}."
+    )
     return [Finding("other_tensors", "warning", message, "They were changed after the hash was made.")]
 
 

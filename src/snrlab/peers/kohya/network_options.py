@@ -191,7 +191,9 @@ def export_network(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
 def refuse_other_training(conversion: Conversion) -> None:
     """Refuse settings for a kind of training that is not supported (UserError)."""
     if conversion.has("token_string"):
-        raise UserError("token_string is of Textual Inversion: embeddings are not trained here.", code="not-supported")
+        raise UserError(
+            "token_string belongs to Textual Inversion: embeddings are not trained here.", code="not-supported"
+        )
     if conversion.options.get("train_inpainting") is True:
         raise UserError("train_inpainting is true: inpainting models are not trained here.", code="not-supported")
     if conversion.options.get("train_mode", "lora") not in ("lora", "full"):

@@ -192,7 +192,9 @@ def _set_decay(conversion: Conversion, name: str, schedule: dict[str, Any], used
     if isinstance(decay, str) and decay.endswith("%"):
         decay = float(decay[:-1]) / 100
     if isinstance(decay, int) and conversion.has("max_train_epochs"):
-        conversion.drop("lr_decay_steps", "here it is a part of the run, and the length in epochs does not say which")
+        conversion.drop(
+            "lr_decay_steps", "here it is a fraction of the run, whose length in steps is not known from epochs"
+        )
         return
     schedule["decay"] = min(1.0, decay / total) if isinstance(decay, int) else decay
     used.append("lr_decay_steps")

@@ -30,7 +30,7 @@ def kohya_recipe(config: RunConfig) -> tuple[dict[str, Any], list[Dropped]]:
     for choice in recipe.weighting:
         options |= _weighting(choice, v, left)
     if len(recipe.weighting) > 1 and v and recipe.product_on == "epsilon":
-        left.append(Dropped("recipe.product_on = epsilon", "kohya multiplies weights on the v loss"))
+        left.append(Dropped("recipe.product_on = epsilon", "kohya multiplies several weightings on the v loss"))
     keeps_stale_snr = any(choice.name == "kohya_before_rescale" for choice in recipe.weighting)
     if recipe.weighting and v and recipe.zero_terminal_snr and not keeps_stale_snr:
         left.append(Dropped("recipe.weighting under zero_terminal_snr", STALE))

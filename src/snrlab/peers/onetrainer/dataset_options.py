@@ -141,7 +141,7 @@ def _sampler(conversion: Conversion, sample: Mapping[str, Any]) -> str | None:
     theirs = sample.get("noise_scheduler") or SAMPLERS[DEFAULT_SAMPLER].onetrainer
     ours = next((sampler.name for sampler in SAMPLERS.values() if sampler.onetrainer == theirs), None)
     if ours is None:
-        option = f"noise_scheduler = {shown(theirs)} of a sample"
+        option = f"a sample's noise_scheduler = {shown(theirs)}"
         conversion.dropped.append(Dropped(option, "there is no such sampler here"))
     return None if ours == DEFAULT_SAMPLER else ours
 

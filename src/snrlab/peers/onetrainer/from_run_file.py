@@ -168,7 +168,9 @@ def _recipe(config: RunConfig, dropped: list[Dropped]) -> dict[str, Any]:
         drawn = options_of(recipe.density)
         options |= drawn or {}
         if drawn is None:
-            dropped.append(Dropped(f"recipe.density = {recipe.density.name}", "OneTrainer's distributions are others"))
+            dropped.append(
+                Dropped(f"recipe.density = {recipe.density.name}", "OneTrainer has other timestep distributions")
+            )
     dropped += fields_left(recipe, _CARRIED, NOTHING)
     return options
 
@@ -263,11 +265,13 @@ def _drop_unsupported_fields(config: RunConfig, dropped: list[Dropped]) -> None:
     """Drop the fields that OneTrainer has no counterpart for and that are not at their default."""
     if config.seed != RunConfig.model_fields["seed"].default:
         dropped.append(
-            Dropped(f"seed = {config.seed}", "OneTrainer's random numbers follow from the step alone", "harmless")
+            Dropped(f"seed = {config.seed}", "OneTrainer's random numbers depend on the step alone", "harmless")
         )
     if config.step_seed is not None:
         dropped.append(
-            Dropped(f"step_seed = {config.step_seed}", "OneTrainer's random numbers follow from the step", "harmless")
+            Dropped(
+                f"step_seed = {config.step_seed}", "OneTrainer's random numbers depend on the step alone", "harmless"
+            )
         )
     if others := [name for name in config.log.trackers if name != "tensorboard"]:
         dropped.append(Dropped(f"log.trackers = {shown(others)}", "OneTrainer has TensorBoard alone"))

@@ -101,7 +101,7 @@ def import_onetrainer_model(conversion: Conversion) -> None:
     skip = int(conversion.value("text_encoder_layer_skip") or 0)
     xl = "XL" in str(conversion.value("model_type"))
     if skip and xl:
-        conversion.drop("text_encoder_layer_skip", "SDXL always takes the second last layer")
+        conversion.drop("text_encoder_layer_skip", "SDXL always uses the second-to-last layer of its text encoders")
     elif skip:
         reason = "Counted from the last layer, 1."
         conversion.set("model.clip_skip", skip + 1, "text_encoder_layer_skip", reason=reason)

@@ -46,7 +46,10 @@ def as_today(options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Finding,
         return settings, ()
     age = f" (version {version} of its files; today's is {NOW})" if isinstance(version, int) else ""
     parts = [f"{_listed(renamed)} {'is' if len(renamed) == 1 else 'are'} read under today's names"] if renamed else []
-    message = f"the settings are of an older OneTrainer{age}: {'; '.join([*parts, *centred])}, as the program does."
+    message = (
+        f"the settings come from an older OneTrainer{age} and are read as OneTrainer itself reads them: "
+        f"{'; '.join([*parts, *centred])}."
+    )
     return settings, (Finding("older_file", "info", message),)
 
 

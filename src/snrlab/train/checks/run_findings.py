@@ -74,8 +74,8 @@ def cut_captions(job: Job) -> Iterator[Finding]:
         yield Finding(
             "captions_cut",
             "warning",
-            f"{len(too_long)} of {len(captions)} captions have more than the {limit} tokens that are read, up to "
-            f"{max(too_long)}: the rest is ignored.",
+            f"{len(too_long)} of {len(captions)} captions are longer than the {limit} tokens that are read; the "
+            f"longest has {max(too_long)}. What goes beyond is ignored.",
             "Shorten them." if limit >= 225 else "Set model.max_tokens to 150 or 225, or shorten them.",
             {"captions": len(too_long), "most": max(too_long), "read": limit},
         )
