@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # a test starts many processes; each would compile the package anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-long quick numeric numeric-avx2 numeric-least lint format mutants core-mutants emoji docs docs-write base card full-size soak clean
+.PHONY: demo test test-all test-long quick numeric numeric-avx2 numeric-least lint format mutants core-mutants emoji docs docs-write base card full-size soak studies clean
 
 demo: $(READY)
 	$(BIN)/snrlab demo
@@ -17,6 +17,10 @@ test: $(READY)
 
 quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not long and not full_size"
+
+# both, collected once
+test-all: $(READY)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not full_size"
 
 # what takes many seconds and guards what seldom changes; CI runs it too
 test-long: $(READY)
@@ -65,6 +69,10 @@ full-size: $(READY)
 # kills runs at 100 random moments and compares what they come to; stopped, it goes on in STATE
 soak: $(READY)
 	$(BIN)/python scripts/soak.py --state $(or $(STATE),$(HOME)/.cache/snrlab-soak) --log docs/soak.log
+
+# trains what is missing of the studies in studies/, and writes their reports; stopped, it goes on
+studies: $(READY)
+	for study in studies/*/study.toml; do $(BIN)/snrlab study $$study --workers 2 || exit 1; done
 
 # measures the small models again and writes their card
 card: $(READY)

@@ -121,3 +121,9 @@ def test_a_weighting_registered_at_run_time_is_everywhere():
         with pytest.raises(UserError, match="factor is 11"):
             WEIGHTINGS.parse("twice_plain:factor=11")
     assert "twice_plain" not in str(RunConfig.model_json_schema())
+
+
+def test_another_optimizer_by_its_name_keeps_the_settings():
+    data = {"train": {"optimizer": {"name": "adamw8bit", "beta2": 0.99, "weight_decay": 0.1}}}
+    optimizer = apply_overrides(data, ["train.optimizer.name=adamw"])["train"]["optimizer"]
+    assert optimizer == {"name": "adamw", "beta2": 0.99, "weight_decay": 0.1}

@@ -21,7 +21,8 @@ def forest_plot(contrasts: Sequence[Contrast], floor: Contrast | None) -> str:
         figure = Figure(figsize=(8, 0.9 + 0.42 * max(1, len(shown))), layout="constrained")
         axes = figure.subplots()
         if floor is not None and floor.result is not None:
-            axes.axvspan(floor.result.low, floor.result.high, color=_LIGHT.reference, alpha=0.2, linewidth=0)
+            widest = max(abs(floor.result.low), abs(floor.result.high))
+            axes.axvspan(-widest, widest, color=_LIGHT.reference, alpha=0.2, linewidth=0)
         axes.axvline(0, color=_LIGHT.reference, linewidth=1)
         for row, contrast in enumerate(reversed(shown)):
             assert contrast.result is not None

@@ -22,7 +22,8 @@ from snrlab.study.verdict_text import caution_sentences, verdict_sentence
 _HOW = (
     "Each training seed is one pair: both arms start from the same weights and see the same pictures, captions, noise "
     "and random numbers. The interval is Student's over these pairs. Only the questions that were stated beforehand "
-    "get a verdict; Holm's method divides the error probability among them."
+    "get a verdict; Holm's method divides the error probability among them. In the figures their dots are filled, and "
+    "the grey band is what other noise alone can do: the twin's interval, to both sides."
 )
 
 

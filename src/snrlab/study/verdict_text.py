@@ -15,7 +15,8 @@ def verdict_sentence(contrast: Contrast, answer: StudyAnswer) -> str:
     if result is None:
         return f"{contrast.arm} against {contrast.against}: no verdict yet, fewer than two seeds have finished."
     level = f"{100 * (1 - answer.alpha):.3g} % interval {result.low:+.2f} to {result.high:+.2f} %"
-    numbers = f"{result.effect:+.2f} % ({level}; p = {contrast.adjusted_p:.2g}; {result.pairs} seeds)"
+    questions = f" among {len(answer.primary)} questions" if len(answer.primary) > 1 else ""
+    numbers = f"{result.effect:+.2f} % ({level}; p = {contrast.adjusted_p:.2g}{questions}; {result.pairs} seeds)"
     match contrast.word:
         case "better" | "worse":
             return f"{contrast.arm} is {contrast.word} than {contrast.against}: {label} {numbers}."
