@@ -37,6 +37,8 @@ from snrlab.model_files.model_facts import read_model_json
 from snrlab.model_files.recognise import recognise
 from snrlab.models.encoding.kohya_cache import UnusableError
 from snrlab.models.encoding.kohya_cache import read_kohya_latents as read_kohya_cache
+from snrlab.study.study_file import read_study
+from snrlab.study.study_folder import StudyFolder
 
 SRC = Path(__file__).parent.parent.parent / "src" / "snrlab"
 CONFIGURATIONS = (".toml", ".json", ".safetensors", "")
@@ -61,6 +63,14 @@ def folder_json(file):
     read_model_json(file.parent, "model_index.json")
 
 
+def study_results(file):
+    target = file.parent / "results.jsonl"
+    if target != file:
+        target.unlink(missing_ok=True)
+        target.symlink_to(file)
+    StudyFolder(file.parent).read_results()
+
+
 def whole_header(file):
     header = read_header(file)
     recognise(header)
@@ -80,6 +90,8 @@ READERS = {
     "checkpoint": (whole_header, (".safetensors", ""), ["model_files/header.py"]),
     "list of pictures or prompts": (read_json_list, (".json",), []),
     "run file": (read_run, (".toml",), ["config/load.py"]),
+    "study file": (read_study, (".toml",), []),
+    "results of a study": (study_results, (".jsonl",), ["study/study_folder.py"]),
     "dataset TOML": (datasets, (".toml", ".json"), ["data/kohya/dataset_toml.py"]),
     "snrlab data": (data_content, (".toml", ".json"), ["cli/training/data.py"]),
     "metadata.jsonl": (read_jsonl, (".jsonl",), ["data/caption_metadata.py"]),
@@ -96,6 +108,7 @@ READERS = {
 }  # fmt: skip
 # modules that open files of another kind, and why they are not in the table
 OTHERS = {
+    "folder of a study and its cells": ("study/study.py", "study/results.py", "study/local.py"),
     "run folder": ("lab/report_parts/contents.py", "lab/report_parts/sample_table.py", "lab/card.py",
                    "lab/run_comparison/run_record.py",
                    "runs/sessions.py", "models/storage/save_folder.py",

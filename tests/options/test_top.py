@@ -91,7 +91,7 @@ def test_a_layout_without_a_place_for_the_model_is_refused_before_training(tiny_
 
 
 def test_a_layout_of_a_whole_model_is_not_for_a_lora(tiny_model, pictures):
-    with pytest.raises(UserError, match=r'output\.format is of a whole model, but train\.method is "lora"'):
+    with pytest.raises(UserError, match=r'output\.format applies to a whole model, but train\.method is "lora"'):
         tiny.run_config(tiny_model, pictures, output={"format": "single_file"})
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from snrlab.core.arrays import Array
 from snrlab.study.metrics import METRICS
 from snrlab.study.paired import ALPHA, PairedResult, VerdictWord, holm, paired_result, verdict_word
-from snrlab.study.results import CellResult, at_half, final
+from snrlab.study.results import at_half, final
 from snrlab.study.study_file import TWIN, StudyConfig
+from snrlab.study.study_folder import CellResult
 
 
 @dataclass(frozen=True)

@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, TypedDict
+from typing import Any
 
 from snrlab.runs.folder import RunFolder
 from snrlab.runs.logs import read_steps, read_validation
 from snrlab.study.cells import Cell
 from snrlab.study.metrics import METRICS
-
-
-class Measurement(TypedDict):
-    """The metrics after `step` steps."""
-
-    step: int
-    metrics: dict[str, float]
-
-
-class CellResult(TypedDict):
-    """A line of results.jsonl.
-
-    `images` and `timesteps` are fingerprints of the pictures that were read and of the timesteps that were trained.
-    """
-
-    arm: str
-    seed: int
-    steps: int
-    images: str
-    timesteps: str
-    measurements: list[Measurement]
+from snrlab.study.study_folder import CellResult, Measurement
 
 
 def read_result(cell: Cell, run: RunFolder) -> CellResult:

@@ -18,9 +18,9 @@ from snrlab.study.cells import Cell, plan_cells
 from snrlab.study.local import Task, run_tasks
 from snrlab.study.paired import as_percent, detectable_effect
 from snrlab.study.report import write_reports
-from snrlab.study.results import CellResult, read_result
+from snrlab.study.results import read_result
 from snrlab.study.study_file import StudyConfig, parse_study, read_study
-from snrlab.study.study_folder import StudyFolder
+from snrlab.study.study_folder import CellResult, StudyFolder
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def open_study(source: Path, out: Path, add_seeds: int = 0) -> OpenedStudy:
     cells = tuple(plan_cells(config, read_toml(base)))
     kept = {(line["arm"], line["seed"]): line for line in folder.read_results()}
     results = {(c.arm, c.seed): kept[c.arm, c.seed] for c in cells if (c.arm, c.seed) in kept}
-    return OpenedStudy(config, folder, cells, results)  # type: ignore[arg-type]  # lines of this program's own file
+    return OpenedStudy(config, folder, cells, results)
 
 
 def start(study: OpenedStudy, source: Path) -> None:
@@ -148,7 +148,7 @@ def _keep(study: OpenedStudy, cell: Cell) -> None:
     """Note a cell's result, in the order of the plan, so that the file does not depend on which was done first."""
     study.results[cell.arm, cell.seed] = read_result(cell, study.folder.run(cell.name))
     ordered = [study.results[c.arm, c.seed] for c in study.cells if (c.arm, c.seed) in study.results]
-    study.folder.write_results(ordered)  # type: ignore[arg-type]  # a TypedDict is a dict
+    study.folder.write_results(ordered)
 
 
 def _task(folder: StudyFolder, cell: Cell) -> Task:

@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from snrlab.core.errors import UserError
+from snrlab.files.text import read_json_list, read_text
 from snrlab.files.writing import write_atomically
 from snrlab.runs.folder import RunFolder
+
+
+class Measurement(TypedDict):
+    """The metrics after `step` steps."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+class CellResult(TypedDict):
+    """A line of results.jsonl.
+
+    `images` and `timesteps` are fingerprints of the pictures that were read and of the timesteps that were trained.
+    """
+
+    arm: str
+    seed: int
+    steps: int
+    images: str
+    timesteps: str
+    measurements: list[Measurement]
+
+
+_RESULT = TypeAdapter(CellResult)
 
 
 @dataclass(frozen=True)
@@ -72,18 +101,40 @@ class StudyFolder:
 
     def read_looks(self) -> list[int]:
         """Numbers of seeds at which a verdict was given so far, in order."""
-        return list(json.loads(self.looks_file.read_text(encoding="utf-8"))) if self.looks_file.exists() else []
+        if not os.path.lexists(self.looks_file):
+            return []
+        looks = read_json_list(self.looks_file)
+        if not all(isinstance(look, int) for look in looks):
+            raise UserError(
+                f"{self.looks_file.name} is damaged: it holds the numbers of seeds at which a verdict was given.",
+                code="damaged-file",
+            )
+        return looks
 
     def write_looks(self, looks: Sequence[int]) -> None:
         """Note the numbers of seeds at which verdicts were given."""
         write_atomically(self.looks_file, (json.dumps(list(looks)) + "\n").encode())
 
-    def read_results(self) -> list[dict[str, Any]]:
-        """The lines of results.jsonl."""
-        if not self.results_file.exists():
-            return []
-        return [json.loads(line) for line in self.results_file.read_text(encoding="utf-8").splitlines()]
+    def read_results(self) -> list[CellResult]:
+        """The lines of results.jsonl, none where it is missing.
 
-    def write_results(self, results: Sequence[dict[str, Any]]) -> None:
+        Raises:
+            UserError: it is damaged; the message names the line.
+        """
+        if not os.path.lexists(self.results_file):
+            return []
+        results = []
+        for number, line in enumerate(read_text(self.results_file).splitlines(), 1):
+            try:
+                results.append(_RESULT.validate_json(line, strict=True))
+            except ValidationError:
+                raise UserError(
+                    f"{self.results_file.name} is damaged: line {number} is no result of a cell. Delete the line, and "
+                    "the study reads it from the cell again.",
+                    code="damaged-file",
+                ) from None
+        return results
+
+    def write_results(self, results: Sequence[CellResult]) -> None:
         """Write results.jsonl."""
         write_atomically(self.results_file, "".join(json.dumps(line) + "\n" for line in results).encode())
