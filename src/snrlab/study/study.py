@@ -103,7 +103,7 @@ def train_cells(study: OpenedStudy, *, workers: int, cards: Sequence[str] = ()) 
             logger.info(f"{len(study.results)} of {len(study.cells)} cells: {task.name}")
         else:
             failed.append(task.name)
-            logger.warning(f"{task.name} failed twice; the reason is in {task.log}")
+            logger.warning(f"{task.name} failed twice: {_last_line(task.log)} More is in {task.log}.")
 
     run_tasks([_task(folder, cell) for cell in waiting], workers=workers, ended=ended, cards=cards)
     return failed
@@ -149,6 +149,11 @@ def _keep(study: OpenedStudy, cell: Cell) -> None:
     study.results[cell.arm, cell.seed] = read_result(cell, study.folder.run(cell.name))
     ordered = [study.results[c.arm, c.seed] for c in study.cells if (c.arm, c.seed) in study.results]
     study.folder.write_results(ordered)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing.")
 
 
 def _task(folder: StudyFolder, cell: Cell) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from snrlab.cli.answers import echo_blocks
 from snrlab.cli.messages import print_unless_quiet, report_written
 from snrlab.core.errors import UserError
+from snrlab.installation import install_command
 
 if TYPE_CHECKING:
     from snrlab.study.study import OpenedStudy
@@ -54,6 +56,7 @@ def study_command(
     _say_plan(opened, at_once)
     if dry_run:
         return
+    _refuse_missing_packages()
     start(opened, source)
     failed = train_cells(opened, workers=at_once, cards=cards)
     echo_blocks(study_verdict_blocks(conclude(opened)))
@@ -65,6 +68,17 @@ def study_command(
             f"{opened.folder.cells}. The same command tries again.",
             code="run-failed",
         )
+
+
+def _refuse_missing_packages() -> None:
+    """Refuse to train cells for hours whose trainer or statistics are not installed (UserError); imports nothing."""
+    for extra, packages in (("train", ("torch", "diffusers", "peft", "transformers")), ("study", ("scipy",))):
+        for package in packages:
+            if importlib.util.find_spec(package) is None:
+                raise UserError(
+                    f"a study needs {package}, which is not installed: {install_command(extra)}.",
+                    code="missing-package",
+                )
 
 
 def _say_plan(opened: OpenedStudy, workers: int) -> None:
