@@ -106,7 +106,8 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
         *sections, last = key.strip().split(".")
         table = data
         for section in sections:
-            if isinstance(value := table.setdefault(section, {}), str) and ":" not in value:
+            value = table.setdefault(section, {})
+            if last == "name" and isinstance(value, str) and ":" not in value:
                 table[section] = {"name": value}  # a strategy by its name alone, such as optimizer = "adamw"
             table = table[section]
             if not isinstance(table, dict):

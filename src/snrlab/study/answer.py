@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,8 +86,8 @@ def answer(study: StudyConfig, results: Sequence[CellResult], looks: int = 1) ->
     """
     alpha, by_cell = ALPHA / looks, {(result["arm"], result["seed"]): result for result in results}
     measured = [name for name in METRICS if any(final(result, name) is not None for result in results)]
-    stated = {(c.arm, str(c.against), c.metric) for c in study.primary}
-    primary = [_contrast(study, by_cell, *names, alpha) for names in _in_order(study)]
+    stated = [(contrast.arm, str(contrast.against), contrast.metric) for contrast in study.primary]
+    primary = [_contrast(study, by_cell, *names, alpha) for names in stated]
     others = [
         _contrast(study, by_cell, arm, study.baseline_arm, metric, alpha)
         for metric in measured
@@ -111,10 +111,6 @@ def answer(study: StudyConfig, results: Sequence[CellResult], looks: int = 1) ->
 Cells = dict[tuple[str, int], CellResult]
 
 
-def _in_order(study: StudyConfig) -> list[tuple[str, str, str]]:
-    return [(contrast.arm, str(contrast.against), contrast.metric) for contrast in study.primary]
-
-
 def _contrast(study: StudyConfig, cells: Cells, arm: str, against: str, metric: str, alpha: float) -> Contrast:
     seeds, effects = [], []
     for seed in study.seed_list:
@@ -132,26 +128,13 @@ def _result(effects: Array, alpha: float) -> PairedResult | None:
 def _with_verdicts(contrasts: Sequence[Contrast], margin: float, alpha: float) -> tuple[Contrast, ...]:
     """Contrasts with Holm's p, over those that can be answered, and their verdicts."""
     answered = [contrast for contrast in contrasts if contrast.result is not None]
-    adjusted = dict(zip(map(id, answered), holm([c.result.p for c in answered if c.result is not None]), strict=True))
+    adjusted = iter(holm([contrast.result.p for contrast in answered if contrast.result is not None]))
     judged = []
     for contrast in contrasts:
-        if contrast.result is None:
-            judged.append(contrast)
-            continue
-        p = adjusted[id(contrast)]
-        word = verdict_word(contrast.result, p, margin, alpha)
-        judged.append(
-            Contrast(
-                contrast.arm,
-                contrast.against,
-                contrast.metric,
-                contrast.seeds,
-                contrast.effects,
-                contrast.result,
-                p,
-                word,
-            )
-        )
+        if contrast.result is not None:
+            p = next(adjusted)
+            contrast = replace(contrast, adjusted_p=p, word=verdict_word(contrast.result, p, margin, alpha))
+        judged.append(contrast)
     return tuple(judged)
 
 

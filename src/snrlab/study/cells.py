@@ -6,12 +6,10 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from snrlab.config import RunConfig, parse_run
 from snrlab.core.errors import UserError
-from snrlab.files.text import read_toml
 from snrlab.lab.recipe_text import recipe_section
 from snrlab.runs.changes import changes
 from snrlab.study.study_file import TWIN, StudyConfig
@@ -55,11 +53,6 @@ def plan_cells(study: StudyConfig, base: dict[str, Any]) -> list[Cell]:
     ]
     _refuse_unmeasured(cells[0].config)
     return cells
-
-
-def read_base(path: Path) -> dict[str, Any]:
-    """The content of the base run file (UserError if it cannot be read)."""
-    return read_toml(path)
 
 
 def _arm_data(base: dict[str, Any], arm: str, change: dict[str, Any] | str) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def verdict_word(result: PairedResult, adjusted_p: float, margin: float, alpha: float = ALPHA) -> VerdictWord:
-    """The verdict: a direction if the adjusted p allows one, else whether the interval lies inside the margin.
+    """The verdict: equivalent if the interval lies inside the margin, else a direction if the adjusted p allows one.
 
     Args:
         result: of a primary contrast.

@@ -120,7 +120,7 @@ def _row(contrast: Contrast, word: str) -> tuple[str, ...]:
         contrast.arm,
         contrast.against,
         f"{result.effect:+.2f} %",
-        interval_text(result),
+        _interval_text(result),
         f"{p:.2g}",
         f"{result.p_sign_flip:.2g}",
         f"{100 * result.better_next:.0f} %",
@@ -128,8 +128,7 @@ def _row(contrast: Contrast, word: str) -> tuple[str, ...]:
     )
 
 
-def interval_text(result: PairedResult) -> str:
-    """The interval of an effect in words."""
+def _interval_text(result: PairedResult) -> str:
     return f"{result.low:+.2f} to {result.high:+.2f} %"
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import stdev
 
 import tomlkit
 
@@ -127,9 +128,7 @@ def detectable(study: OpenedStudy) -> dict[str, float]:
     effects = {}
     for contrast in (*answered.primary, *answered.floor.values()):
         if contrast.result is not None and contrast.metric not in effects:
-            n, spread = len(contrast.effects), contrast.effects
-            mean = sum(spread) / n
-            deviation = (sum((value - mean) ** 2 for value in spread) / (n - 1)) ** 0.5
+            deviation = stdev(contrast.effects)
             effects[contrast.metric] = as_percent(detectable_effect(deviation, len(study.config.seed_list)))
     return effects
 

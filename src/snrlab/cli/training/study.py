@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from snrlab.study.study import OpenedStudy
 
 STUDIES = Path("studies")
-_CELL_BYTES = 30e6  # of a run folder on the small model, where none is there to be measured
 
 
 def study_command(
