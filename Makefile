@@ -22,7 +22,7 @@ quick: $(READY)
 test-all: $(READY)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not full_size"
 
-# what takes many seconds and guards what seldom changes; CI runs it too
+# what takes many seconds: several processes, kills, studies, scripts that made what ships; CI runs it too
 test-long: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
 
